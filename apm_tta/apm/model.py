@@ -1,0 +1,160 @@
+"""The Asynchronous Perception Machine (NeurIPS 2024), written to be read: this module is the definition."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from apm_tta.apm.config import APMConfig
+from apm_tta.apm.positions import sine_cosine_code
+from apm_tta.apm.reference import from_reference_names
+
+
+@dataclass(frozen=True)
+class APMOutput:
+    """What one pass over all locations gives.
+
+    Attributes:
+        token: the global token t, ``(B, F)``.
+        grid: the feature f(i, j) of every location, ``(B, g, g, F)``.
+        rgb: the decoded colour of every location, ``(B, 3, g, g)``; its target is the P x P average-pooled image.
+    """
+
+    token: Tensor
+    grid: Tensor
+    rgb: Tensor
+
+
+class GlobalToken(nn.Module):
+    r"""A learned query attends over all locations.
+
+    With :math:`x_l = f_l + p_F(l)` and per head :math:`h` of width :math:`d = F / heads`
+
+    .. math::
+        s_{hl} = \frac{(W_q q + b_q)_h \cdot (W_k x_l + b_k)_h}{\sqrt d}, \quad
+        t = W_o \,[\textstyle\sum_l \mathrm{softmax}_l(s_h) (W_v x_l + b_v)_h]_h + b_o
+    """
+
+    def __init__(self, feature_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(torch.empty(feature_dim))
+        self.project_query = nn.Linear(feature_dim, feature_dim)
+        self.project_key = nn.Linear(feature_dim, feature_dim)
+        self.project_value = nn.Linear(feature_dim, feature_dim)
+        self.project_output = nn.Linear(feature_dim, feature_dim)
+
+    def forward(self, located: Tensor) -> Tensor:
+        """``located`` features with their position code ``(B, L, F)`` -> tokens ``(B, F)``."""
+        query = self.project_query(self.query).unflatten(-1, (self.heads, -1))  # (heads, d)
+        key = self.project_key(located).unflatten(-1, (self.heads, -1))  # (B, L, heads, d)
+        value = self.project_value(located).unflatten(-1, (self.heads, -1))
+        scores = torch.einsum("hd,blhd->bhl", query, key) / query.shape[-1] ** 0.5
+        attended = torch.einsum("bhl,blhd->bhd", scores.softmax(-1), value)
+        output: Tensor = self.project_output(attended.flatten(1))
+        return output
+
+
+class APM(nn.Module):
+    """The field that answers a query at every location of an image.
+
+    ``column`` writes the whole image into one vector c; the query at a location is u = [c ; p(i, j)]; a shared MLP
+    turns it into a feature f(i, j); a learned query pools all features into the global token t.
+    Every parameter of a new APM is drawn from N(0, init_std squared): from ``generator``, in the order of
+    ``parameters()``, so that the same seed is the same APM everywhere.
+
+    Example:
+        >>> apm = APM(APMConfig(image_size=32, patch_size=4, hidden=(256, 128, 64), feature_dim=64))
+        >>> apm(torch.zeros(2, 3, 32, 32)).grid.shape
+        torch.Size([2, 8, 8, 64])
+    """
+
+    position: Tensor
+    feature_position: Tensor
+
+    def __init__(self, config: APMConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.convolution = nn.Conv2d(3, 1, config.patch_size, stride=config.patch_size)
+        widths = (2 * config.column_dim, *config.hidden)
+        self.mlp = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(widths))
+        self.feature_head = nn.Linear(widths[-1], config.feature_dim)
+        rgb_widths = (config.feature_dim + widths[0], config.rgb_hidden, config.rgb_hidden, 3)
+        self.rgb_head = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(rgb_widths))
+        self.global_token = GlobalToken(config.feature_dim, config.heads)
+        position = sine_cosine_code(config.grid, config.column_dim).flatten(0, 1)
+        feature_position = sine_cosine_code(config.grid, config.feature_dim).flatten(0, 1)
+        self.register_buffer("position", position, persistent=False)
+        self.register_buffer("feature_position", feature_position, persistent=False)
+        self.refresh(generator)
+
+    def refresh(self, generator: torch.Generator | None = None) -> None:
+        """Draws every parameter anew from N(0, init_std squared)."""
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator).mul_(self.config.init_std))
+
+    def column(self, images: Tensor) -> Tensor:
+        """Images ``(B, 3, S, S)``, ImageNet-normalised, -> columns c ``(B, D)``.
+
+        Raises:
+            ValueError: when the images do not have the configured size.
+        """
+        size = self.config.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, size, size):
+            raise ValueError(f"images have shape {tuple(images.shape)}; this APM takes (B, 3, {size}, {size})")
+        column: Tensor = self.convolution(images)
+        return column.flatten(1)
+
+    def queries(self, column: Tensor) -> Tensor:
+        """Columns ``(B, D)`` -> the query u = [c ; p(i, j)] of every location, row by row, ``(B, g * g, 2 D)``."""
+        locations = self.position.shape[0]
+        everywhere = column[:, None, :].expand(-1, locations, -1)
+        return torch.cat([everywhere, self.position.expand(len(column), -1, -1)], dim=-1)
+
+    def features(self, queries: Tensor) -> Tensor:
+        """Queries ``(B, L, 2 D)`` -> features f ``(B, L, F)``."""
+        hidden = queries
+        for layer in self.mlp:
+            hidden = relu(layer(hidden))
+        features: Tensor = self.feature_head(hidden)
+        return features
+
+    def readout(self, features: Tensor) -> Tensor:
+        """Features of all locations ``(B, g * g, F)`` -> token t ``(B, F)``, as ``config.readout`` says."""
+        if self.config.readout == "mean":
+            return features.mean(1)
+        token: Tensor = self.global_token(features + self.feature_position)
+        return token
+
+    def token(self, images: Tensor) -> Tensor:
+        """Images ``(B, 3, S, S)`` -> token t ``(B, F)``; the RGB head, which no loss reads at test time, is not run."""
+        return self.readout(self.features(self.queries(self.column(images))))
+
+    def rgb(self, features: Tensor, queries: Tensor) -> Tensor:
+        """Features ``(B, g * g, F)`` and queries ``(B, g * g, 2 D)`` -> colours ``(B, 3, g, g)``."""
+        hidden = torch.cat([features, queries], dim=-1)
+        for layer in self.rgb_head:
+            hidden = relu(layer(hidden))
+        colours: Tensor = hidden.transpose(1, 2).unflatten(2, (self.config.grid, self.config.grid))
+        return colours
+
+    def forward(self, images: Tensor) -> APMOutput:
+        """Images ``(B, 3, S, S)``, ImageNet-normalised -> token, grid and rgb of every image; see ``APMOutput``."""
+        queries = self.queries(self.column(images))
+        features = self.features(queries)
+        grid = features.unflatten(1, (self.config.grid, self.config.grid))
+        return APMOutput(self.readout(features), grid, self.rgb(features, queries))
+
+    def load_reference_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Loads weights in the published release's naming.
+
+        Raises:
+            ValueError: naming the tensors that are missing, surplus or of another shape than this configuration's.
+        """
+        self.load_state_dict(from_reference_names(state, self.state_dict()))

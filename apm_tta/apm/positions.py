@@ -1,0 +1,32 @@
+"""The fixed two-dimensional position code."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def sine_cosine_code(grid: int, width: int) -> Tensor:
+    r"""Position code of every location of a ``grid x grid`` field, shape ``(grid, grid, width)``.
+
+    With :math:`W` the width and :math:`k = 0 .. W/4 - 1`, location :math:`(i, j)` (row, column) has
+
+    .. math::
+        p_{2k} = \sin(j \omega_k), \quad p_{2k+1} = \cos(j \omega_k), \quad
+        p_{W/2 + 2k} = \sin(i \omega_k), \quad p_{W/2 + 2k + 1} = \cos(i \omega_k), \quad
+        \omega_k = \exp\left(-2k \frac{\ln 10000}{W/2}\right)
+
+    Raises:
+        ValueError: when ``width`` is not a multiple of 4.
+    """
+    if width % 4:
+        raise ValueError(f"a position code of width {width} does not exist; the width must be a multiple of 4")
+    half = width // 2
+    frequencies = torch.exp(torch.arange(0, half, 2) * (-math.log(10000.0) / half))
+    angles = torch.arange(grid)[:, None] * frequencies
+    axis = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # (grid, half), sin and cos alternating
+    by_column = axis[None, :, :].expand(grid, grid, half)
+    by_row = axis[:, None, :].expand(grid, grid, half)
+    return torch.cat([by_column, by_row], dim=-1)

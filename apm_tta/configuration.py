@@ -1,0 +1,52 @@
+"""YAML files read as typed data, with errors of one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from apm_tta.errors import UserError
+
+
+class Configuration(BaseModel):
+    """Base of everything that is read from a file: immutable, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+C = TypeVar("C", bound=Configuration)
+
+
+def read_yaml(path: Path) -> Any:
+    """The data in a YAML file, by ``safe_load``.
+
+    Raises:
+        UserError: when it cannot be read or is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
+
+
+def read_configuration(path: Path, kind: type[C]) -> C:
+    """``path`` as a ``kind``.
+
+    Raises:
+        UserError: naming the file and each wrong field.
+    """
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds no mapping of keys to values")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{path}: {one_line(error)}") from None
+
+
+def one_line(error: ValidationError) -> str:
+    """What pydantic found, as one line."""
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors())

@@ -1,0 +1,103 @@
+"""Applies one corruption to one image: names, severities, parameters, types in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from apm_tta.errors import UserError
+from apm_tta.registry import Registry
+
+Parameters = Literal["imagenet", "cifar"]
+Generator = np.random.Generator | np.random.RandomState
+SEVERITIES = (1, 2, 3, 4, 5)
+# Between CIFAR's 32 px and the 64 px of Tiny-ImageNet, whose authors' parameters are a third set.
+_CIFAR_BELOW = 64
+
+
+class CorruptionFunction(Protocol):
+    """``(image, parameter, rng)`` -> values in 0 .. 255 ``(H, W, 3)``; the published code truncates them to uint8."""
+
+    def __call__(self, image: Image.Image, parameter: Any, rng: Generator) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A corruption function with the parameter that its authors chose for each severity, 1 to 5.
+
+    Attributes:
+        function: the arithmetic.
+        imagenet: parameters for images of 224 pixels (``make_imagenet_c.py``).
+        cifar: parameters for images of 32 pixels (``make_cifar_c.py``).
+    """
+
+    function: CorruptionFunction
+    imagenet: Sequence[Any]
+    cifar: Sequence[Any]
+
+
+CORRUPTIONS: Registry[Corruption] = Registry("corruption")
+F = TypeVar("F", bound=CorruptionFunction)
+
+
+def corruption(imagenet: Sequence[Any], cifar: Sequence[Any]) -> Callable[[F], F]:
+    """Decorator: registers a function under its own name with its parameters for severities 1 to 5."""
+
+    def decorate(function: F) -> F:
+        CORRUPTIONS.register(function.__name__)(Corruption(function, imagenet, cifar))  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+@overload
+def corrupt(
+    image: Image.Image, name: str, severity: int, *, rng: Generator, parameters: Parameters | None = None
+) -> Image.Image: ...
+
+
+@overload
+def corrupt(
+    image: NDArray[np.uint8], name: str, severity: int, *, rng: Generator, parameters: Parameters | None = None
+) -> NDArray[np.uint8]: ...
+
+
+def corrupt(
+    image: Image.Image | NDArray[np.uint8],
+    name: str,
+    severity: int,
+    *,
+    rng: Generator,
+    parameters: Parameters | None = None,
+) -> Image.Image | NDArray[np.uint8]:
+    """The corrupted image, of the type that came in.
+
+    Args:
+        image: a PIL image (taken as RGB) or a uint8 array ``(H, W, 3)``.
+        name: one of ``CORRUPTIONS.names()``.
+        severity: 1 .. 5.
+        rng: where every random draw comes from; the same state gives the same image.
+        parameters: whose severities: ``imagenet`` or ``cifar``; None takes CIFAR's for a shorter side below 64 pixels.
+
+    Raises:
+        UnknownName: for an unknown corruption, listing those that exist.
+        UserError: for a severity outside 1 .. 5, or an image of another kind.
+    """
+    chosen = CORRUPTIONS.get(name)
+    if severity not in SEVERITIES:
+        raise UserError(f"severity {severity} of {name} does not exist; severities are 1 to 5", exit_code=2)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise UserError(f"an image of {image.dtype} {image.shape} cannot be corrupted; expected uint8 (H, W, 3)")
+        return np.asarray(corrupt(Image.fromarray(image), name, severity, rng=rng, parameters=parameters))
+    rgb = image.convert("RGB")
+    if parameters is None:
+        parameters = "cifar" if min(rgb.size) < _CIFAR_BELOW else "imagenet"
+    table = {"imagenet": chosen.imagenet, "cifar": chosen.cifar}[parameters]
+    values = chosen.function(rgb, table[severity - 1], rng)
+    return Image.fromarray(np.asarray(values).astype(np.uint8))

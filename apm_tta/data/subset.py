@@ -1,0 +1,39 @@
+"""Which images ``--limit`` takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from apm_tta.data.layouts import Entry
+
+RULE = "evenly over classes, within a class those whose id has the lowest SHA-256"
+
+
+def even_subset(entries: Sequence[Entry], limit: int) -> list[Entry]:
+    """At most ``limit`` entries, as evenly over the classes as their numbers allow, in their original order.
+
+    Images are taken in rounds: the first of every class, then the second, and so on; within a class in the order of
+    the SHA-256 of the id. So a smaller limit takes a part of what a larger one takes, and nothing depends on the
+    order in which files are found. ``limit`` 0 takes all.
+    """
+    if not limit or limit >= len(entries):
+        return list(entries)
+    by_class: dict[int, list[tuple[str, int]]] = {}
+    for position, entry in enumerate(entries):
+        key = hashlib.sha256(entry.id.encode()).hexdigest()
+        by_class.setdefault(entry.label, []).append((key, position))
+    ranked = [
+        (rank, label, position)
+        for label, members in by_class.items()
+        for rank, (_, position) in enumerate(sorted(members))
+    ]
+    chosen = sorted(position for _, _, position in sorted(ranked)[:limit])
+    return [entries[position] for position in chosen]
+
+
+def subset_rule(limit: int, chosen: int, available: int) -> str:
+    """The rule in words, for the manifest and the table's caption."""
+    if chosen == available:
+        return f"all {available} images"
+    return f"{chosen} of {available} images, {RULE} (--limit {limit})"

@@ -1,0 +1,25 @@
+"""What a person is told when something they asked for cannot be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """One line that says what is wrong, where, and what would be right.
+
+    Attributes:
+        exit_code: what ``run-bench`` ends with: 2 for a request that cannot be understood, 1 for one that can
+            be understood and cannot be carried out here.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class UnknownName(UserError):
+    """A name that no registry holds; the message lists those that exist. Exit code 2."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown {kind} {name!r}; there are: {', '.join(sorted(known)) or 'none'}", exit_code=2)

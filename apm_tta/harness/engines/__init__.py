@@ -1,0 +1,8 @@
+"""Who computes the shards; an engine decides where and in which order, never what."""
+
+from __future__ import annotations
+
+from apm_tta.harness.engines import serial  # noqa: F401  registers its engine
+from apm_tta.harness.engines.base import ENGINES, Engine
+
+__all__ = ["ENGINES", "Engine"]

@@ -1,0 +1,126 @@
+"""``run.yaml``: what a run's numbers depend on, and where it ran."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import apm_tta
+from apm_tta.configuration import read_yaml
+from apm_tta.errors import UserError
+from apm_tta.harness.records import SCHEMA_VERSION, sync_folder
+
+MANIFEST_FILE = "run.yaml"
+_LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "opencv-python-headless", "pyarrow")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where a run takes place: nothing here decides a number, all of it explains a timing."""
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "clock": "time.perf_counter",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of this package, its record schema, its commit, and the libraries that computed the numbers."""
+    found = {"apm-tta": importlib.metadata.version("apm-tta"), "record_schema": str(SCHEMA_VERSION), "commit": commit()}
+    return {**found, **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
+
+
+def commit() -> str:
+    """The commit of the checkout that runs, ``-dirty`` when its files differ; ``released`` outside a checkout."""
+    root = Path(apm_tta.__file__).parent.parent
+    if not (root / ".git").exists():
+        return "released"
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        head = git("rev-parse", "HEAD")
+        return head + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Writes ``run.yaml``, whole or not at all.
+
+    Raises:
+        UserError: when the folder cannot be written.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        temporary = path.with_suffix(".partial")
+        with temporary.open("w", encoding="utf-8") as file:
+            yaml.safe_dump(manifest, file, sort_keys=False, allow_unicode=True, width=120)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        sync_folder(folder)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error})") from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What ``write_manifest`` wrote.
+
+    Raises:
+        UserError: when ``folder`` is no run folder.
+    """
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} is not a run folder: it has no {MANIFEST_FILE}")
+    manifest = read_yaml(path)
+    if not isinstance(manifest, dict) or "numbers" not in manifest:
+        raise UserError(f"{path} is not a manifest of this program")
+    return manifest
+
+
+def refuse_other_run(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuses to go on with a run whose numbers would depend on something else than they did.
+
+    Raises:
+        UserError: naming each differing field with both values.
+    """
+    old, new = _flat(before["numbers"]), _flat(now["numbers"])
+    differing = [
+        f"{field}: {old.get(field, 'absent')} there, {new.get(field, 'absent')} now"
+        for field in sorted({*old, *new})
+        if old.get(field) != new.get(field)
+    ]
+    if differing:
+        raise UserError(f"{folder} holds another run ({'; '.join(differing)}); choose another --out")
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {key: leaf for name, part in value.items() for key, leaf in _flat(part, f"{prefix}{name}.").items()}
+    return {prefix.rstrip("."): value}
+
+
+def _processor() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

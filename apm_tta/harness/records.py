@@ -1,0 +1,137 @@
+"""One Parquet file a shard and cell, one row a sample; written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from apm_tta.errors import UserError
+from apm_tta.harness.plan import Cell
+
+SCHEMA_VERSION = 1
+_VERSION_KEY = b"apm_tta_schema"
+_CATEGORY = pa.dictionary(pa.int32(), pa.string())
+
+SCHEMA = pa.schema(
+    [
+        # The cell, so that any Parquet reader sees what a row belongs to.
+        ("dataset", _CATEGORY),
+        ("corruption", _CATEGORY),
+        ("severity", pa.int8()),
+        ("teacher", _CATEGORY),
+        ("method", _CATEGORY),
+        ("seed", pa.int64()),
+        ("id", pa.string()),
+        ("label", pa.int32()),
+        ("prediction", pa.int32()),
+        ("top5", pa.list_(pa.int32())),  # classes by falling logit; fewer where there are fewer than five
+        ("confidence", pa.float32()),  # softmax probability of the prediction
+        ("teacher_prediction", pa.int32()),  # zero-shot, under the method's own templates
+        ("iteration_predictions", pa.list_(pa.int32())),  # after 0 .. T iterations; empty where there are none
+        ("first_loss", pa.float32()),
+        ("last_loss", pa.float32()),
+        ("last_cosine", pa.float32()),
+        ("iterations", pa.int32()),
+        ("latency_ms", pa.float64()),  # alone in its batch; null where it was not measured
+        ("batch_ms", pa.float64()),  # its share of the batch's time
+    ],
+    metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is recorded of one sample; fields as in ``SCHEMA``."""
+
+    id: str
+    label: int
+    prediction: int
+    top5: list[int]
+    confidence: float
+    teacher_prediction: int
+    iteration_predictions: list[int]
+    first_loss: float | None
+    last_loss: float | None
+    last_cosine: float | None
+    iterations: int
+    latency_ms: float | None
+    batch_ms: float
+
+
+def write_rows(path: Path, cell: Cell, rows: Iterable[Row]) -> None:
+    """Writes ``rows`` of ``cell`` to ``path``: to a temporary name, synced, renamed, the folder synced.
+
+    Raises:
+        UserError: when the folder cannot be written, naming it.
+    """
+    common = {
+        "dataset": cell.dataset,
+        "corruption": cell.condition.corruption,
+        "severity": cell.condition.severity,
+        "teacher": cell.teacher,
+        "method": cell.method,
+        "seed": cell.seed,
+    }
+    table = pa.Table.from_pylist([{**common, **vars(row)} for row in rows], schema=SCHEMA)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".partial")
+        with temporary.open("wb") as file:
+            pq.write_table(table, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); finished shards are kept") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in ``folder`` survive a power cut, where the system can open folders."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_records(run: Path) -> pa.Table:
+    """All rows of a run folder, in the order of their files' names; what a killed writer left behind is not read.
+
+    Raises:
+        UserError: when there are none, when a file is damaged, or when a file's schema is another version's.
+    """
+    files = sorted((run / "records").rglob("*.parquet"))
+    if not files:
+        raise UserError(f"{run} holds no records")
+    return pa.concat_tables([read_shard(path) for path in files]).combine_chunks()
+
+
+def read_shard(path: Path) -> pa.Table:
+    """The rows of one file.
+
+    Raises:
+        UserError: when it is damaged, or its schema is another version's.
+    """
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); delete it and run again") from None
+    metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
+    version = metadata.get(_VERSION_KEY, b"none").decode()
+    if version != str(SCHEMA_VERSION):
+        raise UserError(f"{path} has record schema {version}; this version reads {SCHEMA_VERSION}")
+    return table.cast(SCHEMA)
+
+
+def as_rows(columns: Mapping[str, list[Any]]) -> list[Row]:
+    """Columns of equal length -> rows."""
+    names = list(columns)
+    return [Row(**dict(zip(names, values, strict=True))) for values in zip(*columns.values(), strict=True)]

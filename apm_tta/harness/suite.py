@@ -1,0 +1,99 @@
+"""Suites: what one ``run-bench NAME`` runs, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from apm_tta.configuration import Configuration, one_line, read_configuration
+from apm_tta.data.corruptions import SEVERITIES
+from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.errors import UserError
+from apm_tta.resources import SUITES, yaml_names, yaml_path
+
+
+class Suite(Configuration):
+    """One ``benchmarks/suites/NAME.yaml``, and after overrides everything that a run was asked for.
+
+    Attributes:
+        name: as on the command line.
+        title: one line for ``run-bench --help``.
+        dataset: name of a card.
+        teacher: name of a teacher.
+        methods: names of methods, in the order of the table.
+        clean: whether the images as they are make a condition of their own.
+        corruptions: names, in the order of the table; empty for none.
+        severities: 1 .. 5, each for every corruption.
+        limit: images a condition, drawn evenly over the classes; 0 for all.
+        seed: of every random draw of every method.
+        batch_size: images that a method sees at once; answers do not depend on it.
+        precision: ``float32``, or ``bfloat16`` for matrix products under autocast.
+        settings: of methods, by method name and key.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    teacher: str
+    methods: tuple[str, ...] = Field(min_length=1)
+    clean: bool = True
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = ()
+    limit: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=64, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("methods", "corruptions", "severities")
+    @classmethod
+    def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError("names something twice")
+        return values
+
+    def conditions(self) -> list[Condition]:
+        """Every condition that is to be run: clean first, then corruption by corruption.
+
+        Raises:
+            UserError: for an unknown severity, or when nothing is left to run. Exit code 2.
+        """
+        for severity in self.severities:
+            if severity not in SEVERITIES:
+                raise UserError(f"severity {severity} does not exist; severities are 1 to 5", exit_code=2)
+        corrupted = [Condition(name, severity) for name in self.corruptions for severity in self.severities]
+        conditions = [CLEAN, *corrupted] if self.clean else corrupted
+        if not conditions:
+            raise UserError("nothing to run: no clean images, and no corruption at any severity", exit_code=2)
+        return conditions
+
+
+def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
+    """The suite of that name with ``overrides`` in place of its fields; ``settings`` are merged key by key.
+
+    Raises:
+        UnknownName: listing the suites that exist.
+        UserError: when the file or an override is wrong.
+    """
+    suite = read_configuration(suite_path(name), Suite)
+    changes = dict(overrides or {})
+    settings = {method: dict(values) for method, values in suite.settings.items()}
+    for method, values in changes.pop("settings", {}).items():
+        settings.setdefault(method, {}).update(values)
+    try:
+        return Suite.model_validate({**suite.model_dump(), **changes, "settings": settings})
+    except ValidationError as error:
+        raise UserError(one_line(error), exit_code=2) from None
+
+
+def suite_path(name: str) -> Path:
+    """The file of that suite."""
+    return yaml_path(SUITES, "suite", name)
+
+
+def suite_names() -> list[str]:
+    """Names of all suites."""
+    return yaml_names(SUITES)

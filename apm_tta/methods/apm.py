@@ -1,0 +1,100 @@
+"""APM (arXiv 2410.20535): distil the teacher's embedding of each image into a fresh APM, classify with its token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Gt
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
+from torchvision.transforms import v2
+
+from apm_tta.apm import IMAGENET_MEAN, IMAGENET_STD, PRESETS, APMConfig, DistillConfig, distill
+from apm_tta.methods.base import Batch, Method, Predictions, register
+from apm_tta.methods.parameters import Templates
+from apm_tta.randomness import seed_for
+from apm_tta.teachers import Teacher
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of ``apm``. What is None comes from the preset, or from the teacher's sizes.
+
+    Attributes:
+        preset: ``few`` (this suite's) or ``released`` (the public code's raw target and 1200 iterations).
+        iterations: Adam steps an image.
+        learning_rate: of Adam; the public code's 1e-4 in both presets.
+        normalize_target: whether the teacher's embedding is scaled to unit norm.
+        readout: ``token`` (public code) or ``mean`` (the paper's figure 1).
+        hidden: widths of the MLP; published 4096, 2048, 1024, which teachers of 224 pixels and more get.
+        together: images fitted at once; answers do not depend on it.
+        templates: as ``zeroshot``, so that the two differ in the feature alone.
+    """
+
+    preset: Literal["few", "released"] = "few"
+    iterations: Annotated[int, Ge(0)] | None = None
+    learning_rate: Annotated[float, Gt(0)] | None = None
+    normalize_target: bool | None = None
+    readout: Literal["token", "mean"] = "token"
+    hidden: tuple[Annotated[int, Gt(0)], ...] | None = None
+    together: Annotated[int, Gt(0)] = 32
+    templates: Templates = "simple"
+
+    def fit(self) -> DistillConfig:
+        """The preset with what was set in place of its values."""
+        names = ("iterations", "learning_rate", "normalize_target")
+        chosen = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(PRESETS[self.preset], **chosen)
+
+    def sizes(self, teacher: Teacher) -> APMConfig:
+        """The APM that fits ``teacher``."""
+        config = APMConfig.for_teacher(teacher.image_size, teacher.patch_size, teacher.feature_dim)
+        return replace(config, readout=self.readout, hidden=self.hidden or config.hidden)
+
+
+@register
+class APMMethod(Method):
+    """A fresh APM an image, fitted to the teacher's embedding of the evaluation crop."""
+
+    name = "apm"
+    protocol = "episodic"
+    summary = "a fresh APM fitted to the teacher's embedding of each image (arXiv 2410.20535)"
+    Parameters = Parameters
+
+    def __init__(self, teacher: Teacher, classes: Sequence[str], parameters: Any, seed: int) -> None:
+        super().__init__(teacher, classes, parameters, seed)
+        self.config = parameters.sizes(teacher)
+        side = (self.config.image_size, self.config.image_size)
+        self._resize = v2.Compose([v2.Resize(side), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+        self._normalize = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+
+    def resolved(self) -> dict[str, Any]:
+        return {**asdict(self.config), **asdict(self.parameters.fit())}
+
+    def predict(self, batch: Batch) -> Predictions:
+        targets = self.embed(batch.images)
+        fitted = distill(
+            self.prepare(batch.images),
+            targets,
+            self.config,
+            self.parameters.fit(),
+            seeds=[seed_for(self.seed, sample_id, "fresh APM") for sample_id in batch.ids],
+            together=self.parameters.together,
+        )
+        logits = self.teacher.logit_scale * normalize(fitted.trajectory, dim=-1) @ self.class_weights.T
+        return Predictions(
+            logits=logits[:, -1],
+            iteration_classes=logits.argmax(-1),
+            losses=fitted.losses,
+            cosines=cosine_similarity(fitted.trajectory, targets[:, None], dim=-1),
+        )
+
+    def prepare(self, images: Sequence[Image.Image]) -> Tensor:
+        """The APM's own input: the whole image resized to a square, no crop, ImageNet-normalised, ``(B, 3, S, S)``."""
+        resized = torch.stack([self._resize(image) for image in images]).to(self.teacher.device)
+        normalized: Tensor = self._normalize(resized)
+        return normalized

@@ -1,0 +1,29 @@
+"""Zero-shot classification with an ensemble of prompts (CLIP, arXiv 2103.00020, section 3.1.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apm_tta.methods.base import register
+from apm_tta.methods.parameters import Templates
+from apm_tta.methods.zeroshot import ZeroShot
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of ``ensemble``.
+
+    Attributes:
+        templates: CLIP's 80 ImageNet templates, as open_clip ships them.
+    """
+
+    templates: Templates = "openai80"
+
+
+@register
+class Ensemble(ZeroShot):
+    """Zero-shot against the mean embedding of each class over many templates."""
+
+    name = "ensemble"
+    summary = "the teacher's answer under CLIP's 80 templates (CLIP, arXiv 2103.00020)"
+    Parameters = Parameters  # type: ignore[assignment]  # inferred too narrowly from zeroshot

@@ -1,0 +1,102 @@
+"""Rows of samples -> rows of results, one a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from apm_tta.report.statistics import wilson_interval
+
+CELL = ["dataset", "corruption", "severity", "teacher", "method", "seed"]
+
+
+def results_table(records: pa.Table, conditions: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
+    """One row a cell, in the order of ``conditions`` and, under each, of ``methods``.
+
+    Columns: the cell; n; top1 with its 95 % Wilson interval (top1_low, top1_high), top5 and agreement with the
+    teacher's zero-shot prediction under the same templates, in percent; latency_ms_p50 and latency_ms_p95 at batch
+    size 1; images_per_s at the run's batch size; iterations.
+    """
+    frame = records.to_pandas()
+    rows = [_row(cell, group) for cell, group in frame.groupby(CELL, observed=True, sort=False)]
+    results = pd.DataFrame(rows)
+    names = [condition_name(*pair) for pair in zip(results["corruption"], results["severity"], strict=True)]
+    order = np.lexsort(
+        ([list(methods).index(name) for name in results["method"]], [conditions.index(n) for n in names])
+    )
+    return results.iloc[order].reset_index(drop=True)
+
+
+def _row(cell: Any, group: pd.DataFrame) -> dict[str, Any]:
+    count = len(group)
+    correct = int((group["prediction"] == group["label"]).sum())
+    low, high = wilson_interval(correct, count)
+    in_top5 = [label in top for label, top in zip(group["label"], group["top5"], strict=True)]
+    latency = group["latency_ms"].dropna()
+    return {
+        **dict(zip(CELL, cell, strict=True)),
+        "n": count,
+        "top1": 100 * correct / count,
+        "top1_low": 100 * low,
+        "top1_high": 100 * high,
+        "top5": 100 * float(np.mean(in_top5)),
+        "agreement": 100 * float((group["prediction"] == group["teacher_prediction"]).mean()),
+        "latency_ms_p50": float(latency.quantile(0.5)) if len(latency) else float("nan"),
+        "latency_ms_p95": float(latency.quantile(0.95)) if len(latency) else float("nan"),
+        "images_per_s": 1000 * count / float(group["batch_ms"].sum()),
+        "iterations": int(group["iterations"].max()),
+    }
+
+
+def mean_over_corruptions(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean top-1 and agreement over the corruptions at each severity, by method; no interval: images repeat."""
+    corrupted = results[results["corruption"] != "clean"]
+    grouped = corrupted.groupby(["severity", "method"], sort=False, as_index=False)
+    return grouped.agg(corruptions=("corruption", "nunique"), top1=("top1", "mean"), agreement=("agreement", "mean"))
+
+
+def by_iteration(records: pa.Table, method: str) -> pd.DataFrame:
+    """Top-1 and agreement after 0 .. T iterations of ``method``, in percent, by group of conditions.
+
+    Columns: group (``clean``, or ``severity s``, the mean over its corruptions, which have equal n), iteration,
+    top1, agreement.
+    """
+    frame = records.to_pandas()
+    frame = frame[(frame["method"] == method) & (frame["iteration_predictions"].map(len) > 0)]
+    rows = []
+    for severity, group in frame.groupby("severity", sort=True):
+        predictions = np.stack(group["iteration_predictions"].to_list())
+        right = predictions == group["label"].to_numpy()[:, None]
+        same = predictions == group["teacher_prediction"].to_numpy()[:, None]
+        for iteration in range(predictions.shape[1]):
+            rows.append(
+                {
+                    "group": f"severity {severity}" if severity else "clean",
+                    "iteration": iteration,
+                    "top1": 100 * float(right[:, iteration].mean()),
+                    "agreement": 100 * float(same[:, iteration].mean()),
+                }
+            )
+    return pd.DataFrame(rows, columns=["group", "iteration", "top1", "agreement"])
+
+
+def disagreements(records: pa.Table, method: str) -> dict[str, int]:
+    """How often ``method`` differed from its teacher over all conditions, and who was right then."""
+    frame = records.to_pandas()
+    frame = frame[frame["method"] == method]
+    differ = frame[frame["prediction"] != frame["teacher_prediction"]]
+    return {
+        "answers": len(frame),
+        "different": len(differ),
+        "method_right": int((differ["prediction"] == differ["label"]).sum()),
+        "teacher_right": int((differ["teacher_prediction"] == differ["label"]).sum()),
+    }
+
+
+def condition_name(corruption: str, severity: int) -> str:
+    """As ``str(Condition)``."""
+    return "clean" if corruption == "clean" else f"{corruption} {severity}"

@@ -1,0 +1,31 @@
+"""Where the files that are no code lie: dataset cards, suites, published numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from apm_tta.errors import UnknownName
+
+_PACKAGE = Path(__file__).parent
+# A wheel carries them inside the package; a checkout has them at its root.
+_ROOT = _PACKAGE / "_resources" if (_PACKAGE / "_resources").is_dir() else _PACKAGE.parent
+
+DATASETS = _ROOT / "datasets"
+SUITES = _ROOT / "benchmarks" / "suites"
+PUBLISHED = _ROOT / "results" / "published"
+
+
+def yaml_names(folder: Path) -> list[str]:
+    """Names of the YAML files in ``folder``, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def yaml_path(folder: Path, kind: str, name: str) -> Path:
+    """The file of that name.
+
+    Raises:
+        UnknownName: listing the names that exist.
+    """
+    if name not in yaml_names(folder):
+        raise UnknownName(kind, name, yaml_names(folder))
+    return folder / f"{name}.yaml"

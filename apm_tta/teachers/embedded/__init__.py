@@ -1,0 +1,8 @@
+"""The small CLIP that the package carries: an open_clip configuration, its weights, and the script that trained it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+WEIGHTS_FILE = FOLDER / "open_clip_model.safetensors"
