@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 from torch.nn.functional import normalize
 
 from apm_tta.apm.config import APMConfig, DistillConfig
-from apm_tta.apm.model import APM
+from apm_tta.apm.engine import Engine, fresh_parameters
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,9 @@ def distill(
     by Adam, z being the teacher's embedding (of unit norm when ``fit.normalize_target``). Images do not see each
     other: parameters have a leading image axis, the loss is a sum over images, and Adam works element by element.
 
+    Under ``torch.autocast`` the large matrix products are computed in its type; weights, moments and tokens stay in the
+    images' type.
+
     Args:
         images: ``(B, 3, S, S)``, ImageNet-normalised.
         targets: ``(B, F)``.
@@ -66,66 +68,35 @@ def distill(
     if not len(images):
         empty = targets.new_zeros(0, fit.iterations + 1)
         return Distilled(targets, empty, empty[..., None].expand(-1, -1, config.feature_dim))
-    goals = (normalize(targets, dim=-1) if fit.normalize_target else targets).detach()
-    model = APM(config).to(images.device)
+    goals = (normalize(targets, dim=-1) if fit.normalize_target else targets).detach().to(images.dtype)
     parts = [
-        _distill_together(model, images[start:stop], goals[start:stop], seeds[start:stop], fit)
+        _distill_together(images[start:stop], goals[start:stop], config, seeds[start:stop], fit)
         for start, stop in ((start, start + together) for start in range(0, len(images), together))
     ]
     trajectory = torch.cat([tokens for tokens, _ in parts])
     return Distilled(trajectory[:, -1], torch.cat([losses for _, losses in parts]), trajectory)
 
 
-def fresh_parameters(model: APM, seeds: Sequence[int]) -> dict[str, Tensor]:
-    """The parameters of ``len(seeds)`` fresh APMs by name, each with a leading image axis, on the model's device."""
-    drawn = []
-    for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
-        drawn.append([torch.randn(parameter.shape, generator=generator) for parameter in model.parameters()])
-    scale = model.config.init_std
-    return {
-        name: torch.stack(values).mul_(scale).to(parameter.device)
-        for (name, parameter), values in zip(model.named_parameters(), zip(*drawn, strict=True), strict=True)
-    }
-
-
 def _distill_together(
-    model: APM, images: Tensor, goals: Tensor, seeds: Sequence[int], fit: DistillConfig
+    images: Tensor, goals: Tensor, config: APMConfig, seeds: Sequence[int], fit: DistillConfig
 ) -> tuple[Tensor, Tensor]:
     """Trajectory ``(B, T + 1, F)`` and losses ``(B, T + 1)`` of B images at once."""
-
-    def token(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
-        output: Tensor = functional_call(_TokenOnly(model), parameters, (image[None],))
-        return output[0]
-
-    tokens_of = vmap(token)
-    parameters = {f"apm.{name}": value.requires_grad_() for name, value in fresh_parameters(model, seeds).items()}
+    parameters = fresh_parameters(config, seeds, images.device)
+    gradients = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    for name, parameter in parameters.items():
+        parameter.grad = gradients[name]
+    device = images.device.type
+    products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
+    engine = Engine(images, config, products)
     optimizer = torch.optim.Adam(list(parameters.values()), lr=fit.learning_rate, fused=True)
-    trajectory, losses = [], []
-    with torch.enable_grad():
-        for step in range(fit.iterations):
-            tokens = tokens_of(parameters, images)
-            loss = (tokens - goals).square().mean(-1)
-            trajectory.append(tokens.detach())
-            losses.append(loss.detach())
-            for group in optimizer.param_groups:
-                group["lr"] = fit.learning_rate_at(step)
-            optimizer.zero_grad()
-            loss.sum().backward()
-            optimizer.step()
-    with torch.no_grad():
-        tokens = tokens_of(parameters, images)
-    trajectory.append(tokens)
-    losses.append((tokens - goals).square().mean(-1))
-    return torch.stack(trajectory, 1), torch.stack(losses, 1)
-
-
-class _TokenOnly(torch.nn.Module):
-    """An APM whose forward pass is ``APM.token``: the RGB head is never run."""
-
-    def __init__(self, apm: APM) -> None:
-        super().__init__()
-        self.apm = apm
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.apm.token(images)
+    trajectory = []
+    for step in range(fit.iterations):
+        tokens = engine.forward(parameters)
+        trajectory.append(tokens)
+        engine.backward((tokens - goals) * (2 / config.feature_dim), gradients)
+        for group in optimizer.param_groups:
+            group["lr"] = fit.learning_rate_at(step)
+        optimizer.step()
+    trajectory.append(engine.forward(parameters))
+    tokens = torch.stack(trajectory, 1)
+    return tokens, (tokens - goals[:, None]).square().mean(-1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
+from torch.nn.utils import skip_init
 
 from apm_tta.apm.config import APMConfig
 from apm_tta.apm.positions import sine_cosine_code
@@ -44,10 +45,10 @@ class GlobalToken(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = nn.Parameter(torch.empty(feature_dim))
-        self.project_query = nn.Linear(feature_dim, feature_dim)
-        self.project_key = nn.Linear(feature_dim, feature_dim)
-        self.project_value = nn.Linear(feature_dim, feature_dim)
-        self.project_output = nn.Linear(feature_dim, feature_dim)
+        self.project_query = skip_init(nn.Linear, feature_dim, feature_dim)
+        self.project_key = skip_init(nn.Linear, feature_dim, feature_dim)
+        self.project_value = skip_init(nn.Linear, feature_dim, feature_dim)
+        self.project_output = skip_init(nn.Linear, feature_dim, feature_dim)
 
     def forward(self, located: Tensor) -> Tensor:
         """``located`` features with their position code ``(B, L, F)`` -> tokens ``(B, F)``."""
@@ -80,12 +81,15 @@ class APM(nn.Module):
     def __init__(self, config: APMConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        self.convolution = nn.Conv2d(3, 1, config.patch_size, stride=config.patch_size)
+        # skip_init: torch's own initialisation would read, and move, the global generator.
+        self.convolution = skip_init(nn.Conv2d, 3, 1, config.patch_size, stride=config.patch_size)
         widths = (2 * config.column_dim, *config.hidden)
-        self.mlp = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(widths))
-        self.feature_head = nn.Linear(widths[-1], config.feature_dim)
+        self.mlp = nn.ModuleList(skip_init(nn.Linear, before, after) for before, after in itertools.pairwise(widths))
+        self.feature_head = skip_init(nn.Linear, widths[-1], config.feature_dim)
         rgb_widths = (config.feature_dim + widths[0], config.rgb_hidden, config.rgb_hidden, 3)
-        self.rgb_head = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(rgb_widths))
+        self.rgb_head = nn.ModuleList(
+            skip_init(nn.Linear, before, after) for before, after in itertools.pairwise(rgb_widths)
+        )
         self.global_token = GlobalToken(config.feature_dim, config.heads)
         position = sine_cosine_code(config.grid, config.column_dim).flatten(0, 1)
         feature_position = sine_cosine_code(config.grid, config.feature_dim).flatten(0, 1)
@@ -94,7 +98,8 @@ class APM(nn.Module):
         self.refresh(generator)
 
     def refresh(self, generator: torch.Generator | None = None) -> None:
-        """Draws every parameter anew from N(0, init_std squared)."""
+        """Draws every parameter anew from N(0, init_std squared); ``generator`` None is one of seed 0."""
+        generator = generator or torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator).mul_(self.config.init_std))

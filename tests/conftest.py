@@ -1,0 +1,55 @@
+"""What several rooms' tests need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from apm_tta.data.dataset import open_dataset
+from apm_tta.data.sample import CLEAN
+from apm_tta.methods import Batch
+from apm_tta.teachers import Teacher, load_teacher
+
+# The same examples in every run, and no deadline: machines differ.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.load_profile("suite")
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on what a hub answers
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of test vectors beside the checkout."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("the folder of shared test vectors is not beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedded_teacher() -> Teacher:
+    return load_teacher("embedded")
+
+
+@pytest.fixture(scope="session")
+def embedded_batch() -> Batch:
+    """Twelve real images under a corruption that leaves the teacher unsure, so that answers differ."""
+    from apm_tta.data.sample import Condition
+
+    dataset = open_dataset("fashion-mnist", limit=12)
+    condition = Condition("contrast", 5)
+    samples = [dataset.read(entry, condition) for entry in dataset.entries(CLEAN)]
+    return Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
+
+
+@pytest.fixture
+def one_thread() -> object:
+    """The test runs on one thread; the number before it is put back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,145 @@
+"""One code path for the embedded model, released weights and local checkpoints."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn.functional import normalize
+
+from apm_tta.data.dataset import open_dataset
+from apm_tta.data.fashion_mnist import DEBIAN_FOLDER
+from apm_tta.data.sample import CLEAN
+from apm_tta.errors import UserError
+from apm_tta.methods import Batch
+from apm_tta.teachers import TEMPLATES, Teacher, load_teacher
+from apm_tta.teachers.open_clip_teacher import OpenClipTeacher, _needs_quick_gelu
+
+CLASSES = open_dataset("fashion-mnist").classes
+
+
+def test_the_embedded_teacher_is_what_its_configuration_says(embedded_teacher: Teacher) -> None:
+    assert isinstance(embedded_teacher, OpenClipTeacher)
+    assert (embedded_teacher.image_size, embedded_teacher.patch_size, embedded_teacher.feature_dim) == (32, 4, 64)
+    assert 1 < embedded_teacher.logit_scale <= 100.1
+    assert not any(parameter.requires_grad for parameter in embedded_teacher.model.parameters())
+
+
+def test_weights_hash_names_the_weights(embedded_teacher: Teacher) -> None:
+    again = load_teacher("embedded")
+    assert again.weights_sha256 == embedded_teacher.weights_sha256
+    assert len(again.weights_sha256) == 64
+
+
+def test_class_weights_are_the_renormalised_mean_of_unit_embeddings(embedded_teacher: Teacher) -> None:
+    weights = embedded_teacher.class_weights(CLASSES, TEMPLATES["openai80"])
+    torch.testing.assert_close(weights.norm(dim=1), torch.ones(10))
+    each = torch.stack([embedded_teacher.class_weights(CLASSES, (template,)) for template in TEMPLATES["openai80"]])
+    torch.testing.assert_close(weights, normalize(each.mean(0), dim=-1), rtol=0, atol=1e-5)
+
+
+def test_templates_are_those_of_the_field() -> None:
+    assert TEMPLATES["simple"] == ("a photo of a {}.",)
+    assert len(TEMPLATES["openai80"]) == 80
+    assert len(TEMPLATES["simple7"]) == 7
+    assert all(template.count("{}") == 1 for templates in TEMPLATES.values() for template in templates)
+
+
+def test_grid_tokens_of_every_layer(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+    pixels = torch.stack([embedded_teacher.preprocess(image) for image in embedded_batch.images[:2]])
+    grids = [embedded_teacher.encode_grid(pixels, layer) for layer in range(4)]
+    assert all(grid.shape == (2, 8, 8, 128) for grid in grids)
+    assert torch.equal(embedded_teacher.encode_grid(pixels), grids[-1])
+    assert not torch.equal(grids[0], grids[1])
+    with pytest.raises(UserError, match="layers 0 to 3; there is no layer 4"):
+        embedded_teacher.encode_grid(pixels, 4)
+
+
+def test_embeddings_are_differentiable_in_the_parameters_when_asked(embedded_batch: Batch) -> None:
+    teacher = load_teacher("embedded")
+    assert isinstance(teacher, OpenClipTeacher)
+    weight = teacher.model.visual.proj.requires_grad_()
+    teacher.encode_image(teacher.preprocess(embedded_batch.images[0])[None]).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.abs().sum() > 0
+
+
+def test_top_1_on_the_carried_images(embedded_teacher: Teacher) -> None:
+    dataset = open_dataset("fashion-mnist")
+    samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)]
+    pixels = torch.stack([embedded_teacher.preprocess(sample.image) for sample in samples])
+    weights = embedded_teacher.class_weights(CLASSES, TEMPLATES["openai80"])
+    with torch.no_grad():
+        features = torch.cat([embedded_teacher.encode_image(batch) for batch in pixels.split(500)])
+    predictions = (features @ weights.T).argmax(1)
+    assert (predictions == torch.tensor([sample.label for sample in samples])).float().mean() >= 0.88
+
+
+@pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_top_1_on_all_test_images_is_what_the_training_script_prints() -> None:
+    from apm_tta.teachers.embedded.train import test_accuracy
+
+    assert test_accuracy(DEBIAN_FOLDER)["openai80"] >= 0.88
+
+
+ARCHITECTURE = "ViT-S-32-alt"
+
+
+@pytest.fixture(scope="module")
+def architecture_weights() -> dict[str, torch.Tensor]:
+    """A real open_clip architecture with drawn weights."""
+    torch.manual_seed(0)
+    return dict(open_clip.create_model(ARCHITECTURE).state_dict())
+
+
+def test_a_local_checkpoint_loads_and_runs(architecture_weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({name: value.contiguous() for name, value in architecture_weights.items()}, path)
+    teacher = load_teacher(f"{ARCHITECTURE}:{path}")
+    assert (teacher.image_size, teacher.patch_size) == (224, 32)
+    pixels = torch.zeros(2, 3, 224, 224)
+    with torch.no_grad():
+        assert teacher.encode_image(pixels).shape == (2, teacher.feature_dim)
+        assert teacher.encode_grid(pixels, 0).shape[:3] == (2, 7, 7)
+    assert teacher.class_weights(("cat", "dog"), TEMPLATES["simple7"]).shape == (2, teacher.feature_dim)
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code from a checkpoint ran",)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(pickle.dumps(Payload()))
+    with pytest.raises(UserError, match="cannot be loaded") as refused:
+        load_teacher(f"{ARCHITECTURE}:{path}")
+    assert "\n" not in str(refused.value)
+    assert "code from a checkpoint ran" not in capfd.readouterr().out
+
+
+def test_released_weights_trained_with_quick_gelu_get_it() -> None:
+    """open_clip only warns of the mismatch; the numbers would be low and nobody would know."""
+    assert _needs_quick_gelu("ViT-B-16", "openai")
+    assert not _needs_quick_gelu("ViT-B-16", "laion2b_s34b_b88k")
+    assert not _needs_quick_gelu("local-dir:anything", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ViT-B-1", "unknown teacher 'ViT-B-1'; there are: embedded"),
+        ("ViT-B-16", "names no weights; write ViT-B-16:TAG"),
+        ("ViT-B-16:opena", "no such tag, no such file.*openai"),
+        ("", "unknown teacher ''"),
+    ],
+)
+def test_unknown_names_are_answered_in_one_line(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        load_teacher(name)
+    assert refused.value.exit_code == 2
+    assert "\n" not in str(refused.value)

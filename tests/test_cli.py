@@ -1,0 +1,184 @@
+"""What a person sees: the commands as they are typed, their tables, and one line for every mistake."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from apm_tta.cli import main
+from apm_tta.methods import METHODS
+from apm_tta.resources import SUITES, yaml_names
+
+RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
+TIMINGS = ("latency_ms_p50", "latency_ms_p95", "images_per_s")
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_timings(path: Path) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key not in TIMINGS} for row in read_csv(path)]
+
+
+def small(out: Path, *more: str) -> list[str]:
+    """A demo of a few images, fast enough for a test."""
+    words = ["demo", "--limit", "20", "--corruptions", "contrast", "--severities", "5", "--quiet", "--out", str(out)]
+    return [*words, *more]
+
+
+def test_the_demo_as_a_process_writes_what_it_prints(tmp_path: Path) -> None:
+    words = ["demo", "--limit", "20", "--corruptions", "gaussian_noise,jpeg_compression", "--severities", "3"]
+    done = subprocess.run([RUN_BENCH, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "results" / "demo").iterdir()
+    assert f"run folder: {run.relative_to(tmp_path)}" in done.stdout
+    assert (run / "results.md").read_text() in done.stdout
+
+    rows = read_csv(run / "results.csv")
+    conditions = [("clean", "0"), ("gaussian_noise", "3"), ("jpeg_compression", "3")]
+    expected = [(*condition, name) for condition in conditions for name in ("zeroshot", "ensemble", "apm")]
+    assert [(row["corruption"], row["severity"], row["method"]) for row in rows] == expected
+    for row in rows:
+        assert row["n"] == "20"
+        assert 0 <= float(row["top1_low"]) <= float(row["top1"]) <= float(row["top1_high"]) <= 100
+        assert float(row["latency_ms_p50"]) > 0
+        assert float(row["images_per_s"]) > 0
+        assert f"| {float(row['top1']):9.1f} |" in done.stdout
+    assert {row["agreement"] for row in rows if row["method"] != "apm"} == {"100.0000"}
+    assert float(rows[0]["top1"]) >= 70  # clean images, ten classes, a teacher of 88 %
+
+    iterations = read_csv(run / "iterations.csv")
+    assert [int(row["iteration"]) for row in iterations if row["group"] == "clean"] == list(range(21))
+    manifest = yaml.safe_load((run / "run.yaml").read_text())
+    assert manifest["numbers"]["dataset"]["images_a_condition"] == 20
+    assert "20 of 2000 images, evenly over classes" in done.stdout
+    assert "cell 9/9" in done.stderr
+    assert "180/180 images" in done.stderr
+
+
+def test_batch_size_and_method_order_change_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(small(tmp_path / "a")) == 0
+    assert main(small(tmp_path / "b", "--batch-size", "3", "--methods", "apm,ensemble,zeroshot")) == 0
+    capsys.readouterr()
+    key = lambda row: (row["corruption"], row["method"])  # noqa: E731
+    first, second = (sorted(without_timings(tmp_path / name / "results.csv"), key=key) for name in "ab")
+    assert first == second
+
+
+def test_a_run_that_lost_shards_goes_on_and_ends_with_the_same_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(small(run)) == 0
+    before, manifest = without_timings(run / "results.csv"), (run / "run.yaml").read_bytes()
+    kept = run / "records" / "zeroshot" / "clean" / "seed-0-shard-00000.parquet"
+    kept_bytes = kept.read_bytes()
+    lost = run / "records" / "apm" / "contrast-5" / "seed-0-shard-00000.parquet"
+    lost.rename(lost.with_suffix(".partial"))
+    capsys.readouterr()
+    assert main(["report", str(run)]) == 1
+    assert "lacks 1 of 6 cells; run the same command with --out" in capsys.readouterr().err
+    assert main(small(run)) == 0
+    assert without_timings(run / "results.csv") == before
+    assert (run / "run.yaml").read_bytes() == manifest
+    assert kept.read_bytes() == kept_bytes
+
+
+def test_a_run_folder_of_other_settings_is_refused_by_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(small(run, "--methods", "zeroshot")) == 0
+    capsys.readouterr()
+    assert main(small(run, "--methods", "zeroshot", "--seed", "1")) == 1
+    assert "holds another run (seed: 0 there, 1 now); choose another --out" in capsys.readouterr().err
+
+
+def test_settings_reach_the_method_and_the_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(small(run, "--set", "apm.iterations=3", "--set", "apm.learning_rate=1e-3", "--methods", "apm")) == 0
+    capsys.readouterr()
+    assert {row["iterations"] for row in read_csv(run / "results.csv")} == {"3"}
+    method = yaml.safe_load((run / "run.yaml").read_text())["numbers"]["methods"]["apm"]
+    assert (method["iterations"], method["learning_rate"], method["hidden"]) == (3, 1e-3, [256, 128, 64])
+
+
+def test_bfloat16_runs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(small(tmp_path / "run", "--precision", "bfloat16")) == 0
+    assert "; bfloat16." in capsys.readouterr().out
+
+
+MISTAKES = [
+    (["dmo"], 2, "unknown suite or command 'dmo'; there are: demo, imagenet-c, list, report"),
+    (["demo", "--methods", "tptt"], 2, "unknown method 'tptt'; there are: apm, ensemble, zeroshot"),
+    (["demo", "--methods", ""], 2, "methods"),
+    (["demo", "--methods", "apm,apm"], 2, "names something twice"),
+    (["demo", "--teacher", "Vit"], 2, "unknown teacher 'Vit'; there are: embedded"),
+    (["demo", "--teacher", "ViT-B-16:opena"], 2, "there are: "),
+    (["demo", "--corruptions", "fgo"], 2, "unknown corruption of fashion-mnist 'fgo'; there are: contrast,"),
+    (["demo", "--severities", "6"], 2, "severity 6 does not exist; severities are 1 to 5"),
+    (["demo", "--severities", "x"], 2, "'x' is no list of severities"),
+    (["demo", "--set", "apm.itertions=3"], 2, "unknown key of method apm 'itertions'; there are: hidden, iterations,"),
+    (["demo", "--set", "apm.iterations=-3"], 2, "greater than or equal to 0"),
+    (["demo", "--set", "iterations=3"], 2, "not of the form method.key=value"),
+    (["demo", "--methods", "zeroshot", "--set", "apm.iterations=3"], 2, "has no effect: the methods are zeroshot"),
+    (["demo", "--limit", "-1"], 2, "--limit"),
+    (["demo", "--device", "cuda:99"], 2, "device 'cuda:99' is not available; there are: cpu"),
+    (["demo", "--device", "toaster"], 2, "device 'toaster' is not available; there are: cpu"),
+    (["imagenet-c"], 1, "imagenet-c needs --data-root FOLDER; expected tree: DATA_ROOT/gaussian_noise/1/n01440764"),
+    (["imagenet-c", "--data-root", "/nowhere"], 1, "to get it: download blur.tar"),
+    (["imagenet-c", "--corruptions", "nois"], 2, "unknown corruption of imagenet-c 'nois'; there are: brightness,"),
+    (["demo", "--out", "/dev/null/run"], 1, "/dev/null/run cannot be written"),
+    (["report", "/nowhere"], 1, "/nowhere is not a run folder"),
+    (["list", "things"], 2, "things"),
+]
+
+
+@pytest.mark.parametrize(("words", "exit_code", "message"), MISTAKES, ids=[" ".join(words) for words, _, _ in MISTAKES])
+def test_mistakes_get_one_line(
+    words: list[str],
+    exit_code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == exit_code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("run-bench: ")
+    assert said.err.count("\n") == 1
+    assert message in said.err
+    assert list(tmp_path.iterdir()) == [] or list(tmp_path.rglob("*.parquet")) == []
+
+
+def test_a_folder_of_other_files_is_never_written_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.tex").write_text("results")
+    assert main(small(tmp_path)) == 1
+    assert "holds files that are no run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("kind", ["suites", "datasets", "methods", "corruptions", "templates", "teachers"])
+def test_list_prints_one_line_each(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", kind]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    expected = {"suites": yaml_names(SUITES), "methods": METHODS.names(), "teachers": ["embedded"]}.get(kind, [])
+    assert len(lines) >= max(2, len(expected))
+    assert all(any(line.startswith(name) for line in lines) for name in expected)
+
+
+def test_help_names_every_suite_and_every_option_of_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert all(name in overview for name in [*yaml_names(SUITES), "list", "report"])
+    assert main(["demo", "--help"]) == 0
+    options = capsys.readouterr().out
+    names = "methods teacher limit corruptions severities seed out device precision set data-root batch-size quiet"
+    assert all(f"--{name}" in options for name in names.split())
