@@ -22,6 +22,8 @@ class APMConfig:
         heads: attention heads of the learned query.
         rgb_hidden: width of the RGB head's two hidden layers.
         readout: ``token`` (the learned query attends) or ``mean`` (the average feature, as the paper's figure).
+        column: ``conv`` (the convolution writes the image) or ``vit`` (the teacher's own token in its place, as in the
+            paper's ablation).
         init_std: standard deviation of every fresh parameter.
     """
 
@@ -32,6 +34,7 @@ class APMConfig:
     heads: int = 8
     rgb_hidden: int = 256
     readout: Literal["token", "mean"] = "token"
+    column: Literal["conv", "vit"] = "conv"
     init_std: float = 0.01
 
     def __post_init__(self) -> None:
@@ -50,12 +53,14 @@ class APMConfig:
             raise ValueError("hidden is empty; the MLP needs at least one ReLU layer")
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
-        if self.column_dim % 4:
+        if self.position_dim % 4:
             raise ValueError(f"the grid of {self.grid} x {self.grid} has a column width that is not a multiple of 4")
         if self.feature_dim % self.heads or self.feature_dim % 4:
             raise ValueError(f"feature_dim {self.feature_dim} is not a multiple of 4 and of heads ({self.heads})")
         if self.readout not in ("token", "mean"):
             raise ValueError(f"readout is {self.readout!r}; it is 'token' or 'mean'")
+        if self.column not in ("conv", "vit"):
+            raise ValueError(f"column is {self.column!r}; it is 'conv' or 'vit'")
         if self.init_std <= 0:
             raise ValueError(f"init_std is {self.init_std}; it must be positive")
 
@@ -65,9 +70,14 @@ class APMConfig:
         return self.image_size // self.patch_size
 
     @property
-    def column_dim(self) -> int:
-        """Width D of the column and of the position code, g squared."""
+    def position_dim(self) -> int:
+        """Width D of the position code, g squared."""
         return self.grid**2
+
+    @property
+    def column_dim(self) -> int:
+        """Width of the column: D, or the teacher's width where its token is the column."""
+        return self.position_dim if self.column == "conv" else self.feature_dim
 
     @classmethod
     def for_teacher(cls, image_size: int, patch_size: int | None, feature_dim: int) -> APMConfig:
@@ -104,6 +114,9 @@ class DistillConfig:
         decay_every: steps after which the learning rate is multiplied by ``decay_factor``; 0 means never.
         decay_factor: see ``decay_every``.
         normalize_target: whether the teacher's embedding is scaled to unit norm before it is the target.
+        token_weight: of the mean squared error of the token to the teacher's embedding.
+        grid_weight: of the mean squared error of the features to the teacher's patch tokens (paper's ablation).
+        rgb_weight: of the mean squared error of the decoded to the average-pooled image (paper's ablation).
     """
 
     iterations: int = 20
@@ -111,6 +124,9 @@ class DistillConfig:
     decay_every: int = 0
     decay_factor: float = 0.1
     normalize_target: bool = True
+    token_weight: float = 1.0
+    grid_weight: float = 0.0
+    rgb_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.iterations < 0:
@@ -121,6 +137,9 @@ class DistillConfig:
             raise ValueError(f"decay_every is {self.decay_every}; it must be at least 0 (0 means never)")
         if self.decay_factor <= 0:
             raise ValueError(f"decay_factor is {self.decay_factor}; it must be positive")
+        for name in ("token_weight", "grid_weight", "rgb_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of step ``step``, counted from 0."""

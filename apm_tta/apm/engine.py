@@ -1,24 +1,19 @@
-"""B fresh APMs as one batched problem: the function of ``APM.token`` and its gradient, from the blocks."""
+"""B fresh APMs as one batched problem: the distillation loss and its gradient, put together from the blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from apm_tta.apm.blocks import (
-    ColumnBlock,
-    FirstLayer,
-    HiddenLayer,
-    MeanReadout,
-    Tensors,
-    TokenReadout,
-    Workspace,
-)
+from apm_tta.apm.blocks import ColumnBlock, FirstLayer, HiddenLayer, Tensors, Workspace
 from apm_tta.apm.config import APMConfig
+from apm_tta.apm.heads import FeatureHead, RGBHead, rgb_target
 from apm_tta.apm.model import APM
+from apm_tta.apm.readouts import MeanReadout, TokenReadout
 
 
 @cache
@@ -27,59 +22,123 @@ def parameter_shapes(config: APMConfig) -> dict[str, torch.Size]:
     return {name: parameter.shape for name, parameter in APM(config).named_parameters()}
 
 
-def fresh_parameters(config: APMConfig, seeds: Sequence[int], device: torch.device | str = "cpu") -> Tensors:
+def fresh_parameters(config: APMConfig, seeds: Sequence[int], like: Tensor, decode_rgb: bool = False) -> Tensors:
     """What ``APM(config, generator of seed)`` holds, for every seed, by name and with a leading image axis.
 
-    The RGB head, which no loss reads at test time, is left out: it is drawn last but one, so its numbers are drawn
-    and dropped, and the rest equals the plain module's.
+    The RGB head is drawn in its turn, so that the rest equals the plain module's, and kept only for ``decode_rgb``.
+    Draws are made on the CPU in float32, so that devices agree; the result has ``like``'s device and type.
     """
-    kept: dict[str, list[Tensor]] = {name: [] for name in parameter_shapes(config) if not name.startswith("rgb_head")}
-    for seed in seeds:
+    names = [name for name in parameter_shapes(config) if decode_rgb or not name.startswith("rgb_head")]
+    parameters = {name: like.new_empty((len(seeds), *parameter_shapes(config)[name])) for name in names}
+    for index, seed in enumerate(seeds):
         generator = torch.Generator().manual_seed(seed)
         for name, shape in parameter_shapes(config).items():
             drawn = torch.randn(shape, generator=generator)
-            if name in kept:
-                kept[name].append(drawn)
-    return {name: torch.stack(values).mul_(config.init_std).to(device) for name, values in kept.items()}
+            if name in parameters:
+                parameters[name][index].copy_(drawn.mul_(config.init_std))
+    return parameters
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What B images are fitted to.
+
+    Attributes:
+        tokens: the teacher's embeddings, ``(B, F)``.
+        token_weight: of the token's mean squared error.
+        grids: the teacher's patch tokens, ``(B, g * g, F)``; needed where ``grid_weight`` is not 0.
+        grid_weight: of the features' mean squared error.
+        rgb_weight: of the decoded image's mean squared error.
+        columns: the teacher's tokens where ``config.column`` is ``vit``, ``(B, F)``.
+    """
+
+    tokens: Tensor
+    token_weight: float = 1.0
+    grids: Tensor | None = None
+    grid_weight: float = 0.0
+    rgb_weight: float = 0.0
+    columns: Tensor | None = None
 
 
 class Engine:
-    """Tokens, and gradients of the distillation loss, of B images with B separate parameter sets.
+    r"""Loss and gradient of B images with B separate parameter sets.
+
+    .. math::
+        L = \lambda_t \tfrac1F \lVert t - z \rVert^2 + \lambda_g \tfrac1{LF} \lVert f - Z \rVert^2
+            + \lambda_r \tfrac1{3L} \lVert rgb - \bar x \rVert^2
 
     Args:
         images: ``(B, 3, S, S)``, ImageNet-normalised.
         config: sizes, the same for all.
-        products: type of the large matrix products: float32, or bfloat16 with float32 sums, weights and moments.
+        goals: what they are fitted to.
+        products: type of the large matrix products: that of the images, or bfloat16 with float32 weights and moments.
     """
 
-    def __init__(self, images: Tensor, config: APMConfig, products: torch.dtype | None = None) -> None:
-        self._device = images.device.type
+    def __init__(self, images: Tensor, config: APMConfig, goals: Goals, products: torch.dtype | None = None) -> None:
         workspace = Workspace(products or images.dtype)
-        self._column = ColumnBlock(images, config.patch_size)
+        self._device, self._goals = images.device.type, goals
+        self._column = ColumnBlock(images, config.patch_size) if config.column == "conv" else None
         self._first = FirstLayer(config, images, workspace)
-        self._hidden = [HiddenLayer(index, workspace) for index in range(1, len(config.hidden))]
+        self._hidden = [HiddenLayer(f"mlp.{index}", workspace) for index in range(1, len(config.hidden))]
         self._readout = MeanReadout() if config.readout == "mean" else TokenReadout(config, images)
+        self._features = FeatureHead() if goals.grid_weight or goals.rgb_weight else None
+        self._rgb = RGBHead(config, images, workspace) if goals.rgb_weight else None
+        self._colours = rgb_target(images, config.patch_size) if goals.rgb_weight else None
 
     @torch.no_grad()
-    def forward(self, parameters: Tensors) -> Tensor:
-        """-> tokens ``(B, F)``."""
+    def forward(self, parameters: Tensors) -> tuple[Tensor, Tensor]:
+        """-> tokens ``(B, F)`` and losses ``(B,)``."""
         with torch.autocast(self._device, enabled=False):
             return self._forward(parameters)
 
     @torch.no_grad()
-    def backward(self, tokens: Tensor, gradients: Tensors) -> None:
-        """Fills ``gradients`` from the gradient of the tokens that ``forward`` gave last, ``(B, F)``."""
+    def backward(self, gradients: Tensors) -> None:
+        """Fills ``gradients`` with those of the sum of the losses that ``forward`` gave last."""
         with torch.autocast(self._device, enabled=False):
-            self._backward(tokens, gradients)
+            self._backward(gradients)
 
-    def _forward(self, parameters: Tensors) -> Tensor:
-        hidden = self._first.forward(parameters, self._column.forward(parameters))
+    def _forward(self, parameters: Tensors) -> tuple[Tensor, Tensor]:
+        goals = self._goals
+        column = goals.columns if self._column is None else self._column.forward(parameters)
+        assert column is not None
+        hidden = self._first.forward(parameters, column)
         for layer in self._hidden:
             hidden = layer.forward(parameters, hidden)
-        return self._readout.forward(parameters, hidden)
+        tokens = self._readout.forward(parameters, hidden)
+        self._token_error = tokens - goals.tokens
+        losses = goals.token_weight * self._token_error.square().mean(1)
+        if self._features is not None:
+            features = self._features.forward(parameters, hidden)
+            if goals.grids is not None:
+                self._grid_error = features - goals.grids
+                losses = losses + goals.grid_weight * self._grid_error.square().mean((1, 2))
+            if self._rgb is not None and self._colours is not None:
+                self._rgb_error = self._rgb.forward(parameters, features, column) - self._colours
+                losses = losses + goals.rgb_weight * self._rgb_error.square().mean((1, 2))
+        return tokens, losses
 
-    def _backward(self, tokens: Tensor, gradients: Tensors) -> None:
-        hidden = self._readout.backward(tokens, gradients)
+    def _backward(self, gradients: Tensors) -> None:
+        goals = self._goals
+        hidden = self._readout.backward(_of_mean_square(self._token_error, goals.token_weight), gradients)
+        decoded_column = None
+        if self._features is not None:
+            features = None
+            if goals.grids is not None:
+                features = _of_mean_square(self._grid_error, goals.grid_weight)
+            if self._rgb is not None:
+                decoded, decoded_column = self._rgb.backward(
+                    _of_mean_square(self._rgb_error, goals.rgb_weight), gradients
+                )
+                features = decoded if features is None else features + decoded
+            assert features is not None
+            hidden = hidden + self._features.backward(features, gradients)
         for layer in reversed(self._hidden):
             hidden = layer.backward(hidden, gradients)
-        self._column.backward(self._first.backward(hidden, gradients), gradients)
+        column = self._first.backward(hidden, gradients)
+        if self._column is not None:
+            self._column.backward(column if decoded_column is None else column + decoded_column, gradients)
+
+
+def _of_mean_square(error: Tensor, weight: float) -> Tensor:
+    """Gradient of ``weight`` times the mean square of each image's ``error``."""
+    return error * (2 * weight / error[0].numel())

@@ -82,8 +82,9 @@ class APM(nn.Module):
         super().__init__()
         self.config = config
         # skip_init: torch's own initialisation would read, and move, the global generator.
-        self.convolution = skip_init(nn.Conv2d, 3, 1, config.patch_size, stride=config.patch_size)
-        widths = (2 * config.column_dim, *config.hidden)
+        if config.column == "conv":
+            self.convolution = skip_init(nn.Conv2d, 3, 1, config.patch_size, stride=config.patch_size)
+        widths = (config.column_dim + config.position_dim, *config.hidden)
         self.mlp = nn.ModuleList(skip_init(nn.Linear, before, after) for before, after in itertools.pairwise(widths))
         self.feature_head = skip_init(nn.Linear, widths[-1], config.feature_dim)
         rgb_widths = (config.feature_dim + widths[0], config.rgb_hidden, config.rgb_hidden, 3)
@@ -91,7 +92,7 @@ class APM(nn.Module):
             skip_init(nn.Linear, before, after) for before, after in itertools.pairwise(rgb_widths)
         )
         self.global_token = GlobalToken(config.feature_dim, config.heads)
-        position = sine_cosine_code(config.grid, config.column_dim).flatten(0, 1)
+        position = sine_cosine_code(config.grid, config.position_dim).flatten(0, 1)
         feature_position = sine_cosine_code(config.grid, config.feature_dim).flatten(0, 1)
         self.register_buffer("position", position, persistent=False)
         self.register_buffer("feature_position", feature_position, persistent=False)
@@ -104,15 +105,19 @@ class APM(nn.Module):
             for parameter in self.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator).mul_(self.config.init_std))
 
-    def column(self, images: Tensor) -> Tensor:
-        """Images ``(B, 3, S, S)``, ImageNet-normalised, -> columns c ``(B, D)``.
+    def column(self, images: Tensor, teacher_token: Tensor | None = None) -> Tensor:
+        """Images ``(B, 3, S, S)``, ImageNet-normalised, -> columns c ``(B, D)``; with ``column: vit`` the token itself.
 
         Raises:
-            ValueError: when the images do not have the configured size.
+            ValueError: when the images do not have the configured size, or a token is missing or surplus.
         """
         size = self.config.image_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size):
             raise ValueError(f"images have shape {tuple(images.shape)}; this APM takes (B, 3, {size}, {size})")
+        if (teacher_token is not None) != (self.config.column == "vit"):
+            raise ValueError(f"column is {self.config.column!r}: it needs a teacher's token exactly when it is 'vit'")
+        if teacher_token is not None:
+            return teacher_token
         column: Tensor = self.convolution(images)
         return column.flatten(1)
 
@@ -137,9 +142,9 @@ class APM(nn.Module):
         token: Tensor = self.global_token(features + self.feature_position)
         return token
 
-    def token(self, images: Tensor) -> Tensor:
-        """Images ``(B, 3, S, S)`` -> token t ``(B, F)``; the RGB head, which no loss reads at test time, is not run."""
-        return self.readout(self.features(self.queries(self.column(images))))
+    def token(self, images: Tensor, teacher_token: Tensor | None = None) -> Tensor:
+        """As ``forward``, the token alone: the RGB head, which its loss does not read, is not run."""
+        return self.readout(self.features(self.queries(self.column(images, teacher_token))))
 
     def rgb(self, features: Tensor, queries: Tensor) -> Tensor:
         """Features ``(B, g * g, F)`` and queries ``(B, g * g, 2 D)`` -> colours ``(B, 3, g, g)``."""
@@ -149,9 +154,12 @@ class APM(nn.Module):
         colours: Tensor = hidden.transpose(1, 2).unflatten(2, (self.config.grid, self.config.grid))
         return colours
 
-    def forward(self, images: Tensor) -> APMOutput:
-        """Images ``(B, 3, S, S)``, ImageNet-normalised -> token, grid and rgb of every image; see ``APMOutput``."""
-        queries = self.queries(self.column(images))
+    def forward(self, images: Tensor, teacher_token: Tensor | None = None) -> APMOutput:
+        """Images ``(B, 3, S, S)``, ImageNet-normalised -> token, grid and rgb of every image; see ``APMOutput``.
+
+        ``teacher_token``, ``(B, F)``, is the column where ``config.column`` is ``vit``.
+        """
+        queries = self.queries(self.column(images, teacher_token))
         features = self.features(queries)
         grid = features.unflatten(1, (self.config.grid, self.config.grid))
         return APMOutput(self.readout(features), grid, self.rgb(features, queries))

@@ -1,0 +1,52 @@
+"""How many images are fitted at once, from a memory budget."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import torch
+
+from apm_tta.apm.config import APMConfig, DistillConfig
+from apm_tta.apm.engine import parameter_shapes
+
+# Weights, gradients and Adam's two moments, float32.
+BYTES_A_PARAMETER = 16
+_SHARE_OF_FREE = 0.5
+_UNKNOWN_FREE = 2 * 2**30
+# On a CPU more images than this gain nothing: the products are large enough, and the working set leaves the cache.
+_CPU_LIMIT = 32
+
+
+def bytes_an_image(config: APMConfig, fit: DistillConfig) -> int:
+    """What fitting one image holds: parameters four times over, and the activations with their gradients, float32."""
+    shapes = parameter_shapes(config)
+    parameters = sum(shape.numel() for name, shape in shapes.items() if fit.rgb_weight or not name.startswith("rgb_"))
+    locations = config.grid**2
+    widths = 3 * sum(config.hidden) + 4 * config.heads
+    widths += 3 * config.feature_dim if fit.grid_weight or fit.rgb_weight else 0
+    widths += 6 * config.rgb_hidden if fit.rgb_weight else 0
+    patches = 3 * config.image_size**2
+    return BYTES_A_PARAMETER * parameters + 4 * (locations * widths + patches)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that ``device`` has free; a cautious guess where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return _UNKNOWN_FREE
+
+
+def images_together(config: APMConfig, fit: DistillConfig, device: torch.device, budget: int | None = None) -> int:
+    """Images that fit into ``budget`` bytes, at least 1; None is half of what ``device`` has free."""
+    allowed = _SHARE_OF_FREE * free_memory(device) if budget is None else budget
+    fitting = max(1, math.floor(allowed / bytes_an_image(config, fit)))
+    return min(fitting, _CPU_LIMIT) if device.type == "cpu" else fitting
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed: CUDA has a type for it, the CPU's allocator a sentence."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
