@@ -11,7 +11,7 @@ from PIL import Image
 from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.corruptions import CORRUPTIONS, corrupt
 from apm_tta.data.layouts import LAYOUTS, Entry
-from apm_tta.data.sample import Condition, Sample
+from apm_tta.data.sample import CLEAN, Condition, Sample
 from apm_tta.data.subset import even_subset
 from apm_tta.errors import UnknownName
 from apm_tta.randomness import numpy_generator
@@ -52,7 +52,7 @@ class Dataset:
             UnknownName: listing those that exist.
         """
         for condition in conditions:
-            if not condition.clean and condition.corruption not in self.corruptions:
+            if condition != CLEAN and condition.corruption not in self.corruptions:
                 raise UnknownName(f"corruption of {self.card.name}", condition.corruption, self.corruptions)
 
     def entries(self, condition: Condition) -> Sequence[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,11 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             f"{path} is missing; Debian's package dataset-fashion-mnist installs it, or take it from "
             "github.com/zalandoresearch/fashion-mnist"
         ) from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not a readable gzip file ({error}); download it again") from None
     axes = raw[3] if raw[:3] == b"\x00\x00\x08" and len(raw) > 3 else 0
     shape = np.frombuffer(raw, ">i4", count=axes, offset=4) if len(raw) >= 4 + 4 * axes else np.zeros(0)
-    if not axes or len(raw) != 4 + 4 * axes + int(np.prod(shape)):
+    if not axes or (shape < 0).any() or len(raw) != 4 + 4 * axes + int(np.prod(shape)):
         raise UserError(f"{path} is not a whole idx file of unsigned bytes; download it again")
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
 

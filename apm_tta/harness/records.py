@@ -128,7 +128,9 @@ def read_shard(path: Path) -> pa.Table:
     version = metadata.get(_VERSION_KEY, b"none").decode()
     if version != str(SCHEMA_VERSION):
         raise UserError(f"{path} has record schema {version}; this version reads {SCHEMA_VERSION}")
-    return table.cast(SCHEMA)
+    if table.schema != SCHEMA:
+        raise UserError(f"{path} has other columns than record schema {SCHEMA_VERSION}; delete it and run again")
+    return table
 
 
 def as_rows(columns: Mapping[str, list[Any]]) -> list[Row]:

@@ -101,7 +101,7 @@ def run(suite: Suite, request: Request) -> Path:
     remaining = unfinished(shards, folder)
     progress = Progress(len(cells), remaining, request.quiet)
     try:
-        worker = Worker(dataset, methods, folder, suite.batch_size, suite.precision, progress.advance)
+        worker = Worker(dataset, teacher, methods, folder, suite.batch_size, suite.precision, progress.advance)
         engine(remaining, worker.compute)
     finally:
         progress.close()

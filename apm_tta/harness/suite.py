@@ -43,7 +43,7 @@ class Suite(Configuration):
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = ()
     limit: int = Field(default=0, ge=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     batch_size: int = Field(default=64, ge=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from apm_tta.data.dataset import Dataset
-from apm_tta.data.sample import Sample
 from apm_tta.harness.measure import latencies, timed
 from apm_tta.harness.plan import Cell, Shard
 from apm_tta.harness.records import Row, as_rows, write_rows
 from apm_tta.methods import Batch, Method, Predictions
-from apm_tta.methods.base import check_logits
+from apm_tta.methods.base import check_logits, embed
 from apm_tta.methods.zeroshot import from_features
+from apm_tta.teachers import Teacher
 
 Report = Callable[[Cell, int], None]
 
@@ -27,6 +27,7 @@ class Worker:
 
     Args:
         dataset: where samples come from.
+        teacher: the frozen encoder; its own answers are recorded beside every method's.
         methods: by name, each over the same teacher.
         folder: the run folder.
         batch_size: images that a method sees at once.
@@ -37,6 +38,7 @@ class Worker:
     def __init__(
         self,
         dataset: Dataset,
+        teacher: Teacher,
         methods: dict[str, Method],
         folder: Path,
         batch_size: int,
@@ -44,6 +46,7 @@ class Worker:
         report: Report,
     ) -> None:
         self._dataset = dataset
+        self._teacher = teacher
         self._methods = methods
         self._folder = folder
         self._batch_size = batch_size
@@ -61,35 +64,38 @@ class Worker:
             for start in range(0, len(entries), self._batch_size):
                 chosen = entries[start : start + self._batch_size]
                 samples = [self._dataset.read(entry, shard.condition) for entry in chosen]
+                batch = Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
+                labels = [sample.label for sample in samples]
                 measure = shard.index == 0 and start == 0
-                for cell in shard.cells:
-                    rows[cell] += self._answer(self._methods[cell.method], samples, measure)
-                    self._report(cell, len(samples))
+                with self._autocast():
+                    features = embed(self._teacher, batch.images)
+                    for cell in shard.cells:
+                        rows[cell] += self._answer(self._methods[cell.method], batch, labels, features, measure)
+                        self._report(cell, len(samples))
         for cell, answered in rows.items():
             write_rows(self._folder / shard.file_of(cell), cell, answered)
 
-    def _answer(self, method: Method, samples: Sequence[Sample], measure: bool) -> list[Row]:
-        batch = Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
-        with self._autocast(method.teacher.device):
-            # An online method's state must not see the images that are only timed.
-            alone = latencies(method, batch) if measure and method.protocol == "episodic" else []
-            predictions, milliseconds = timed(method, batch)
-            teacher = from_features(method.embed(batch.images), method.class_weights, method.teacher.logit_scale)
+    def _answer(self, method: Method, batch: Batch, labels: list[int], features: Tensor, measure: bool) -> list[Row]:
+        """Rows of ``batch``; ``features`` are the teacher's, for its own answer under the method's templates."""
+        # An online method's state must not see the images that are only timed.
+        alone = latencies(method, batch) if measure and method.protocol == "episodic" else []
+        predictions, milliseconds = timed(method, batch)
         check_logits(method.name, predictions, batch, len(method.classes))
-        latency = [*alone, *[None] * (len(samples) - len(alone))] if measure else [None] * len(samples)
+        teacher = from_features(features, method.class_weights, self._teacher.logit_scale).argmax(1)
+        count = len(batch.ids)
         return as_rows(
             {
                 "id": list(batch.ids),
-                "label": [sample.label for sample in samples],
-                **_columns(predictions, teacher.argmax(1)),
-                "latency_ms": latency,
-                "batch_ms": [milliseconds / len(samples)] * len(samples),
+                "label": labels,
+                **_columns(predictions, teacher),
+                "latency_ms": [*alone, *[None] * (count - len(alone))],
+                "batch_ms": [milliseconds / count] * count,
             }
         )
 
-    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+    def _autocast(self) -> AbstractContextManager[Any]:
         if self._precision == "bfloat16":
-            return torch.autocast(device.type, torch.bfloat16)
+            return torch.autocast(self._teacher.device.type, torch.bfloat16)
         return nullcontext()
 
 

@@ -88,9 +88,14 @@ class Method(ABC):
 
     def embed(self, images: Sequence[Image.Image]) -> Tensor:
         """The teacher's embeddings of the images' evaluation crops, ``(B, F)``, not normalised."""
-        pixels = torch.stack([self.teacher.preprocess(image) for image in images]).to(self.teacher.device)
-        with torch.no_grad():
-            return self.teacher.encode_image(pixels)
+        return embed(self.teacher, images)
+
+
+def embed(teacher: Teacher, images: Sequence[Image.Image]) -> Tensor:
+    """The teacher's embeddings of the images' evaluation crops, ``(B, F)``, not normalised."""
+    pixels = torch.stack([teacher.preprocess(image) for image in images]).to(teacher.device)
+    with torch.no_grad():
+        return teacher.encode_image(pixels)
 
 
 METHODS: Registry[type[Method]] = Registry("method")

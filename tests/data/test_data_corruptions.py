@@ -1,0 +1,221 @@
+"""The five corruptions are their authors' own, and refuse what they cannot corrupt."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from apm_tta.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from apm_tta.errors import UnknownName, UserError
+
+VECTORS = Path(__file__).resolve().parents[3] / "shared" / "corruption_vectors"
+NAMES = ["contrast", "defocus_blur", "gaussian_noise", "jpeg_compression", "pixelate"]
+DETERMINISTIC = [name for name in NAMES if name != "gaussian_noise"]
+
+
+def picture(width: int, height: int) -> Image.Image:
+    """A photograph's worth of detail: smooth shades with texture on top, no pixel the same by chance."""
+    rng = np.random.default_rng(width * 1000 + height)
+    down, across = np.mgrid[0:height, 0:width]
+    shade = np.stack([120 + 80 * np.sin(across / 5), 100 + 90 * np.cos(down / 4), 2.0 * (across + down)], axis=-1)
+    return Image.fromarray(np.clip(shade + rng.normal(scale=12, size=shade.shape), 0, 255).astype(np.uint8))
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def test_these_five_are_registered() -> None:
+    """Every name below is covered by this file: a sixth corruption must be added here too."""
+    assert CORRUPTIONS.names() == NAMES
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_the_authors_own_output(name: str, severity: int) -> None:
+    """Not one grey level of one pixel differs from the published code's image."""
+    if not VECTORS.is_dir():
+        pytest.skip("shared/corruption_vectors is not beside the checkout")
+    clean = Image.open(VECTORS / "tabby.png").convert("RGB")
+    expected = Image.open(VECTORS / f"tabby__{name}__{severity}.png").convert("RGB")
+    ours = corrupt(clean, name, severity, rng=np.random.RandomState(1000 + severity), parameters="imagenet")
+    assert np.abs(pixels(ours) - pixels(expected)).max() == 0
+
+
+def test_a_photograph_of_224_pixels_takes_imagenet_parameters_by_itself() -> None:
+    """The default of ``parameters`` gives the authors' ImageNet image for an image of ImageNet's size."""
+    if not VECTORS.is_dir():
+        pytest.skip("shared/corruption_vectors is not beside the checkout")
+    clean = Image.open(VECTORS / "tabby.png").convert("RGB")
+    expected = Image.open(VECTORS / "tabby__contrast__4.png").convert("RGB")
+    assert np.array_equal(pixels(corrupt(clean, "contrast", 4, rng=rng())), pixels(expected))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(28, 28), (90, 70), (33, 120)])
+def test_keeps_size_and_type_at_every_severity(name: str, size: tuple[int, int]) -> None:
+    """Square or not, below and above 64 pixels: RGB uint8 of the same size, changed by every severity."""
+    clean = picture(*size)
+    for severity in SEVERITIES:
+        result = corrupt(clean, name, severity, rng=rng())
+        assert isinstance(result, Image.Image)
+        assert (result.mode, result.size) == ("RGB", size)
+        assert np.asarray(result).dtype == np.uint8
+        assert not np.array_equal(pixels(result), pixels(clean))
+
+
+@pytest.mark.parametrize("parameters", ["imagenet", "cifar"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_higher_severity_is_further_from_the_clean_image(name: str, parameters: str) -> None:
+    """The five parameters of each table are in the order of severity, and no two are the same."""
+    clean = picture(224, 160) if parameters == "imagenet" else picture(32, 32)
+    images = [pixels(corrupt(clean, name, severity, rng=rng(), parameters=parameters)) for severity in SEVERITIES]
+    errors = [float(((image - pixels(clean)) ** 2).mean()) for image in images]
+    assert all(low < high for low, high in pairwise(errors)), errors
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_array_gives_the_array_of_the_image_it_holds(name: str) -> None:
+    clean = picture(50, 40)
+    from_image = corrupt(clean, name, 3, rng=rng())
+    from_array = corrupt(np.asarray(clean), name, 3, rng=rng())
+    assert isinstance(from_image, Image.Image)
+    assert isinstance(from_array, np.ndarray)
+    assert from_array.dtype == np.uint8
+    assert np.array_equal(from_array, np.asarray(from_image))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_input_stays_as_it_was(name: str) -> None:
+    image, array = picture(40, 40), np.array(picture(40, 40))
+    before = array.copy()
+    corrupt(image, name, 5, rng=rng())
+    corrupt(array, name, 5, rng=rng())
+    assert np.array_equal(np.asarray(image), before)
+    assert np.array_equal(array, before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_generator_state_gives_the_same_image_whatever_the_global_seed(name: str) -> None:
+    clean = picture(40, 40)
+    np.random.seed(1)
+    first = pixels(corrupt(clean, name, 3, rng=np.random.default_rng(9)))
+    state = np.random.get_state()[1].copy()
+    np.random.seed(2)
+    second = pixels(corrupt(clean, name, 3, rng=np.random.default_rng(9)))
+    np.random.seed(1)
+    assert np.array_equal(first, second)
+    assert np.array_equal(state, np.random.get_state()[1]), "a corruption drew from NumPy's global generator"
+
+
+def test_another_seed_gives_other_noise() -> None:
+    clean = picture(40, 40)
+    first, second = (pixels(corrupt(clean, "gaussian_noise", 3, rng=np.random.default_rng(seed))) for seed in (1, 2))
+    assert (first != second).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_what_is_no_noise_takes_nothing_from_the_generator(name: str) -> None:
+    generator = np.random.default_rng(3)
+    before = generator.bit_generator.state
+    corrupt(picture(40, 40), name, 3, rng=generator)
+    assert generator.bit_generator.state == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("size", "authors", "others"),
+    [
+        ((63, 63), "cifar", "imagenet"),
+        ((200, 63), "cifar", "imagenet"),
+        ((63, 200), "cifar", "imagenet"),
+        ((64, 64), "imagenet", "cifar"),
+    ],
+)
+def test_the_shorter_side_decides_whose_parameters_are_taken(
+    name: str, size: tuple[int, int], authors: str, others: str
+) -> None:
+    """Below 64 pixels CIFAR's, from 64 on ImageNet's; and the two differ, so that the choice matters."""
+    clean = picture(*size)
+    chosen = pixels(corrupt(clean, name, 4, rng=rng()))
+    assert np.array_equal(chosen, pixels(corrupt(clean, name, 4, rng=rng(), parameters=authors)))
+    assert not np.array_equal(chosen, pixels(corrupt(clean, name, 4, rng=rng(), parameters=others)))
+
+
+@pytest.mark.parametrize(("severity", "deviation"), [(1, 0.04), (5, 0.10)])
+def test_cifar_noise_has_the_published_standard_deviation(severity: int, deviation: float) -> None:
+    """CIFAR's numbers have no vectors: the noise on mid-grey is measured instead (truncation takes half a level)."""
+    grey = np.full((300, 300, 3), 128, np.uint8)
+    noise = corrupt(grey, "gaussian_noise", severity, rng=rng(), parameters="cifar").astype(float) - 128
+    assert noise.std() / 255 == pytest.approx(deviation, rel=0.01)
+    assert noise.mean() == pytest.approx(-0.5, abs=0.3)
+
+
+def test_contrast_and_pixelate_leave_a_flat_image_flat() -> None:
+    """Neither shifts brightness by more than the truncation of the published code, one grey level.
+
+    (defocus_blur does: its authors' kernel, cut at its edge, does not sum to 1.)
+    """
+    flat = np.full((80, 80, 3), 200, np.uint8)
+    for name in ("contrast", "pixelate"):
+        for severity in SEVERITIES:
+            result = corrupt(flat, name, severity, rng=rng()).astype(int)
+            assert np.abs(result - 200).max() <= 1, (name, severity)
+
+
+def test_pixelate_makes_blocks_of_the_same_share_of_both_sides() -> None:
+    """The vectors are square: here a wide image at 0.25 keeps a quarter of its columns and a quarter of its rows."""
+    result = pixels(corrupt(picture(120, 80), "pixelate", 5, rng=rng()))
+    assert len(np.unique(result, axis=1)[0]) == 30
+    assert len(np.unique(result, axis=0)) == 20
+
+
+def test_an_image_of_another_mode_is_taken_as_rgb() -> None:
+    grey = picture(40, 40).convert("L")
+    for name in NAMES:
+        expected = corrupt(grey.convert("RGB"), name, 2, rng=rng())
+        assert np.array_equal(pixels(corrupt(grey, name, 2, rng=rng())), pixels(expected))
+
+
+def test_an_unknown_corruption_is_refused_with_the_names_that_exist() -> None:
+    with pytest.raises(UnknownName, match="unknown corruption 'gausian_noise'") as caught:
+        corrupt(picture(28, 28), "gausian_noise", 1, rng=rng())
+    assert caught.value.exit_code == 2
+    assert all(name in str(caught.value) for name in NAMES)
+
+
+@pytest.mark.parametrize("severity", [0, 6, -1])
+def test_a_severity_that_does_not_exist_is_refused(severity: int) -> None:
+    with pytest.raises(UserError, match=rf"severity {severity} of contrast .*1 to 5") as caught:
+        corrupt(picture(28, 28), "contrast", severity, rng=rng())
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((28, 28), np.uint8),
+        np.zeros((28, 28, 1), np.uint8),
+        np.zeros((28, 28, 4), np.uint8),
+        np.zeros((3, 28, 28), np.uint8),
+        np.zeros((1, 28, 28, 3), np.uint8),
+        np.zeros((28, 28, 3), np.float32),
+        np.zeros((28, 28, 3), np.int64),
+        np.zeros((28, 28, 3), bool),
+    ],
+    ids=lambda array: f"{array.dtype}-{'x'.join(map(str, array.shape))}",
+)
+def test_an_array_of_another_kind_is_refused(array: np.ndarray) -> None:
+    """The message names what came and what would be right."""
+    with pytest.raises(UserError, match=r"expected uint8 \(H, W, 3\)") as caught:
+        corrupt(array, "contrast", 1, rng=rng())
+    assert str(array.dtype) in str(caught.value)
+    assert str(array.shape) in str(caught.value)

@@ -1,0 +1,133 @@
+"""A corrupted data set is data: the same image in every order, object and process."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from apm_tta.data.cards import load_card
+from apm_tta.data.corruptions import CORRUPTIONS, corrupt
+from apm_tta.data.dataset import Dataset, open_dataset
+from apm_tta.data.layouts import Entry
+from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.errors import UnknownName
+from apm_tta.randomness import numpy_generator
+
+NOISE = Condition("gaussian_noise", 3)
+EVERY = [Condition(name, severity) for name in CORRUPTIONS.names() for severity in (1, 5)]
+
+
+def pixels(dataset: Dataset, entry: Entry, condition: Condition) -> np.ndarray:
+    return np.asarray(dataset.read(entry, condition).image)
+
+
+@pytest.mark.parametrize("condition", EVERY, ids=str)
+def test_an_image_is_the_same_in_any_order_and_for_a_fresh_dataset(condition: Condition) -> None:
+    """Also whatever the global seeds are, and however often it was read before."""
+    one = open_dataset("fashion-mnist", limit=12)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    forward = {entry.id: pixels(one, entry, condition) for entry in one.entries(condition)}
+    np.random.seed(2)
+    torch.manual_seed(2)
+    other = open_dataset("fashion-mnist")
+    shuffled = [entry for entry in other.entries(condition) if entry.id in forward]
+    random.Random(0).shuffle(shuffled)
+    assert len(shuffled) == len(forward) == 12
+    for entry in shuffled * 2:
+        assert np.array_equal(pixels(other, entry, condition), forward[entry.id])
+
+
+def test_a_corrupted_image_is_the_clean_one_corrupted_with_its_own_seed() -> None:
+    """Pins what a corrupted set is: seed 0, the image's id, the condition; CIFAR's parameters, as the card says."""
+    dataset = open_dataset("fashion-mnist", limit=5)
+    for entry in dataset.entries(NOISE):
+        clean = pixels(dataset, entry, CLEAN)
+        generator = numpy_generator(0, entry.id, "corruption gaussian_noise 3")
+        expected = corrupt(clean, "gaussian_noise", 3, rng=generator, parameters="cifar")
+        assert np.array_equal(pixels(dataset, entry, NOISE), expected)
+
+
+def test_the_card_says_whose_parameters_are_taken_not_the_size_of_the_image() -> None:
+    """The manifest states the card's: what is computed must be that, for images of any size."""
+    card = load_card("fashion-mnist")
+    for parameters in ("cifar", "imagenet"):
+        dataset = Dataset(card.model_copy(update={"corruption_parameters": parameters}), limit=1)
+        entry = dataset.entries(CLEAN)[0]
+        clean = pixels(dataset, entry, CLEAN)
+        expected = corrupt(clean, "contrast", 3, rng=np.random.default_rng(0), parameters=parameters)
+        assert np.array_equal(pixels(dataset, entry, Condition("contrast", 3)), expected)
+
+
+def test_conditions_differ_from_each_other_and_from_clean() -> None:
+    dataset = open_dataset("fashion-mnist", limit=3)
+    for entry in dataset.entries(CLEAN):
+        images = {pixels(dataset, entry, condition).tobytes() for condition in [CLEAN, *EVERY]}
+        assert len(images) == 1 + len(EVERY)
+
+
+def test_two_images_do_not_share_their_noise() -> None:
+    """In the upper left corner, where every image is black, the noise is seen alone."""
+    dataset = open_dataset("fashion-mnist", limit=4)
+    entries = [entry for entry in dataset.entries(CLEAN) if not pixels(dataset, entry, CLEAN)[:3, :3].any()]
+    corners = {pixels(dataset, entry, NOISE)[:3, :3].tobytes() for entry in entries}
+    assert len(corners) == len(entries) > 1
+
+
+@pytest.mark.parametrize("limit", [0, 37])
+def test_ids_and_labels_are_the_same_under_every_condition(limit: int) -> None:
+    dataset = open_dataset("fashion-mnist", limit=limit)
+    clean = list(dataset.entries(CLEAN))
+    assert len(clean) == (limit or 2000)
+    for condition in EVERY:
+        assert list(dataset.entries(condition)) == clean
+
+
+def test_a_limit_is_even_over_classes() -> None:
+    entries = open_dataset("fashion-mnist", limit=50).entries(CLEAN)
+    assert Counter(entry.label for entry in entries) == dict.fromkeys(range(10), 5)
+
+
+def test_a_corruption_that_does_not_exist_is_refused_before_anything_is_read() -> None:
+    dataset = open_dataset("fashion-mnist")
+    for ask in (
+        lambda: dataset.check_conditions([CLEAN, Condition("fgo", 1)]),
+        lambda: dataset.entries(Condition("fgo", 1)),
+    ):
+        with pytest.raises(UnknownName, match="unknown corruption of fashion-mnist 'fgo'") as caught:
+            ask()
+        assert all(name in str(caught.value) for name in CORRUPTIONS.names())
+
+
+def test_stored_corruptions_are_those_of_the_card() -> None:
+    """ImageNet-C has its 19 on disk; a clean set has whatever can be computed."""
+    assert open_dataset("fashion-mnist").corruptions == CORRUPTIONS.names()
+    stored = open_dataset("imagenet-c")
+    assert stored.corruptions == list(stored.card.stored_corruptions)
+    stored.check_conditions([Condition("fog", 1)])
+    with pytest.raises(UnknownName, match="jpeg_compression"):
+        stored.check_conditions([Condition("rain", 1)])
+
+
+def test_the_fingerprint_tells_images_labels_and_conditions_apart() -> None:
+    """Equal for the same choice, another for another limit, other conditions or their order."""
+    small, same, larger = (open_dataset("fashion-mnist", limit=limit) for limit in (20, 20, 21))
+    prints = [
+        small.fingerprint([CLEAN]),
+        larger.fingerprint([CLEAN]),
+        small.fingerprint([NOISE]),
+        small.fingerprint([CLEAN, NOISE]),
+        small.fingerprint([NOISE, CLEAN]),
+    ]
+    assert len(set(prints)) == len(prints)
+    assert same.fingerprint([CLEAN, NOISE]) == small.fingerprint([CLEAN, NOISE])
+    assert all(len(value) == 64 for value in prints)
+
+
+def test_an_unknown_data_set_is_refused() -> None:
+    with pytest.raises(UnknownName, match="fashion-mnist"):
+        open_dataset("fashion_mnist")

@@ -1,0 +1,81 @@
+"""``--limit`` takes an even, nested subset that depends on ids and labels alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apm_tta.data.layouts import Entry
+from apm_tta.data.subset import RULE, even_subset, subset_rule
+
+
+@st.composite
+def data_sets(draw: st.DrawFn) -> list[Entry]:
+    """Up to 60 images of up to 6 classes of any sizes, in any order."""
+    labels = draw(st.lists(st.integers(0, 5), max_size=60))
+    return [Entry(f"{label}/{index:03d}.png", label) for index, label in enumerate(labels)]
+
+
+limits = st.integers(0, 70)
+
+
+@given(data_sets(), limits)
+def test_takes_as_many_as_asked_for(entries: list[Entry], limit: int) -> None:
+    """``limit`` images, or all where there are fewer, or where ``limit`` is 0; none twice."""
+    chosen = even_subset(entries, limit)
+    assert len(chosen) == (min(limit, len(entries)) if limit else len(entries))
+    assert len(set(chosen)) == len(chosen)
+    assert set(chosen) <= set(entries)
+
+
+@given(data_sets(), st.integers(1, 70))
+def test_is_even_over_classes(entries: list[Entry], limit: int) -> None:
+    """Two classes differ by more than one image only where the smaller has no more to give."""
+    available = Counter(entry.label for entry in entries)
+    taken = Counter(entry.label for entry in even_subset(entries, limit))
+    most = max((taken[label] for label in available), default=0)
+    for label, count in available.items():
+        assert taken[label] == count or taken[label] >= most - 1
+
+
+@given(data_sets(), limits, limits)
+def test_a_smaller_limit_takes_a_part_of_what_a_larger_one_takes(entries: list[Entry], one: int, other: int) -> None:
+    small, large = sorted((one, other), key=lambda limit: limit or len(entries))
+    assert set(even_subset(entries, small)) <= set(even_subset(entries, large))
+
+
+@given(data_sets(), limits, st.randoms(use_true_random=False))
+def test_the_order_in_which_files_are_found_does_not_matter(entries: list[Entry], limit: int, random: object) -> None:
+    shuffled = list(entries)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert set(even_subset(shuffled, limit)) == set(even_subset(entries, limit))
+
+
+@given(data_sets(), limits)
+def test_keeps_the_original_order(entries: list[Entry], limit: int) -> None:
+    positions = [entries.index(entry) for entry in even_subset(entries, limit)]
+    assert positions == sorted(positions)
+
+
+def test_leaves_the_list_that_it_was_given() -> None:
+    """With limit 0 too: what comes back is a list of its own."""
+    entries = [Entry(f"{index}", index % 2) for index in range(6)]
+    for limit in (0, 3):
+        even_subset(entries, limit).clear()
+    assert len(entries) == 6
+
+
+def test_within_a_class_the_ids_of_lowest_sha256_are_taken() -> None:
+    """Pinned: SHA-256 of a, b, c, d begins ca97, 3e23, 2e7d, 18ac (``printf a | sha256sum``)."""
+    entries = [Entry(name, 0) for name in "abcd"]
+    assert [entry.id for entry in even_subset(entries, 1)] == ["d"]
+    assert [entry.id for entry in even_subset(entries, 2)] == ["c", "d"]
+    assert [entry.id for entry in even_subset(entries, 3)] == ["b", "c", "d"]
+
+
+def test_the_rule_in_words_says_how_many_of_how_many() -> None:
+    assert subset_rule(0, 2000, 2000) == "all 2000 images"
+    assert subset_rule(9999, 2000, 2000) == "all 2000 images"
+    assert subset_rule(50, 50, 2000) == f"50 of 2000 images, {RULE} (--limit 50)"

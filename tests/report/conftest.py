@@ -1,0 +1,135 @@
+"""A run folder made by hand, small enough that every number of its tables can be worked out on paper.
+
+Eight images, two methods, five conditions. One letter an image says who was right:
+
+* ``B`` both the method and its teacher,
+* ``M`` the method alone,
+* ``T`` the teacher alone (and the label is among the method's first five),
+* ``S`` neither, with the same answer (and the label is among the method's first five),
+* ``W`` neither, with the same answer,
+* ``D`` neither, with different answers.
+
+So top-1 counts B M, top-5 counts B M T S, agreement counts B S W.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.harness.manifest import write_manifest
+from apm_tta.harness.plan import Cell, plan_shards
+from apm_tta.harness.records import Row, read_records, write_rows
+
+# In the order of the table, which is neither that of the alphabet nor that of the files' names.
+ANSWERS = {
+    CLEAN: {"zeroshot": "BBBBBBSW", "apm": "BBBBBMTW"},
+    Condition("pixelate", 3): {"zeroshot": "BBBBSSWW", "apm": "BBBMMDWS"},
+    Condition("pixelate", 5): {"zeroshot": "BSWWWWWW", "apm": "MMSWWWWW"},
+    Condition("contrast", 3): {"zeroshot": "BBSSWWWW", "apm": "BMTWWWWW"},
+    Condition("contrast", 5): {"zeroshot": "WWWWWWWW", "apm": "DWWWWWWW"},
+}
+METHODS = ["zeroshot", "apm"]
+IMAGES = 8
+CLASSES = 10
+
+
+def row(method: str, condition: Condition, index: int, letter: str) -> Row:
+    """Image ``index`` has label ``index``; a wrong answer is the next class, another wrong one the one after."""
+    label = index
+    wrong, other_wrong, never = ((index + step) % CLASSES for step in (1, 2, 9))
+    prediction = label if letter in "BM" else wrong
+    teacher = {"B": label, "M": wrong, "T": label, "S": wrong, "W": wrong, "D": other_wrong}[letter]
+    rest = [(index + step) % CLASSES for step in (3, 4, 5, 6)]
+    top5 = [prediction, *rest]
+    if letter in "TS":
+        top5[3] = label
+    distilled = method == "apm"
+    # After 0 iterations an answer that nobody gives, after 1 the teacher's, after 2 the method's own.
+    measured = condition != Condition("contrast", 5) and index < 4
+    return Row(
+        id=f"test/{index:05d}",
+        label=label,
+        prediction=prediction,
+        top5=top5,
+        confidence=0.5,
+        teacher_prediction=teacher,
+        iteration_predictions=[never, teacher, prediction] if distilled else [],
+        first_loss=0.5 if distilled else None,
+        last_loss=0.25 if distilled else None,
+        last_cosine=0.75 if distilled else None,
+        iterations=2 if distilled else 0,
+        latency_ms=(100.0 if distilled else 0.0) + 10 * (index + 1) if measured else None,
+        batch_ms=8.0 if distilled else 2.0,
+    )
+
+
+def manifest() -> dict[str, Any]:
+    return {
+        "numbers": {
+            "suite": "by-hand",
+            "dataset": {
+                "name": "fashion-mnist",
+                "title": "Fashion-MNIST, 2,000 test images",
+                "classes": CLASSES,
+                "fingerprint": "f" * 64,
+                "images_a_condition": IMAGES,
+                "subset": "8 of 2000 images, evenly over classes (--limit 8)",
+                "corruption_parameters": "cifar",
+                "corruption_seed": 0,
+            },
+            "conditions": [str(condition) for condition in ANSWERS],
+            "teacher": {"name": "embedded", "weights_sha256": "0123456789abcdef" * 4},
+            "methods": {
+                "zeroshot": {"protocol": "episodic", "templates": "simple"},
+                "apm": {"protocol": "episodic", "templates": "imagenet", "iterations": 2},
+            },
+            "seed": 3,
+            "precision": "float32",
+            "versions": {"apm-tta": "0.1.0", "commit": "fedcba9876543210" * 2 + "fedcba98"},
+        },
+        "title": "Made by hand",
+        "batch_size": 8,
+        "environment": {"device_name": "An Abacus", "threads": 2, "started": "2024-05-06T07:08:09+00:00"},
+    }
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder, as the harness leaves it: two shards a cell, of five and three images. Not to be changed."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    folder.mkdir()
+    write_manifest(folder, manifest())
+    cells = [Cell("fashion-mnist", condition, "embedded", method, 3) for condition in ANSWERS for method in METHODS]
+    for shard in plan_shards(cells, dict.fromkeys(ANSWERS, IMAGES), shard_size=5):
+        for cell in shard.cells:
+            letters = ANSWERS[cell.condition][cell.method]
+            answers = [row(cell.method, cell.condition, i, letters[i]) for i in range(shard.start, shard.stop)]
+            write_rows(folder / shard.file_of(cell), cell, answers)
+    return folder
+
+
+@pytest.fixture
+def run_folder(whole_run: Path, tmp_path: Path) -> Path:
+    """A copy of the run folder, to be changed."""
+    return Path(shutil.copytree(whole_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def records(whole_run: Path) -> pa.Table:
+    return read_records(whole_run)
+
+
+@pytest.fixture(scope="session")
+def conditions() -> list[str]:
+    return [str(condition) for condition in ANSWERS]
+
+
+@pytest.fixture(scope="session")
+def methods() -> list[str]:
+    return list(METHODS)

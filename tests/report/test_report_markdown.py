@@ -1,0 +1,120 @@
+"""What the Markdown says around its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from apm_tta.harness.manifest import read_manifest
+from apm_tta.report.markdown import (
+    caption,
+    disagreement_sentence,
+    iterations_markdown,
+    means_markdown,
+    results_markdown,
+)
+from apm_tta.report.results import by_iteration, mean_over_corruptions, results_table
+
+
+def cells(table: str) -> list[list[str]]:
+    """The cells of a Markdown table, without the line under its head."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert len({len(line) for line in lines}) == 1, "every line has as many cells"
+    return [lines[0], *lines[2:]]
+
+
+@pytest.fixture(scope="module")
+def results(records: pa.Table, conditions: list[str], methods: list[str]) -> pd.DataFrame:
+    return results_table(records, conditions, methods)
+
+
+def test_the_table_of_results_has_a_line_a_cell(results: pd.DataFrame) -> None:
+    head, *lines = cells(results_markdown(results))
+    assert head[:6] == ["condition", "method", "n", "top-1 %", "95 % interval", "agreement %"]
+    assert len(lines) == 10
+    assert lines[1] == ["clean", "apm", "8", "75.0", "40.9 .. 92.9", "75.0", "125.0", "138.5", "125"]
+    assert lines[2] == ["pixelate 3", "zeroshot", "8", "50.0", "21.5 .. 78.5", "100.0", "25.0", "38.5", "500"]
+
+
+def test_a_latency_that_was_not_measured_is_not_shown_as_a_number(results: pd.DataFrame) -> None:
+    last = cells(results_markdown(results))[-1]
+    assert last == ["contrast 5", "apm", "8", "0.0", "0.0 .. 32.4", "87.5", "n/a", "n/a", "125"]
+
+
+def test_the_table_of_means_says_of_how_many_corruptions(results: pd.DataFrame) -> None:
+    assert cells(means_markdown(mean_over_corruptions(results)))[1:] == [
+        ["mean of 2, severity 3", "zeroshot", "37.5", "100.0"],
+        ["mean of 2, severity 3", "apm", "43.8", "68.8"],
+        ["mean of 2, severity 5", "zeroshot", "6.2", "100.0"],
+        ["mean of 2, severity 5", "apm", "12.5", "81.2"],
+    ]
+
+
+def test_the_table_by_iteration_has_a_line_an_iteration_and_a_pair_of_columns_a_group(records: pa.Table) -> None:
+    head, *lines = cells(iterations_markdown(by_iteration(records, "apm")))
+    assert head == [
+        "iteration",
+        "clean: top-1 %",
+        "clean: agreement %",
+        "severity 3: top-1 %",
+        "severity 3: agreement %",
+        "severity 5: top-1 %",
+        "severity 5: agreement %",
+    ]
+    assert lines == [
+        ["0", "0.0", "0.0", "0.0", "0.0", "0.0", "0.0"],
+        ["1", "75.0", "100.0", "31.2", "100.0", "0.0", "100.0"],
+        ["2", "75.0", "75.0", "43.8", "68.8", "12.5", "81.2"],
+    ]
+
+
+@pytest.mark.parametrize("last", [0, 1, 6, 7, 8, 20, 60, 1200])
+def test_of_many_iterations_eight_are_shown_the_first_and_the_last_among_them(last: int) -> None:
+    table = pd.DataFrame(
+        {"group": "clean", "iteration": range(last + 1), "top1": 50.0, "agreement": [float(i) for i in range(last + 1)]}
+    )
+    lines = cells(iterations_markdown(table))[1:]
+    shown = [int(line[0]) for line in lines]
+    assert len(shown) == min(last + 1, 8)
+    assert (shown[0], shown[-1]) == (0, last)
+    assert [line[2] for line in lines] == [f"{iteration:.1f}" for iteration in shown], "values stand in their own line"
+
+
+def test_the_caption_states_everything_that_a_table_must(whole_run: Path) -> None:
+    """n and the subset rule, teacher and weights, templates a method, protocol, seed, precision, commit, machine."""
+    text = caption(read_manifest(whole_run))
+    for part in (
+        "Fashion-MNIST, 2,000 test images (fashion-mnist)",
+        "8 of 2000 images, evenly over classes (--limit 8)",
+        "CIFAR-10-C",
+        "embedded (weights 0123456789ab)",
+        "zeroshot simple, apm imagenet",
+        "protocol: episodic;",
+        "seed 3",
+        "float32",
+        "apm-tta 0.1.0, commit fedcba987654",
+        "An Abacus, 2 threads, 2024-05-06T07:08:09+00:00",
+    ):
+        assert part in text
+
+
+def test_the_caption_names_both_protocols_where_methods_differ_and_imagenets_severities(whole_run: Path) -> None:
+    manifest: dict[str, Any] = read_manifest(whole_run)
+    manifest["numbers"]["methods"]["tent"] = {"protocol": "online", "templates": "simple"}
+    manifest["numbers"]["dataset"]["corruption_parameters"] = "imagenet"
+    text = caption(manifest)
+    assert "protocol: episodic, online;" in text
+    assert "ImageNet-C" in text
+    assert "CIFAR" not in text
+
+
+def test_the_sentence_about_disagreement_has_its_four_numbers() -> None:
+    counts = {"answers": 40, "different": 10, "method_right": 6, "teacher_right": 2}
+    assert disagreement_sentence("apm", counts) == (
+        "apm gave its teacher's answer 75.0 % of the time. It differed in 10 of 40 answers: "
+        "there apm was right 6 times, the teacher 2 times."
+    )

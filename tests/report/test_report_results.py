@@ -1,0 +1,173 @@
+"""The numbers of the tables, against numbers worked out by hand from the letters in ``conftest.py``."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.report.results import (
+    by_iteration,
+    condition_name,
+    disagreements,
+    mean_over_corruptions,
+    results_table,
+)
+
+# corruption, severity, method, top-1, top-5, agreement: letters counted, of 8 images.
+EXPECTED = [
+    ("clean", 0, "zeroshot", 75.0, 87.5, 100.0),
+    ("clean", 0, "apm", 75.0, 87.5, 75.0),
+    ("pixelate", 3, "zeroshot", 50.0, 75.0, 100.0),
+    ("pixelate", 3, "apm", 62.5, 75.0, 62.5),
+    ("pixelate", 5, "zeroshot", 12.5, 25.0, 100.0),
+    ("pixelate", 5, "apm", 25.0, 37.5, 75.0),
+    ("contrast", 3, "zeroshot", 25.0, 50.0, 100.0),
+    ("contrast", 3, "apm", 25.0, 37.5, 75.0),
+    ("contrast", 5, "zeroshot", 0.0, 0.0, 100.0),
+    ("contrast", 5, "apm", 0.0, 0.0, 87.5),
+]
+# Wilson's 95 % interval of k of 8, in percent, from the closed formula with 30 digits.
+WILSON = {
+    0: (0.0, 32.4407564883880),
+    1: (2.2417491450057, 47.0888182212854),
+    2: (7.1479212752109, 59.0724569689831),
+    4: (21.5216062213878, 78.4783937786122),
+    5: (30.5742394602627, 86.3155714176403),
+    6: (40.9275430310169, 92.8520787247891),
+}
+
+
+@pytest.fixture(scope="module")
+def results(records: pa.Table, conditions: list[str], methods: list[str]) -> pd.DataFrame:
+    return results_table(records, conditions, methods)
+
+
+def test_top1_top5_and_agreement_are_those_counted_by_hand(results: pd.DataFrame) -> None:
+    """Also the order of the rows: that of the manifest's conditions and, under each, of its methods."""
+    columns = ["corruption", "severity", "method", "top1", "top5", "agreement"]
+    assert list(results[columns].itertuples(index=False, name=None)) == EXPECTED
+
+
+def test_every_row_says_what_cell_it_is_and_how_many_images(results: pd.DataFrame) -> None:
+    """Two shards make one row."""
+    assert len(results) == 10
+    for column, value in {"dataset": "fashion-mnist", "teacher": "embedded", "seed": 3, "n": 8}.items():
+        assert set(results[column]) == {value}
+    assert results["iterations"].tolist() == [0, 2] * 5
+
+
+def test_intervals_are_wilsons(results: pd.DataFrame) -> None:
+    for _, row in results.iterrows():
+        low, high = WILSON[round(row["top1"] * 8 / 100)]
+        assert (row["top1_low"], row["top1_high"]) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_latency_is_of_the_measured_images_alone(results: pd.DataFrame) -> None:
+    """10, 20, 30, 40 ms of four images (100 more for apm), the other four not measured."""
+    table = results.set_index(["corruption", "severity", "method"])[["latency_ms_p50", "latency_ms_p95"]]
+    assert table.loc[("pixelate", 3, "zeroshot")].tolist() == pytest.approx([25.0, 38.5])
+    assert table.loc[("clean", 0, "apm")].tolist() == pytest.approx([125.0, 138.5])
+    assert all(math.isnan(value) for value in table.loc[("contrast", 5, "apm")])
+
+
+def test_images_a_second_come_from_the_time_of_the_batches(results: pd.DataFrame) -> None:
+    """2 ms an image: 500 images a second; 8 ms: 125."""
+    assert results["images_per_s"].tolist() == pytest.approx([500.0, 125.0] * 5)
+
+
+def test_rows_follow_whatever_order_is_asked_for(records: pa.Table, conditions: list[str]) -> None:
+    for ordered in (conditions[::-1], sorted(conditions)):
+        for methods in permutations(["zeroshot", "apm"]):
+            table = results_table(records, ordered, methods)
+            names = [condition_name(*pair) for pair in zip(table["corruption"], table["severity"], strict=True)]
+            assert list(zip(names, table["method"], strict=True)) == [(c, m) for c in ordered for m in methods]
+
+
+def test_the_order_of_the_records_changes_no_number(
+    records: pa.Table, results: pd.DataFrame, conditions: list[str], methods: list[str]
+) -> None:
+    backwards = records.take(list(range(records.num_rows))[::-1])
+    pd.testing.assert_frame_equal(results_table(backwards, conditions, methods), results)
+
+
+def test_means_are_over_corruptions_at_each_severity(results: pd.DataFrame) -> None:
+    """Clean images are no corruption. Severity 3: apm (62.5 + 25) / 2; severity 5: (25 + 0) / 2; and so on."""
+    means = mean_over_corruptions(results)[["severity", "method", "corruptions", "top1", "agreement"]]
+    assert list(means.itertuples(index=False, name=None)) == [
+        (3, "zeroshot", 2, 37.5, 100.0),
+        (3, "apm", 2, 43.75, 68.75),
+        (5, "zeroshot", 2, 6.25, 100.0),
+        (5, "apm", 2, 12.5, 81.25),
+    ]
+
+
+def test_clean_images_alone_have_no_mean(results: pd.DataFrame) -> None:
+    assert len(mean_over_corruptions(results[results["corruption"] == "clean"])) == 0
+
+
+def test_by_iteration_counts_each_iteration_of_each_group(records: pa.Table) -> None:
+    """After 0 iterations nobody's answer, after 1 the teacher's, after 2 the method's: counted over 8 or 16 answers."""
+    table = by_iteration(records, "apm")
+    assert list(table.itertuples(index=False, name=None)) == [
+        ("clean", 0, 0.0, 0.0),
+        ("clean", 1, 75.0, 100.0),
+        ("clean", 2, 75.0, 75.0),
+        ("severity 3", 0, 0.0, 0.0),
+        ("severity 3", 1, 31.25, 100.0),
+        ("severity 3", 2, 43.75, 68.75),
+        ("severity 5", 0, 0.0, 0.0),
+        ("severity 5", 1, 0.0, 100.0),
+        ("severity 5", 2, 12.5, 81.25),
+    ]
+    assert list(table.columns) == ["group", "iteration", "top1", "agreement"]
+
+
+@pytest.mark.parametrize("method", ["zeroshot", "not-run"])
+def test_a_method_without_iterations_has_no_such_rows(records: pa.Table, method: str) -> None:
+    table = by_iteration(records, method)
+    assert len(table) == 0
+    assert list(table.columns) == ["group", "iteration", "top1", "agreement"]
+
+
+def test_disagreements_say_who_was_right(records: pa.Table) -> None:
+    """M, T and D counted over the 40 answers of apm: 6, 2 and 2; zero-shot never differs from itself."""
+    assert disagreements(records, "apm") == {"answers": 40, "different": 10, "method_right": 6, "teacher_right": 2}
+    assert disagreements(records, "zeroshot") == {
+        "answers": 40,
+        "different": 0,
+        "method_right": 0,
+        "teacher_right": 0,
+    }
+
+
+def test_the_last_iteration_is_what_the_results_say(records: pa.Table, results: pd.DataFrame) -> None:
+    """Two ways to one number: the table by iteration ends where the table of results stands."""
+    last = by_iteration(records, "apm").query("iteration == 2").set_index("group")["top1"]
+    assert last["clean"] == results.query("method == 'apm' and corruption == 'clean'")["top1"].item()
+    means = mean_over_corruptions(results).query("method == 'apm'").set_index("severity")["top1"]
+    assert [last["severity 3"], last["severity 5"]] == means.tolist()
+
+
+def test_a_single_shard_gives_a_table(records: pa.Table, methods: list[str]) -> None:
+    """One condition, few images: nothing depends on there being many."""
+    few = records.filter(pc.equal(records["corruption"].cast(pa.string()), "clean"))
+    table = results_table(few, ["clean"], methods)
+    assert table["method"].tolist() == methods
+    assert table["n"].tolist() == [8, 8]
+
+
+@given(
+    st.just(CLEAN)
+    | st.builds(Condition, st.sampled_from(["fog", "gaussian_noise"]), st.integers(min_value=1, max_value=5))
+)
+def test_a_condition_has_one_name_everywhere(condition: Condition) -> None:
+    """The name in the table is the one that the manifest lists."""
+    assert condition_name(condition.corruption, condition.severity) == str(condition)

@@ -1,0 +1,159 @@
+"""A run folder's files: whole, equal to each other, and refused where the run is not whole."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from apm_tta.errors import UserError
+from apm_tta.harness.manifest import read_manifest, write_manifest
+from apm_tta.report import write_report
+from apm_tta.report.results import by_iteration, results_table
+
+CSV_DIGITS = 5e-5
+
+
+def markdown_rows(text: str, heading: str) -> list[list[str]]:
+    """The lines of the first table after ``heading``, without its head."""
+    lines = text[text.index(heading) :].splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("|"))
+    table = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        table.append([cell.strip() for cell in line.strip("|").split("|")])
+    return table[2:]
+
+
+def test_results_csv_parses_back_to_the_table(
+    run_folder: Path, records: pa.Table, conditions: list[str], methods: list[str]
+) -> None:
+    write_report(run_folder)
+    expected = results_table(records, conditions, methods)
+    parsed = pd.read_csv(run_folder / "results.csv")
+    pd.testing.assert_frame_equal(parsed, expected, check_dtype=False, rtol=0, atol=CSV_DIGITS)
+
+
+def test_iterations_csv_parses_back_to_the_table(run_folder: Path, records: pa.Table) -> None:
+    write_report(run_folder)
+    expected = by_iteration(records, "apm").assign(method="apm")
+    parsed = pd.read_csv(run_folder / "iterations.csv")
+    pd.testing.assert_frame_equal(parsed, expected, check_dtype=False, rtol=0, atol=CSV_DIGITS)
+
+
+def test_results_md_is_what_is_returned_and_says_what_the_csv_says(run_folder: Path) -> None:
+    text = write_report(run_folder)
+    assert (run_folder / "results.md").read_text(encoding="utf-8") == text
+    parsed = pd.read_csv(run_folder / "results.csv")
+    rows = markdown_rows(text, "# Made by hand")
+    assert len(rows) == len(parsed) == 10
+    for row, (_, numbers) in zip(rows, parsed.iterrows(), strict=True):
+        name = "clean" if numbers["corruption"] == "clean" else f"{numbers['corruption']} {numbers['severity']}"
+        assert row[:3] == [name, numbers["method"], str(numbers["n"])]
+        assert float(row[3]) == pytest.approx(numbers["top1"], abs=0.0501)
+        low, high = map(float, row[4].split(" .. "))
+        assert (low, high) == pytest.approx((numbers["top1_low"], numbers["top1_high"]), abs=0.0501)
+        assert float(row[5]) == pytest.approx(numbers["agreement"], abs=0.0501)
+
+
+def test_results_md_has_every_section_under_its_title_and_caption(run_folder: Path) -> None:
+    text = write_report(run_folder)
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings == ["# Made by hand", "## Mean over corruptions", "## apm by iteration"]
+    assert "8 of 2000 images" in text
+    assert "there apm was right 6 times, the teacher 2 times" in text
+    assert markdown_rows(text, "## Mean over corruptions")[1] == ["mean of 2, severity 3", "apm", "43.8", "68.8"]
+    assert markdown_rows(text, "## apm by iteration")[-1][:3] == ["2", "75.0", "75.0"]
+
+
+def test_a_report_made_again_is_the_same_to_the_byte(run_folder: Path) -> None:
+    names = ("results.csv", "iterations.csv", "results.md")
+    write_report(run_folder)
+    before = [(run_folder / name).read_bytes() for name in names]
+    for name in names:
+        (run_folder / name).unlink()
+    write_report(run_folder)
+    assert [(run_folder / name).read_bytes() for name in names] == before
+
+
+def test_without_corruptions_and_distilled_methods_the_first_table_stands_alone(run_folder: Path) -> None:
+    manifest = read_manifest(run_folder)
+    manifest["numbers"]["conditions"] = ["clean"]
+    del manifest["numbers"]["methods"]["apm"]
+    write_manifest(run_folder, manifest)
+    shutil.rmtree(run_folder / "records" / "apm")
+    for folder in (run_folder / "records" / "zeroshot").iterdir():
+        if folder.name != "clean":
+            shutil.rmtree(folder)
+    text = write_report(run_folder)
+    assert [line for line in text.splitlines() if line.startswith("#")] == ["# Made by hand"]
+    assert not (run_folder / "iterations.csv").exists()
+    assert pd.read_csv(run_folder / "results.csv")["top1"].tolist() == [75.0]
+
+
+def refusal(run: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        write_report(run)
+    assert str(run) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (run / "results.csv").exists()
+    assert not (run / "results.md").exists()
+    return str(caught.value)
+
+
+def test_a_missing_cell_is_refused_with_the_way_to_go_on(run_folder: Path) -> None:
+    shutil.rmtree(run_folder / "records" / "apm" / "pixelate-5")
+    message = refusal(run_folder)
+    assert "lacks 1 of 10 cells" in message
+    assert f"--out {run_folder}" in message
+
+
+@pytest.mark.parametrize("shard", ["seed-3-shard-00000.parquet", "seed-3-shard-00001.parquet"])
+def test_a_cell_that_lacks_a_shard_is_refused_with_the_way_to_go_on(run_folder: Path, shard: str) -> None:
+    """A table never mixes subsets: five of eight images are no row."""
+    (run_folder / "records" / "zeroshot" / "clean" / shard).unlink()
+    message = refusal(run_folder)
+    assert "lacks 1 of 10 cells" in message
+    assert f"--out {run_folder}" in message
+
+
+def test_every_cell_that_lacks_something_is_counted(run_folder: Path) -> None:
+    """One missing, two short."""
+    shutil.rmtree(run_folder / "records" / "apm" / "pixelate-5")
+    for condition in ("clean", "contrast-3"):
+        (run_folder / "records" / "zeroshot" / condition / "seed-3-shard-00001.parquet").unlink()
+    assert "lacks 3 of 10 cells" in refusal(run_folder)
+
+
+def test_a_cell_with_an_image_too_many_is_refused(run_folder: Path) -> None:
+    """A shard that is there twice must not count twice."""
+    folder = run_folder / "records" / "apm" / "clean"
+    shutil.copy(folder / "seed-3-shard-00001.parquet", folder / "seed-3-shard-00002.parquet")
+    assert "1 of 10 cells" in refusal(run_folder)
+
+
+def test_a_damaged_shard_is_refused_by_name(run_folder: Path) -> None:
+    path = run_folder / "records" / "apm" / "clean" / "seed-3-shard-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert str(path) in refusal(run_folder)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    assert "run.yaml" in refusal(tmp_path)
+
+
+def test_a_run_without_records_is_refused(run_folder: Path) -> None:
+    shutil.rmtree(run_folder / "records")
+    assert "holds no records" in refusal(run_folder)
+
+
+def test_a_table_that_cannot_be_written_is_named(run_folder: Path) -> None:
+    """A folder stands where ``results.csv`` should be."""
+    (run_folder / "results.csv").mkdir()
+    with pytest.raises(UserError, match="cannot be written") as caught:
+        write_report(run_folder)
+    assert str(run_folder / "results.csv") in str(caught.value)
