@@ -72,6 +72,8 @@ def test_a_file_that_is_no_mapping_is_refused(path: Path, text: str) -> None:
         pytest.param(b"name: x\n\tminutes: 1\n", id="tab"),
         pytest.param(b"name: caf\xe9\n", id="not-utf-8"),
         pytest.param(b"name: \x07\n", id="control-character"),
+        pytest.param(b"name: x\nminutes: 1\nminutes: 2\n", id="a-key-twice"),
+        pytest.param(b"[" * 5000, id="nested-without-end"),
         pytest.param(b"name: !!python/object/apply:os.getcwd []\n", id="python-object"),
         pytest.param(
             b"name: 2001-13-45\n",

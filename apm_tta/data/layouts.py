@@ -68,6 +68,8 @@ class EmbeddedLayout(Layout):
 
     def __init__(self, card: DatasetCard, root: Path | None) -> None:
         super().__init__(card, root)
+        if root is not None:
+            raise UserError(f"{card.name} is carried by the package; leave out --data-root {root}", exit_code=2)
         with np.load(IMAGES_FILE, allow_pickle=False) as arrays:
             self._pixels, labels, positions = arrays["images"], arrays["labels"], arrays["positions"]
         self._entries = [

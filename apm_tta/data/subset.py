@@ -16,7 +16,12 @@ def even_subset(entries: Sequence[Entry], limit: int) -> list[Entry]:
     Images are taken in rounds: the first of every class, then the second, and so on; within a class in the order of
     the SHA-256 of the id. So a smaller limit takes a part of what a larger one takes, and nothing depends on the
     order in which files are found. ``limit`` 0 takes all.
+
+    Raises:
+        ValueError: for a negative limit.
     """
+    if limit < 0:
+        raise ValueError(f"limit is {limit}; it must be at least 0 (0 takes all)")
     if not limit or limit >= len(entries):
         return list(entries)
     by_class: dict[int, list[tuple[str, int]]] = {}

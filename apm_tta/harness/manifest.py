@@ -103,7 +103,7 @@ def refuse_other_run(folder: Path, before: dict[str, Any], now: dict[str, Any]) 
     differing = [
         f"{field}: {old.get(field, 'absent')} there, {new.get(field, 'absent')} now"
         for field in sorted({*old, *new})
-        if old.get(field) != new.get(field)
+        if (field in old, old.get(field)) != (field in new, new.get(field))
     ]
     if differing:
         raise UserError(f"{folder} holds another run ({'; '.join(differing)}); choose another --out")

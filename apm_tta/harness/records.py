@@ -1,7 +1,12 @@
-"""One Parquet file a shard and cell, one row a sample; written whole or not at all."""
+"""One Parquet file a shard and cell, one row a sample; written whole or not at all, and read with its SHA-256.
+
+Parquet's own checksums miss flipped bits in places where a label or a prediction changes. So each file has its digest
+beside it, in the form that ``sha256sum --check`` reads.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -86,10 +91,28 @@ def write_rows(path: Path, cell: Cell, rows: Iterable[Row]) -> None:
             pq.write_table(table, file)
             file.flush()
             os.fsync(file.fileno())
+        write_digest(path, temporary)
         temporary.rename(path)
         sync_folder(path.parent)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}); finished shards are kept") from error
+
+
+def write_digest(path: Path, written: Path | None = None) -> None:
+    """Writes the SHA-256 of ``path``, whose bytes are as yet in ``written``, to ``path`` with ``.sha256`` added.
+
+    The digest is there before the file that it belongs to: a file without one was not written here.
+    """
+    digest = hashlib.sha256((written or path).read_bytes()).hexdigest()
+    with digest_path(path).open("w", encoding="utf-8") as file:
+        file.write(f"{digest}  {path.name}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def digest_path(path: Path) -> Path:
+    """Where the SHA-256 of ``path`` is written."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def sync_folder(folder: Path) -> None:
@@ -121,7 +144,11 @@ def read_shard(path: Path) -> pa.Table:
         UserError: when it is damaged, or its schema is another version's.
     """
     try:
-        table = pq.read_table(path, partitioning=None)
+        content = path.read_bytes()
+        expected = digest_path(path).read_text(encoding="utf-8").split()[:1]
+        if [hashlib.sha256(content).hexdigest()] != expected:
+            raise UserError(f"{path} is damaged (its SHA-256 is another); delete it and run again")
+        table = pq.read_table(pa.BufferReader(content))
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); delete it and run again") from None
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}

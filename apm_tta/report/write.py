@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -18,7 +19,14 @@ from apm_tta.report.markdown import (
     means_markdown,
     results_markdown,
 )
-from apm_tta.report.results import by_iteration, disagreements, mean_over_corruptions, results_table
+from apm_tta.report.results import (
+    CELL,
+    by_iteration,
+    condition_name,
+    disagreements,
+    mean_over_corruptions,
+    results_table,
+)
 
 CSV_FILE, ITERATIONS_FILE, MARKDOWN_FILE = "results.csv", "iterations.csv", "results.md"
 
@@ -33,6 +41,7 @@ def write_report(run: Path) -> str:
     numbers = manifest["numbers"]
     methods = list(numbers["methods"])
     records = read_records(run)
+    _refuse_other_cells(run, records, numbers)
     results = results_table(records, numbers["conditions"], methods)
     _refuse_incomplete(run, results, numbers)
 
@@ -65,10 +74,33 @@ def _distilled(records: pa.Table) -> list[str]:
     return [str(name) for name in pc.unique(counted["method"].cast(pa.string())).to_pylist()]
 
 
-def _refuse_incomplete(run: Path, results: pd.DataFrame, numbers: dict[str, object]) -> None:
+def _refuse_other_cells(run: Path, records: pa.Table, numbers: dict[str, Any]) -> None:
+    """Refuses records that the manifest knows nothing of, and an image that stands twice in a cell."""
+    answers = records.select([*CELL, "id"]).to_pandas()
+    twice = answers[answers.duplicated()]
+    if len(twice):
+        first = twice.iloc[0]
+        raise UserError(f"{run} holds image {first['id']} of {first['method']} twice; delete its records and run again")
+    for cell in answers[CELL].drop_duplicates().to_dict("records"):
+        condition = condition_name(cell["corruption"], cell["severity"])
+        known = (
+            condition in numbers["conditions"]
+            and cell["method"] in numbers["methods"]
+            and cell["dataset"] == numbers["dataset"]["name"]
+            and cell["teacher"] == numbers["teacher"]["name"]
+            and cell["seed"] == numbers["seed"]
+        )
+        if not known:
+            raise UserError(
+                f"{run} holds records of {cell['method']}, {condition}, seed {cell['seed']} on {cell['dataset']} with "
+                f"{cell['teacher']}, which its run.yaml does not name; move them out of it"
+            )
+
+
+def _refuse_incomplete(run: Path, results: pd.DataFrame, numbers: dict[str, Any]) -> None:
     """A table never mixes subsets: every cell is there with every image, or there is no table."""
-    expected = len(numbers["conditions"]) * len(numbers["methods"])  # type: ignore[arg-type]
-    images = numbers["dataset"]["images_a_condition"]  # type: ignore[index]
+    expected = len(numbers["conditions"]) * len(numbers["methods"])
+    images = numbers["dataset"]["images_a_condition"]
     short = results[results["n"] != images]
     if len(results) != expected or len(short):
         missing = expected - len(results) + len(short)

@@ -219,3 +219,19 @@ def test_an_array_of_another_kind_is_refused(array: np.ndarray) -> None:
         corrupt(array, "contrast", 1, rng=rng())
     assert str(array.dtype) in str(caught.value)
     assert str(array.shape) in str(caught.value)
+
+
+def test_what_is_no_image_no_severity_or_no_set_of_parameters_is_refused() -> None:
+    image, rng = Image.new("RGB", (28, 28)), np.random.RandomState(0)
+    with pytest.raises(UserError, match="a str cannot be corrupted"):
+        corrupt("image.png", "contrast", 3, rng=rng)  # type: ignore[call-overload]
+    with pytest.raises(UserError, match=r"severity 3.0 of contrast does not exist"):
+        corrupt(image, "contrast", 3.0, rng=rng)  # type: ignore[call-overload]
+    with pytest.raises(UserError, match="there are: cifar, imagenet"):
+        corrupt(image, "contrast", 3, rng=rng, parameters="tiny")  # type: ignore[call-overload]
+
+
+def test_a_corrupted_array_can_be_written_to() -> None:
+    corrupted = corrupt(np.zeros((28, 28, 3), np.uint8), "contrast", 3, rng=np.random.RandomState(0))
+    corrupted[0, 0] = 255
+    assert corrupted.max() == 255

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.fashion_mnist import DEBIAN_FOLDER, load_split
 from apm_tta.data.sample import CLEAN
+from apm_tta.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +49,9 @@ def test_every_image_and_label_is_the_originals_at_the_position_in_its_id(datase
     assert np.array_equal(ours, images[positions])
     first = [np.flatnonzero(labels == label)[:200] for label in range(10)]
     assert positions == sorted(np.concatenate(first).tolist())
+
+
+def test_a_data_root_for_what_the_package_carries_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is carried by the package; leave out --data-root") as caught:
+        open_dataset("fashion-mnist", tmp_path)
+    assert caught.value.exit_code == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,3 +80,8 @@ def test_the_rule_in_words_says_how_many_of_how_many() -> None:
     assert subset_rule(0, 2000, 2000) == "all 2000 images"
     assert subset_rule(9999, 2000, 2000) == "all 2000 images"
     assert subset_rule(50, 50, 2000) == f"50 of 2000 images, {RULE} (--limit 50)"
+
+
+def test_a_negative_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="limit is -1"):
+        even_subset([Entry("a", 0)], -1)

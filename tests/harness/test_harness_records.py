@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,16 @@ from hypothesis import strategies as st
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
-from apm_tta.harness.records import SCHEMA, Row, as_rows, read_records, read_shard, write_rows
+from apm_tta.harness.records import (
+    SCHEMA,
+    Row,
+    as_rows,
+    digest_path,
+    read_records,
+    read_shard,
+    write_digest,
+    write_rows,
+)
 
 CELL = Cell("fashion-mnist", Condition("fog", 3), "embedded", "apm", 7)
 classes = st.integers(0, 2**31 - 1)
@@ -89,7 +99,7 @@ def test_a_file_is_there_whole_and_nothing_beside_it(tmp_path: Path) -> None:
     write_rows(path, CELL, [row(0)])
     write_rows(path, CELL, [row(1), row(2)])
     assert read_shard(path)["id"].to_pylist() == ["test/00001", "test/00002"]
-    assert [file.name for file in path.parent.iterdir()] == ["a.parquet"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["a.parquet", "a.parquet.sha256"]
 
 
 def test_what_a_killed_writer_left_behind_is_not_read(tmp_path: Path) -> None:
@@ -127,6 +137,7 @@ def test_another_schema_version_is_refused(tmp_path: Path, version: bytes | None
     write_rows(path, CELL, [row()])
     metadata = {} if version is None else {b"apm_tta_schema": version}
     pq.write_table(read_shard(path).replace_schema_metadata(metadata), path)
+    write_digest(path)
     with pytest.raises(UserError, match=r"has record schema (0|2|none); this version reads 1") as caught:
         read_records(tmp_path)
     assert str(path) in str(caught.value)
@@ -136,9 +147,34 @@ def test_a_file_that_lacks_a_column_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "records" / "a.parquet"
     write_rows(path, CELL, [row()])
     pq.write_table(read_shard(path).drop_columns(["confidence"]), path)
+    write_digest(path)
     with pytest.raises(UserError) as caught:
         read_records(tmp_path)
     assert str(path) in str(caught.value)
+
+
+def test_no_flipped_bit_is_read(tmp_path: Path) -> None:
+    """Parquet's own checks let some through; every 7th byte of the file, one bit each."""
+    path = tmp_path / "records" / "a.parquet"
+    write_rows(path, CELL, [row(0), row(1)])
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="is damaged"):
+            read_shard(path)
+    path.write_bytes(whole)
+    assert read_shard(path).num_rows == 2
+
+
+def test_the_digest_is_the_one_that_sha256sum_checks(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_rows(path, CELL, [row()])
+    subprocess.run(["sha256sum", "--check", "--quiet", digest_path(path).name], cwd=tmp_path, check=True)
+    digest_path(path).unlink()
+    with pytest.raises(UserError, match="is damaged"):
+        read_shard(path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
+from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.manifest import read_manifest, write_manifest
+from apm_tta.harness.plan import Cell
+from apm_tta.harness.records import Row, as_rows, read_shard, write_digest, write_rows
 from apm_tta.report import write_report
 from apm_tta.report.results import by_iteration, results_table
 
@@ -133,7 +138,28 @@ def test_a_cell_with_an_image_too_many_is_refused(run_folder: Path) -> None:
     """A shard that is there twice must not count twice."""
     folder = run_folder / "records" / "apm" / "clean"
     shutil.copy(folder / "seed-3-shard-00001.parquet", folder / "seed-3-shard-00002.parquet")
-    assert "1 of 10 cells" in refusal(run_folder)
+    write_digest(folder / "seed-3-shard-00002.parquet")
+    assert "twice; delete its records" in refusal(run_folder)
+
+
+def test_a_shard_in_the_place_of_another_is_refused(run_folder: Path) -> None:
+    """The number of images is right, the images are not."""
+    folder = run_folder / "records" / "apm" / "clean"
+    shutil.copy(folder / "seed-3-shard-00001.parquet", folder / "seed-3-shard-00000.parquet")
+    write_digest(folder / "seed-3-shard-00000.parquet")
+    assert "twice" in refusal(run_folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": "tpt"}, {"seed": 4}, {"condition": Condition("fog", 1)}, {"dataset": "other"}, {"teacher": "x"}],
+)
+def test_records_that_the_manifest_does_not_name_are_refused(run_folder: Path, changes: dict[str, Any]) -> None:
+    shard = read_shard(run_folder / "records" / "apm" / "clean" / "seed-3-shard-00000.parquet")
+    rows = as_rows(shard.select([field.name for field in fields(Row)]).to_pydict())
+    known = Cell("fashion-mnist", CLEAN, "embedded", "apm", 3)
+    write_rows(run_folder / "records" / "more.parquet", replace(known, **changes), rows)
+    assert "which its run.yaml does not name; move them out" in refusal(run_folder)
 
 
 def test_a_damaged_shard_is_refused_by_name(run_folder: Path) -> None:

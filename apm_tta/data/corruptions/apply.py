@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from apm_tta.errors import UserError
+from apm_tta.errors import UnknownName, UserError
 from apm_tta.registry import Registry
 
 Parameters = Literal["imagenet", "cifar"]
@@ -89,15 +89,20 @@ def corrupt(
         UserError: for a severity outside 1 .. 5, or an image of another kind.
     """
     chosen = CORRUPTIONS.get(name)
-    if severity not in SEVERITIES:
+    if not isinstance(severity, int) or severity not in SEVERITIES:
         raise UserError(f"severity {severity} of {name} does not exist; severities are 1 to 5", exit_code=2)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(f"an image of {image.dtype} {image.shape} cannot be corrupted; expected uint8 (H, W, 3)")
-        return np.asarray(corrupt(Image.fromarray(image), name, severity, rng=rng, parameters=parameters))
+        return np.array(corrupt(Image.fromarray(image), name, severity, rng=rng, parameters=parameters))
+    if not isinstance(image, Image.Image):
+        raise UserError(f"a {type(image).__name__} cannot be corrupted; expected a PIL image or uint8 (H, W, 3)")
     rgb = image.convert("RGB")
     if parameters is None:
         parameters = "cifar" if min(rgb.size) < _CIFAR_BELOW else "imagenet"
-    table = {"imagenet": chosen.imagenet, "cifar": chosen.cifar}[parameters]
+    tables = {"imagenet": chosen.imagenet, "cifar": chosen.cifar}
+    if parameters not in tables:
+        raise UnknownName("set of corruption parameters", parameters, tables)
+    table = tables[parameters]
     values = chosen.function(rgb, table[severity - 1], rng)
     return Image.fromarray(np.asarray(values).astype(np.uint8))
