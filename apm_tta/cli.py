@@ -89,6 +89,7 @@ def suite_command(name: str) -> click.Command:
         data_root: Path | None,
         out: Path | None,
         device: str,
+        memory: float | None,
         quiet: bool,
         **overrides: Any,
     ) -> None:
@@ -99,7 +100,7 @@ def suite_command(name: str) -> click.Command:
         changes["settings"] = {}
         for method, key, value in settings:
             changes["settings"].setdefault(method, {})[key] = value
-        folder = run(load_suite(name, changes), Request(data_root, out, device, quiet=quiet))
+        folder = run(load_suite(name, changes), Request(data_root, out, device, memory=memory, quiet=quiet))
         click.echo(write_report(folder))
         click.echo(f"run folder: {folder} (results.csv, iterations.csv, results.md, run.yaml, records/)")
 
@@ -128,6 +129,11 @@ def suite_command(name: str) -> click.Command:
             option("--data-root", click.Path(path_type=Path), "Where the data set lies."),
             option("--out", click.Path(path_type=Path), "Run folder; one that holds this run is gone on with."),
             option("--device", str, "cpu, cuda, cuda:N, or auto.", default="auto", show_default=True),
+            option(
+                "--memory",
+                click.FloatRange(min=0, min_open=True),
+                "GiB that a method may hold; a share of what is free unless given.",
+            ),
             click.Option(["--quiet"], is_flag=True, help="No progress bar."),
         ],
     )

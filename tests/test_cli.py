@@ -180,5 +180,7 @@ def test_help_names_every_suite_and_every_option_of_one(capsys: pytest.CaptureFi
     assert all(name in overview for name in [*yaml_names(SUITES), "list", "report"])
     assert main(["demo", "--help"]) == 0
     options = capsys.readouterr().out
-    names = "methods teacher limit corruptions severities seed out device precision set data-root batch-size quiet"
+    names = (
+        "methods teacher limit corruptions severities seed out device precision set data-root batch-size memory quiet"
+    )
     assert all(f"--{name}" in options for name in names.split())

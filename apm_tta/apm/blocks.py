@@ -43,11 +43,33 @@ class Workspace:
             buffer = self._buffers[name] = torch.empty(shape, dtype=dtype or like.dtype, device=like.device)
         return buffer
 
+    def converted(self, name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+        """``value`` in ``dtype``: itself, or a copy in this workspace."""
+        return value if value.dtype == dtype else self.take(name, tuple(value.shape), value, dtype).copy_(value)
+
     def rounded(self, name: str, value: Tensor) -> Tensor:
         """``value`` in the type of the products: itself, or a copy in this workspace."""
-        if value.dtype == self.products:
-            return value
-        return self.take(name, tuple(value.shape), value, self.products).copy_(value)
+        return self.converted(name, value, self.products)
+
+
+def product(left: Tensor, right: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``out`` = left @ right (+ bias, ``(B, N)``) for each image; one image alone takes the faster unbatched kernel."""
+    if len(left) == 1:
+        if bias is None:
+            torch.mm(left[0], right[0], out=out[0])
+        else:
+            torch.addmm(bias[0], left[0], right[0], out=out[0])
+    elif bias is None:
+        torch.bmm(left, right, out=out)
+    else:
+        torch.baddbmm(bias[:, None], left, right, out=out)
+    return out
+
+
+def relu_backward_(gradient: Tensor, output: Tensor) -> Tensor:
+    """``gradient`` where ``output`` of a ReLU is positive, else 0; in place, in one pass over memory."""
+    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
+    return gradient
 
 
 class ColumnBlock:
@@ -103,17 +125,17 @@ class QueryLayer:
         columns = torch.matmul(self._by_column, weight[:, :, by_column].transpose(1, 2))  # (B, g, H)
         rows = torch.matmul(self._by_row, weight[:, :, by_row].transpose(1, 2)) + image.transpose(1, 2)
         shape = (len(column), rows.shape[1], columns.shape[1], weight.shape[1])
-        output = self._workspace.take(self._name, shape, weight)
+        output = self._workspace.take(self._name, shape, weight, self._workspace.products)
         return torch.add(rows[:, :, None], columns[:, None], out=output)
 
     def backward(self, output: Tensor, gradients: Tensors) -> Tensor:
         """From the gradient of y, ``(B, g, g, H)``, to that of c, ``(B, D)``."""
-        columns, rows = output.sum(1), output.sum(2)  # (B, g, H)
+        weight = gradients[f"{self._name}.weight"]
+        columns, rows = (output.sum(axis, dtype=weight.dtype) for axis in (1, 2))  # (B, g, H)
         image = gradients[f"{self._name}.bias"]
         torch.sum(rows, 1, out=image)
-        weight = gradients[f"{self._name}.weight"]
         whole, by_column, by_row = self._slices
-        weight[:, :, whole] = image[:, :, None] * self._column[:, None]
+        torch.mul(image[:, :, None], self._column[:, None], out=weight[:, :, whole])
         weight[:, :, by_column] = torch.matmul(columns.transpose(1, 2), self._by_column)
         weight[:, :, by_row] = torch.matmul(rows.transpose(1, 2), self._by_row)
         return torch.bmm(image[:, None], self._weight)[:, 0]
@@ -133,11 +155,14 @@ class FirstLayer:
 
     def backward(self, hidden: Tensor, gradients: Tensors) -> Tensor:
         """From the gradient of h, which is overwritten, to that of c, ``(B, D)``."""
-        return self._query.backward(hidden.mul_(self._hidden > 0).unflatten(1, self._grid), gradients)
+        return self._query.backward(relu_backward_(hidden, self._hidden).unflatten(1, self._grid), gradients)
 
 
 class HiddenLayer:
-    """A further ReLU layer, :math:`h' = relu(W h + b)`: the products that all the time goes into."""
+    """A further ReLU layer, :math:`h' = relu(W h + b)`: the products that all the time goes into.
+
+    Activations and their gradients have the type of the products; weights and their gradients keep their own.
+    """
 
     def __init__(self, name: str, workspace: Workspace) -> None:
         self._name, self._workspace = name, workspace
@@ -145,34 +170,29 @@ class HiddenLayer:
     def forward(self, parameters: Tensors, hidden: Tensor) -> Tensor:
         """h ``(B, L, H)`` -> h' ``(B, L, H')``."""
         name, workspace = self._name, self._workspace
-        weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-        self._before = workspace.rounded(f"{name}.before", hidden)
-        self._weight = workspace.rounded(f"{name}.weight", weight)
-        shape = (*hidden.shape[:2], weight.shape[1])
-        after = workspace.take(f"{name}.after", shape, weight)
-        if self._before.dtype == after.dtype:
-            torch.baddbmm(bias[:, None], self._before, self._weight.transpose(1, 2), out=after)
-        else:
-            product = workspace.take(f"{name}.product", shape, weight, workspace.products)
-            torch.bmm(self._before, self._weight.transpose(1, 2), out=product)
-            torch.add(product, bias[:, None], out=after)
-        self._after = after.relu_()
+        weight, bias = (
+            workspace.rounded(f"{name}.{kind}", parameters[f"{name}.{kind}"]) for kind in ("weight", "bias")
+        )
+        self._before, self._weight = hidden, weight
+        after = workspace.take(f"{name}.after", (*hidden.shape[:2], weight.shape[1]), weight)
+        self._after = product(hidden, weight.transpose(1, 2), after, bias).relu_()
         return self._after
 
     def backward(self, after: Tensor, gradients: Tensors) -> Tensor:
         """From the gradient of h', which is overwritten, to that of h."""
         name, workspace = self._name, self._workspace
-        after.mul_(self._after > 0)
-        torch.sum(after, 1, out=gradients[f"{name}.bias"])
-        rounded = workspace.rounded(f"{name}.gradient", after)
+        relu_backward_(after, self._after)
         weight = gradients[f"{name}.weight"]
-        before = workspace.take(f"{name}.before_gradient", (*after.shape[:2], weight.shape[2]), after)
-        self._product(f"{name}.weight_product", rounded.transpose(1, 2), self._before, weight)
-        self._product(f"{name}.before_product", rounded, self._weight, before)
-        return before
-
-    def _product(self, name: str, left: Tensor, right: Tensor, out: Tensor) -> None:
-        if left.dtype == out.dtype:
-            torch.bmm(left, right, out=out)
+        torch.sum(after, 1, dtype=weight.dtype, out=gradients[f"{name}.bias"])
+        if after.dtype == weight.dtype:
+            product(after.transpose(1, 2), self._before, weight)
         else:
-            out.copy_(torch.bmm(left, right, out=self._workspace.take(name, tuple(out.shape), left)))
+            weight.copy_(
+                product(
+                    after.transpose(1, 2),
+                    self._before,
+                    workspace.take(f"{name}.weight_gradient", tuple(weight.shape), after),
+                )
+            )
+        before = workspace.take(f"{name}.before_gradient", tuple(self._before.shape), after)
+        return product(after, self._weight, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from torch.nn.functional import normalize
 
 from apm_tta.apm.config import APMConfig, DistillConfig
 from apm_tta.apm.engine import Engine, Goals, fresh_parameters
+from apm_tta.apm.memory import images_together, is_out_of_memory
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ def distill(
     *,
     seeds: Sequence[int],
     grids: Tensor | None = None,
-    together: int = 32,
+    together: int | None = None,
+    memory: int | None = None,
 ) -> Distilled:
     r"""Fits one fresh APM an image: no parameter, no optimiser state and no schedule outlives its image.
 
@@ -56,7 +61,9 @@ def distill(
         fit: iterations, learning rate and its schedule, weights of the loss terms; None is the preset ``few``.
         seeds: one an image; the fresh parameters are drawn from it, on the CPU, so that devices agree.
         grids: the teacher's patch tokens ``(B, g, g, F)``, needed where ``fit.grid_weight`` is not 0.
-        together: images fitted at once. About 16 bytes a parameter and image are held; answers do not depend on it.
+        together: images fitted at once; None is as many as fit into ``memory``. Answers do not depend on it. Where
+            memory runs out all the same, it is halved, noted in the log, and the fit goes on.
+        memory: bytes that the fit may hold; None is half of what the device has free.
 
     Raises:
         ValueError: when the shapes or the number of seeds do not fit together.
@@ -73,14 +80,17 @@ def distill(
     if fit.grid_weight and (grids is None or grids.shape != (count, grid, grid, width)):
         given = None if grids is None else tuple(grids.shape)
         raise ValueError(f"grids are {given}; grid_weight {fit.grid_weight} needs ({count}, {grid}, {grid}, {width})")
+    if together is None:
+        together = images_together(config, fit, images.device, memory)
     if together < 1:
         raise ValueError(f"together is {together}; it must be at least 1")
     if not count:
         empty = targets.new_zeros(0, fit.iterations + 1)
         return Distilled(targets, empty, empty[..., None].expand(-1, -1, width))
     aims = (normalize(targets, dim=-1) if fit.normalize_target else targets).detach().to(images.dtype)
-    parts = []
-    for start in range(0, count, together):
+    parts: list[tuple[Tensor, Tensor]] = []
+    start = 0
+    while start < count:
         part = slice(start, start + together)
         goals = Goals(
             tokens=aims[part],
@@ -90,31 +100,63 @@ def distill(
             rgb_weight=fit.rgb_weight,
             columns=aims[part] if config.column == "vit" else None,
         )
-        parts.append(_distill_together(images[part], goals, config, seeds[part], fit))
+        try:
+            parts.append(_distill_together(images[part], goals, config, seeds[part], fit))
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or together == 1:
+                raise
+            together = (min(together, count - start) + 1) // 2
+            _log.warning("out of memory on %s: fitting %d images at once from here on", images.device, together)
+        else:
+            start += together
     trajectory = torch.cat([tokens for tokens, _ in parts])
     return Distilled(trajectory[:, -1], torch.cat([losses for _, losses in parts]), trajectory)
+
+
+class Fitting:
+    """B fresh APMs on their way to their goals: parameters, gradients and an optimiser that starts empty.
+
+    Args:
+        images: ``(B, 3, S, S)``, ImageNet-normalised.
+        goals: what they are fitted to.
+        config: sizes.
+        seeds: one an image.
+        fit: learning rate and its schedule.
+    """
+
+    def __init__(
+        self, images: Tensor, goals: Goals, config: APMConfig, seeds: Sequence[int], fit: DistillConfig
+    ) -> None:
+        device = images.device.type
+        products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
+        self._parameters = fresh_parameters(config, seeds, images, decode_rgb=fit.rgb_weight > 0)
+        self._gradients = {name: torch.zeros_like(value) for name, value in self._parameters.items()}
+        for name, parameter in self._parameters.items():
+            parameter.grad = self._gradients[name]
+        self._engine = Engine(images, config, goals, products)
+        self._optimizer = torch.optim.Adam(list(self._parameters.values()), lr=fit.learning_rate, fused=True)
+        self._fit = fit
+        self._steps = 0
+
+    def evaluate(self) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, F)`` and losses ``(B,)`` as they are now."""
+        return self._engine.forward(self._parameters)
+
+    def step(self) -> tuple[Tensor, Tensor]:
+        """Tokens and losses as they are now; then one Adam step."""
+        now = self._engine.forward(self._parameters)
+        self._engine.backward(self._gradients)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._fit.learning_rate_at(self._steps)
+        self._optimizer.step()
+        self._steps += 1
+        return now
 
 
 def _distill_together(
     images: Tensor, goals: Goals, config: APMConfig, seeds: Sequence[int], fit: DistillConfig
 ) -> tuple[Tensor, Tensor]:
     """Trajectory ``(B, T + 1, F)`` and losses ``(B, T + 1)`` of B images at once."""
-    parameters = fresh_parameters(config, seeds, images, decode_rgb=fit.rgb_weight > 0)
-    gradients = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    for name, parameter in parameters.items():
-        parameter.grad = gradients[name]
-    device = images.device.type
-    products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
-    engine = Engine(images, config, goals, products)
-    optimizer = torch.optim.Adam(list(parameters.values()), lr=fit.learning_rate, fused=True)
-    trajectory, losses = [], []
-    for step in range(fit.iterations + 1):
-        token, loss = engine.forward(parameters)
-        trajectory.append(token)
-        losses.append(loss)
-        if step < fit.iterations:
-            engine.backward(gradients)
-            for group in optimizer.param_groups:
-                group["lr"] = fit.learning_rate_at(step)
-            optimizer.step()
-    return torch.stack(trajectory, 1), torch.stack(losses, 1)
+    fitting = Fitting(images, goals, config, seeds, fit)
+    seen = [*(fitting.step() for _ in range(fit.iterations)), fitting.evaluate()]
+    return torch.stack([tokens for tokens, _ in seen], 1), torch.stack([losses for _, losses in seen], 1)

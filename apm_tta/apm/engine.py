@@ -75,14 +75,14 @@ class Engine:
     """
 
     def __init__(self, images: Tensor, config: APMConfig, goals: Goals, products: torch.dtype | None = None) -> None:
-        workspace = Workspace(products or images.dtype)
-        self._device, self._goals = images.device.type, goals
+        self._workspace = workspace = Workspace(products or images.dtype)
+        self._device, self._token_dtype, self._goals = images.device.type, images.dtype, goals
         self._column = ColumnBlock(images, config.patch_size) if config.column == "conv" else None
         self._first = FirstLayer(config, images, workspace)
         self._hidden = [HiddenLayer(f"mlp.{index}", workspace) for index in range(1, len(config.hidden))]
         self._readout = MeanReadout() if config.readout == "mean" else TokenReadout(config, images)
         self._features = FeatureHead() if goals.grid_weight or goals.rgb_weight else None
-        self._rgb = RGBHead(config, images, workspace) if goals.rgb_weight else None
+        self._rgb = RGBHead(config, images) if goals.rgb_weight else None
         self._colours = rgb_target(images, config.patch_size) if goals.rgb_weight else None
 
     @torch.no_grad()
@@ -104,6 +104,7 @@ class Engine:
         hidden = self._first.forward(parameters, column)
         for layer in self._hidden:
             hidden = layer.forward(parameters, hidden)
+        hidden = self._workspace.converted("readout", hidden, self._token_dtype)
         tokens = self._readout.forward(parameters, hidden)
         self._token_error = tokens - goals.tokens
         losses = goals.token_weight * self._token_error.square().mean(1)
@@ -132,6 +133,7 @@ class Engine:
                 features = decoded if features is None else features + decoded
             assert features is not None
             hidden = hidden + self._features.backward(features, gradients)
+        hidden = self._workspace.rounded("readout.gradient", hidden)
         for layer in reversed(self._hidden):
             hidden = layer.backward(hidden, gradients)
         column = self._first.backward(hidden, gradients)

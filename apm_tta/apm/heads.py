@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from apm_tta.apm.blocks import HiddenLayer, QueryLayer, Tensors, Workspace
+from apm_tta.apm.blocks import HiddenLayer, QueryLayer, Tensors, Workspace, relu_backward_
 from apm_tta.apm.config import IMAGENET_MEAN, IMAGENET_STD, APMConfig
 
 
@@ -34,7 +34,8 @@ class FeatureHead:
 class RGBHead:
     """The colour of every location from [f ; u]: three ReLU layers, the first split as ``QueryLayer`` splits it."""
 
-    def __init__(self, config: APMConfig, like: Tensor, workspace: Workspace) -> None:
+    def __init__(self, config: APMConfig, like: Tensor) -> None:
+        workspace = Workspace(like.dtype)
         self._query = QueryLayer("rgb_head.0", config, like, workspace, offset=config.feature_dim)
         self._layers = [HiddenLayer(f"rgb_head.{index}", workspace) for index in (1, 2)]
         self._width, self._grid = config.feature_dim, (config.grid, config.grid)
@@ -54,7 +55,7 @@ class RGBHead:
         """From the gradient of the colours to those of f, ``(B, L, F)``, and c, ``(B, D)``."""
         for layer in reversed(self._layers):
             colours = layer.backward(colours, gradients)
-        before = colours.mul_(self._hidden > 0)
+        before = relu_backward_(colours, self._hidden)
         column = self._query.backward(before.unflatten(1, self._grid), gradients)
         gradients["rgb_head.0.weight"][:, :, : self._width] = torch.bmm(before.transpose(1, 2), self._features)
         return torch.bmm(before, self._weight), column

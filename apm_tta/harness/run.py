@@ -41,6 +41,7 @@ class Request:
         out: run folder; None for a new one below ``results/<suite>/``. One that holds the same run is gone on with.
         device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU where there is one.
         engine: name of an engine.
+        memory: GiB that a method which can choose may hold; None is a share of what is free.
         quiet: no progress bar.
     """
 
@@ -48,6 +49,7 @@ class Request:
     out: Path | None = None
     device: str = "auto"
     engine: str = "serial"
+    memory: float | None = None
     quiet: bool = False
 
 
@@ -78,8 +80,10 @@ def run(suite: Suite, request: Request) -> Path:
 
     try:
         teacher = load_teacher(suite.teacher, device)
+        memory = None if request.memory is None else int(request.memory * 2**30)
         methods = {
-            name: METHODS.get(name)(teacher, dataset.classes, parameters[name], suite.seed) for name in suite.methods
+            name: METHODS.get(name)(teacher, dataset.classes, parameters[name], suite.seed, memory)
+            for name in suite.methods
         }
         manifest = describe(suite, dataset, conditions, teacher, methods)
         if (folder / MANIFEST_FILE).exists():

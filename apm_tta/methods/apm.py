@@ -31,7 +31,8 @@ class Parameters:
         normalize_target: whether the teacher's embedding is scaled to unit norm.
         readout: ``token`` (public code) or ``mean`` (the paper's figure 1).
         hidden: widths of the MLP; published 4096, 2048, 1024, which teachers of 224 pixels and more get.
-        together: images fitted at once; answers do not depend on it.
+        column: ``conv`` (public code) or ``vit``, the teacher's embedding in its place (paper's ablation).
+        rgb_weight: of the decoded image's error (paper's ablation); 0, as the public code at test time.
         templates: as ``zeroshot``, so that the two differ in the feature alone.
     """
 
@@ -41,19 +42,20 @@ class Parameters:
     normalize_target: bool | None = None
     readout: Literal["token", "mean"] = "token"
     hidden: tuple[Annotated[int, Gt(0)], ...] | None = None
-    together: Annotated[int, Gt(0)] = 32
+    column: Literal["conv", "vit"] = "conv"
+    rgb_weight: Annotated[float, Ge(0)] = 0.0
     templates: Templates = "simple"
 
     def fit(self) -> DistillConfig:
         """The preset with what was set in place of its values."""
         names = ("iterations", "learning_rate", "normalize_target")
         chosen = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(PRESETS[self.preset], **chosen)
+        return replace(PRESETS[self.preset], rgb_weight=self.rgb_weight, **chosen)
 
     def sizes(self, teacher: Teacher) -> APMConfig:
         """The APM that fits ``teacher``."""
         config = APMConfig.for_teacher(teacher.image_size, teacher.patch_size, teacher.feature_dim)
-        return replace(config, readout=self.readout, hidden=self.hidden or config.hidden)
+        return replace(config, readout=self.readout, column=self.column, hidden=self.hidden or config.hidden)
 
 
 @register
@@ -65,8 +67,10 @@ class APMMethod(Method):
     summary = "a fresh APM fitted to the teacher's embedding of each image (arXiv 2410.20535)"
     Parameters = Parameters
 
-    def __init__(self, teacher: Teacher, classes: Sequence[str], parameters: Any, seed: int) -> None:
-        super().__init__(teacher, classes, parameters, seed)
+    def __init__(
+        self, teacher: Teacher, classes: Sequence[str], parameters: Any, seed: int, memory: int | None = None
+    ) -> None:
+        super().__init__(teacher, classes, parameters, seed, memory)
         self.config = parameters.sizes(teacher)
         side = (self.config.image_size, self.config.image_size)
         self._resize = v2.Compose([v2.Resize(side), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
@@ -83,7 +87,7 @@ class APMMethod(Method):
             self.config,
             self.parameters.fit(),
             seeds=[seed_for(self.seed, sample_id, "fresh APM") for sample_id in batch.ids],
-            together=self.parameters.together,
+            memory=self.memory,
         )
         logits = self.teacher.logit_scale * normalize(fitted.trajectory, dim=-1) @ self.class_weights.T
         return Predictions(

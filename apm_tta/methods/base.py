@@ -61,18 +61,23 @@ class Method(ABC):
     summary: ClassVar[str]
     Parameters: ClassVar[type[Any]]
 
-    def __init__(self, teacher: Teacher, classes: Sequence[str], parameters: Any, seed: int) -> None:
+    def __init__(
+        self, teacher: Teacher, classes: Sequence[str], parameters: Any, seed: int, memory: int | None = None
+    ) -> None:
         """
         Args:
             teacher: the frozen encoder.
             classes: names in label order.
             parameters: a ``Parameters``.
             seed: the run's; random draws take it together with the image's id and a purpose.
+            memory: bytes that a method which can choose may hold; None is a share of what is free. No answer depends
+                on it.
         """
         self.teacher = teacher
         self.classes = tuple(classes)
         self.parameters = parameters
         self.seed = seed
+        self.memory = memory
         self.class_weights = teacher.class_weights(classes, TEMPLATES[parameters.templates])
 
     @abstractmethod
