@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +16,15 @@ from apm_tta.apm.config import APMConfig
 from apm_tta.apm.heads import FeatureHead, RGBHead, rgb_target
 from apm_tta.apm.model import APM
 from apm_tta.apm.readouts import MeanReadout, TokenReadout
+
+_log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed: CUDA has a type for it, the CPU's allocator a sentence."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @cache
@@ -96,6 +107,27 @@ class Engine:
         """Fills ``gradients`` with those of the sum of the losses that ``forward`` gave last."""
         with torch.autocast(self._device, enabled=False):
             self._backward(gradients)
+
+    def compile(self) -> None:
+        """Has both passes compiled at their next call by ``torch.compile``; where that fails, they stay as they are."""
+        self._forward = self._compiled(self._forward)  # type: ignore[method-assign]
+        self._backward = self._compiled(self._backward)  # type: ignore[method-assign]
+
+    def _compiled(self, plain: Callable[P, T]) -> Callable[P, T]:
+        chosen: Callable[P, T] = torch.compile(plain)
+
+        def call(*words: P.args, **named: P.kwargs) -> T:
+            nonlocal chosen
+            try:
+                return chosen(*words, **named)
+            except Exception as error:  # no compiler, no Triton, an operation that it does not know
+                if chosen is plain or is_out_of_memory(error):
+                    raise
+                _log.warning("torch.compile is not available here (%s); going on without it", type(error).__name__)
+                chosen = plain
+                return chosen(*words, **named)
+
+        return call
 
     def _forward(self, parameters: Tensors) -> tuple[Tensor, Tensor]:
         goals = self._goals

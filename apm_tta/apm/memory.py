@@ -45,8 +45,3 @@ def images_together(config: APMConfig, fit: DistillConfig, device: torch.device,
     allowed = _SHARE_OF_FREE * free_memory(device) if budget is None else budget
     fitting = max(1, math.floor(allowed / bytes_an_image(config, fit)))
     return min(fitting, _CPU_LIMIT) if device.type == "cpu" else fitting
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocation failed: CUDA has a type for it, the CPU's allocator a sentence."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

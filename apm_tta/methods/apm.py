@@ -33,6 +33,7 @@ class Parameters:
         hidden: widths of the MLP; published 4096, 2048, 1024, which teachers of 224 pixels and more get.
         column: ``conv`` (public code) or ``vit``, the teacher's embedding in its place (paper's ablation).
         rgb_weight: of the decoded image's error (paper's ablation); 0, as the public code at test time.
+        compile: whether the fit goes through ``torch.compile``.
         templates: as ``zeroshot``, so that the two differ in the feature alone.
     """
 
@@ -44,6 +45,7 @@ class Parameters:
     hidden: tuple[Annotated[int, Gt(0)], ...] | None = None
     column: Literal["conv", "vit"] = "conv"
     rgb_weight: Annotated[float, Ge(0)] = 0.0
+    compile: bool = False
     templates: Templates = "simple"
 
     def fit(self) -> DistillConfig:
@@ -88,6 +90,7 @@ class APMMethod(Method):
             self.parameters.fit(),
             seeds=[seed_for(self.seed, sample_id, "fresh APM") for sample_id in batch.ids],
             memory=self.memory,
+            compile=self.parameters.compile,
         )
         logits = self.teacher.logit_scale * normalize(fitted.trajectory, dim=-1) @ self.class_weights.T
         return Predictions(

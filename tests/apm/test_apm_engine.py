@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +155,33 @@ def test_every_term_falls_when_it_is_fitted() -> None:
     assert (fitted.losses[:, -1] < 0.95 * fitted.losses[:, 0]).all()
     with pytest.raises(ValueError, match=r"grids are None; grid_weight 1.0 needs \(3, 8, 8, 64\)"):
         distill(images, targets, config, fit, seeds=range(3))
+
+
+COMPILED = """
+import logging, sys, torch
+from apm_tta.apm import APMConfig, DistillConfig, distill
+
+logging.basicConfig(format="%(message)s")
+config = APMConfig(image_size=8, patch_size=4, hidden=(8,), feature_dim=8, rgb_hidden=8, readout="mean")
+images, targets, fit = torch.ones(2, 3, 8, 8), torch.ones(2, 8), DistillConfig(iterations=2)
+plain = distill(images, targets, config, fit, seeds=[1, 2])
+compiled = distill(images, targets, config, fit, seeds=[1, 2], compile=True)
+print(torch.allclose(plain.trajectory, compiled.trajectory, rtol=0, atol=1e-6))
+"""
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_compiling_changes_nothing_and_falls_back_with_one_line(available: bool, tmp_path: Path) -> None:
+    if available and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TORCHINDUCTOR_FX_GRAPH_CACHE": "0"}
+    if not available:
+        environment["CXX"] = "/nowhere/c++"
+    command = [sys.executable, "-c", COMPILED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\n"
+    assert ("torch.compile is not available here" in done.stderr) == (not available)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -12,9 +12,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from apm_tta.apm import APMConfig, DistillConfig
-from apm_tta.apm.engine import Engine, Goals, fresh_parameters
+from apm_tta.apm.engine import Engine, Goals, fresh_parameters, is_out_of_memory
 from apm_tta.apm.flops import flops_an_iteration
-from apm_tta.apm.memory import bytes_an_image, images_together, is_out_of_memory
+from apm_tta.apm.memory import bytes_an_image, images_together
 
 SMALL = APMConfig(image_size=16, patch_size=4, hidden=(32, 24, 16), feature_dim=24, rgb_hidden=8)
 CPU = torch.device("cpu")
