@@ -23,13 +23,16 @@ PRODUCT = 2 * 1024 * 4096 * 2048
 
 def ratios(medians: dict[str, float]) -> dict[str, float]:
     """Ratios by name from median seconds by test name; a larger one is better."""
-    engine = medians["test_engine[float32]"]
-    rate = flops_an_iteration(APMConfig()) / engine
+    engine, rounded = (medians[f"test_engine[{precision}]"] for precision in ("float32", "bfloat16"))
+    product, rounded_product = (medians[f"test_matrix_product[{precision}]"] for precision in ("float32", "bfloat16"))
+    products_an_iteration = flops_an_iteration(APMConfig()) / PRODUCT
     return {
         "published way / engine": medians["test_published_way"] / engine,
         "plain / engine": medians["test_plain"] / engine,
-        "share of the machine's matrix-product rate": rate / (PRODUCT / medians["test_matrix_product"]),
-        "engine: float32 / bfloat16": engine / medians["test_engine[bfloat16]"],
+        "share of the machine's matrix-product rate, float32": products_an_iteration * product / engine,
+        "share of the machine's matrix-product rate, bfloat16": products_an_iteration * rounded_product / rounded,
+        "engine: float32 / bfloat16": engine / rounded,
+        "the machine's matrix product: float32 / bfloat16": product / rounded_product,
         "embedded size: plain, one after another / engine, together": medians["test_plain_one_after_another"]
         / medians["test_engine_embedded[32]"],
         "embedded size: engine, one after another / together": medians["test_engine_embedded[1]"]

@@ -80,9 +80,12 @@ def test_engine(benchmark: Any, precision: str) -> None:
 
 
 @pytest.mark.benchmark(group="the machine")
-def test_matrix_product(benchmark: Any) -> None:
-    """1024 x 4096 x 2048, float32: the shape that most of an iteration's time goes into."""
-    left, right, out = torch.randn(1024, 4096), torch.randn(4096, 2048), torch.empty(1024, 2048)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_matrix_product(benchmark: Any, precision: str) -> None:
+    """1024 x 4096 x 2048: the shape that most of an iteration's time goes into, and so its limit."""
+    dtype = getattr(torch, precision)
+    left, right = torch.randn(1024, 4096).to(dtype), torch.randn(4096, 2048).to(dtype)
+    out = torch.empty(1024, 2048, dtype=dtype)
     benchmark.pedantic(lambda: torch.mm(left, right, out=out), rounds=10 * ROUNDS, warmup_rounds=5)
 
 
