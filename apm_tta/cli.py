@@ -202,9 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: understood, but it cannot be carried out here. 2: not understood. 130: interrupted.
     """
     try:
-        main_group.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+        main_group.main(list(sys.argv[1:] if arguments is None else arguments), "run-bench", standalone_mode=False)
     except UserError as error:
         return _say(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         return _say(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):

@@ -99,6 +99,17 @@ def test_a_run_folder_of_other_settings_is_refused_by_field(tmp_path: Path, caps
     assert "holds another run (seed: 0 there, 1 now); choose another --out" in capsys.readouterr().err
 
 
+def test_all_methods_are_those_that_are_registered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(small(tmp_path / "run", "--methods", "all")) == 0
+    capsys.readouterr()
+    assert [row["method"] for row in read_csv(tmp_path / "run" / "results.csv")[:3]] == METHODS.names()
+
+
+def test_without_words_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith("Usage: run-bench")
+
+
 def test_settings_reach_the_method_and_the_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert main(small(run, "--set", "apm.iterations=3", "--set", "apm.learning_rate=1e-3", "--methods", "apm")) == 0
@@ -123,7 +134,11 @@ MISTAKES = [
     (["demo", "--corruptions", "fgo"], 2, "unknown corruption of fashion-mnist 'fgo'; there are: contrast,"),
     (["demo", "--severities", "6"], 2, "severity 6 does not exist; severities are 1 to 5"),
     (["demo", "--severities", "x"], 2, "'x' is no list of severities"),
-    (["demo", "--set", "apm.itertions=3"], 2, "unknown key of method apm 'itertions'; there are: hidden, iterations,"),
+    (
+        ["demo", "--set", "apm.itertions=3"],
+        2,
+        "unknown key of method apm 'itertions'; there are: column, compile,",
+    ),
     (["demo", "--set", "apm.iterations=-3"], 2, "greater than or equal to 0"),
     (["demo", "--set", "iterations=3"], 2, "not of the form method.key=value"),
     (["demo", "--methods", "zeroshot", "--set", "apm.iterations=3"], 2, "has no effect: the methods are zeroshot"),

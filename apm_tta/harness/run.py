@@ -64,6 +64,8 @@ def run(suite: Suite, request: Request) -> Path:
     Raises:
         UserError: one line for anything that cannot be understood or carried out.
     """
+    if suite.methods == ("all",):
+        suite = suite.model_copy(update={"methods": tuple(METHODS.names())})
     conditions = suite.conditions()
     parameters = {name: build_parameters(name, suite.settings.get(name, {})) for name in suite.methods}
     for name in suite.settings:

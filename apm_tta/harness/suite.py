@@ -23,7 +23,7 @@ class Suite(Configuration):
         title: one line for ``run-bench --help``.
         dataset: name of a card.
         teacher: name of a teacher.
-        methods: names of methods, in the order of the table.
+        methods: names of methods, in the order of the table; ``all`` alone is every registered one.
         clean: whether the images as they are make a condition of their own.
         corruptions: names, in the order of the table; empty for none.
         severities: 1 .. 5, each for every corruption.

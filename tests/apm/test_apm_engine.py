@@ -191,3 +191,27 @@ def test_cuda_agrees_with_the_cpu() -> None:
     there = distill(images.cuda(), targets.cuda(), config, seeds=range(4))
     here = distill(images, targets, config, seeds=range(4))
     torch.testing.assert_close(there.trajectory.cpu(), here.trajectory, rtol=0, atol=1e-4)
+
+
+def test_gradients_equal_finite_differences() -> None:
+    """Neither autograd nor the plain model: the loss moved a little along every parameter."""
+    config = APMConfig(image_size=8, patch_size=4, hidden=(6, 5), feature_dim=8, heads=2, rgb_hidden=4, init_std=0.5)
+    images, targets = normal(2, 3, 8, 8, seed=1), normal(2, 8, seed=2)
+    grids = normal(2, 4, 8, seed=3)
+    engine = Engine(images, config, Goals(targets, grids=grids, grid_weight=0.5, rgb_weight=0.5))
+    parameters = fresh_parameters(config, [1, 2], images, decode_rgb=True)
+    names = list(parameters)
+
+    class Loss(torch.autograd.Function):
+        @staticmethod
+        def forward(_: object, *values: torch.Tensor) -> torch.Tensor:
+            return engine.forward(dict(zip(names, values, strict=True)))[1]
+
+        @staticmethod
+        def backward(_: object, *outer: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            gradients = {name: torch.zeros_like(value) for name, value in parameters.items()}
+            engine.backward(gradients)
+            return tuple(value * outer[0].view(-1, *[1] * (value.ndim - 1)) for value in gradients.values())
+
+    inputs = [value.requires_grad_() for value in parameters.values()]
+    assert torch.autograd.gradcheck(Loss.apply, inputs, eps=1e-6, atol=1e-7, rtol=1e-6)
