@@ -13,9 +13,9 @@ RULE = "evenly over classes, within a class those whose id has the lowest SHA-25
 def even_subset(entries: Sequence[Entry], limit: int) -> list[Entry]:
     """At most ``limit`` entries, as evenly over the classes as their numbers allow, in their original order.
 
-    Images are taken in rounds: the first of every class, then the second, and so on; within a class in the order of
-    the SHA-256 of the id. So a smaller limit takes a part of what a larger one takes, and nothing depends on the
-    order in which files are found. ``limit`` 0 takes all.
+    Images are taken in rounds: the first of every class, then the second, and so on; within a class, and within a
+    round that is not taken whole, in the order of the SHA-256 of the id. So a smaller limit takes a part of what a
+    larger one takes, and nothing depends on the order in which files are found. ``limit`` 0 takes all.
 
     Raises:
         ValueError: for a negative limit.
@@ -29,9 +29,7 @@ def even_subset(entries: Sequence[Entry], limit: int) -> list[Entry]:
         key = hashlib.sha256(entry.id.encode()).hexdigest()
         by_class.setdefault(entry.label, []).append((key, position))
     ranked = [
-        (rank, label, position)
-        for label, members in by_class.items()
-        for rank, (_, position) in enumerate(sorted(members))
+        (rank, key, position) for members in by_class.values() for rank, (key, position) in enumerate(sorted(members))
     ]
     chosen = sorted(position for _, _, position in sorted(ranked)[:limit])
     return [entries[position] for position in chosen]
