@@ -1,15 +1,15 @@
 """The parts of B fresh APMs as one batched problem: each with its forward and its hand-written backward pass.
 
 Tensors have a leading image axis; parameters and gradients are dictionaries by the names of ``APM.named_parameters()``.
-Every identity used here is algebra (design, "The same function, cheaper"), and is tested against the plain ``APM``:
+Every identity used here is algebra, not approximation, and is tested against the plain ``APM``:
 
 * the position code splits into a part for the column index and one for the row index, and the column is the same at
   every location, so the first layer's pre-activation is a sum of 1 + 2 g vectors instead of g squared products;
 * one query attends, so scores and output need features only through sums over locations: no feature, key or value of
   a location is ever formed (``readouts``), unless a loss or a caller wants the grid (``heads``).
 
-A block keeps what its backward pass needs, and writes into memory that it allocated once: at published size an
-iteration would otherwise wait for fresh pages as long as for its arithmetic's tenth part.
+A block keeps what its backward pass needs, and writes large results into memory that it allocated once: at published
+size every iteration would otherwise ask the system for tens of megabytes of fresh pages.
 """
 
 from __future__ import annotations
