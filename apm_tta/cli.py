@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 import click
 import yaml
 
-from apm_tta.errors import UnknownName, UserError
+from apm_tta.errors import INTERRUPTED, UnknownName, UserError
 from apm_tta.resources import DATASETS, SUITES, yaml_names
 
-INTERRUPTED = 130
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -211,9 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _say(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):
-        return _say(
-            "interrupted; finished shards are kept: the same command with --out RUN_FOLDER goes on", INTERRUPTED
-        )
+        return _say("interrupted; what a run had finished is kept in its folder", INTERRUPTED)
     return 0
 
 

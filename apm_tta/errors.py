@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 
 class UserError(Exception):
     """One line that says what is wrong, where, and what would be right.
 
     Attributes:
         exit_code: what ``run-bench`` ends with: 2 for a request that cannot be understood, 1 for one that can
-            be understood and cannot be carried out here.
+            be understood and cannot be carried out here, 130 for one that was interrupted.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,28 @@ def test_a_run_that_lost_shards_goes_on_and_ends_with_the_same_table(
     assert without_timings(run / "results.csv") == before
     assert (run / "run.yaml").read_bytes() == manifest
     assert kept.read_bytes() == kept_bytes
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_is_stopped_goes_on_and_ends_with_the_same_table(
+    how: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real process, stopped once its first record is there."""
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    process = subprocess.Popen([RUN_BENCH, *small(run)], stderr=subprocess.PIPE, text=True)
+    while not list(run.rglob("*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, said = process.communicate()
+    finished = len(list(run.rglob("*.parquet")))
+    if finished < 6 and how == signal.SIGINT:
+        assert process.returncode == 130
+        assert said.strip().endswith(f"the same command with --out {run} goes on")
+    assert main(small(run)) == 0
+    assert main(small(whole)) == 0
+    capsys.readouterr()
+    assert without_timings(run / "results.csv") == without_timings(whole / "results.csv")
 
 
 def test_a_run_folder_of_other_settings_is_refused_by_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import torch
 from apm_tta.data.dataset import CORRUPTION_SEED, Dataset, open_dataset
 from apm_tta.data.sample import Condition
 from apm_tta.data.subset import subset_rule
-from apm_tta.errors import UserError
+from apm_tta.errors import INTERRUPTED, UserError
 from apm_tta.harness.engines import ENGINES
 from apm_tta.harness.manifest import (
     MANIFEST_FILE,
@@ -109,6 +109,9 @@ def run(suite: Suite, request: Request) -> Path:
     try:
         worker = Worker(dataset, teacher, methods, folder, suite.batch_size, suite.precision, progress.advance)
         engine(remaining, worker.compute)
+    except KeyboardInterrupt:
+        message = f"interrupted; finished shards are kept: the same command with --out {folder} goes on"
+        raise UserError(message, INTERRUPTED) from None
     finally:
         progress.close()
     return folder
