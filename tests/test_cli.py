@@ -168,6 +168,7 @@ MISTAKES = [
     (["demo", "--methods", "zeroshot", "--set", "apm.iterations=3"], 2, "has no effect: the methods are zeroshot"),
     (["demo", "--limit", "-1"], 2, "--limit"),
     (["demo", "--device", "cuda:99"], 2, "device 'cuda:99' is not available; there are: cpu"),
+    (["demo", "--device", "meta"], 2, "device 'meta' is not available; there are: cpu"),
     (["demo", "--device", "toaster"], 2, "device 'toaster' is not available; there are: cpu"),
     (["imagenet-c"], 1, "imagenet-c needs --data-root FOLDER; expected tree: DATA_ROOT/gaussian_noise/1/n01440764"),
     (["imagenet-c", "--data-root", "/nowhere"], 1, "to get it: download blur.tar"),

@@ -68,10 +68,6 @@ def run(suite: Suite, request: Request) -> Path:
         suite = suite.model_copy(update={"methods": tuple(METHODS.names())})
     conditions = suite.conditions()
     parameters = {name: build_parameters(name, suite.settings.get(name, {})) for name in suite.methods}
-    for name in suite.settings:
-        if name not in parameters:
-            METHODS.get(name)
-            raise UserError(f"--set {name}.… has no effect: the methods are {', '.join(suite.methods)}", exit_code=2)
     engine = ENGINES.get(request.engine)
     check_teacher_name(suite.teacher)
     device = resolve_device(request.device)
@@ -128,6 +124,8 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "meta":
+            raise RuntimeError("a meta tensor holds no numbers")
     except (RuntimeError, AssertionError, NotImplementedError):
         available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise UserError(f"device {name!r} is not available; there are: {', '.join(available)}", exit_code=2) from None

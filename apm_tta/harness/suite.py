@@ -84,9 +84,14 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     for method, values in changes.pop("settings", {}).items():
         settings.setdefault(method, {}).update(values)
     try:
-        return Suite.model_validate({**suite.model_dump(), **changes, "settings": settings})
+        asked = Suite.model_validate({**suite.model_dump(), **changes, "settings": settings})
     except ValidationError as error:
         raise UserError(one_line(error), exit_code=2) from None
+    for method in (overrides or {}).get("settings", {}):
+        if method not in asked.methods and asked.methods != ("all",):
+            methods = ", ".join(asked.methods)
+            raise UserError(f"--set {method}.KEY has no effect: the methods are {methods}", exit_code=2)
+    return asked
 
 
 def suite_path(name: str) -> Path:
