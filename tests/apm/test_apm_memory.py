@@ -67,16 +67,17 @@ def test_the_published_size_holds_at_most_20_bytes_a_parameter_beside_activation
 
 LIMITED = """
 import logging, resource, torch
-from apm_tta.apm import APMConfig, distill
+from apm_tta.apm import APMConfig, DistillConfig, distill
 
 logging.basicConfig(format="%(message)s")
 torch.set_num_threads(1)
 config = APMConfig.for_teacher(32, 4, 64)
 images, targets = torch.zeros(600, 3, 32, 32), torch.ones(600, 64)
-alone = distill(images[:1], targets[:1], config, seeds=[599], together=1)
+fit = DistillConfig(iterations=2)
+alone = distill(images[:1], targets[:1], config, fit, seeds=[599], together=1)
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + 700 * 2**20, resource.RLIM_INFINITY))
-fitted = distill(images, targets, config, seeds=range(600), together=600)
+fitted = distill(images, targets, config, fit, seeds=range(600), together=600)
 print(torch.allclose(fitted.tokens[-1], alone.tokens[0], rtol=0, atol=1e-6))
 """
 
