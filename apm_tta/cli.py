@@ -11,7 +11,7 @@ import click
 import yaml
 
 from apm_tta.errors import INTERRUPTED, UnknownName, UserError
-from apm_tta.resources import DATASETS, SUITES, yaml_names
+from apm_tta.resources import SUITES, yaml_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -170,9 +170,9 @@ def _listing(kind: str) -> list[str]:
 
         return [f"{name}: {load_suite(name).title}" for name in yaml_names(SUITES)]
     if kind == "datasets":
-        from apm_tta.data.cards import load_card
+        from apm_tta.data.cards import card_names, load_card
 
-        cards = [load_card(name) for name in yaml_names(DATASETS)]
+        cards = [load_card(name) for name in card_names()]
         return [
             f"{card.name}: {card.title}; {card.images} images, {len(card.class_list)} classes; {card.licence}"
             for card in cards

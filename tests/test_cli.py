@@ -224,3 +224,13 @@ def test_help_names_every_suite_and_every_option_of_one(capsys: pytest.CaptureFi
         "methods teacher limit corruptions severities seed out device precision set data-root batch-size memory quiet"
     )
     assert all(f"--{name}" in options for name in names.split())
+
+
+def test_a_folder_whose_writer_was_killed_before_its_manifest_was_whole_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml.partial").write_text("numb")
+    assert main(small(tmp_path, "--methods", "zeroshot")) == 0
+    assert "numbers" in yaml.safe_load((tmp_path / "run.yaml").read_text())
+    assert not list(tmp_path.rglob("*.partial"))
+    capsys.readouterr()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from datetime import datetime, timezone
@@ -16,7 +15,8 @@ import yaml
 import apm_tta
 from apm_tta.configuration import read_yaml
 from apm_tta.errors import UserError
-from apm_tta.harness.records import SCHEMA_VERSION, sync_folder
+from apm_tta.harness.files import write_whole
+from apm_tta.harness.records import SCHEMA_VERSION
 
 MANIFEST_FILE = "run.yaml"
 _LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "opencv-python-headless", "pyarrow")
@@ -67,13 +67,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """
     path = folder / MANIFEST_FILE
     try:
-        temporary = path.with_suffix(".partial")
-        with temporary.open("w", encoding="utf-8") as file:
-            yaml.safe_dump(manifest, file, sort_keys=False, allow_unicode=True, width=120)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        sync_folder(folder)
+        write_whole(path, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=120).encode())
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error})") from error
 

@@ -7,7 +7,6 @@ beside it, in the form that ``sha256sum --check`` reads.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apm_tta.errors import UserError
+from apm_tta.harness.files import write_whole
 from apm_tta.harness.plan import Cell
 
 SCHEMA_VERSION = 1
@@ -70,7 +70,7 @@ class Row:
 
 
 def write_rows(path: Path, cell: Cell, rows: Iterable[Row]) -> None:
-    """Writes ``rows`` of ``cell`` to ``path``: to a temporary name, synced, renamed, the folder synced.
+    """Writes ``rows`` of ``cell`` to ``path``: whole or not at all, its digest first.
 
     Raises:
         UserError: when the folder cannot be written, naming it.
@@ -84,45 +84,27 @@ def write_rows(path: Path, cell: Cell, rows: Iterable[Row]) -> None:
         "seed": cell.seed,
     }
     table = pa.Table.from_pylist([{**common, **vars(row)} for row in rows], schema=SCHEMA)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content = sink.getvalue().to_pybytes()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".partial")
-        with temporary.open("wb") as file:
-            pq.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        write_digest(path, temporary)
-        temporary.rename(path)
-        sync_folder(path.parent)
+        write_digest(path, content)
+        write_whole(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}); finished shards are kept") from error
 
 
-def write_digest(path: Path, written: Path | None = None) -> None:
-    """Writes the SHA-256 of ``path``, whose bytes are as yet in ``written``, to ``path`` with ``.sha256`` added.
+def write_digest(path: Path, content: bytes) -> None:
+    """Writes the SHA-256 of ``content``, which is or will be in ``path``, to ``path`` with ``.sha256`` added.
 
     The digest is there before the file that it belongs to: a file without one was not written here.
     """
-    digest = hashlib.sha256((written or path).read_bytes()).hexdigest()
-    with digest_path(path).open("w", encoding="utf-8") as file:
-        file.write(f"{digest}  {path.name}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(digest_path(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
 
 
 def digest_path(path: Path) -> Path:
     """Where the SHA-256 of ``path`` is written."""
     return path.with_name(f"{path.name}.sha256")
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in ``folder`` survive a power cut, where the system can open folders."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def read_records(run: Path) -> pa.Table:

@@ -16,6 +16,7 @@ from apm_tta.data.sample import Condition
 from apm_tta.data.subset import subset_rule
 from apm_tta.errors import INTERRUPTED, UserError
 from apm_tta.harness.engines import ENGINES
+from apm_tta.harness.files import PARTIAL
 from apm_tta.harness.manifest import (
     MANIFEST_FILE,
     environment,
@@ -141,10 +142,11 @@ def make_folder(out: Path | None, suite: str) -> Path:
     folder = out or _new_folder(Path("results") / suite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+        probe = folder / f"writable{PARTIAL}"
         probe.touch()
         probe.unlink()
-        foreign = not (folder / MANIFEST_FILE).exists() and any(folder.iterdir())
+        others = [path for path in folder.iterdir() if path.suffix != PARTIAL]
+        foreign = bool(others) and not (folder / MANIFEST_FILE).exists()
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --out") from None
     if foreign:

@@ -137,7 +137,7 @@ def test_another_schema_version_is_refused(tmp_path: Path, version: bytes | None
     write_rows(path, CELL, [row()])
     metadata = {} if version is None else {b"apm_tta_schema": version}
     pq.write_table(read_shard(path).replace_schema_metadata(metadata), path)
-    write_digest(path)
+    write_digest(path, path.read_bytes())
     with pytest.raises(UserError, match=r"has record schema (0|2|none); this version reads 1") as caught:
         read_records(tmp_path)
     assert str(path) in str(caught.value)
@@ -147,7 +147,7 @@ def test_a_file_that_lacks_a_column_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "records" / "a.parquet"
     write_rows(path, CELL, [row()])
     pq.write_table(read_shard(path).drop_columns(["confidence"]), path)
-    write_digest(path)
+    write_digest(path, path.read_bytes())
     with pytest.raises(UserError) as caught:
         read_records(tmp_path)
     assert str(path) in str(caught.value)

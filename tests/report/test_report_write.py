@@ -138,7 +138,7 @@ def test_a_cell_with_an_image_too_many_is_refused(run_folder: Path) -> None:
     """A shard that is there twice must not count twice."""
     folder = run_folder / "records" / "apm" / "clean"
     shutil.copy(folder / "seed-3-shard-00001.parquet", folder / "seed-3-shard-00002.parquet")
-    write_digest(folder / "seed-3-shard-00002.parquet")
+    write_digest(folder / "seed-3-shard-00002.parquet", (folder / "seed-3-shard-00002.parquet").read_bytes())
     assert "twice; delete its records" in refusal(run_folder)
 
 
@@ -146,7 +146,7 @@ def test_a_shard_in_the_place_of_another_is_refused(run_folder: Path) -> None:
     """The number of images is right, the images are not."""
     folder = run_folder / "records" / "apm" / "clean"
     shutil.copy(folder / "seed-3-shard-00001.parquet", folder / "seed-3-shard-00000.parquet")
-    write_digest(folder / "seed-3-shard-00000.parquet")
+    write_digest(folder / "seed-3-shard-00000.parquet", (folder / "seed-3-shard-00000.parquet").read_bytes())
     assert "twice" in refusal(run_folder)
 
 
