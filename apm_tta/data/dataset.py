@@ -13,7 +13,7 @@ from apm_tta.data.corruptions import CORRUPTIONS, corrupt
 from apm_tta.data.layouts import LAYOUTS, Entry
 from apm_tta.data.sample import CLEAN, Condition, Sample
 from apm_tta.data.subset import even_subset
-from apm_tta.errors import UnknownName
+from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator
 
 # A corrupted set is data, as if it lay on disk: the run's seed does not change it.
@@ -27,12 +27,18 @@ class Dataset:
         card: what it is.
         root: where it lies; None for what the package carries.
         limit: images under each condition, evenly over the classes; 0 for all.
+
+    Raises:
+        UserError: when the card and its layout disagree on whether corrupted images lie on disk.
     """
 
     def __init__(self, card: DatasetCard, root: Path | None = None, limit: int = 0) -> None:
         self.card = card
         self.limit = limit
         self._layout = LAYOUTS.get(card.layout)(card, root)
+        if self._layout.stores_corruptions != bool(card.stored_corruptions):
+            needs = "needs stored_corruptions" if self._layout.stores_corruptions else "stores no corruptions"
+            raise UserError(f"card {card.name}: layout {card.layout} {needs}; correct the card")
         self._chosen: dict[Condition, Sequence[Entry]] = {}
 
     @property

@@ -14,7 +14,7 @@ from apm_tta.data.corruptions import CORRUPTIONS, corrupt
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.layouts import Entry
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.errors import UnknownName
+from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator
 
 NOISE = Condition("gaussian_noise", 3)
@@ -131,3 +131,14 @@ def test_the_fingerprint_tells_images_labels_and_conditions_apart() -> None:
 def test_an_unknown_data_set_is_refused() -> None:
     with pytest.raises(UnknownName, match="fashion-mnist"):
         open_dataset("fashion_mnist")
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "says"),
+    [("imagenet-c", (), "needs stored_corruptions"), ("fashion-mnist", ("fog",), "stores no corruptions")],
+)
+def test_a_card_that_contradicts_its_layout_is_refused(name: str, stored: tuple[str, ...], says: str) -> None:
+    """Else images would be corrupted twice, or not at all."""
+    card = load_card(name).model_copy(update={"stored_corruptions": stored})
+    with pytest.raises(UserError, match=says):
+        Dataset(card)
