@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 import yaml
 
-from apm_tta.errors import INTERRUPTED, UnknownName, UserError
+from apm_tta.errors import DAMAGED, INTERRUPTED, UnknownName, UserError
 from apm_tta.resources import SUITES, yaml_names
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,7 +42,7 @@ class Severities(click.ParamType[list[int]]):
             self.fail(f"{value!r} is no list of severities; write for example 3,5", param, ctx)
 
 
-class Setting(click.ParamType[tuple[str, str, Any]]):
+class MethodSetting(click.ParamType[tuple[str, str, Any]]):
     """``method.key=value``; the value is YAML, so ``40``, ``1e-4``, ``true`` and ``[256, 128]`` mean what they say."""
 
     name = "method.key=value"
@@ -57,6 +58,20 @@ class Setting(click.ParamType[tuple[str, str, Any]]):
             return method, key, yaml.safe_load(text)
         except yaml.YAMLError:
             self.fail(f"the value {text!r} of {target} cannot be read", param, ctx)
+
+
+class JpegQuality(click.ParamType[int | str]):
+    """1 to 100, or ``none``."""
+
+    name = "1..100|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "none":
+            return "none"
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is no JPEG quality; write a number from 1 to 100, or none", param, ctx)
 
 
 class Commands(click.Group):
@@ -79,36 +94,42 @@ class Commands(click.Group):
 
 def suite_command(name: str) -> click.Command:
     """``run-bench NAME``: runs that suite and prints its table."""
-    from apm_tta.harness.suite import load_suite
+    from apm_tta.harness.plan import Reset, Setting
+    from apm_tta.harness.suite import Classifier, load_suite
 
     suite = load_suite(name)
 
-    def run_suite(
-        settings: Sequence[tuple[str, str, Any]],
-        data_root: Path | None,
-        out: Path | None,
-        device: str,
-        memory: float | None,
-        quiet: bool,
-        **overrides: Any,
-    ) -> None:
+    def run_suite(settings: Sequence[tuple[str, str, Any]], jpeg_quality: int | str | None, **asked: Any) -> None:
         from apm_tta.harness.run import Request, run
-        from apm_tta.report import write_report
+        from apm_tta.report import ERRORS_FILE, write_report
 
-        changes: dict[str, Any] = {key: value for key, value in overrides.items() if value is not None}
+        request = Request(**{key: asked.pop(key) for key in list(asked) if key in Request.__dataclass_fields__})
+        changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+        if jpeg_quality is not None:
+            changes["jpeg_quality"] = None if jpeg_quality == "none" else jpeg_quality
         changes["settings"] = {}
         for method, key, value in settings:
             changes["settings"].setdefault(method, {})[key] = value
-        folder = run(load_suite(name, changes), Request(data_root, out, device, memory=memory, quiet=quiet))
-        click.echo(write_report(folder))
+        folder = run(load_suite(name, changes), request)
+        report = write_report(folder)
+        click.echo(report.text)
         click.echo(f"run folder: {folder} (results.csv, iterations.csv, results.md, run.yaml, records/)")
+        if report.errors:
+            raise UserError(
+                f"{report.errors} answers are missing: images could not be read; {folder / ERRORS_FILE} names them",
+                exit_code=DAMAGED,
+            )
 
     def shown(value: Any) -> str:
         return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
-    def option(flag: str, kind: Any, text: str, field: str | None = None, **more: Any) -> click.Option:
-        default = f" [suite: {shown(getattr(suite, field)) or 'none'}]" if field else ""
-        return click.Option([flag, *([field] if field else [])], type=kind, help=text + default, **more)
+    def option(flag: str, kind: Any, text: str, of_suite: bool = True, **more: Any) -> click.Option:
+        field = flag.removeprefix("--").replace("-", "_")
+        default = f" [suite: {shown(getattr(suite, field)) or 'none'}]" if of_suite else ""
+        return click.Option([flag], type=kind, help=text + default, **more)
+
+    def choice(kind: Any) -> click.Choice[str]:
+        return click.Choice(list(get_args(kind)))
 
     return click.Command(
         name,
@@ -116,23 +137,39 @@ def suite_command(name: str) -> click.Command:
         help=suite.title,
         short_help=suite.title,
         params=[
-            option("--methods", Names(), "Methods, in the order of the table; all for every one.", "methods"),
-            option("--teacher", str, "embedded, ViT-B-16:openai, ViT-B-32:/path/to/checkpoint, hf-hub:...", "teacher"),
-            option("--limit", click.IntRange(min=0), "Images a condition, evenly over classes; 0 for all.", "limit"),
-            option("--corruptions", Names(), "Corruptions; an empty text for none.", "corruptions"),
-            option("--severities", Severities(), "Severities of each corruption, 1 to 5.", "severities"),
-            option("--seed", click.IntRange(min=0), "Seed of every random draw.", "seed"),
-            option("--batch-size", click.IntRange(min=1), "Images a method sees at once.", "batch_size"),
-            option("--precision", click.Choice(["float32", "bfloat16"]), "Of matrix products.", "precision"),
-            click.Option(["--set", "settings"], type=Setting(), multiple=True, help="A parameter of a method."),
-            option("--data-root", click.Path(path_type=Path), "Where the data set lies."),
-            option("--out", click.Path(path_type=Path), "Run folder; one that holds this run is gone on with."),
-            option("--device", str, "cpu, cuda, cuda:N, or auto.", default="auto", show_default=True),
+            option("--methods", Names(), "Methods, in the order of the table; all for every one."),
+            option("--teacher", str, "embedded, ViT-B-16:openai, ViT-B-32:/path, timm:NAME[:/path], hf-hub:..."),
+            option("--classifier", choice(Classifier), "Where class weights come from."),
+            option("--support", click.Path(path_type=Path), "Labelled images, a folder a class.", of_suite=False),
+            option("--shots", click.IntRange(min=1), "Images a class that are taken from --support."),
+            option("--dataset", str, "Another data set under the same conditions; see run-bench list datasets."),
+            option(
+                "--data-root",
+                click.Path(path_type=Path),
+                "Where the data set lies; also from APM_TTA_DATA_ROOT.",
+                of_suite=False,
+                envvar="APM_TTA_DATA_ROOT",
+            ),
+            option("--limit", click.IntRange(min=0), "Images a condition, evenly over classes; 0 for all."),
+            option("--corruptions", Names(), "Corruptions; an empty text for none."),
+            option("--severities", Severities(), "Severities of each corruption, 1 to 5."),
+            option("--jpeg-quality", JpegQuality(), "JPEG that images pass after a corruption made here, or none."),
+            option("--setting", choice(Setting), "How online methods meet the images."),
+            option("--reset", choice(Reset), "Where online methods forget; none is the setting's own."),
+            option("--seed", click.IntRange(min=0), "Seed of every random draw."),
+            option("--batch-size", click.IntRange(min=1), "Images a method sees at once."),
+            option("--precision", click.Choice(["float32", "bfloat16"]), "Of matrix products."),
+            click.Option(["--set", "settings"], type=MethodSetting(), multiple=True, help="A parameter of a method."),
+            option("--out", click.Path(path_type=Path), "Run folder; one that holds this run is gone on with.", False),
+            option("--device", str, "cpu, cuda, cuda:N, or auto.", False, default="auto", show_default=True),
+            option("--workers", click.IntRange(min=0), "Processes that load images ahead; 0 loads in between.", False),
             option(
                 "--memory",
                 click.FloatRange(min=0, min_open=True),
                 "GiB that a method may hold; a share of what is free unless given.",
+                of_suite=False,
             ),
+            click.Option(["--feature-cache"], is_flag=True, help="Keep the teacher's features on disk, and use them."),
             click.Option(["--quiet"], is_flag=True, help="No progress bar."),
         ],
     )
@@ -149,10 +186,42 @@ def main_group() -> None:
 
 @main_group.command("list", short_help="What exists: suites, datasets, methods, teachers, corruptions, templates.")
 @click.argument("kind", type=click.Choice(["suites", "datasets", "methods", "teachers", "corruptions", "templates"]))
-def list_command(kind: str) -> None:
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    envvar="APM_TTA_DATA_ROOT",
+    help="Of datasets: where they lie; also from APM_TTA_DATA_ROOT.",
+)
+def list_command(kind: str, data_root: Path | None) -> None:
     """Prints what exists of KIND, one a line."""
-    for line in _listing(kind):
+    for line in _listing(kind, data_root):
         click.echo(line)
+
+
+@main_group.command("check", short_help="Compares a data set on disk with what is expected of it.")
+@click.argument("name")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    envvar="APM_TTA_DATA_ROOT",
+    help="Where it lies, or a folder that holds it under its name; also from APM_TTA_DATA_ROOT.",
+)
+@click.option("--deep", is_flag=True, help="Decode every image, and compare published digests.")
+@click.pass_context
+def check_command(ctx: click.Context, name: str, data_root: Path | None, deep: bool) -> None:
+    """Counts the data set NAME (see run-bench list datasets), and says what is missing, surplus or unreadable."""
+    from tqdm import tqdm
+
+    from apm_tta.data.cards import load_card
+    from apm_tta.data.check import check, presence
+
+    card = load_card(name)
+    given = ctx.get_parameter_source("data_root") is not click.core.ParameterSource.ENVIRONMENT
+    root = data_root if given or presence(card, None) != "carried" else None
+    report = check(card, root, deep, lambda entries, total: tqdm(entries, total=total, leave=False, disable=None))
+    click.echo("\n".join(report.lines()))
+    if not report.right:
+        raise UserError(f"{name} is not as it has to be: {len(report.problems)} problems, listed above")
 
 
 @main_group.command("report", short_help="Makes the tables of a run folder again.")
@@ -161,22 +230,18 @@ def report_command(run: Path) -> None:
     """Makes the tables of the run folder RUN from its records, and prints them."""
     from apm_tta.report import write_report
 
-    click.echo(write_report(run))
+    click.echo(write_report(run).text)
 
 
-def _listing(kind: str) -> list[str]:
+def _listing(kind: str, data_root: Path | None = None) -> list[str]:
     if kind == "suites":
         from apm_tta.harness.suite import load_suite
 
         return [f"{name}: {load_suite(name).title}" for name in yaml_names(SUITES)]
     if kind == "datasets":
-        from apm_tta.data.cards import card_names, load_card
+        from apm_tta.data.check import overview
 
-        cards = [load_card(name) for name in card_names()]
-        return [
-            f"{card.name}: {card.title}; {card.images} images, {len(card.class_list)} classes; {card.licence}"
-            for card in cards
-        ]
+        return overview(data_root)
     if kind == "corruptions":
         from apm_tta.data.corruptions import CORRUPTIONS
 
@@ -189,16 +254,23 @@ def _listing(kind: str) -> list[str]:
         from apm_tta.teachers import teacher_names
 
         return teacher_names()
-    from apm_tta.methods import METHODS
+    from apm_tta.methods import METHODS, build_parameters
 
-    methods = [METHODS.get(name) for name in METHODS.names()]
-    return [f"{method.name}: {method.protocol}; {method.summary}" for method in methods]
+    lines = []
+    for method in (METHODS.get(name) for name in METHODS.names()):
+        defaults = asdict(build_parameters(method.name, {}))
+        lines += [
+            f"{method.name}: {method.summary} ({method.paper}); {method.protocol}; adapts {method.adapts}",
+            f"    defaults: {', '.join(f'{key}={value}' for key, value in defaults.items())}",
+        ]
+    return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs ``run-bench`` and returns its exit code.
 
-    0: done. 1: understood, but it cannot be carried out here. 2: not understood. 130: interrupted.
+    0: done. 1: understood, but it cannot be carried out here. 2: not understood. 3: done, but for images that could
+    not be read. 130: interrupted.
     """
     try:
         main_group.main(list(sys.argv[1:] if arguments is None else arguments), "run-bench", standalone_mode=False)

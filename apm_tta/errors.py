@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+DAMAGED = 3
+"""Exit code of a run that is done, but for images that could not be read."""
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -13,7 +16,8 @@ class UserError(Exception):
 
     Attributes:
         exit_code: what ``run-bench`` ends with: 2 for a request that cannot be understood, 1 for one that can
-            be understood and cannot be carried out here, 130 for one that was interrupted.
+            be understood and cannot be carried out here, 3 for a run that lacks images that could not be read, 130
+            for one that was interrupted.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:

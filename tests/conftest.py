@@ -21,6 +21,12 @@ settings.load_profile("suite")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on what a hub answers
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes the user's cache; processes that a test starts inherit this one."""
+    os.environ["APM_TTA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of test vectors beside the checkout."""
@@ -33,6 +39,18 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def embedded_teacher() -> Teacher:
     return load_teacher("embedded")
+
+
+@pytest.fixture(scope="session")
+def supported_teacher(embedded_teacher: Teacher) -> Teacher:
+    """The embedded teacher with five labelled images a class beside it."""
+    from apm_tta.teachers.support import SupportedTeacher, encode_support
+
+    dataset = open_dataset("fashion-mnist", limit=150)
+    entries = dataset.entries(CLEAN)[100:]
+    images = ((dataset.read(entry, CLEAN).image, entry.label) for entry in entries)
+    support = encode_support(embedded_teacher, images, dataset.classes, "f" * 64)
+    return SupportedTeacher(embedded_teacher, support, "text")
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from apm_tta.configuration import Configuration, read_configuration
 from apm_tta.data.class_lists import CLASS_LISTS, ClassList
+from apm_tta.data.task import Family
+from apm_tta.errors import UserError
 from apm_tta.resources import DATASETS, yaml_names, yaml_path
+
+Digest = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
+Prompt = Annotated[str, StringConstraints(pattern=r"^[^{}]*\{\}[^{}]*$")]
+
+
+class Tree(Configuration):
+    """What a layout has to know of one tree; which of these a layout reads is in its docstring.
+
+    Attributes:
+        split: the file that says which images are tested, below the place.
+        image_folder: the folder that the paths in ``split`` start from, below the place.
+        data: the file of the images' array.
+        labels: the file of the labels' array.
+        partial: whether some of the class folders are enough.
+    """
+
+    split: str = ""
+    image_folder: str = ""
+    data: str = ""
+    labels: str = ""
+    partial: bool = False
 
 
 class DatasetCard(Configuration):
@@ -18,11 +43,21 @@ class DatasetCard(Configuration):
         name: as on the command line and in the results table.
         title: in words.
         task: what is to be told apart.
+        family: the literature that it belongs to, by which papers choose views and augmentation.
+        template: its prompt, with ``{}`` for the class.
         layout: name of the class in ``apm_tta.data.layouts`` that knows the tree.
-        classes: the class names in label order, or the name of a list in ``apm_tta.data.class_lists``.
-        images: how many there are, under one condition.
+        layout_options: what that class has to know of this tree.
+        classes: the class names in label order; the name of a list in ``apm_tta.data.class_lists``; the name of a card
+            that writes them out; or null where the tree says them.
+        class_count: how many classes there are; null where any number may be.
+        images: how many there are, under one condition; null where any number may be.
+        images_per_class: how many there are of every class; null where their numbers differ.
+        places: folders below the data root in which the tree may start, the first that has its shape is taken.
         stored_corruptions: those that lie on disk; empty where clean images are corrupted as they are read.
+        extra_corruptions: those of ``stored_corruptions`` that a whole tree may lack.
         corruption_parameters: which authors' severities fit the images: ``imagenet`` (224 px) or ``cifar`` (32 px).
+        checksums: published digests of files and archives by name; ``check --deep`` compares those that are there.
+        fingerprint: of all its images, as ``Dataset.fingerprint`` makes it, where somebody has computed it.
         source: address.
         licence: of the images.
         citation: paper.
@@ -33,23 +68,53 @@ class DatasetCard(Configuration):
     name: str
     title: str
     task: str
+    family: Family
+    template: Prompt = "a photo of a {}."
     layout: str
-    classes: tuple[str, ...] | str
-    images: int = Field(gt=0)
+    layout_options: Tree = Tree()
+    classes: tuple[str, ...] | str | None
+    class_count: int | None = Field(gt=0)
+    images: int | None = Field(gt=0)
+    images_per_class: int | None = Field(default=None, gt=0)
+    places: tuple[str, ...] = ("",)
     stored_corruptions: tuple[str, ...] = ()
+    extra_corruptions: tuple[str, ...] = ()
     corruption_parameters: Literal["imagenet", "cifar"]
+    checksums: dict[str, Digest] = Field(default_factory=dict)
+    fingerprint: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     source: str
     licence: str
     citation: str
     get: str
     tree: str
 
+    @model_validator(mode="after")
+    def _adds_up(self) -> DatasetCard:
+        if isinstance(self.classes, tuple) and len(self.classes) != self.class_count:
+            raise ValueError(f"classes: {len(self.classes)} are written out, but class_count is {self.class_count}")
+        if self.images_per_class and self.class_count and self.images != self.images_per_class * self.class_count:
+            raise ValueError("images: it is not class_count times images_per_class")
+        if set(self.extra_corruptions) - set(self.stored_corruptions):
+            raise ValueError("extra_corruptions: they must be among stored_corruptions")
+        return self
+
     @property
     def class_list(self) -> ClassList:
-        """Names in label order, with the folder of each."""
-        if isinstance(self.classes, str):
-            return CLASS_LISTS.get(self.classes)()
-        return ClassList(self.classes, self.classes)
+        """Names in label order, with the folder of each.
+
+        Raises:
+            UnknownName: when ``classes`` names a list that does not exist.
+            UserError: when the tree alone says what the classes are.
+        """
+        if self.classes is None:
+            raise UserError(f"the classes of {self.name} are read from its tree; give --data-root")
+        if isinstance(self.classes, tuple):
+            return ClassList(self.classes, self.classes)
+        if self.classes not in CLASS_LISTS.names() and self.classes in card_names():
+            written = load_card(self.classes).classes
+            if isinstance(written, tuple):
+                return ClassList(written, written)
+        return CLASS_LISTS.get(self.classes)()
 
 
 def load_card(name: str) -> DatasetCard:
@@ -59,7 +124,15 @@ def load_card(name: str) -> DatasetCard:
         UnknownName: listing the cards that exist.
         UserError: when the card is damaged.
     """
-    return read_configuration(yaml_path(DATASETS, "dataset", name), DatasetCard)
+    path = yaml_path(DATASETS, "dataset", name)
+    status = path.stat()
+    return _read(path, status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _read(path: Path, changed: int, size: int) -> DatasetCard:
+    """A check compares a tree with every card: each file is parsed once, and again where it has changed."""
+    return read_configuration(path, DatasetCard)
 
 
 def card_names() -> list[str]:

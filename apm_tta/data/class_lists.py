@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from apm_tta.registry import Registry
 
@@ -15,10 +17,12 @@ class ClassList:
     Attributes:
         names: as they stand in prompts.
         folders: as they stand in the tree.
+        imagenet_rows: of each class its row in ImageNet-1k, 0 .. 999; None for classes that are not ImageNet's.
     """
 
     names: tuple[str, ...]
     folders: tuple[str, ...]
+    imagenet_rows: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -28,9 +32,45 @@ CLASS_LISTS: Registry[Callable[[], ClassList]] = Registry("class list")
 
 
 @CLASS_LISTS.register("imagenet-1k")
+@cache
 def imagenet_1k() -> ClassList:
     """ImageNet's 1000 classes: CLIP's curated names (open_clip's list) and synsets in label order (timm's list)."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     from timm.data import ImageNetInfo
 
-    return ClassList(tuple(IMAGENET_CLASSNAMES), tuple(ImageNetInfo().label_names()))
+    return ClassList(tuple(IMAGENET_CLASSNAMES), tuple(ImageNetInfo().label_names()), tuple(range(1000)))
+
+
+@CLASS_LISTS.register("imagenet-a")
+@cache
+def imagenet_a() -> ClassList:
+    """The 200 of ImageNet's classes that ImageNet-A has, in the order of their rows."""
+    return _part_of_imagenet("imagenet_a_indices.txt")
+
+
+@CLASS_LISTS.register("imagenet-r")
+@cache
+def imagenet_r() -> ClassList:
+    """The 200 of ImageNet's classes that ImageNet-R has, in the order of their rows."""
+    return _part_of_imagenet("imagenet_r_indices.txt")
+
+
+def imagenet_rows(names: Sequence[str]) -> tuple[int, ...] | None:
+    """The rows of ImageNet-1k that classes of these names are; None when no registered list has exactly these names.
+
+    Whole lists are compared, not names: ImageNet has two classes named missile and two named sunglasses.
+    """
+    for name in CLASS_LISTS.names():
+        known = CLASS_LISTS.get(name)()
+        if known.imagenet_rows is not None and known.names == tuple(names):
+            return known.imagenet_rows
+    return None
+
+
+def _part_of_imagenet(indices_file: str) -> ClassList:
+    """The classes whose rows stand in one of timm's files, one a line."""
+    data = pkgutil.get_data("timm.data", f"_info/{indices_file}")
+    assert data is not None
+    rows = tuple(sorted(int(line) for line in data.decode().split()))
+    whole = imagenet_1k()
+    return ClassList(tuple(whole.names[row] for row in rows), tuple(whole.folders[row] for row in rows), rows)

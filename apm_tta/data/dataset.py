@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from PIL import Image
 
 from apm_tta.data.cards import DatasetCard, load_card
-from apm_tta.data.corruptions import CORRUPTIONS, corrupt
-from apm_tta.data.layouts import LAYOUTS, Entry
+from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
+from apm_tta.data.layouts import LAYOUTS, Entry, Layout
 from apm_tta.data.sample import CLEAN, Condition, Sample
 from apm_tta.data.subset import even_subset
 from apm_tta.errors import UnknownName, UserError
@@ -25,41 +26,78 @@ class Dataset:
 
     Args:
         card: what it is.
-        root: where it lies; None for what the package carries.
+        root: where it lies, or a folder that holds it under its name; None for what the package carries.
         limit: images under each condition, evenly over the classes; 0 for all.
+        jpeg_quality: 1 .. 100: images that are corrupted as they are read pass through JPEG of that quality
+            afterwards, as the released ImageNet-C did (85); None for none.
 
     Raises:
-        UserError: when the card and its layout disagree on whether corrupted images lie on disk.
+        UserError: when the card and its layout disagree on whether corrupted images lie on disk; when a JPEG quality
+            is given for those that do. Exit code 2 for the latter.
     """
 
-    def __init__(self, card: DatasetCard, root: Path | None = None, limit: int = 0) -> None:
+    def __init__(
+        self, card: DatasetCard, root: Path | None = None, limit: int = 0, *, jpeg_quality: int | None = None
+    ) -> None:
         self.card = card
         self.limit = limit
-        self._layout = LAYOUTS.get(card.layout)(card, root)
-        if self._layout.stores_corruptions != bool(card.stored_corruptions):
-            needs = "needs stored_corruptions" if self._layout.stores_corruptions else "stores no corruptions"
+        self.jpeg_quality = jpeg_quality
+        self.layout: Layout = LAYOUTS.get(card.layout)(card, root)
+        if self.layout.stores_corruptions != bool(card.stored_corruptions):
+            needs = "needs stored_corruptions" if self.layout.stores_corruptions else "stores no corruptions"
             raise UserError(f"card {card.name}: layout {card.layout} {needs}; correct the card")
+        if jpeg_quality is not None and self.layout.stores_corruptions:
+            what = f"the corrupted images of {card.name} are read as they lie on disk"
+            raise UserError(f"JPEG quality {jpeg_quality} has no effect: {what}; leave it out", exit_code=2)
+        if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
+            raise UserError(f"JPEG quality {jpeg_quality} does not exist; it is 1 to 100", exit_code=2)
         self._chosen: dict[Condition, Sequence[Entry]] = {}
+        self._available: dict[Condition, int] = {}
+        self._content_keys: dict[Condition, str] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in label order."""
-        return self.card.class_list.names
+        """Class names in label order.
+
+        Raises:
+            UserError: when the tree alone says what they are, and is not there.
+        """
+        return self.layout.class_list().names
+
+    @property
+    def template(self) -> str:
+        """The prompt, with ``{}`` for the class."""
+        return self.card.template
+
+    @property
+    def title(self) -> str:
+        """In words; where the tree may be anybody's, also which tree and in which order its classes are."""
+        note = self.layout.note()
+        return f"{self.card.title} ({note})" if note else self.card.title
 
     @property
     def corruptions(self) -> list[str]:
         """Names of the corruptions that these images can be had under."""
         return list(self.card.stored_corruptions) or CORRUPTIONS.names()
 
+    @property
+    def corruption_source(self) -> Literal["stored", "made as read"]:
+        """Whether corrupted images lie on disk."""
+        return "stored" if self.layout.stores_corruptions else "made as read"
+
     def check_conditions(self, conditions: Sequence[Condition]) -> None:
-        """Refuses a corruption that does not exist for these images, before anything is read.
+        """Refuses what does not exist for these images, before anything is read.
 
         Raises:
-            UnknownName: listing those that exist.
+            UnknownName: listing the corruptions that exist.
+            UserError: for a JPEG quality when nothing is corrupted. Exit code 2.
         """
         for condition in conditions:
             if condition != CLEAN and condition.corruption not in self.corruptions:
                 raise UnknownName(f"corruption of {self.card.name}", condition.corruption, self.corruptions)
+        if self.jpeg_quality is not None and all(condition.clean for condition in conditions):
+            message = f"JPEG quality {self.jpeg_quality} has no effect: no image is corrupted; leave it out"
+            raise UserError(message, exit_code=2)
 
     def entries(self, condition: Condition) -> Sequence[Entry]:
         """The chosen images under ``condition``, checked against the card.
@@ -68,15 +106,23 @@ class Dataset:
             UserError: when the tree is not what the card says.
         """
         if condition not in self._chosen:
-            self.check_conditions([condition])
-            self._chosen[condition] = even_subset(self._layout.entries(condition), self.limit)
+            if not condition.clean:
+                self.check_conditions([condition])
+            every = self.layout.entries(condition)
+            self._available[condition] = len(every)
+            self._chosen[condition] = even_subset(every, self.limit)
         return self._chosen[condition]
+
+    def available(self, condition: Condition) -> int:
+        """How many images there are under ``condition``, before the limit."""
+        self.entries(condition)
+        return self._available[condition]
 
     def read(self, entry: Entry, condition: Condition) -> Sample:
         """One image under ``condition``; the same in every run, order and worker.
 
         Raises:
-            UserError: when the file is damaged.
+            DamagedImage: when the file is damaged.
         """
         return Sample(entry.id, self._image(entry, condition), entry.label)
 
@@ -84,24 +130,55 @@ class Dataset:
         """SHA-256 over the ids and labels of the chosen images under all ``conditions``."""
         digest = hashlib.sha256()
         for condition in conditions:
-            digest.update(f"{condition}\n".encode())
-            for entry in self.entries(condition):
-                digest.update(f"{entry.id}\t{entry.label}\n".encode())
+            add_entries(digest, condition, self.entries(condition))
         return digest.hexdigest()
 
+    def content_key(self, condition: Condition) -> str:
+        """SHA-256 over all that the pixels of the chosen images under ``condition`` depend on: a cache's key.
+
+        Ids, labels, the condition, how it is made, and size and time of change of every file that is read; no file is
+        opened.
+
+        Raises:
+            UserError: when a file is gone.
+        """
+        if condition not in self._content_keys:
+            digest = hashlib.sha256()
+            add_entries(digest, condition, self.entries(condition))
+            if not condition.clean and not self.layout.stores_corruptions:
+                made = f"{self.card.corruption_parameters}\t{CORRUPTION_SEED}\t{self.jpeg_quality}\n"
+                digest.update(made.encode())
+            for path in self.layout.files(condition, self.entries(condition)):
+                try:
+                    status = path.stat()
+                except OSError as error:
+                    raise UserError(f"{path} cannot be read: {error.strerror}") from None
+                digest.update(f"{status.st_size}\t{status.st_mtime_ns}\n".encode())
+            self._content_keys[condition] = digest.hexdigest()
+        return self._content_keys[condition]
+
     def _image(self, entry: Entry, condition: Condition) -> Image.Image:
-        image = self._layout.read(entry.id)
-        if condition.clean or self._layout.stores_corruptions:
+        image = self.layout.read(entry.id)
+        if condition.clean or self.layout.stores_corruptions:
             return image
         generator = numpy_generator(CORRUPTION_SEED, entry.id, f"corruption {condition}")
         parameters = self.card.corruption_parameters
-        return corrupt(image, condition.corruption, condition.severity, rng=generator, parameters=parameters)
+        corrupted = corrupt(image, condition.corruption, condition.severity, rng=generator, parameters=parameters)
+        return corrupted if self.jpeg_quality is None else through_jpeg(corrupted, self.jpeg_quality)
 
 
-def open_dataset(name: str, root: Path | None = None, limit: int = 0) -> Dataset:
+def add_entries(digest: Any, condition: Condition, entries: Sequence[Entry]) -> None:
+    """Adds ids and labels under ``condition`` to a digest of hashlib: a fingerprint is made of nothing else."""
+    digest.update(f"{condition}\n".encode())
+    for entry in entries:
+        digest.update(f"{entry.id}\t{entry.label}\n".encode())
+
+
+def open_dataset(name: str, root: Path | None = None, limit: int = 0, *, jpeg_quality: int | None = None) -> Dataset:
     """The data set of that name.
 
     Raises:
         UnknownName: listing those that exist.
+        UserError: see ``Dataset``.
     """
-    return Dataset(load_card(name), root, limit)
+    return Dataset(load_card(name), root, limit, jpeg_quality=jpeg_quality)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from apm_tta.data.layouts import Entry
+from apm_tta.errors import UserError
 
 RULE = "evenly over classes, within a class those whose id has the lowest SHA-256"
 
@@ -33,6 +34,31 @@ def even_subset(entries: Sequence[Entry], limit: int) -> list[Entry]:
     ]
     chosen = sorted(position for _, _, position in sorted(ranked)[:limit])
     return [entries[position] for position in chosen]
+
+
+def shots_per_class(entries: Sequence[Entry], shots: int) -> list[Entry]:
+    """Of every class the ``shots`` entries whose id has the lowest SHA-256, in their original order: a support set.
+
+    Raises:
+        ValueError: for fewer than one shot.
+        UserError: when a class has fewer.
+    """
+    if shots < 1:
+        raise ValueError(f"shots is {shots}; it must be at least 1")
+    by_class: dict[int, list[Entry]] = {}
+    for entry in entries:
+        by_class.setdefault(entry.label, []).append(entry)
+    for label, members in sorted(by_class.items()):
+        if len(members) < shots:
+            raise UserError(
+                f"class {label} has {len(members)} labelled images, fewer than {shots} shots; ask for fewer"
+            )
+    chosen = {
+        entry.id
+        for members in by_class.values()
+        for entry in sorted(members, key=lambda entry: hashlib.sha256(entry.id.encode()).hexdigest())[:shots]
+    }
+    return [entry for entry in entries if entry.id in chosen]
 
 
 def subset_rule(limit: int, chosen: int, available: int) -> str:

@@ -15,7 +15,7 @@ import yaml
 import apm_tta
 from apm_tta.configuration import read_yaml
 from apm_tta.errors import UserError
-from apm_tta.harness.files import write_whole
+from apm_tta.files import write_whole
 from apm_tta.harness.records import SCHEMA_VERSION
 
 MANIFEST_FILE = "run.yaml"

@@ -7,24 +7,24 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from apm_tta.harness.plan import Cell, Shard
+from apm_tta.harness.plan import Cell, Work
 
 
 class Progress:
-    """Counts answers (one image under one method) while shards are computed.
+    """Counts answers (one image under one method) while they are computed.
 
     Args:
         cells: how many the run has, finished ones included.
-        shards: those that are still to be computed.
+        work: those shards and streams that are still to be computed.
         quiet: no bar.
     """
 
-    def __init__(self, cells: int, shards: Sequence[Shard], quiet: bool) -> None:
+    def __init__(self, cells: int, work: Sequence[Work], quiet: bool) -> None:
         self._cells = cells
         self._pending: Counter[Cell] = Counter()
-        for shard in shards:
-            for cell in shard.cells:
-                self._pending[cell] += shard.stop - shard.start
+        for unit in work:
+            for cell in unit.cells:
+                self._pending[cell] += unit.answers(cell)
         self._bar = tqdm(
             desc=self._done(),
             total=self._pending.total(),

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apm_tta.errors import UserError
-from apm_tta.harness.files import write_whole
+from apm_tta.files import write_whole
 from apm_tta.harness.plan import Cell
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _VERSION_KEY = b"apm_tta_schema"
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
@@ -29,22 +29,25 @@ SCHEMA = pa.schema(
         ("dataset", _CATEGORY),
         ("corruption", _CATEGORY),
         ("severity", pa.int8()),
+        ("setting", _CATEGORY),  # episodic, or the stream in which an online method met the images
         ("teacher", _CATEGORY),
         ("method", _CATEGORY),
         ("seed", pa.int64()),
         ("id", pa.string()),
         ("label", pa.int32()),
-        ("prediction", pa.int32()),
+        ("error", pa.string()),  # why there is no answer; null where there is one
+        ("prediction", pa.int32()),  # null, like all below it, where there is an error
         ("top5", pa.list_(pa.int32())),  # classes by falling logit; fewer where there are fewer than five
         ("confidence", pa.float32()),  # softmax probability of the prediction
         ("teacher_prediction", pa.int32()),  # zero-shot, under the method's own templates
+        ("target_prediction", pa.int32()),  # of the feature that a method was fitted to; null where there is none
         ("iteration_predictions", pa.list_(pa.int32())),  # after 0 .. T iterations; empty where there are none
         ("first_loss", pa.float32()),
         ("last_loss", pa.float32()),
         ("last_cosine", pa.float32()),
         ("iterations", pa.int32()),
         ("latency_ms", pa.float64()),  # alone in its batch; null where it was not measured
-        ("batch_ms", pa.float64()),  # its share of the batch's time
+        ("batch_ms", pa.float64()),  # its share of the batch's time; null where features came from a cache
     ],
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
@@ -56,17 +59,19 @@ class Row:
 
     id: str
     label: int
-    prediction: int
-    top5: list[int]
-    confidence: float
-    teacher_prediction: int
-    iteration_predictions: list[int]
-    first_loss: float | None
-    last_loss: float | None
-    last_cosine: float | None
-    iterations: int
-    latency_ms: float | None
-    batch_ms: float
+    error: str | None = None
+    prediction: int | None = None
+    top5: list[int] | None = None
+    confidence: float | None = None
+    teacher_prediction: int | None = None
+    target_prediction: int | None = None
+    iteration_predictions: list[int] | None = None
+    first_loss: float | None = None
+    last_loss: float | None = None
+    last_cosine: float | None = None
+    iterations: int | None = None
+    latency_ms: float | None = None
+    batch_ms: float | None = None
 
 
 def write_rows(path: Path, cell: Cell, rows: Iterable[Row]) -> None:
@@ -79,6 +84,7 @@ def write_rows(path: Path, cell: Cell, rows: Iterable[Row]) -> None:
         "dataset": cell.dataset,
         "corruption": cell.condition.corruption,
         "severity": cell.condition.severity,
+        "setting": cell.setting,
         "teacher": cell.teacher,
         "method": cell.method,
         "seed": cell.seed,

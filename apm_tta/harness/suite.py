@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -12,7 +12,11 @@ from apm_tta.configuration import Configuration, one_line, read_configuration
 from apm_tta.data.corruptions import SEVERITIES
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
+from apm_tta.harness.plan import Reset, Setting, default_reset
 from apm_tta.resources import SUITES, yaml_names, yaml_path
+
+Classifier = Literal["auto", "text", "head", "prototypes"]
+CropShare = Annotated[float, Field(gt=0, le=1)]
 
 
 class Suite(Configuration):
@@ -27,6 +31,14 @@ class Suite(Configuration):
         clean: whether the images as they are make a condition of their own.
         corruptions: names, in the order of the table; empty for none.
         severities: 1 .. 5, each for every corruption.
+        jpeg_quality: of images that are corrupted as they are read: as if saved and read again; null for none. The
+            released ImageNet-C went through 85.
+        crop_scale: smallest and largest share of an image's area that a random view shows.
+        setting: of the streams of online methods: ``iid``, ``continual``, ``mixed``, ``correlated``.
+        reset: where online methods forget: at every ``corruption``, at every ``dataset`` (corruptions of one severity),
+            ``never``; null is the setting's own: ``dataset`` for continual and mixed, else ``corruption``.
+        classifier: where class weights come from: ``text``, ``head``, ``prototypes``; ``auto``: the first there is.
+        shots: labelled images a class that prototypes and nearest neighbours are made of, where a support is given.
         limit: images a condition, drawn evenly over the classes; 0 for all.
         seed: of every random draw of every method.
         batch_size: images that a method sees at once; answers do not depend on it.
@@ -42,6 +54,12 @@ class Suite(Configuration):
     clean: bool = True
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = ()
+    jpeg_quality: int | None = Field(default=None, ge=1, le=100)
+    crop_scale: tuple[CropShare, CropShare] = (0.08, 1.0)
+    setting: Setting = "iid"
+    reset: Reset | None = None
+    classifier: Classifier = "auto"
+    shots: int = Field(default=16, ge=1)
     limit: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch_size: int = Field(default=64, ge=1)
@@ -54,6 +72,18 @@ class Suite(Configuration):
         if len(set(values)) != len(values):
             raise ValueError("names something twice")
         return values
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _in_order(cls, values: tuple[float, float]) -> tuple[float, float]:
+        if values[0] > values[1]:
+            raise ValueError("the smaller share comes first")
+        return values
+
+    @property
+    def resets(self) -> Reset:
+        """Where online methods forget."""
+        return self.reset or default_reset(self.setting)
 
     def conditions(self) -> list[Condition]:
         """Every condition that is to be run: clean first, then corruption by corruption.

@@ -14,8 +14,12 @@ from torch.nn.functional import cosine_similarity, normalize
 from torchvision.transforms import v2
 
 from apm_tta.apm import IMAGENET_MEAN, IMAGENET_STD, PRESETS, APMConfig, DistillConfig, distill
-from apm_tta.methods.base import Batch, Method, Predictions, register
+from apm_tta.data.task import Task
+from apm_tta.methods import mta, vte
+from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.batch import Batch
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.views import ViewSpec
 from apm_tta.randomness import seed_for
 from apm_tta.teachers import Teacher
 
@@ -29,6 +33,9 @@ class Parameters:
         iterations: Adam steps an image.
         learning_rate: of Adam; the public code's 1e-4 in both presets.
         normalize_target: whether the teacher's embedding is scaled to unit norm.
+        target: what the APM is fitted to: ``view0``, the evaluation crop's embedding (public code); ``vte`` or ``mta``,
+            the direction on which these methods find that the views agree, at the length of ``view0``'s embedding.
+        views: N of ``vte`` and ``mta``; theirs.
         readout: ``token`` (public code) or ``mean`` (the paper's figure 1).
         hidden: widths of the MLP; published 4096, 2048, 1024, which teachers of 224 pixels and more get.
         column: ``conv`` (public code) or ``vit``, the teacher's embedding in its place (paper's ablation).
@@ -41,12 +48,14 @@ class Parameters:
     iterations: Annotated[int, Ge(0)] | None = None
     learning_rate: Annotated[float, Gt(0)] | None = None
     normalize_target: bool | None = None
+    target: Literal["view0", "vte", "mta"] = "view0"
+    views: Annotated[int, Ge(1)] = 64
     readout: Literal["token", "mean"] = "token"
     hidden: tuple[Annotated[int, Gt(0)], ...] | None = None
     column: Literal["conv", "vit"] = "conv"
     rgb_weight: Annotated[float, Ge(0)] = 0.0
     compile: bool = False
-    templates: Templates = "simple"
+    templates: Templates = "dataset"
 
     def fit(self) -> DistillConfig:
         """The preset with what was set in place of its values."""
@@ -66,13 +75,13 @@ class APMMethod(Method):
 
     name = "apm"
     protocol = "episodic"
-    summary = "a fresh APM fitted to the teacher's embedding of each image (arXiv 2410.20535)"
+    summary = "a fresh APM fitted to the teacher's embedding of each image"
+    paper = "arXiv 2410.20535"
+    adapts = "every parameter of the APM"
     Parameters = Parameters
 
-    def __init__(
-        self, teacher: Teacher, classes: Sequence[str], parameters: Any, seed: int, memory: int | None = None
-    ) -> None:
-        super().__init__(teacher, classes, parameters, seed, memory)
+    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
+        super().__init__(teacher, task, parameters, seed, memory)
         self.config = parameters.sizes(teacher)
         side = (self.config.image_size, self.config.image_size)
         self._resize = v2.Compose([v2.Resize(side), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
@@ -82,7 +91,7 @@ class APMMethod(Method):
         return {**asdict(self.config), **asdict(self.parameters.fit())}
 
     def predict(self, batch: Batch) -> Predictions:
-        targets = self.embed(batch.images)
+        targets = self.targets(batch)
         fitted = distill(
             self.prepare(batch.images),
             targets,
@@ -92,13 +101,29 @@ class APMMethod(Method):
             memory=self.memory,
             compile=self.parameters.compile,
         )
-        logits = self.teacher.logit_scale * normalize(fitted.trajectory, dim=-1) @ self.class_weights.T
+        logits = self.teacher.scales(targets)[:, None] * normalize(fitted.trajectory, dim=-1) @ self.class_weights.T
         return Predictions(
             logits=logits[:, -1],
             iteration_classes=logits.argmax(-1),
             losses=fitted.losses,
             cosines=cosine_similarity(fitted.trajectory, targets[:, None], dim=-1),
+            target_classes=self.logits(targets).argmax(1),
         )
+
+    def targets(self, batch: Batch) -> Tensor:
+        """What the APMs of ``batch`` are fitted to, ``(B, F)``, not normalised."""
+        first = self.features(batch)
+        if self.parameters.target == "view0":
+            return first
+        views = self.view_features(batch, ViewSpec(self.parameters.views, self.task.crop_scale))
+        consensus = {"vte": vte.consensus, "mta": mta.consensus}[self.parameters.target]
+        directions = consensus(normalize(views, dim=-1), self.class_weights, self.teacher.scales(views))
+        return normalize(directions, dim=-1) * first.norm(dim=-1, keepdim=True)
+
+    def cost(self) -> Cost:
+        iterations = self.parameters.fit().iterations
+        views = 1 if self.parameters.target == "view0" else self.parameters.views
+        return Cost(image_forwards=views, other=f"{iterations} iterations of the APM")
 
     def prepare(self, images: Sequence[Image.Image]) -> Tensor:
         """The APM's own input: the whole image resized to a square, no crop, ImageNet-normalised, ``(B, 3, S, S)``."""

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
-from PIL import Image
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from apm_tta.data.task import Task
 from apm_tta.errors import UserError
+from apm_tta.methods.batch import Batch
+from apm_tta.methods.views import Views, ViewSpec, normalized, stack_pixels
 from apm_tta.registry import Registry
-from apm_tta.teachers import TEMPLATES, Teacher
+from apm_tta.teachers import Teacher, read_templates
 
-
-@dataclass(frozen=True)
-class Batch:
-    """What a method sees of the test set: images and their ids. There is no label here, and nothing that holds one."""
-
-    ids: tuple[str, ...]
-    images: tuple[Image.Image, ...]
+# Keys of what every method may share.
+PIXELS, PIXELS_ON_DEVICE, FEATURES = "pixels", "pixels on the device", "features"
+_ENCODED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -33,52 +31,92 @@ class Predictions:
         iteration_classes: predicted class after 0 .. T iterations, ``(B, T + 1)``.
         losses: of the method's own objective after 0 .. T iterations, ``(B, T + 1)``.
         cosines: of the adapted feature to the teacher's target after 0 .. T iterations, ``(B, T + 1)``.
+        target_classes: what the feature that the method was fitted to says by itself, ``(B,)``.
     """
 
     logits: Tensor
     iteration_classes: Tensor | None = None
     losses: Tensor | None = None
     cosines: Tensor | None = None
+    target_classes: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Passes through the teacher that one image costs, by the method's formula; class weights made once not counted.
+
+    Attributes:
+        image_forwards: through the image encoder, the evaluation crop's included.
+        image_backwards: through the image encoder.
+        text_forwards: of all class prompts through the text tower.
+        text_backwards: likewise.
+        other: what else it runs, in words.
+    """
+
+    image_forwards: int = 1
+    image_backwards: int = 0
+    text_forwards: int = 0
+    text_backwards: int = 0
+    other: str = ""
 
 
 class Method(ABC):
     """One test-time adaptation method over one teacher and one class list.
 
-    A subclass states ``name``, ``protocol``, ``summary`` and ``Parameters`` (a frozen dataclass, every field with its
-    default, range and source), is registered by ``@register``, and implements ``predict``.
+    A subclass states ``name``, ``protocol``, ``summary``, ``paper``, ``adapts`` and ``Parameters`` (a frozen dataclass,
+    every field with its default, range and source), is registered by ``@register``, and implements ``predict``.
 
     Attributes:
         name: as on the command line and in the results table.
         protocol: ``episodic``: the answer for an image is a function of that image, its id, the seed and nothing else.
-            ``online``: it keeps state between images, and the harness calls ``reset`` where the protocol says.
-        summary: one line for ``run-bench list methods``.
+            ``online``: it keeps state between images, and the harness calls ``reset`` where the protocol says. A method
+            that has both sets it on the object.
+        stream_batch: images that an online method wants at once, as published: the harness gives it exactly so many
+            (fewer at the end of its stream); None where its answers do not depend on it.
+        summary: what it does, for ``run-bench list methods``.
+        paper: where it comes from, ``arXiv NUMBER``.
+        adapts: what it changes for an image.
         Parameters: type of ``parameters``; it has a field ``templates``.
         class_weights: ``(C, F)`` unit rows under the parameters' templates.
     """
 
     name: ClassVar[str]
-    protocol: ClassVar[Literal["episodic", "online"]]
+    protocol: Literal["episodic", "online"]
+    stream_batch: int | None = None
     summary: ClassVar[str]
+    paper: ClassVar[str]
+    adapts: ClassVar[str]
     Parameters: ClassVar[type[Any]]
 
-    def __init__(
-        self, teacher: Teacher, classes: Sequence[str], parameters: Any, seed: int, memory: int | None = None
-    ) -> None:
+    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
         """
         Args:
             teacher: the frozen encoder.
-            classes: names in label order.
+            task: classes in label order, and what else may be known of the set.
             parameters: a ``Parameters``.
             seed: the run's; random draws take it together with the image's id and a purpose.
             memory: bytes that a method which can choose may hold; None is a share of what is free. No answer depends
                 on it.
+
+        Raises:
+            UserError: when the method cannot work with ``teacher``, saying what it needs.
         """
         self.teacher = teacher
-        self.classes = tuple(classes)
+        self.task = task
+        self.classes = task.classes
         self.parameters = parameters
         self.seed = seed
         self.memory = memory
-        self.class_weights = teacher.class_weights(classes, TEMPLATES[parameters.templates])
+        self.check_teacher()
+        self.templates = read_templates(parameters.templates, task.template)
+        self.class_weights = teacher.class_weights(task.classes, self.templates)
+
+    def check_teacher(self) -> None:  # noqa: B027  most methods work with any teacher
+        """Refuses a teacher that lacks what the method needs.
+
+        Raises:
+            UserError: saying what it needs. Exit code 2.
+        """
 
     @abstractmethod
     def predict(self, batch: Batch) -> Predictions:
@@ -91,16 +129,54 @@ class Method(ABC):
         """What the manifest states beyond ``parameters``: values that came from a preset or from the teacher."""
         return {}
 
-    def embed(self, images: Sequence[Image.Image]) -> Tensor:
-        """The teacher's embeddings of the images' evaluation crops, ``(B, F)``, not normalised."""
-        return embed(self.teacher, images)
+    def cost(self) -> Cost:
+        """Teacher passes an image."""
+        return Cost()
 
+    def pixels(self, batch: Batch) -> Tensor:
+        """The teacher's input: evaluation crops, normalised, on its device, ``(B, 3, S, S)``. Shared."""
+        return batch.shared.get(
+            PIXELS_ON_DEVICE, lambda: self._pixels(batch).to(self.teacher.device, non_blocking=True)
+        )
 
-def embed(teacher: Teacher, images: Sequence[Image.Image]) -> Tensor:
-    """The teacher's embeddings of the images' evaluation crops, ``(B, F)``, not normalised."""
-    pixels = torch.stack([teacher.preprocess(image) for image in images]).to(teacher.device)
-    with torch.no_grad():
-        return teacher.encode_image(pixels)
+    def features(self, batch: Batch) -> Tensor:
+        """The teacher's embeddings of the evaluation crops, ``(B, F)``, not normalised. Shared."""
+        return batch.shared.get(FEATURES, lambda: self._encode(self.pixels(batch)))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features ``(..., F)``, not normalised -> logits ``(..., C)`` against ``class_weights``."""
+        return self.teacher.scales(features) * normalize(features, dim=-1) @ self.class_weights.T
+
+    def view_pixels(self, batch: Batch, index: int, spec: ViewSpec) -> Tensor:
+        """The teacher's input for the views of one image of ``batch``, the evaluation crop first, ``(N, 3, S, S)``."""
+        views = batch.shared.get(("views", spec), lambda: self._make_views(batch, spec))
+        return stack_pixels(self.pixels(batch)[index], views[index], self.teacher.preprocessing)
+
+    def view_features(self, batch: Batch, spec: ViewSpec) -> Tensor:
+        """The teacher's embeddings of the views, ``(B, N, F)``, not normalised; index 0 is ``features``. Shared."""
+        return batch.shared.get(("view features", spec), lambda: self._encode_views(batch, spec))
+
+    def _pixels(self, batch: Batch) -> Tensor:
+        return batch.shared.get(PIXELS, lambda: torch.stack([self.teacher.preprocess(image) for image in batch.images]))
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([self.teacher.encode_image(part) for part in pixels.split(_ENCODED_AT_ONCE)])
+
+    def _make_views(self, batch: Batch, spec: ViewSpec) -> list[Tensor]:
+        views = Views(spec, self.teacher.preprocessing, self.seed)
+        return [views.of(sample_id, image) for sample_id, image in zip(batch.ids, batch.images, strict=True)]
+
+    def _encode_views(self, batch: Batch, spec: ViewSpec) -> Tensor:
+        first = self.features(batch)[:, None]
+        if spec.count == 1:
+            return first
+        views = batch.shared.get(("views", spec), lambda: self._make_views(batch, spec))
+        device, preprocessing = self.teacher.device, self.teacher.preprocessing
+        encoded = [
+            self._encode(normalized(part, preprocessing, device)) for part in torch.cat(views).split(_ENCODED_AT_ONCE)
+        ]
+        return torch.cat([first, torch.cat(encoded).unflatten(0, (len(batch), spec.count - 1))], dim=1)
 
 
 METHODS: Registry[type[Method]] = Registry("method")
@@ -114,13 +190,15 @@ def register(method: M) -> M:
 
 
 def check_templates(name: str) -> str:
-    """``name``, when templates of that name exist.
+    """``name``, when templates of that name exist; ``dataset`` is the data set's own.
 
     Raises:
         ValueError: listing those that exist (pydantic turns it into its own error).
     """
-    if name not in TEMPLATES:
-        raise ValueError(f"unknown templates {name!r}; there are: {', '.join(sorted(TEMPLATES))}")
+    try:
+        read_templates(name, "{}")
+    except UserError as error:
+        raise ValueError(str(error)) from None
     return name
 
 

@@ -25,5 +25,5 @@ class Ensemble(ZeroShot):
     """Zero-shot against the mean embedding of each class over many templates."""
 
     name = "ensemble"
-    summary = "the teacher's answer under CLIP's 80 templates (CLIP, arXiv 2103.00020)"
+    summary = "the teacher's answer under CLIP's 80 templates"
     Parameters = Parameters  # type: ignore[assignment]  # inferred too narrowly from zeroshot

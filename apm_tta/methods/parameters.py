@@ -12,7 +12,7 @@ from apm_tta.configuration import one_line
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.methods.base import METHODS, check_templates
 
-Templates = Annotated[str, AfterValidator(check_templates), Field(description="name of the prompt templates")]
+Templates = Annotated[str, AfterValidator(check_templates), Field(description="name or file of the prompt templates")]
 
 
 def build_parameters(method: str, settings: Mapping[str, Any]) -> Any:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from apm_tta.report.write import write_report
+from apm_tta.report.write import ERRORS_FILE, Report, write_report
 
-__all__ = ["write_report"]
+__all__ = ["ERRORS_FILE", "Report", "write_report"]

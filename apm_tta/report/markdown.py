@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
+from apm_tta.harness.plan import EPISODIC
 from apm_tta.report.results import condition_name
 
 _SHOWN_ITERATIONS = 8
 
 
 def results_markdown(results: pd.DataFrame) -> str:
-    """Method x condition: top-1 with its interval, agreement, latency."""
-    rows = [
-        [
-            condition_name(row["corruption"], row["severity"]),
-            row["method"],
-            row["n"],
-            f"{row['top1']:.1f}",
-            f"{row['top1_low']:.1f} .. {row['top1_high']:.1f}",
-            f"{row['agreement']:.1f}",
-            _milliseconds(row["latency_ms_p50"]),
-            _milliseconds(row["latency_ms_p95"]),
-            f"{row['images_per_s']:.0f}",
-        ]
-        for row in results.to_dict("records")
-    ]
-    headers = [
-        "condition",
-        "method",
-        "n",
-        "top-1 %",
-        "95 % interval",
-        "agreement %",
-        "latency p50 ms",
-        "p95",
-        "images/s",
-    ]
-    return _table(rows, headers, left=2)
+    """Method x condition: top-1 with its interval, agreement, latency; columns that say nothing here are left out."""
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "condition": lambda row: condition_name(row["corruption"], row["severity"]),
+        "method": lambda row: row["method"],
+        "setting": lambda row: row["setting"],
+        "n": lambda row: str(row["n"]),
+        "errors": lambda row: str(row["errors"]),
+        "top-1 %": lambda row: _number(row["top1"]),
+        "95 % interval": lambda row: f"{_number(row['top1_low'])} .. {_number(row['top1_high'])}",
+        "agreement %": lambda row: _number(row["agreement"]),
+        "with target %": lambda row: _number(row["agreement_target"]),
+        "latency p50 ms": lambda row: _number(row["latency_ms_p50"]),
+        "p95": lambda row: _number(row["latency_ms_p95"]),
+        "images/s": lambda row: _number(row["images_per_s"], digits=0),
+    }
+    if not results["errors"].any():
+        del columns["errors"]
+    if results["agreement_target"].isna().all():
+        del columns["with target %"]
+    if (results["setting"] == EPISODIC).all():
+        del columns["setting"]
+    rows = [[text(row) for text in columns.values()] for row in results.to_dict("records")]
+    return _table(rows, list(columns), left=3 if "setting" in columns else 2)
+
+
+def errors_sentence(damaged: pd.DataFrame) -> list[str]:
+    """Which images could not be read, if any, in at most a few lines."""
+    if damaged.empty:
+        return []
+    named = ", ".join(str(name) for name in damaged["id"].unique()[:3])
+    count = damaged["id"].nunique()
+    return [f"**{count} images could not be read and have no answer** (column errors; errors.csv): {named}."]
 
 
 def means_markdown(means: pd.DataFrame) -> str:
@@ -77,16 +84,40 @@ def caption(manifest: dict[str, Any]) -> str:
     """What every table must state: n, subset rule, teacher, templates, protocol, seed, commit, machine."""
     numbers, place = manifest["numbers"], manifest["environment"]
     data, teacher, versions = numbers["dataset"], numbers["teacher"], numbers["versions"]
-    templates = ", ".join(f"{name} {method['templates']}" for name, method in numbers["methods"].items())
+    templates = ", ".join(f"{name} {_templates(method['templates'])}" for name, method in numbers["methods"].items())
     protocols = sorted({method["protocol"] for method in numbers["methods"].values()})
     return (
-        f"{data['title']} ({data['name']}): {data['subset']} under each condition; severities as the authors of "
-        f"{'CIFAR-10-C' if data['corruption_parameters'] == 'cifar' else 'ImageNet-C'} set them. "
-        f"Teacher {teacher['name']} (weights {teacher['weights_sha256'][:12]}); templates: {templates}; "
-        f"protocol: {', '.join(protocols)}; seed {numbers['seed']}; {numbers['precision']}. "
+        f"{data['title']} ({data['name']}): {data['subset']} under each condition; {_corruptions(numbers)}"
+        f"Teacher {teacher['name']} (weights {teacher['weights_sha256'][:12]}), class weights from "
+        f"{teacher['classifier']}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
+        f"seed {numbers['seed']}; {numbers['precision']}. "
         f"apm-tta {versions['apm-tta']}, commit {versions['commit'][:12]}; "
         f"{place['device_name']}, {place['threads']} threads, {place['started']}."
     )
+
+
+def _corruptions(numbers: dict[str, Any]) -> str:
+    """Where corrupted images came from; nothing where there are none."""
+    data = numbers["dataset"]
+    if numbers["conditions"] == ["clean"]:
+        return ""
+    authors = "CIFAR-10-C" if data["corruption_parameters"] == "cifar" else "ImageNet-C"
+    quality = data["jpeg_quality"]
+    made = "" if data["corruptions"] == "stored" else f", made as images were read, {_jpeg(quality)}"
+    return f"severities as the authors of {authors} set them{made}. "
+
+
+def _jpeg(quality: int | None) -> str:
+    return "not compressed again" if quality is None else f"then through JPEG of quality {quality}"
+
+
+def _templates(templates: str | list[str]) -> str:
+    return templates if isinstance(templates, str) else ", ".join(f'"{template}"' for template in templates)
+
+
+def _streams(numbers: dict[str, Any]) -> str:
+    streams = numbers["streams"]
+    return "" if streams == EPISODIC else f" ({streams['setting']} streams, reset: {streams['reset']})"
 
 
 def disagreement_sentence(method: str, counts: dict[str, int]) -> str:
@@ -104,5 +135,5 @@ def _table(rows: list[list[Any]], headers: list[str], left: int) -> str:
     return str(tabulate(rows, headers, tablefmt="github", colalign=alignment, disable_numparse=True))
 
 
-def _milliseconds(value: float) -> str:
-    return "n/a" if pd.isna(value) else f"{value:.1f}"
+def _number(value: float, digits: int = 1) -> str:
+    return "n/a" if pd.isna(value) else f"{value:.{digits}f}"

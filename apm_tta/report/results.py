@@ -11,15 +11,29 @@ import pyarrow as pa
 
 from apm_tta.report.statistics import wilson_interval
 
-CELL = ["dataset", "corruption", "severity", "teacher", "method", "seed"]
+CELL = ["dataset", "corruption", "severity", "setting", "teacher", "method", "seed"]
+
+_MEASURED = [
+    "top1",
+    "top1_low",
+    "top1_high",
+    "top5",
+    "agreement",
+    "agreement_target",
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "images_per_s",
+    "iterations",
+]
 
 
 def results_table(records: pa.Table, conditions: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
     """One row a cell, in the order of ``conditions`` and, under each, of ``methods``.
 
-    Columns: the cell; n; top1 with its 95 % Wilson interval (top1_low, top1_high), top5 and agreement with the
-    teacher's zero-shot prediction under the same templates, in percent; latency_ms_p50 and latency_ms_p95 at batch
-    size 1; images_per_s at the run's batch size; iterations.
+    Columns: the cell; n images that were answered, errors that could not be read; top1 with its 95 % Wilson interval
+    (top1_low, top1_high), top5, agreement with the teacher's zero-shot prediction under the same templates and
+    agreement_target with what a method's target says by itself, in percent; latency_ms_p50 and latency_ms_p95 at batch
+    size 1; images_per_s at the run's batch size; iterations. What was not measured is NaN.
     """
     frame = records.to_pandas()
     rows = [_row(cell, group) for cell, group in frame.groupby(CELL, observed=True, sort=False)]
@@ -32,24 +46,36 @@ def results_table(records: pa.Table, conditions: Sequence[str], methods: Sequenc
 
 
 def _row(cell: Any, group: pd.DataFrame) -> dict[str, Any]:
-    count = len(group)
-    correct = int((group["prediction"] == group["label"]).sum())
+    answered = group[group["error"].isna()]
+    count = len(answered)
+    named = dict(zip(CELL, cell, strict=True))
+    if not count:
+        return {**named, "n": 0, "errors": len(group), **dict.fromkeys(_MEASURED, float("nan"))}
+    correct = int((answered["prediction"] == answered["label"]).sum())
     low, high = wilson_interval(correct, count)
-    in_top5 = [label in top for label, top in zip(group["label"], group["top5"], strict=True)]
-    latency = group["latency_ms"].dropna()
-    return {
-        **dict(zip(CELL, cell, strict=True)),
-        "n": count,
-        "top1": 100 * correct / count,
-        "top1_low": 100 * low,
-        "top1_high": 100 * high,
-        "top5": 100 * float(np.mean(in_top5)),
-        "agreement": 100 * float((group["prediction"] == group["teacher_prediction"]).mean()),
-        "latency_ms_p50": float(latency.quantile(0.5)) if len(latency) else float("nan"),
-        "latency_ms_p95": float(latency.quantile(0.95)) if len(latency) else float("nan"),
-        "images_per_s": 1000 * count / float(group["batch_ms"].sum()),
-        "iterations": int(group["iterations"].max()),
-    }
+    in_top5 = [label in top for label, top in zip(answered["label"], answered["top5"], strict=True)]
+    latency = answered["latency_ms"].dropna()
+    milliseconds = float(answered["batch_ms"].sum(skipna=False))
+    measured = (
+        100 * correct / count,
+        100 * low,
+        100 * high,
+        100 * float(np.mean(in_top5)),
+        _agreement(answered, "teacher_prediction"),
+        _agreement(answered, "target_prediction"),
+        float(latency.quantile(0.5)),
+        float(latency.quantile(0.95)),
+        1000 * count / milliseconds,
+        int(answered["iterations"].max()),
+    )
+    return {**named, "n": count, "errors": len(group) - count, **dict(zip(_MEASURED, measured, strict=True))}
+
+
+def _agreement(answered: pd.DataFrame, column: str) -> float:
+    """Percent of predictions that equal ``column``; NaN where the method has no such thing."""
+    if answered[column].isna().any():
+        return float("nan")
+    return 100 * float((answered["prediction"] == answered[column]).mean())
 
 
 def mean_over_corruptions(results: pd.DataFrame) -> pd.DataFrame:
@@ -66,7 +92,8 @@ def by_iteration(records: pa.Table, method: str) -> pd.DataFrame:
     top1, agreement.
     """
     frame = records.to_pandas()
-    frame = frame[(frame["method"] == method) & (frame["iteration_predictions"].map(len) > 0)]
+    frame = frame[(frame["method"] == method) & frame["error"].isna()]
+    frame = frame[frame["iteration_predictions"].map(len) > 0]
     rows = []
     for severity, group in frame.groupby("severity", sort=True):
         predictions = np.stack(group["iteration_predictions"].to_list())
@@ -87,7 +114,7 @@ def by_iteration(records: pa.Table, method: str) -> pd.DataFrame:
 def disagreements(records: pa.Table, method: str) -> dict[str, int]:
     """How often ``method`` differed from its teacher over all conditions, and who was right then."""
     frame = records.to_pandas()
-    frame = frame[frame["method"] == method]
+    frame = frame[(frame["method"] == method) & frame["error"].isna()]
     differ = frame[frame["prediction"] != frame["teacher_prediction"]]
     return {
         "answers": len(frame),
@@ -95,6 +122,13 @@ def disagreements(records: pa.Table, method: str) -> dict[str, int]:
         "method_right": int((differ["prediction"] == differ["label"]).sum()),
         "teacher_right": int((differ["teacher_prediction"] == differ["label"]).sum()),
     }
+
+
+def errors_table(records: pa.Table) -> pd.DataFrame:
+    """Images that could not be read, one row an image and condition: corruption, severity, id, error."""
+    columns = ["corruption", "severity", "id", "error"]
+    frame = records.select(columns).to_pandas()
+    return frame[frame["error"].notna()].drop_duplicates(ignore_index=True)
 
 
 def condition_name(corruption: str, severity: int) -> str:

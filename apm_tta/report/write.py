@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from apm_tta.harness.records import read_records
 from apm_tta.report.markdown import (
     caption,
     disagreement_sentence,
+    errors_sentence,
     iterations_markdown,
     means_markdown,
     results_markdown,
@@ -24,15 +26,30 @@ from apm_tta.report.results import (
     by_iteration,
     condition_name,
     disagreements,
+    errors_table,
     mean_over_corruptions,
     results_table,
 )
 
 CSV_FILE, ITERATIONS_FILE, MARKDOWN_FILE = "results.csv", "iterations.csv", "results.md"
+ERRORS_FILE = "errors.csv"
 
 
-def write_report(run: Path) -> str:
-    """Writes the tables of a run folder and returns what ``results.md`` says.
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        text: what ``results.md`` says.
+        errors: answers that are missing because an image could not be read.
+    """
+
+    text: str
+    errors: int
+
+
+def write_report(run: Path) -> Report:
+    """Writes the tables of a run folder.
 
     Raises:
         UserError: when ``run`` is no run folder, lacks records, or cannot be written.
@@ -45,7 +62,8 @@ def write_report(run: Path) -> str:
     results = results_table(records, numbers["conditions"], methods)
     _refuse_incomplete(run, results, numbers)
 
-    sections = [f"# {manifest['title']}", caption(manifest), results_markdown(results)]
+    damaged = errors_table(records)
+    sections = [f"# {manifest['title']}", caption(manifest), *errors_sentence(damaged), results_markdown(results)]
     if len(means := mean_over_corruptions(results)):
         sections += ["## Mean over corruptions", means_markdown(means)]
     iterations = []
@@ -62,10 +80,12 @@ def write_report(run: Path) -> str:
         results.to_csv(run / CSV_FILE, index=False, float_format="%.4f")
         if iterations:
             pd.concat(iterations).to_csv(run / ITERATIONS_FILE, index=False, float_format="%.4f")
+        if len(damaged):
+            damaged.to_csv(run / ERRORS_FILE, index=False)
         (run / MARKDOWN_FILE).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{error.filename or run} cannot be written ({error.strerror})") from None
-    return text
+    return Report(text, int(results["errors"].sum()))
 
 
 def _distilled(records: pa.Table) -> list[str]:
@@ -101,7 +121,7 @@ def _refuse_incomplete(run: Path, results: pd.DataFrame, numbers: dict[str, Any]
     """A table never mixes subsets: every cell is there with every image, or there is no table."""
     expected = len(numbers["conditions"]) * len(numbers["methods"])
     images = numbers["dataset"]["images_a_condition"]
-    short = results[results["n"] != images]
+    short = results[results["n"] + results["errors"] != images]
     if len(results) != expected or len(short):
         missing = expected - len(results) + len(short)
         raise UserError(f"{run} lacks {missing} of {expected} cells; run the same command with --out {run} to go on")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from apm_tta.registry import Registry
+from apm_tta.teachers.preprocessing import Preprocessing
+
+Classifier = Literal["text", "head", "prototypes"]
+"""Where class weights come from: a text tower, the checkpoint's linear head, or labelled images."""
 
 
 class Teacher(Protocol):
@@ -22,9 +25,13 @@ class Teacher(Protocol):
         feature_dim: F, width of the image embedding.
         image_size: side of its square input, pixels.
         patch_size: side of its patches, pixels; None where it has none.
-        logit_scale: what cosines are multiplied by to become logits.
+        logit_scale: what cosines are multiplied by to become logits; see ``scales``.
         device: where it computes.
-        weights_sha256: of the weights that were loaded.
+        classifier: where its class weights come from.
+        identity: what features and class weights depend on beside the image and the classes, as plain text: the
+            weights' SHA-256, architecture, preprocessing.
+        preprocessing: size, normalisation and interpolation of its input, for augmented views.
+        image_encoder: module whose forward is ``encode_image``, for methods that adapt its parameters on a copy.
     """
 
     @property
@@ -40,7 +47,13 @@ class Teacher(Protocol):
     @property
     def device(self) -> torch.device: ...
     @property
-    def weights_sha256(self) -> str: ...
+    def classifier(self) -> Classifier: ...
+    @property
+    def identity(self) -> Mapping[str, str]: ...
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+    @property
+    def image_encoder(self) -> nn.Module: ...
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """An image -> its evaluation crop, normalised, ``(3, S, S)`` on the CPU."""
@@ -51,35 +64,58 @@ class Teacher(Protocol):
         ...
 
     def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """``(B, 3, S, S)`` -> patch tokens of one layer ``(B, h, w, C)``; layers count from 0, or from the end.
+        """``(B, 3, S, S)`` -> tokens of one layer by location ``(B, h, w, C)``; layers count from 0, or from the end.
 
         Raises:
-            UserError: when the encoder has no patch tokens or no such layer.
+            UserError: when the encoder has no tokens by location or no such layer.
         """
+        ...
+
+    def scales(self, features: Tensor) -> Tensor:
+        """Features ``(..., F)`` -> what their cosines with class weights are multiplied by, ``(..., 1)``."""
         ...
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
         """One unit row a class, ``(C, F)``.
 
+        By a text tower:
+
         .. math:: w_c = \\frac{\\sum_t e(t, c)}{\\lVert \\sum_t e(t, c) \\rVert}
 
-        e(t, c) being the unit text embedding of class name c in template t.
+        e(t, c) being the unit text embedding of class name c in template t. A head or prototypes know no templates.
+
+        Raises:
+            UserError: when there are no weights for these classes.
         """
         ...
 
 
-TeacherLoader = Callable[[str, torch.device], Teacher]
-"""``(the whole name, device)`` -> the teacher."""
+@dataclass(frozen=True)
+class Source:
+    """A teacher that has been found and can be built; nothing of it but its configuration has been read.
 
-# Families by the part of the name before the first colon.
-FAMILIES: Registry[TeacherLoader] = Registry("teacher")
+    Attributes:
+        name: as it was asked for.
+        identity: see ``Teacher.identity``.
+        classifier: see there.
+        preprocessing: see there.
+        transform: see ``Teacher.preprocess``.
+        build: reads the weights; takes the device.
+    """
+
+    name: str
+    identity: Mapping[str, str]
+    classifier: Classifier
+    preprocessing: Preprocessing
+    transform: Callable[[Image.Image], Tensor]
+    build: Callable[[torch.device], Teacher]
 
 
-def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 over names, shapes and bytes of all parameters and buffers, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(values.shape)} {values.dtype}\n".encode())
-        digest.update(np.ascontiguousarray(values.reshape(-1).view(torch.uint8).numpy()).data)
-    return digest.hexdigest()
+Family = Callable[[str, str], Source]
+"""``(the whole name, classifier or "auto")`` -> the source.
+
+Raises ``UserError`` when there is no such teacher, its weights are not to be had, or it has no such classifier.
+"""
+
+# By the part of the name before the first colon.
+FAMILIES: Registry[Family] = Registry("teacher")

@@ -1,16 +1,69 @@
-"""Prompt templates by name: the sentences that a class name is put into.
+"""Prompt templates by name, or from a file: the sentences that a class name is put into.
 
 The two lists are open_clip's own, so that a number under ``openai80`` means what the field means by it.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 
-SIMPLE: tuple[str, ...] = ("a photo of a {}.",)
+from apm_tta.errors import UserError
+
+PLACE = "{}"
+"""Where the class name stands in a template."""
+
+DATASET = "dataset"
+"""Name of the data set's own template."""
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
-    "simple": SIMPLE,
-    "simple7": tuple(template("{}") for template in SIMPLE_IMAGENET_TEMPLATES),
-    "openai80": tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES),
+    "simple": ("a photo of a {}.",),
+    "simple7": tuple(template(PLACE) for template in SIMPLE_IMAGENET_TEMPLATES),
+    "openai80": tuple(template(PLACE) for template in OPENAI_IMAGENET_TEMPLATES),
 }
+
+
+def fill(template: str, name: str) -> str:
+    """The template with ``name`` in its place; whatever else stands in either is text."""
+    return template.replace(PLACE, name)
+
+
+def read_templates(name: str, own: str) -> tuple[str, ...]:
+    """Templates by name.
+
+    Args:
+        name: ``dataset`` for ``own``; one of ``TEMPLATES``; or the path of a text file with one template a line, empty
+            lines and lines that begin with ``#`` left out.
+        own: the data set's template.
+
+    Raises:
+        UserError: when there is nothing of that name; when a line of the file has not exactly one ``{}``. Exit code 2.
+    """
+    if name == DATASET:
+        return (own,)
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join([DATASET, *TEMPLATES])
+        raise UserError(f"unknown templates {name!r}; there are: {known}, or the path of a file", exit_code=2)
+    return _read_file(path)
+
+
+def _read_file(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"templates {path} cannot be read: {error}", exit_code=2) from None
+    templates = []
+    for number, line in enumerate(lines, start=1):
+        template = line.strip()
+        if not template or template.startswith("#"):
+            continue
+        if template.count(PLACE) != 1:
+            raise UserError(f"{path}, line {number}: {template!r} must hold {PLACE} exactly once", exit_code=2)
+        templates.append(template)
+    if not templates:
+        raise UserError(f"templates {path} holds no template; write one a line, such as: a photo of a {{}}.", 2)
+    return tuple(templates)

@@ -22,8 +22,58 @@ def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_two_shipped_cards_are_found() -> None:
-    assert {"fashion-mnist", "imagenet-c"} <= set(card_names())
+PUBLISHED = {  # images under one condition, classes
+    "imagenet": (50_000, 1000),
+    "imagenet-a": (7_500, 200),
+    "imagenet-r": (30_000, 200),
+    "imagenet-sketch": (50_889, 1000),
+    "imagenet-v2-matched-frequency": (10_000, 1000),
+    "imagenet-v2-threshold-0.7": (10_000, 1000),
+    "imagenet-v2-top-images": (10_000, 1000),
+    "imagenet-c": (50_000, 1000),
+    "objectnet": (18_574, 113),
+    "caltech101": (2_465, 100),
+    "oxford_pets": (3_669, 37),
+    "stanford_cars": (8_041, 196),
+    "flowers102": (2_463, 102),
+    "food101": (30_300, 101),
+    "fgvc_aircraft": (3_333, 100),
+    "sun397": (19_850, 397),
+    "dtd": (1_692, 47),
+    "eurosat": (8_100, 10),
+    "ucf101": (3_783, 101),
+    "cifar10": (10_000, 10),
+    "cifar100": (10_000, 100),
+    "cifar10-c": (10_000, 10),
+    "cifar100-c": (10_000, 100),
+    "cifar10.1": (2_000, 10),
+    "fashion-mnist": (2_000, 10),
+    "imagenet-part": (None, 1000),
+    "folder": (None, None),
+}
+
+
+def test_the_shipped_cards_have_the_published_numbers() -> None:
+    assert {name: (load_card(name).images, load_card(name).class_count) for name in card_names()} == PUBLISHED
+
+
+COOP_PROMPTS = {
+    "caltech101": "a photo of a lamp.",
+    "oxford_pets": "a photo of a lamp, a type of pet.",
+    "stanford_cars": "a photo of a lamp.",
+    "flowers102": "a photo of a lamp, a type of flower.",
+    "food101": "a photo of lamp, a type of food.",
+    "fgvc_aircraft": "a photo of a lamp, a type of aircraft.",
+    "sun397": "a photo of a lamp.",
+    "dtd": "lamp texture.",
+    "eurosat": "a centered satellite photo of lamp.",
+    "ucf101": "a photo of a person doing lamp.",
+}
+
+
+def test_the_ten_fine_grained_sets_have_the_prompts_of_coop() -> None:
+    cards = [card for card in map(load_card, card_names()) if card.family == "fine-grained"]
+    assert {card.name: card.template.format("lamp") for card in cards} == COOP_PROMPTS
 
 
 @pytest.mark.parametrize("name", card_names())
@@ -32,8 +82,13 @@ def test_a_shipped_card_can_be_used(name: str) -> None:
     card = load_card(name)
     assert card.name == name
     assert card.layout in LAYOUTS.names()
-    assert len(card.class_list) == len(card.class_list.folders) > 1
-    assert card.images % len(card.class_list) == 0, "as many images of every class"
+    assert "lamp" in card.template.format("lamp")
+    if card.classes is None:
+        with pytest.raises(UserError, match=f"classes of {name} are read from its tree"):
+            _ = card.class_list
+    else:
+        assert len(card.class_list) == len(card.class_list.folders) == card.class_count
+        assert len(set(card.class_list.folders)) == card.class_count
     for field in ("title", "task", "source", "licence", "citation", "get", "tree"):
         assert getattr(card, field).strip(), field
 
@@ -84,6 +139,11 @@ def test_a_card_put_into_the_folder_is_found(cards: Path) -> None:
         (GOOD.replace("images: 2000", "images: 0"), "images"),
         (GOOD.replace("images: 2000", "images: many"), "images"),
         (GOOD.replace("images: 2000\n", ""), "images"),
+        (GOOD.replace("class_count: 10", "class_count: 9"), "10 are written out, but class_count is 9"),
+        (GOOD.replace("images_per_class: 200", "images_per_class: 199"), "class_count times images_per_class"),
+        (GOOD.replace("template: a photo of a {}.", "template: a photo."), "template"),
+        (GOOD + "\nextra_corruptions: [fog]\n", "extra_corruptions"),
+        (GOOD + "\nchecksums: {a: 12ab}\n", "checksums.a"),
         (GOOD.replace("corruption_parameters: cifar", "corruption_parameters: tiny"), "corruption_parameters"),
         (GOOD.replace("classes: [", "classes: [["), "YAML"),
         (GOOD + "\n\tx: 1\n", "YAML"),
@@ -110,7 +170,8 @@ def test_a_card_of_an_unknown_layout_is_refused_with_those_that_exist() -> None:
 
 
 def test_classes_written_out_are_their_own_folders() -> None:
-    card = DatasetCard(**{**load_card("fashion-mnist").model_dump(), "classes": ("b", "a")})
+    few = {"classes": ("b", "a"), "class_count": 2, "images_per_class": 1000}
+    card = DatasetCard(**{**load_card("fashion-mnist").model_dump(), **few})
     assert card.class_list.names == card.class_list.folders == ("b", "a")
 
 
@@ -118,3 +179,10 @@ def test_an_unknown_class_list_is_refused() -> None:
     card = load_card("imagenet-c").model_copy(update={"classes": "imagenet-22k"})
     with pytest.raises(UnknownName, match="imagenet-1k"):
         _ = card.class_list
+
+
+def test_a_card_can_take_the_classes_that_another_writes_out() -> None:
+    """CIFAR-100's names stand in one place."""
+    assert load_card("cifar100-c").class_list == load_card("cifar100").class_list
+    assert load_card("cifar100").class_list.names[1] == "aquarium fish"
+    assert load_card("cifar10.1").class_list.names[:2] == ("airplane", "automobile")

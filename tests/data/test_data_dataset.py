@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from apm_tta.data.cards import load_card
-from apm_tta.data.corruptions import CORRUPTIONS, corrupt
+from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
 from apm_tta.data.dataset import Dataset, open_dataset
-from apm_tta.data.layouts import Entry
+from apm_tta.data.layouts import DamagedImage, Entry
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator
@@ -64,10 +67,12 @@ def test_the_card_says_whose_parameters_are_taken_not_the_size_of_the_image() ->
 
 
 def test_conditions_differ_from_each_other_and_from_clean() -> None:
+    """But for saturate 1, which drains colour: these images have none."""
     dataset = open_dataset("fashion-mnist", limit=3)
     for entry in dataset.entries(CLEAN):
-        images = {pixels(dataset, entry, condition).tobytes() for condition in [CLEAN, *EVERY]}
-        assert len(images) == 1 + len(EVERY)
+        seen = [condition for condition in EVERY if condition != Condition("saturate", 1)]
+        images = {pixels(dataset, entry, condition).tobytes() for condition in [CLEAN, *seen]}
+        assert len(images) == 1 + len(seen)
 
 
 def test_two_images_do_not_share_their_noise() -> None:
@@ -142,3 +147,97 @@ def test_a_card_that_contradicts_its_layout_is_refused(name: str, stored: tuple[
     card = load_card(name).model_copy(update={"stored_corruptions": stored})
     with pytest.raises(UserError, match=says):
         Dataset(card)
+
+
+@pytest.mark.parametrize("condition", [CLEAN, NOISE], ids=str)
+def test_available_is_the_number_before_the_limit(condition: Condition) -> None:
+    dataset = open_dataset("fashion-mnist", limit=20)
+    assert dataset.available(condition) == 2000
+    assert len(dataset.entries(condition)) == 20
+
+
+def test_the_source_of_corruptions_is_told() -> None:
+    assert open_dataset("fashion-mnist").corruption_source == "made as read"
+    assert open_dataset("imagenet-c").corruption_source == "stored"
+
+
+def test_a_corrupted_image_passes_through_jpeg_where_asked() -> None:
+    """After the corruption, as the released ImageNet-C did; clean images do not."""
+    plain, through = open_dataset("fashion-mnist", limit=3), open_dataset("fashion-mnist", limit=3, jpeg_quality=85)
+    for entry in plain.entries(NOISE):
+        expected = through_jpeg(plain.read(entry, NOISE).image, 85)
+        assert np.array_equal(pixels(through, entry, NOISE), np.asarray(expected))
+        assert not np.array_equal(pixels(through, entry, NOISE), pixels(plain, entry, NOISE))
+        assert np.array_equal(pixels(through, entry, CLEAN), pixels(plain, entry, CLEAN))
+
+
+@pytest.mark.parametrize("name", ["imagenet-c", "cifar10-c"])
+def test_a_jpeg_quality_for_stored_corruptions_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"no effect: the corrupted images of {name} are read as they lie") as caught:
+        open_dataset(name, jpeg_quality=85)
+    assert caught.value.exit_code == 2
+
+
+def test_a_jpeg_quality_where_nothing_is_corrupted_is_refused() -> None:
+    dataset = open_dataset("fashion-mnist", jpeg_quality=85)
+    dataset.check_conditions([CLEAN, NOISE])
+    with pytest.raises(UserError, match="JPEG quality 85 has no effect: no image is corrupted") as caught:
+        dataset.check_conditions([CLEAN])
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("quality", [0, 101, -3])
+def test_a_jpeg_quality_that_does_not_exist_is_refused(quality: int) -> None:
+    with pytest.raises(UserError, match=f"JPEG quality {quality} does not exist; it is 1 to 100"):
+        open_dataset("fashion-mnist", jpeg_quality=quality)
+
+
+def test_the_content_key_tells_apart_all_that_pixels_depend_on() -> None:
+    """And nothing else: a clean image does not depend on how images are corrupted."""
+    card = load_card("fashion-mnist")
+    other_card = card.model_copy(update={"corruption_parameters": "imagenet"})
+    variants = [
+        Dataset(card, limit=20),
+        Dataset(card, limit=21),
+        Dataset(card, limit=20, jpeg_quality=85),
+        Dataset(card, limit=20, jpeg_quality=84),
+        Dataset(other_card, limit=20),
+    ]
+    keys = [dataset.content_key(NOISE) for dataset in variants]
+    assert len(set(keys)) == len(keys)
+    assert Dataset(card, limit=20).content_key(NOISE) == keys[0]
+    assert variants[0].content_key(Condition("gaussian_noise", 4)) not in keys
+    clean = [dataset.content_key(CLEAN) for dataset in variants]
+    assert clean[0] == clean[2] == clean[4] != clean[1]
+    assert clean[0] not in keys
+
+
+@pytest.mark.parametrize("made", ["coop", "cifar_corrupted", "cifar101"])
+def test_the_content_key_changes_with_any_file_that_is_read(made: str, tmp_path: Path, trees: Any) -> None:
+    """By its size or its time: images in folders, arrays, labels."""
+    miniature = trees.coop(tmp_path, "dtd") if made == "coop" else getattr(trees, made)(tmp_path)
+    condition = Condition("fog", 3) if made == "cifar_corrupted" else CLEAN
+
+    def key() -> str:
+        return Dataset(miniature.card, tmp_path).content_key(condition)
+
+    before = key()
+    assert key() == before
+    dataset = Dataset(miniature.card, tmp_path)
+    files = dataset.layout.files(condition, dataset.entries(condition))
+    assert files
+    for path in files:
+        os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+        after = key()
+        assert after != before, path
+        before = after
+
+
+def test_a_damaged_image_is_told_from_a_wrong_tree(tmp_path: Path, trees: Any) -> None:
+    """One image among others: the run goes on without it."""
+    made = trees.coop(tmp_path, "dtd")
+    dataset = Dataset(made.card, tmp_path)
+    entry = dataset.entries(CLEAN)[0]
+    (tmp_path / entry.id).write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DamagedImage, match=r"is not a readable image .*; take it from the archive again"):
+        dataset.read(entry, CLEAN)

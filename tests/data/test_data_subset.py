@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_tta.data.layouts import Entry
-from apm_tta.data.subset import RULE, even_subset, subset_rule
+from apm_tta.data.subset import RULE, even_subset, shots_per_class, subset_rule
+from apm_tta.errors import UserError
 
 
 @st.composite
@@ -85,3 +86,26 @@ def test_the_rule_in_words_says_how_many_of_how_many() -> None:
 def test_a_negative_limit_is_refused() -> None:
     with pytest.raises(ValueError, match="limit is -1"):
         even_subset([Entry("a", 0)], -1)
+
+
+@given(data_sets(), st.integers(1, 4))
+def test_shots_are_as_many_of_every_class_or_refused(entries: list[Entry], shots: int) -> None:
+    """As many of each class, none twice, in their order; a part of what more shots would take."""
+    available = Counter(entry.label for entry in entries)
+    if any(number < shots for number in available.values()):
+        with pytest.raises(UserError, match=f"fewer than {shots} shots"):
+            shots_per_class(entries, shots)
+        return
+    chosen = shots_per_class(entries, shots)
+    assert Counter(entry.label for entry in chosen) == dict.fromkeys(available, shots)
+    assert chosen == sorted(chosen, key=entries.index)
+    assert set(shots_per_class(entries, 1)) <= set(chosen)
+    assert set(shots_per_class(entries[::-1], shots)) == set(chosen)
+
+
+def test_shots_are_the_ids_of_lowest_sha256() -> None:
+    """Pinned as above: 18ac, 2e7d, 3e23, ca97 are of d, c, b, a."""
+    entries = [Entry(name, 0) for name in "abcd"]
+    assert [entry.id for entry in shots_per_class(entries, 2)] == ["c", "d"]
+    with pytest.raises(ValueError, match="shots is 0"):
+        shots_per_class(entries, 0)

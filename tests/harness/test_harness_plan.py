@@ -91,8 +91,8 @@ def test_file_names_stay_what_they_were() -> None:
         for condition, index in ((CLEAN, 0), (fog, 12))
     ]
     assert files == [
-        "records/apm/clean/seed-7-shard-00000.parquet",
-        "records/apm/fog-3/seed-7-shard-00012.parquet",
+        "records/apm/clean/episodic-seed-7-shard-00000.parquet",
+        "records/apm/fog-3/episodic-seed-7-shard-00012.parquet",
     ]
 
 

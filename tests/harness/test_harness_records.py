@@ -30,7 +30,7 @@ from apm_tta.harness.records import (
 CELL = Cell("fashion-mnist", Condition("fog", 3), "embedded", "apm", 7)
 classes = st.integers(0, 2**31 - 1)
 single = st.floats(width=32, allow_nan=False)
-rows = st.builds(
+answered = st.builds(
     Row,
     id=st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
     label=classes,
@@ -38,14 +38,17 @@ rows = st.builds(
     top5=st.lists(classes, min_size=1, max_size=5),
     confidence=single,
     teacher_prediction=classes,
+    target_prediction=st.none() | classes,
     iteration_predictions=st.lists(classes, max_size=4),
     first_loss=st.none() | single,
     last_loss=st.none() | single,
     last_cosine=st.none() | single,
     iterations=classes,
     latency_ms=st.none() | st.floats(allow_nan=False),
-    batch_ms=st.floats(allow_nan=False),
+    batch_ms=st.none() | st.floats(allow_nan=False),
 )
+damaged = st.builds(Row, id=st.text("ab/", max_size=9), label=classes, error=st.text("ab ", min_size=1))
+rows = answered | damaged
 cells = st.builds(
     Cell,
     dataset=st.text("ab-", min_size=1),
@@ -53,11 +56,12 @@ cells = st.builds(
     teacher=st.sampled_from(["embedded", "ViT-B-32:/a path/to weights.pt", "hf-hub:é"]),
     method=st.sampled_from(["apm", "zeroshot"]),
     seed=st.integers(0, 2**63 - 1),
+    setting=st.sampled_from(["episodic", "continual"]),
 )
 
 
 def row(number: int = 0) -> Row:
-    return Row(f"test/{number:05d}", 1, 2, [2, 1, 3], 0.5, 2, [0, 2], 0.25, 0.125, 0.75, 1, None, 2.0)
+    return Row(f"test/{number:05d}", 1, None, 2, [2, 1, 3], 0.5, 2, 3, [0, 2], 0.25, 0.125, 0.75, 1, None, 2.0)
 
 
 def columns(cell: Cell) -> dict[str, object]:
@@ -65,6 +69,7 @@ def columns(cell: Cell) -> dict[str, object]:
         "dataset": cell.dataset,
         "corruption": cell.condition.corruption,
         "severity": cell.condition.severity,
+        "setting": cell.setting,
         "teacher": cell.teacher,
         "method": cell.method,
         "seed": cell.seed,
@@ -131,14 +136,14 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, keep: int) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [b"0", b"2", None])
+@pytest.mark.parametrize("version", [b"1", b"3", None])
 def test_another_schema_version_is_refused(tmp_path: Path, version: bytes | None) -> None:
     path = tmp_path / "records" / "a.parquet"
     write_rows(path, CELL, [row()])
     metadata = {} if version is None else {b"apm_tta_schema": version}
     pq.write_table(read_shard(path).replace_schema_metadata(metadata), path)
     write_digest(path, path.read_bytes())
-    with pytest.raises(UserError, match=r"has record schema (0|2|none); this version reads 1") as caught:
+    with pytest.raises(UserError, match=r"has record schema (1|3|none); this version reads 2") as caught:
         read_records(tmp_path)
     assert str(path) in str(caught.value)
 

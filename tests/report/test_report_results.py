@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -13,10 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.harness.plan import Cell, record_file
+from apm_tta.harness.records import Row, read_records, write_rows
 from apm_tta.report.results import (
     by_iteration,
     condition_name,
     disagreements,
+    errors_table,
     mean_over_corruptions,
     results_table,
 )
@@ -171,3 +176,63 @@ def test_a_single_shard_gives_a_table(records: pa.Table, methods: list[str]) -> 
 def test_a_condition_has_one_name_everywhere(condition: Condition) -> None:
     """The name in the table is the one that the manifest lists."""
     assert condition_name(condition.corruption, condition.severity) == str(condition)
+
+
+CELL = Cell("fashion-mnist", CLEAN, "embedded", "zeroshot", 3)
+
+
+def answered(index: int, right: bool = True) -> Row:
+    """An answer that its teacher gives too."""
+    prediction = index if right else index + 1
+    return Row(
+        f"test/{index:05d}",
+        index,
+        None,
+        prediction,
+        [prediction],
+        0.5,
+        prediction,
+        None,
+        [],
+        iterations=0,
+        batch_ms=2.0,
+    )
+
+
+def recorded(folder: Path, rows: list[Row]) -> dict[str, object]:
+    write_rows(folder / record_file(CELL, 0), CELL, rows)
+    (found,) = results_table(read_records(folder), ["clean"], ["zeroshot"]).to_dict("records")
+    return found
+
+
+def test_an_image_without_an_answer_is_an_error_and_neither_right_nor_wrong(tmp_path: Path) -> None:
+    rows = [answered(index, right=index < 5) for index in range(8)]
+    rows[1] = Row(rows[1].id, rows[1].label, error="cut short")
+    found = recorded(tmp_path, rows)
+    assert (found["n"], found["errors"]) == (7, 1)
+    assert found["top1"] == pytest.approx(100 * 4 / 7)
+    assert found["agreement"] == pytest.approx(100)
+    assert found["images_per_s"] == pytest.approx(500)
+    assert errors_table(read_records(tmp_path)).to_dict("records") == [
+        {"corruption": "clean", "severity": 0, "id": "test/00001", "error": "cut short"}
+    ]
+
+
+def test_a_cell_without_any_answer_has_no_numbers(tmp_path: Path) -> None:
+    found = recorded(tmp_path, [Row(f"test/{index}", 0, error="cut short") for index in range(8)])
+    assert (found["n"], found["errors"]) == (0, 8)
+    assert pd.isna(found["top1"])
+    assert pd.isna(found["images_per_s"])
+
+
+def test_agreement_with_a_target_is_counted_like_that_with_the_teacher(tmp_path: Path) -> None:
+    rows = [replace(answered(index), target_prediction=index if index < 6 else 9) for index in range(8)]
+    assert recorded(tmp_path, rows)["agreement_target"] == pytest.approx(75)
+
+
+def test_what_a_cache_answered_has_no_rate(tmp_path: Path) -> None:
+    """Features read from disk took no time that anybody measured: a rate would be invented."""
+    found = recorded(tmp_path, [replace(answered(index), batch_ms=None) for index in range(8)])
+    assert pd.isna(found["images_per_s"])
+    assert pd.isna(found["latency_ms_p50"])
+    assert found["top1"] == 100

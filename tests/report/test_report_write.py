@@ -51,7 +51,7 @@ def test_iterations_csv_parses_back_to_the_table(run_folder: Path, records: pa.T
 
 
 def test_results_md_is_what_is_returned_and_says_what_the_csv_says(run_folder: Path) -> None:
-    text = write_report(run_folder)
+    text = write_report(run_folder).text
     assert (run_folder / "results.md").read_text(encoding="utf-8") == text
     parsed = pd.read_csv(run_folder / "results.csv")
     rows = markdown_rows(text, "# Made by hand")
@@ -66,7 +66,7 @@ def test_results_md_is_what_is_returned_and_says_what_the_csv_says(run_folder: P
 
 
 def test_results_md_has_every_section_under_its_title_and_caption(run_folder: Path) -> None:
-    text = write_report(run_folder)
+    text = write_report(run_folder).text
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == ["# Made by hand", "## Mean over corruptions", "## apm by iteration"]
     assert "8 of 2000 images" in text
@@ -94,7 +94,7 @@ def test_without_corruptions_and_distilled_methods_the_first_table_stands_alone(
     for folder in (run_folder / "records" / "zeroshot").iterdir():
         if folder.name != "clean":
             shutil.rmtree(folder)
-    text = write_report(run_folder)
+    text = write_report(run_folder).text
     assert [line for line in text.splitlines() if line.startswith("#")] == ["# Made by hand"]
     assert not (run_folder / "iterations.csv").exists()
     assert pd.read_csv(run_folder / "results.csv")["top1"].tolist() == [75.0]
@@ -117,7 +117,7 @@ def test_a_missing_cell_is_refused_with_the_way_to_go_on(run_folder: Path) -> No
     assert f"--out {run_folder}" in message
 
 
-@pytest.mark.parametrize("shard", ["seed-3-shard-00000.parquet", "seed-3-shard-00001.parquet"])
+@pytest.mark.parametrize("shard", ["episodic-seed-3-shard-00000.parquet", "episodic-seed-3-shard-00001.parquet"])
 def test_a_cell_that_lacks_a_shard_is_refused_with_the_way_to_go_on(run_folder: Path, shard: str) -> None:
     """A table never mixes subsets: five of eight images are no row."""
     (run_folder / "records" / "zeroshot" / "clean" / shard).unlink()
@@ -130,23 +130,27 @@ def test_every_cell_that_lacks_something_is_counted(run_folder: Path) -> None:
     """One missing, two short."""
     shutil.rmtree(run_folder / "records" / "apm" / "pixelate-5")
     for condition in ("clean", "contrast-3"):
-        (run_folder / "records" / "zeroshot" / condition / "seed-3-shard-00001.parquet").unlink()
+        (run_folder / "records" / "zeroshot" / condition / "episodic-seed-3-shard-00001.parquet").unlink()
     assert "lacks 3 of 10 cells" in refusal(run_folder)
 
 
 def test_a_cell_with_an_image_too_many_is_refused(run_folder: Path) -> None:
     """A shard that is there twice must not count twice."""
     folder = run_folder / "records" / "apm" / "clean"
-    shutil.copy(folder / "seed-3-shard-00001.parquet", folder / "seed-3-shard-00002.parquet")
-    write_digest(folder / "seed-3-shard-00002.parquet", (folder / "seed-3-shard-00002.parquet").read_bytes())
+    shutil.copy(folder / "episodic-seed-3-shard-00001.parquet", folder / "episodic-seed-3-shard-00002.parquet")
+    write_digest(
+        folder / "episodic-seed-3-shard-00002.parquet", (folder / "episodic-seed-3-shard-00002.parquet").read_bytes()
+    )
     assert "twice; delete its records" in refusal(run_folder)
 
 
 def test_a_shard_in_the_place_of_another_is_refused(run_folder: Path) -> None:
     """The number of images is right, the images are not."""
     folder = run_folder / "records" / "apm" / "clean"
-    shutil.copy(folder / "seed-3-shard-00001.parquet", folder / "seed-3-shard-00000.parquet")
-    write_digest(folder / "seed-3-shard-00000.parquet", (folder / "seed-3-shard-00000.parquet").read_bytes())
+    shutil.copy(folder / "episodic-seed-3-shard-00001.parquet", folder / "episodic-seed-3-shard-00000.parquet")
+    write_digest(
+        folder / "episodic-seed-3-shard-00000.parquet", (folder / "episodic-seed-3-shard-00000.parquet").read_bytes()
+    )
     assert "twice" in refusal(run_folder)
 
 
@@ -155,7 +159,7 @@ def test_a_shard_in_the_place_of_another_is_refused(run_folder: Path) -> None:
     [{"method": "tpt"}, {"seed": 4}, {"condition": Condition("fog", 1)}, {"dataset": "other"}, {"teacher": "x"}],
 )
 def test_records_that_the_manifest_does_not_name_are_refused(run_folder: Path, changes: dict[str, Any]) -> None:
-    shard = read_shard(run_folder / "records" / "apm" / "clean" / "seed-3-shard-00000.parquet")
+    shard = read_shard(run_folder / "records" / "apm" / "clean" / "episodic-seed-3-shard-00000.parquet")
     rows = as_rows(shard.select([field.name for field in fields(Row)]).to_pydict())
     known = Cell("fashion-mnist", CLEAN, "embedded", "apm", 3)
     write_rows(run_folder / "records" / "more.parquet", replace(known, **changes), rows)
@@ -163,7 +167,7 @@ def test_records_that_the_manifest_does_not_name_are_refused(run_folder: Path, c
 
 
 def test_a_damaged_shard_is_refused_by_name(run_folder: Path) -> None:
-    path = run_folder / "records" / "apm" / "clean" / "seed-3-shard-00001.parquet"
+    path = run_folder / "records" / "apm" / "clean" / "episodic-seed-3-shard-00001.parquet"
     path.write_bytes(path.read_bytes()[:-20])
     assert str(path) in refusal(run_folder)
 

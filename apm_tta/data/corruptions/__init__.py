@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from apm_tta.data.corruptions import blur, digital, noise  # noqa: F401  each registers its corruptions
-from apm_tta.data.corruptions.apply import CORRUPTIONS, SEVERITIES, corrupt
+# Imported because each registers its corruptions.
+from apm_tta.data.corruptions import blur, digital, elastic, noise, spatter, weather  # noqa: F401
+from apm_tta.data.corruptions.apply import CORRUPTIONS, SEVERITIES, corrupt, through_jpeg
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "corrupt"]
+__all__ = ["CORRUPTIONS", "SEVERITIES", "corrupt", "through_jpeg"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, overload
@@ -106,3 +107,16 @@ def corrupt(
     table = tables[parameters]
     values = chosen.function(rgb, table[severity - 1], rng)
     return Image.fromarray(np.asarray(values).astype(np.uint8))
+
+
+def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """The image as JPEG at ``quality``, 1 .. 100, gives it back, as RGB; the released ImageNet-C was stored at 85.
+
+    Raises:
+        UserError: for a quality outside 1 .. 100.
+    """
+    if not 1 <= quality <= 100:
+        raise UserError(f"JPEG quality {quality} does not exist; expected 1 to 100", exit_code=2)
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from apm_tta.data.corruptions.apply import Generator, corruption
+from apm_tta.data.corruptions.draws import integers
+from apm_tta.data.corruptions.glass import sources
+from apm_tta.data.corruptions.motion import motion_blur_of
+from apm_tta.data.corruptions.values import levels, unit
+from apm_tta.data.corruptions.zoom import sum_of_zoomed
 
 
+@lru_cache(maxsize=32)
 def disk(radius: float, alias_blur: float) -> NDArray[np.float32]:
     """The kernel of a lens out of focus: a disk of ``radius`` pixels, its edge smoothed by ``alias_blur`` pixels."""
     extent, smoothing = (8, (3, 3)) if radius <= 8 else (int(radius), (5, 5))
@@ -29,6 +37,59 @@ def disk(radius: float, alias_blur: float) -> NDArray[np.float32]:
 def defocus_blur(image: Image.Image, parameter: tuple[float, float], rng: Generator) -> NDArray[Any]:
     """Each channel filtered with a disk; ``parameter`` is its radius and the smoothing of its edge, pixels."""
     kernel = disk(*parameter)
-    scaled = np.asarray(image) / 255.0
+    scaled = unit(image)
     channels = [cv2.filter2D(np.ascontiguousarray(scaled[:, :, channel]), -1, kernel) for channel in range(3)]
-    return np.clip(np.stack(channels, axis=-1), 0, 1) * 255
+    return levels(np.stack(channels, axis=-1))
+
+
+def gaussian(values: NDArray[Any], sigma: float) -> NDArray[Any]:
+    """``(H, W)`` or ``(H, W, C)`` filtered over H and W by a Gaussian of ``sigma`` pixels, cut off at 4 sigma."""
+    return np.asarray(gaussian_filter(values, (sigma, sigma, 0)[: values.ndim], mode="nearest", truncate=4.0))
+
+
+@corruption(imagenet=(1, 2, 3, 4, 6), cifar=(0.4, 0.6, 0.7, 0.8, 1))
+def gaussian_blur(image: Image.Image, parameter: float, rng: Generator) -> NDArray[Any]:
+    """Each channel filtered with a Gaussian of ``parameter`` pixels."""
+    return levels(gaussian(unit(image), parameter))
+
+
+@corruption(
+    imagenet=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+    cifar=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+)
+def glass_blur(image: Image.Image, parameter: tuple[float, int, int], rng: Generator) -> NDArray[Any]:
+    """Blurred, its pixels displaced, blurred again.
+
+    ``parameter`` is the Gaussian's sigma in pixels, the longest displacement in pixels (one less to the right and
+    down), and how often the image is gone through.
+    """
+    sigma, reach, passes = parameter
+    width, height = image.size
+    pixels = (gaussian(unit(image), sigma) * 255).astype(np.uint8).reshape(-1, 3)
+    visited = (max(0, height - 2 * reach), max(0, width - 2 * reach))
+    for offsets in integers(rng, -reach, reach, size=(passes, *visited, 2)):
+        pixels = pixels[sources(offsets, height, width, reach)]
+    return levels(gaussian(pixels.reshape(height, width, 3) / 255.0, sigma))
+
+
+@corruption(
+    imagenet=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+    cifar=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+)
+def motion_blur(image: Image.Image, parameter: tuple[float, float], rng: Generator) -> NDArray[np.uint8]:
+    """A trail up to 45 degrees off the horizontal; ``parameter`` is its radius and its standard deviation, pixels."""
+    return motion_blur_of(np.asarray(image), *parameter, angle=rng.uniform(-45, 45))
+
+
+@corruption(
+    imagenet=((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
+    cifar=((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+)
+def zoom_blur(image: Image.Image, parameter: tuple[float, float], rng: Generator) -> NDArray[Any]:
+    """The mean of the image and enlargements of it; ``parameter`` is where their factors end, from 1, and their step.
+
+    One of the factors is 1, so the image counts twice, as in the published code.
+    """
+    scaled = unit(image, np.float32)
+    factors = np.arange(1, *parameter)
+    return levels((scaled + sum_of_zoomed(scaled, factors)) / (len(factors) + 1))

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from apm_tta.data.corruptions.apply import Generator, corruption
+from apm_tta.data.corruptions.apply import Generator, corruption, through_jpeg
+from apm_tta.data.corruptions.hsv import SATURATION, with_channel
+from apm_tta.data.corruptions.values import levels, unit
 
 
 @corruption(imagenet=(0.4, 0.3, 0.2, 0.1, 0.05), cifar=(0.75, 0.5, 0.4, 0.3, 0.15))
-def contrast(image: Image.Image, parameter: float, rng: Generator) -> NDArray[np.float64]:
+def contrast(image: Image.Image, parameter: float, rng: Generator) -> NDArray[Any]:
     r"""Each channel drawn towards its mean: :math:`c (x - \bar x) + \bar x`."""
-    scaled = np.asarray(image) / 255.0
+    scaled = unit(image)
     means = scaled.mean(axis=(0, 1), keepdims=True)
-    return np.asarray(np.clip((scaled - means) * parameter + means, 0, 1) * 255)
+    return levels((scaled - means) * parameter + means)
+
+
+@corruption(
+    imagenet=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+    cifar=((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+)
+def saturate(image: Image.Image, parameter: tuple[float, float], rng: Generator) -> NDArray[Any]:
+    """Saturation, of hue, saturation and value in 0 .. 1, made :math:`a s + b`; ``parameter`` is a and b."""
+    return with_channel(image, SATURATION, *parameter)
 
 
 @corruption(imagenet=(0.6, 0.5, 0.4, 0.3, 0.25), cifar=(0.95, 0.9, 0.85, 0.75, 0.65))
@@ -30,6 +41,4 @@ def pixelate(image: Image.Image, parameter: float, rng: Generator) -> NDArray[np
 @corruption(imagenet=(25, 18, 15, 10, 7), cifar=(80, 65, 58, 50, 40))
 def jpeg_compression(image: Image.Image, parameter: int, rng: Generator) -> NDArray[np.uint8]:
     """Through JPEG at quality ``parameter``."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=parameter)
-    return np.asarray(Image.open(buffer))
+    return np.asarray(through_jpeg(image, parameter))

@@ -1,0 +1,95 @@
+"""Weather."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from apm_tta.data.corruptions.apply import Generator, corruption
+from apm_tta.data.corruptions.draws import integer
+from apm_tta.data.corruptions.frost_textures import FILES, texture_for
+from apm_tta.data.corruptions.hsv import VALUE, with_channel
+from apm_tta.data.corruptions.motion import motion_blur_of
+from apm_tta.data.corruptions.plasma import plasma
+from apm_tta.data.corruptions.values import levels, unit
+from apm_tta.data.corruptions.zoom import zoomed
+
+
+@corruption(
+    imagenet=(
+        (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+        (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+        (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+        (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+        (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+    ),
+    cifar=(
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    ),
+)
+def snow(
+    image: Image.Image, parameter: tuple[float, float, float, float, float, float, float], rng: Generator
+) -> NDArray[Any]:
+    """Flakes that fall at one angle, the same ones again from the other side, over a whitened image.
+
+    ``parameter``: mean and standard deviation of the noise that flakes are cut from, how much it is enlarged, the level
+    above which there is a flake, radius and standard deviation of its trail in pixels, the share of the image itself.
+    """
+    mean, deviation, size, level, radius, sigma, share = parameter
+    scaled = unit(image, np.float32)
+    noise = zoomed(rng.normal(size=scaled.shape[:2], loc=mean, scale=deviation), size)
+    noise[noise < level] = 0
+    flakes = (np.clip(noise, 0, 1) * 255).astype(np.uint8)
+    fallen = motion_blur_of(flakes, radius, sigma, angle=rng.uniform(-135, -45))[:, :, None] / 255.0
+    white = cv2.cvtColor(scaled, cv2.COLOR_RGB2GRAY)[:, :, None] * 1.5 + 0.5
+    ground = share * scaled + (1 - share) * np.maximum(scaled, white)
+    return levels(ground + fallen + np.rot90(fallen, k=2))
+
+
+@corruption(
+    imagenet=((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
+    cifar=((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
+)
+def frost(image: Image.Image, parameter: tuple[float, float, float], rng: Generator) -> NDArray[Any]:
+    """A photograph of frost laid over; ``parameter`` is the share of the image, that of the frost, and its scale."""
+    share, frosted, scale = parameter
+    width, height = image.size
+    texture = texture_for(integer(rng, 0, len(FILES)), height, width, scale)
+    row = integer(rng, 0, texture.shape[0] - height)
+    column = integer(rng, 0, texture.shape[1] - width)
+    covering = texture[row : row + height, column : column + width]
+    return np.asarray(np.clip(share * np.asarray(image) + frosted * covering, 0, 255))
+
+
+@corruption(
+    imagenet=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+    cifar=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+)
+def fog(image: Image.Image, parameter: tuple[float, float], rng: Generator) -> NDArray[Any]:
+    r"""Clouds p in 0 .. 1 added to the image x, which keeps its range.
+
+    .. math::
+        (x + c p) \frac{m}{m + c}, \quad m = \max x
+
+    ``parameter`` is c, and how much fainter the clouds are at every finer scale.
+    """
+    thickness, decay = parameter
+    width, height = image.size
+    scaled = unit(image)
+    brightest = scaled.max()
+    clouds = plasma(1 << (max(width, height, 2) - 1).bit_length(), decay, rng)[:height, :width, None]
+    return levels((scaled + thickness * clouds) * brightest / (brightest + thickness))
+
+
+@corruption(imagenet=(0.1, 0.2, 0.3, 0.4, 0.5), cifar=(0.05, 0.1, 0.15, 0.2, 0.3))
+def brightness(image: Image.Image, parameter: float, rng: Generator) -> NDArray[Any]:
+    """``parameter`` added to the value of hue, saturation and value, all in 0 .. 1."""
+    return with_channel(image, VALUE, 1, parameter)

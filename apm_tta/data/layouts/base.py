@@ -1,0 +1,222 @@
+"""What a layout is, and what every layout checks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from PIL import Image
+
+from apm_tta.data.cards import DatasetCard, card_names, load_card
+from apm_tta.data.class_lists import ClassList
+from apm_tta.data.layouts.images import count, some
+from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.errors import UserError
+from apm_tta.registry import Registry
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image that a layout can read: its id (path below the place where the tree starts) and its label."""
+
+    id: str
+    label: int
+
+
+@dataclass
+class Survey:
+    """What was found under one condition.
+
+    Attributes:
+        entries: images, in a fixed order.
+        problems: one line for each thing that is not as the card says; empty when the entries can be used.
+        where: the folder that was walked; None for the place where the tree starts.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    where: Path | None = None
+
+
+class Layout(ABC):
+    """Finds and reads the images of one data set.
+
+    Args:
+        card: what is expected.
+        root: where the tree, or a folder that holds it, lies; None for what the package carries.
+
+    Attributes:
+        stores_corruptions: whether the tree holds corrupted images; else they are corrupted as they are read.
+        carried: whether the package carries the images.
+        open_ended: whether the tree may be anybody's: then it is never taken for the tree of a published set.
+    """
+
+    stores_corruptions: ClassVar[bool] = False
+    carried: ClassVar[bool] = False
+    open_ended: ClassVar[bool] = False
+
+    def __init__(self, card: DatasetCard, root: Path | None) -> None:
+        self.card = card
+        self.root = root
+
+    @abstractmethod
+    def fits(self, folder: Path) -> bool:
+        """Whether ``folder`` looks like the place where the tree starts; quick, and true of a damaged tree too."""
+
+    def matches(self, folder: Path) -> bool:
+        """Whether ``folder`` is this data set's and no other's, but for what lies inside the class folders."""
+        return self.fits(folder)
+
+    @abstractmethod
+    def walk(self, condition: Condition) -> Survey:
+        """Every image under ``condition``, and what is wrong; counts are left to ``survey``."""
+
+    @abstractmethod
+    def read(self, sample_id: str) -> Image.Image:
+        """The RGB image of that id.
+
+        Raises:
+            DamagedImage: when it is damaged.
+        """
+
+    def class_list(self) -> ClassList:
+        """The classes: the card's, or what the tree says where the card leaves it to the tree.
+
+        Raises:
+            UserError: when the tree has to say it and cannot.
+        """
+        return self.card.class_list
+
+    def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
+        """The files that ``entries`` are read from."""
+        return [self.place / entry.id for entry in entries]
+
+    def conditions(self) -> list[Condition]:
+        """The conditions whose images lie in the tree."""
+        return [CLEAN]
+
+    def outline(self) -> list[str]:
+        """What is wrong with the tree as a whole: lines that belong to no one condition."""
+        return []
+
+    def note(self) -> str:
+        """What the title should say of this tree beyond the card; empty for nothing."""
+        return ""
+
+    def survey(self, condition: Condition) -> Survey:
+        """``walk``, with the card's counts compared, and other data sets named whose tree this is."""
+        found = self.walk(condition)
+        if not found.problems:
+            found.problems += self._count_problems(found.entries, found.where or self.place)
+        found.problems[:0] = self.other_sets(wrong=bool(found.problems))
+        return found
+
+    def entries(self, condition: Condition) -> Sequence[Entry]:
+        """Every image under ``condition``, in a fixed order.
+
+        Raises:
+            UserError: when the tree is not what the card says.
+        """
+        found = self.survey(condition)
+        if found.problems:
+            more = len(found.problems) - 3
+            rest = f"; and {count(more, 'more problem')}: run-bench check {self.card.name}" if more > 0 else ""
+            raise UserError("; ".join(found.problems[:3]) + rest)
+        return found.entries
+
+    @cached_property
+    def place(self) -> Path:
+        """The folder where the tree starts, and that ids are paths below.
+
+        Raises:
+            UserError: when no root is given, or it is no folder.
+        """
+        if self.root is None or not self.root.is_dir():
+            where = "needs --data-root FOLDER" if self.root is None else f"is not at {self.root}"
+            raise UserError(f"{self.card.name} {where}; expected tree: {self.card.tree}; to get it: {self.card.get}")
+        return next(self._fitting(), self._own_folder() or self.root)
+
+    @property
+    def there(self) -> bool:
+        """Whether this data set's tree lies below the root; no image is counted."""
+        return self.root is not None and any(self.matches(folder) for folder in self._fitting())
+
+    @cached_property
+    def _other_cards(self) -> list[DatasetCard]:
+        return [load_card(name) for name in card_names() if name != self.card.name]
+
+    def _fitting(self) -> Iterator[Path]:
+        starts = [start for start in (self._own_folder(), self.root) if start is not None]
+        for start in starts:
+            for place in self.card.places:
+                folder = Path(start, place)
+                try:
+                    if folder.is_dir() and self.fits(folder):
+                        yield folder
+                except UserError:
+                    continue  # a folder that may not be read is not the place
+
+    def _own_folder(self) -> Path | None:
+        """The folder of the card's name below the root; an open-ended tree may have a class of that name."""
+        if self.root is None or self.open_ended:
+            return None
+        folder = self.root / self.card.name
+        return folder if folder.is_dir() else None
+
+    def other_sets(self, wrong: bool) -> list[str]:
+        """A line that says whose tree this is, if another card's: by its classes, or by its folder's published name."""
+        own, others = self.card, self._other_cards
+        if not wrong:
+            twins = [card for card in others if _same_images(card, own)]
+            called = [card for card in twins if self.place.name in _place_names(card) - _place_names(own)]
+            return [f"{self.place} is named as {card.title} is, not as {own.title}; use {card.name}" for card in called]
+        if _is_tree_of(own, self.place) and not own.layout_options.partial:
+            return []
+        fit = [card for card in others if _is_tree_of(card, self.place)]
+        if whole := [card for card in fit if not card.layout_options.partial]:
+            names = " or ".join(card.name for card in whole)
+            return [f"{self.place} has the tree of {whole[0].title}, not of {own.title}; use {names}"]
+        return [
+            f"{self.place} has some of the classes of {card.title}; for any part of it use {card.name}" for card in fit
+        ]
+
+    def _count_problems(self, entries: Sequence[Entry], place: Path) -> list[str]:
+        card, classes = self.card, self.class_list()
+        problems = []
+        if card.class_count is not None and len(classes) != card.class_count:
+            problems.append(f"{place} names {count(len(classes), 'class', 'classes')}, expected {card.class_count:,}")
+        expected, counts = card.images_per_class, Counter(entry.label for entry in entries)
+        wrong = [label for label in range(len(classes)) if expected and counts[label] != expected]
+        if wrong:
+            which = some([f"{classes.folders[label]} has {counts[label]}" for label in wrong])
+            problems.append(f"{place} has {count(len(wrong), 'class', 'classes')} not of {expected} images: {which}")
+        if card.images is not None and len(entries) != card.images:
+            fit = [other.name for other in self._other_cards if _same_images(other, card, len(entries))]
+            what = f"that is the number of {' or '.join(fit)}" if fit else "unpack it again"
+            problems.append(f"{place} has {count(len(entries), 'image')}, expected {card.images:,}; {what}")
+        return problems
+
+
+LAYOUTS: Registry[type[Layout]] = Registry("layout")
+
+
+def _is_tree_of(card: DatasetCard, folder: Path) -> bool:
+    kind = LAYOUTS.get(card.layout)
+    return not kind.carried and not kind.open_ended and kind(card, folder).matches(folder)
+
+
+def _same_images(card: DatasetCard, other: DatasetCard, images: int | None = None) -> bool:
+    """Whether trees of the two cannot be told apart by shape, classes and, unless ``images`` is given, number."""
+    number = other.images if images is None else images
+    known = card.classes is not None and card.images is not None
+    return known and (card.layout, card.classes, card.images) == (other.layout, other.classes, number)
+
+
+def _place_names(card: DatasetCard) -> set[str]:
+    """What the folder where the tree starts is called in the release."""
+    return {Path(place).name for place in card.places if place}

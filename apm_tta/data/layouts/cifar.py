@@ -1,0 +1,152 @@
+"""CIFAR-10 and CIFAR-100 as they are released, in the Python and in the binary version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from apm_tta.data.cards import DatasetCard
+from apm_tta.data.layouts.arrays import WrongArray, check_labels, numbered, row_of
+from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
+from apm_tta.data.layouts.inert_pickle import read_pickle
+from apm_tta.data.sample import Condition
+from apm_tta.errors import UserError
+
+PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class _Release:
+    """What one of the two sets calls its things.
+
+    Attributes:
+        names_file: of the Python version, with the class names under ``names_key``.
+        labels_key: of the batch of the Python version.
+        text_names: of the binary version, a class a line.
+        label_bytes: of the binary version, before each image; the last is the label.
+    """
+
+    names_file: str
+    names_key: bytes
+    labels_key: bytes
+    text_names: str
+    label_bytes: int
+
+
+_RELEASES = {
+    "test_batch": _Release("batches.meta", b"label_names", b"labels", "batches.meta.txt", 1),
+    "test": _Release("meta", b"fine_label_names", b"fine_labels", "fine_label_names.txt", 2),
+}
+
+
+@LAYOUTS.register("cifar")
+class CifarLayout(Layout):
+    """The file that the option ``split`` names, ``test_batch`` or ``test``, or the same with ``.bin``.
+
+    Images lie in it channel by channel, row by row. The pickle is read as data: no object of it is ever built.
+    """
+
+    def __init__(self, card: DatasetCard, root: Path | None) -> None:
+        super().__init__(card, root)
+        split = card.layout_options.split
+        if split not in _RELEASES:
+            known = " or ".join(_RELEASES)
+            raise UserError(f"card {card.name}: split is {split!r}, expected {known}; correct the card")
+        self._release = _RELEASES[split]
+
+    def fits(self, folder: Path) -> bool:
+        split, release = self.card.layout_options.split, self._release
+        whole = {split: release.names_file, f"{split}.bin": release.text_names}
+        return any((folder / batch).is_file() and (folder / names).is_file() for batch, names in whole.items())
+
+    def walk(self, condition: Condition) -> Survey:
+        try:
+            return Survey(numbered("test", self._arrays[1]))
+        except WrongArray as error:
+            return Survey(problems=[str(error)])
+
+    def read(self, sample_id: str) -> Image.Image:
+        images = self._arrays[0]
+        return Image.fromarray(images[row_of(sample_id, len(images))])
+
+    def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
+        return [self._batch]
+
+    @property
+    def _batch(self) -> Path:
+        plain = self.place / self.card.layout_options.split
+        return plain if plain.is_file() else plain.with_name(plain.name + ".bin")
+
+    @cached_property
+    def _arrays(self) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Images ``(N, 32, 32, 3)`` and labels ``(N,)``."""
+        path, release = self._batch, self._release
+        if not path.is_file():
+            raise WrongArray(f"{path.with_suffix('')} is missing; to get it: {self.card.get}")
+        binary = path.suffix == ".bin"
+        rows, labels = _binary(path, release.label_bytes) if binary else _pickled(path, release.labels_key)
+        check_labels(path, labels, len(self.class_list()))
+        names_file = path.with_name(release.text_names if binary else release.names_file)
+        self._check_names(names_file, _text_names(names_file) if binary else _names(names_file, release.names_key))
+        return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
+
+    def _check_names(self, path: Path, names: Sequence[str]) -> None:
+        """Labels mean what the card says only if the tree has the same classes in the same order."""
+        for label, (found, name) in enumerate(zip(names, self.class_list().names, strict=False)):
+            if found.replace("_", " ") != name:
+                raise WrongArray(f"{path} calls class {label} {found!r}, expected {name!r}; is this another data set?")
+        if len(names) != len(self.class_list()):
+            raise WrongArray(f"{path} names {len(names)} classes, expected {len(self.class_list())}")
+
+
+def _pickled(path: Path, labels_key: bytes) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    batch = _dictionary(path)
+    data, labels = batch.get(b"data"), batch.get(labels_key)
+    if not isinstance(data, np.ndarray) or not isinstance(labels, list):
+        raise WrongArray(f"{path} has no data or no {labels_key.decode()}; unpack it again")
+    if data.ndim != 2 or data.shape[1] != PIXELS or len(data) != len(labels):
+        raise WrongArray(f"{path} has data {data.shape} for {len(labels)} labels, expected one row of {PIXELS} a label")
+    if not all(type(label) is int and 0 <= label < 2**31 for label in labels):
+        raise WrongArray(f"{path} has labels that are no integers; unpack it again")
+    return data, np.array(labels, dtype=np.int64)
+
+
+def _binary(path: Path, label_bytes: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    values = np.fromfile(path, dtype=np.uint8)
+    if not values.size or values.size % (label_bytes + PIXELS):
+        raise WrongArray(
+            f"{path} has {values.size:,} bytes, no whole number of {label_bytes + PIXELS:,}; unpack it again"
+        )
+    rows = values.reshape(-1, label_bytes + PIXELS)
+    return rows[:, label_bytes:], rows[:, label_bytes - 1]
+
+
+def _names(path: Path, key: bytes) -> list[str]:
+    names = _dictionary(path).get(key)
+    if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
+        raise WrongArray(f"{path} has no {key.decode()}; unpack it again")
+    return [name.decode("ascii", errors="replace") for name in names]
+
+
+def _text_names(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").split()
+    except OSError as error:
+        raise WrongArray(f"{path} cannot be read ({error.strerror}); unpack it again") from None
+
+
+def _dictionary(path: Path) -> dict[Any, Any]:
+    try:
+        content = read_pickle(path)
+    except ValueError as error:
+        raise WrongArray(str(error)) from None
+    if not isinstance(content, dict):
+        raise WrongArray(f"{path} holds no dictionary; unpack it again")
+    return content

@@ -1,0 +1,103 @@
+"""CIFAR-10-C and CIFAR-100-C as they are released: an array a corruption, the severities one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from apm_tta.data.cards import DatasetCard
+from apm_tta.data.layouts.arrays import IMAGE, WrongArray, check_labels, expect, numbered, open_npy, row_of
+from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
+from apm_tta.data.layouts.images import DamagedImage, listing, some
+from apm_tta.data.sample import Condition
+from apm_tta.errors import UserError
+
+SEVERITIES = 5
+LABELS = "labels.npy"
+
+
+@LAYOUTS.register("cifar-corrupted")
+class CifarCorruptedLayout(Layout):
+    """``CORRUPTION.npy`` and ``labels.npy``: of n images a severity, severity s in rows n (s - 1) to n s."""
+
+    stores_corruptions = True
+
+    def __init__(self, card: DatasetCard, root: Path | None) -> None:
+        super().__init__(card, root)
+        self._opened: dict[str, NDArray[Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the mapped arrays: a loading process that gets a copy opens its own."""
+        return {**self.__dict__, "_opened": {}}
+
+    def fits(self, folder: Path) -> bool:
+        files = set(listing(folder)[1])
+        return LABELS in files and any(f"{name}.npy" in files for name in self.card.stored_corruptions)
+
+    def matches(self, folder: Path) -> bool:
+        if not self.fits(folder):
+            return False
+        try:
+            labels = open_npy(folder / LABELS, self.card.get)
+        except WrongArray:
+            return False
+        return labels.size > 0 and int(labels.max()) == len(self.class_list()) - 1
+
+    def walk(self, condition: Condition) -> Survey:
+        if condition.clean:
+            raise UserError(f"{self.card.name} holds no clean images; name at least one corruption", exit_code=2)
+        try:
+            labels, images = self._labels(), self._images(condition.corruption)
+        except WrongArray as error:
+            return Survey(problems=[str(error)])
+        a_severity = len(images) // SEVERITIES
+        first = a_severity * (condition.severity - 1)
+        prefix = f"{condition.corruption}/{condition.severity}"
+        return Survey(numbered(prefix, labels[first : first + a_severity]))
+
+    def read(self, sample_id: str) -> Image.Image:
+        corruption, severity, _ = sample_id.split("/")
+        try:
+            images = self._images(corruption)
+        except WrongArray as error:
+            raise DamagedImage(str(error)) from None
+        a_severity = len(images) // SEVERITIES
+        return Image.fromarray(np.asarray(images[a_severity * (int(severity) - 1) + row_of(sample_id, a_severity)]))
+
+    def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
+        return [self.place / f"{condition.corruption}.npy", self.place / LABELS]
+
+    def conditions(self) -> list[Condition]:
+        there = [name for name in self.card.stored_corruptions if (self.place / f"{name}.npy").is_file()]
+        return [Condition(name, severity) for name in there for severity in range(1, SEVERITIES + 1)]
+
+    def outline(self) -> list[str]:
+        """Missing corruptions."""
+        files = set(listing(self.place)[1])
+        needed = [name for name in self.card.stored_corruptions if name not in self.card.extra_corruptions]
+        missing = [f"{name}.npy" for name in needed if f"{name}.npy" not in files]
+        return [f"{self.place} has no {some(missing)}; unpack what is missing"] if missing else []
+
+    def _labels(self) -> NDArray[Any]:
+        path, labels = self.place / LABELS, self._open(LABELS)
+        check_labels(path, labels, len(self.class_list()))
+        if len(labels) % SEVERITIES or (labels.reshape(SEVERITIES, -1) != labels[: len(labels) // SEVERITIES]).any():
+            raise WrongArray(f"{path} does not repeat the same labels for each of 5 severities; unpack it again")
+        return labels
+
+    def _images(self, corruption: str) -> NDArray[Any]:
+        name = f"{corruption}.npy"
+        images, rows = self._open(name), len(self._open(LABELS))
+        meaning = f"{rows // SEVERITIES:,} images at each of severities 1 to 5, as {LABELS} says"
+        expect(self.place / name, images, (rows, *IMAGE), meaning)
+        return images
+
+    def _open(self, name: str) -> NDArray[Any]:
+        if name not in self._opened:
+            self._opened[name] = open_npy(self.place / name, self.card.get)
+        return self._opened[name]

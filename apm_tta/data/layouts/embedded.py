@@ -1,0 +1,45 @@
+"""The images that the package carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from apm_tta.data.cards import DatasetCard
+from apm_tta.data.embedded import IMAGES_FILE
+from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
+from apm_tta.data.sample import Condition
+from apm_tta.errors import UserError
+
+
+@LAYOUTS.register("embedded")
+class EmbeddedLayout(Layout):
+    """See ``apm_tta.data.embedded``."""
+
+    carried = True
+
+    def __init__(self, card: DatasetCard, root: Path | None) -> None:
+        if root is not None:
+            raise UserError(f"{card.name} is carried by the package; leave out --data-root {root}", exit_code=2)
+        super().__init__(card, IMAGES_FILE.parent)
+        with np.load(IMAGES_FILE, allow_pickle=False) as arrays:
+            self._pixels, labels, positions = arrays["images"], arrays["labels"], arrays["positions"]
+        self._entries = [
+            Entry(f"test/{position:05d}", int(label)) for position, label in zip(positions, labels, strict=True)
+        ]
+        self._rows = {entry.id: row for row, entry in enumerate(self._entries)}
+
+    def fits(self, folder: Path) -> bool:
+        return folder == IMAGES_FILE.parent
+
+    def walk(self, condition: Condition) -> Survey:
+        return Survey(list(self._entries))
+
+    def read(self, sample_id: str) -> Image.Image:
+        return Image.fromarray(self._pixels[self._rows[sample_id]]).convert("RGB")
+
+    def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
+        return [IMAGES_FILE]

@@ -1,0 +1,41 @@
+"""A folder a class, named by the label itself: ImageNet-V2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from apm_tta.data.layouts.base import LAYOUTS
+from apm_tta.data.layouts.class_folders import ClassFoldersLayout, folder_problems
+from apm_tta.data.layouts.images import listing
+
+
+@LAYOUTS.register("integer-folders")
+class IntegerFoldersLayout(ClassFoldersLayout):
+    """``label/image``. Names are read as integers, whatever their padding: as text, 10 comes before 2."""
+
+    def fits(self, folder: Path) -> bool:
+        return any(_label(name) is not None for name in listing(folder)[0])
+
+    def matches(self, folder: Path) -> bool:
+        labels = [_label(name) for name in listing(folder)[0]]
+        return None not in labels and sorted(labels) == list(range(len(self.class_list())))  # type: ignore[type-var]
+
+    def labelled(self, place: Path, folders: Sequence[str]) -> tuple[list[tuple[Path, int]], list[str]]:
+        total = len(self.class_list())
+        labels = {name: _label(name) for name in folders}
+        plain = [name if label is None else str(label) for name, label in labels.items()]
+        problems = folder_problems(place, [str(label) for label in range(total)], plain)
+        twice = sorted({name for name in plain if plain.count(name) > 1}) if len(set(plain)) < len(plain) else []
+        if twice:
+            problems.append(f"{place} has two folders for the label {', '.join(twice)}; one padded with zeros?")
+        known = sorted((label, name) for name, label in labels.items() if label is not None and label < total)
+        return [(place / name, label) for label, name in known], problems
+
+    @property
+    def _sort_them(self) -> str:
+        return "unpack it again: there is one folder a label, 0 to 999"
+
+
+def _label(name: str) -> int | None:
+    return int(name) if name.isascii() and name.isdigit() and len(name) <= 9 else None

@@ -1,0 +1,90 @@
+"""Images that a text file of the release lists: the shape that CoOp's split files and FGVC-Aircraft share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from apm_tta.data.class_lists import ClassList
+from apm_tta.data.layouts.base import Entry, Layout, Survey
+from apm_tta.data.layouts.images import count, listing, read_image, some
+from apm_tta.data.sample import Condition
+from apm_tta.errors import UserError
+
+
+class ListedLayout(Layout):
+    """A folder of images and files that say which of them are tested and what is on each."""
+
+    @property
+    @abstractmethod
+    def list_file(self) -> str:
+        """The file that lists the test images, below the place."""
+
+    @abstractmethod
+    def parse(self) -> tuple[ClassList, list[Entry]]:
+        """The classes and the test images; an entry's id is the image's path below the place.
+
+        Raises:
+            UserError: when a file that says it is missing or wrong.
+        """
+
+    def fits(self, folder: Path) -> bool:
+        return (folder / self.list_file).is_file()
+
+    def class_list(self) -> ClassList:
+        return self._parsed[0]
+
+    def walk(self, condition: Condition) -> Survey:
+        entries = self._parsed[1]
+        missing = sorted({entry.id for entry in entries} - self._existing(entries))
+        if not missing:
+            return Survey(list(entries))
+        number = count(len(missing), "image")
+        return Survey(problems=[f"{self.place} lacks {number} that {self.list_file} lists: {some(missing)}"])
+
+    def read(self, sample_id: str) -> Image.Image:
+        return read_image(self.place / sample_id)
+
+    def text(self, name: str) -> str:
+        """The file ``name`` below the place.
+
+        Raises:
+            UserError: when it is missing or no text.
+        """
+        path = self.place / name
+        try:
+            return path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise UserError(f"{path} cannot be read ({why}); to get it: {self.card.get}") from None
+
+    def inside(self, path: str, file: str) -> str:
+        """``path`` as it stands in ``file``, once it is sure that it leads below the image folder.
+
+        Raises:
+            UserError: when it leads elsewhere.
+        """
+        parts = PurePosixPath(path)
+        if not path or parts.is_absolute() or ".." in parts.parts:
+            raise UserError(
+                f"{self.place / file}: the path {path!r} leads out of the image folder; take the file again"
+            )
+        return parts.as_posix()
+
+    @cached_property
+    def _parsed(self) -> tuple[ClassList, list[Entry]]:
+        return self.parse()
+
+    def _existing(self, entries: Sequence[Entry]) -> set[str]:
+        """The ids of files that are there, each folder looked through once."""
+        folders = {entry.id.rpartition("/")[0] for entry in entries}
+        return {
+            f"{folder}/{name}" if folder else name
+            for folder in folders
+            if (self.place / folder).is_dir()
+            for name in listing(self.place / folder)[1]
+        }

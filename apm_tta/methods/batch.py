@@ -1,0 +1,130 @@
+"""What a method sees of the test set, and what the methods of a cell compute from it once for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import torch
+from PIL import Image
+
+T = TypeVar("T")
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for what was queued on ``device``."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@dataclass
+class Meter:
+    """Milliseconds that a method's answer took, and would have taken alone.
+
+    Attributes:
+        own: spent by the method itself; what it shares with others is left out.
+        shared: of everything it used that can be shared, whoever computed it first; None where that was not measured
+            (features that a cache held).
+    """
+
+    own: float = 0.0
+    shared: float | None = 0.0
+
+    @property
+    def alone(self) -> float | None:
+        """What the answer would have cost without any other method."""
+        return None if self.shared is None else self.own + self.shared
+
+
+@dataclass
+class _Frame:
+    """One running computation: what the computations inside it took, and what it used."""
+
+    inside: float = 0.0
+    used: set[Hashable] = field(default_factory=set)
+
+
+class Shared:
+    """Values that several methods ask for, computed at the first request, each with what it cost by itself.
+
+    Args:
+        device: waited for before a clock is read.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device or torch.device("cpu")
+        self._values: dict[Hashable, Any] = {}
+        self._costs: dict[Hashable, float | None] = {}
+        self._uses: dict[Hashable, set[Hashable]] = {}
+        self._running: list[_Frame] = []
+
+    def get(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """The value of ``key``, by ``compute`` when nobody has asked before."""
+        if key not in self._values:
+            with self._timed() as frame:
+                started = self._clock()
+                value = compute()
+                elapsed = self._clock() - started
+            self._keep(key, value, elapsed - frame.inside, frame.used)
+            if self._running:
+                self._running[-1].inside += elapsed
+        if self._running:
+            self._running[-1].used |= {key, *self._uses[key]}
+        return cast(T, self._values[key])
+
+    def has(self, key: Hashable) -> bool:
+        """Whether somebody has asked for ``key``, or put it here."""
+        return key in self._values
+
+    def put(self, key: Hashable, value: Any, milliseconds: float | None) -> None:
+        """A value from elsewhere: a loading process that timed it, or a cache on disk (None: nobody knows)."""
+        self._keep(key, value, milliseconds, set())
+
+    @contextmanager
+    def metered(self) -> Iterator[Meter]:
+        """Times the block as one method's work; the meter is filled in when the block ends."""
+        meter = Meter()
+        with self._timed() as frame:
+            started = self._clock()
+            yield meter
+            elapsed = self._clock() - started
+        meter.own = elapsed - frame.inside
+        costs = [self._costs[key] for key in frame.used]
+        meter.shared = None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    def _keep(self, key: Hashable, value: Any, cost: float | None, uses: set[Hashable]) -> None:
+        self._values[key], self._costs[key], self._uses[key] = value, cost, uses
+
+    @contextmanager
+    def _timed(self) -> Iterator[_Frame]:
+        frame = _Frame()
+        self._running.append(frame)
+        try:
+            yield frame
+        finally:
+            self._running.pop()
+
+    def _clock(self) -> float:
+        synchronize(self._device)
+        return 1000 * time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images and their ids. There is no label here, and nothing that holds one.
+
+    Attributes:
+        ids: stable names of the images.
+        images: RGB.
+        shared: what methods compute from these images once for all of them.
+    """
+
+    ids: tuple[str, ...]
+    images: tuple[Image.Image, ...]
+    shared: Shared = field(default_factory=Shared, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)

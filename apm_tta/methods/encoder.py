@@ -1,0 +1,110 @@
+"""An adaptable copy of the image encoder: which parameters move, what BatchNorm divides by, and the exact way back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from apm_tta.errors import UserError
+from apm_tta.teachers import Teacher
+
+NORMALISATIONS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+def normalisation_layers(encoder: nn.Module) -> dict[str, nn.Module]:
+    """Batch, Layer and Group normalisation that has a scale or a shift, by name, in the order of the modules."""
+    return {
+        name: module
+        for name, module in encoder.named_modules()
+        if isinstance(module, NORMALISATIONS) and next(module.parameters(recurse=False), None) is not None
+    }
+
+
+def require_normalisation(method: str, teacher: Teacher) -> None:
+    """Refuses a teacher that has nothing to adapt.
+
+    Raises:
+        UserError: when its image encoder has no normalisation layer with parameters. Exit code 2.
+    """
+    if not normalisation_layers(teacher.image_encoder):
+        raise UserError(
+            f"method {method} adapts the scales and shifts of Batch, Layer or Group normalisation; the image encoder "
+            f"of teacher {teacher.name} has none",
+            exit_code=2,
+        )
+
+
+class AdaptableEncoder:
+    """A copy of an image encoder, some parameters of which an optimiser may move.
+
+    The copy stays in evaluation mode: dropout and the like would draw random numbers and make an image's answer depend
+    on the others. What ``train()`` is called for in the authors' code is stated by ``statistics``.
+
+    Args:
+        encoder: copied, never touched.
+        layers: names of modules whose own parameters move; None for every parameter of the encoder.
+        statistics: what BatchNorm normalises by: ``source``, the running averages; ``batch``, the batch's own.
+        prior: where given, the running averages count for so much and the batch's for the rest.
+
+    Attributes:
+        parameters: those that move, in the order of the modules.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        layers: Collection[str] | None,
+        statistics: Literal["source", "batch"] = "source",
+        prior: float | None = None,
+    ) -> None:
+        self._copy = copy.deepcopy(encoder).eval().requires_grad_(False)
+        source = dict(encoder.named_parameters())
+        names = [name for name in source if layers is None or name.rpartition(".")[0] in layers]
+        moving = dict(self._copy.named_parameters())
+        self.parameters = [moving[name].requires_grad_() for name in names]
+        self._source = [source[name] for name in names]
+        for module in self._copy.modules():
+            if isinstance(module, _BatchNorm) and module.running_mean is not None:
+                if statistics == "batch":
+                    _use_batch_statistics(module)
+                elif prior is not None:
+                    module.register_forward_pre_hook(_blend_statistics(module, prior))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` -> embeddings ``(B, F)``, not normalised."""
+        # Autocast keeps rounded copies of parameters for as long as it is on, and these parameters move meanwhile.
+        torch.clear_autocast_cache()
+        features: Tensor = self._copy(pixels)
+        return features.float()
+
+    def restore(self) -> None:
+        """Puts the source's bits back."""
+        with torch.no_grad():
+            for parameter, source in zip(self.parameters, self._source, strict=True):
+                parameter.copy_(source)
+                parameter.grad = None
+
+
+def _use_batch_statistics(module: _BatchNorm) -> None:
+    module.track_running_stats = False
+    module.running_mean = module.running_var = None
+
+
+def _blend_statistics(module: _BatchNorm, prior: float) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    """A hook that sets the averages before each forward pass, always from the source's; no gradient goes through."""
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    source_mean, source_variance = module.running_mean.clone(), module.running_var.clone()
+
+    def blend(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        values: Tensor = inputs[0].detach().float()
+        variance, mean = torch.var_mean(values, dim=[0, *range(2, values.ndim)])
+        layer.running_mean = prior * source_mean + (1 - prior) * mean
+        layer.running_var = prior * source_variance + (1 - prior) * variance
+
+    return blend

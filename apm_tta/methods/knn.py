@@ -1,0 +1,63 @@
+"""Nearest neighbours among labelled images, as DINO (arXiv 2104.14294) evaluates features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+
+from apm_tta.errors import UserError
+from apm_tta.methods.base import Method, Predictions, register
+from apm_tta.methods.batch import Batch
+from apm_tta.methods.parameters import Templates
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of ``knn``.
+
+    Attributes:
+        neighbours: that vote; 20 (the authors' ``eval_knn.py`` tries 10, 20, 100 and 200; 20 usually works best).
+        temperature: of the votes' weights; 0.07 (the authors' ``eval_knn.py``).
+        templates: of the teacher's own answer, which ``agreement`` compares with; no neighbour is found by it.
+    """
+
+    neighbours: Annotated[int, Ge(1)] = 20
+    temperature: Annotated[float, Gt(0)] = 0.07
+    templates: Templates = "dataset"
+
+
+@register
+class NearestNeighbours(Method):
+    r"""The class that most of the nearest labelled images have, nearer ones counting more.
+
+    .. math:: v_c = \sum_{i \in N_k(f)} [y_i = c] \, \exp \Bigl( \frac{f \cdot f_i}
+        {\lVert f \rVert \lVert f_i \rVert \tau} \Bigr)
+
+    N_k(f) are the k images of the support nearest to f by cosine.
+    """
+
+    name = "knn"
+    protocol = "episodic"
+    summary = "vote of the nearest labelled images (needs --support)"
+    paper = "arXiv 2104.14294"
+    adapts = "nothing"
+    Parameters = Parameters
+
+    def check_teacher(self) -> None:
+        if getattr(self.teacher, "support", None) is None:
+            raise UserError("method knn needs labelled images: give --support FOLDER, one folder a class", exit_code=2)
+
+    def predict(self, batch: Batch) -> Predictions:
+        from apm_tta.teachers.support import knn_logits
+
+        chosen, support = self.parameters, getattr(self.teacher, "support", None)
+        logits = knn_logits(
+            self.features(batch),
+            support,
+            neighbours=chosen.neighbours,
+            temperature=chosen.temperature,
+            classes=len(self.classes),
+        )
+        return Predictions(logits)

@@ -1,0 +1,166 @@
+"""MTA (arXiv 2405.02266): the mode of the views, found by mean shift together with how far each view can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.batch import Batch
+from apm_tta.methods.confident import in_full_precision, scale_of_views
+from apm_tta.methods.parameters import Templates
+from apm_tta.methods.views import ViewSpec
+
+# Squared bandwidth below which views are the same but for rounding: blank crops of a flat image.
+_LEAST_BANDWIDTH = 1e-8
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of ``mta``.
+
+    Attributes:
+        views: N, the evaluation crop included; 64 (paper and code).
+        lambda_y: weight of the inlierness scores' entropy; 0.2 (paper and code).
+        lambda_q: weight of the views' affinity; 4 (paper and code).
+        rounds: of inlierness and mode in turn; 5 (code).
+        inner_steps: at most so many of either in a round; 5 (code).
+        tolerance: a change of norm below it ends the steps of a round; 1e-6 (code).
+        nearest: share of the other views that a view's bandwidth comes from; 0.3 (paper and code), rounded down, at
+            least one.
+        templates: of the class weights.
+    """
+
+    views: Annotated[int, Ge(1)] = 64
+    lambda_y: Annotated[float, Gt(0)] = 0.2
+    lambda_q: Annotated[float, Ge(0)] = 4.0
+    rounds: Annotated[int, Ge(1)] = 5
+    inner_steps: Annotated[int, Ge(1)] = 5
+    tolerance: Annotated[float, Ge(0)] = 1e-6
+    nearest: Annotated[float, Gt(0), Le(1)] = 0.3
+    templates: Templates = "dataset"
+
+
+@register
+class MTA(Method):
+    """The mode of the views' embeddings, those counting most that others resemble in place and in prediction."""
+
+    name = "mta"
+    protocol = "episodic"
+    summary = "the mode of the views' embeddings, by robust mean shift"
+    paper = "arXiv 2405.02266"
+    adapts = "the image embedding"
+    Parameters = Parameters
+
+    def predict(self, batch: Batch) -> Predictions:
+        chosen = self.parameters
+        features = self.view_features(batch, ViewSpec(chosen.views, self.task.crop_scale))
+        logits = from_features(
+            normalize(features.float(), dim=-1),
+            self.class_weights,
+            self.teacher.scales(features),
+            lambda_y=chosen.lambda_y,
+            lambda_q=chosen.lambda_q,
+            rounds=chosen.rounds,
+            inner_steps=chosen.inner_steps,
+            tolerance=chosen.tolerance,
+            nearest=chosen.nearest,
+        )
+        return Predictions(logits)
+
+    def resolved(self) -> dict[str, Any]:
+        return {"crop_scale": list(self.task.crop_scale)}
+
+    def cost(self) -> Cost:
+        return Cost(image_forwards=self.parameters.views)
+
+
+@in_full_precision
+def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, **parameters: Any) -> Tensor:
+    r"""Logits ``(..., C)`` of the mode; arguments as of ``consensus``.
+
+    .. math:: \ell_c = \bar s \, m \cdot w_c
+
+    Where every view has its own scale, the mode is multiplied by their mean.
+    """
+    mode = consensus(views, class_weights, logit_scale, **parameters)
+    return scale_of_views(views, logit_scale).mean(-2) * mode @ class_weights.T
+
+
+@in_full_precision
+def consensus(
+    views: Tensor,
+    class_weights: Tensor,
+    logit_scale: Tensor | float,
+    *,
+    lambda_y: float = 0.2,
+    lambda_q: float = 4.0,
+    rounds: int = 5,
+    inner_steps: int = 5,
+    tolerance: float = 1e-6,
+    nearest: float = 0.3,
+) -> Tensor:
+    r"""The mode m of the views, a unit vector ``(..., F)``.
+
+    .. math::
+        y &\leftarrow \operatorname{softmax}_p \bigl( (K(f_p, m) + \lambda_q \textstyle\sum_q w_{pq} y_q)
+            / \lambda_y \bigr), \qquad w_{pq} = p(\cdot \mid f_p) \cdot p(\cdot \mid f_q) \\
+        m &\leftarrow \frac{\sum_p y_p K(f_p, m) f_p}{\lVert \sum_p y_p K(f_p, m) f_p \rVert}, \qquad
+            K(f_p, m) = \exp \Bigl( -\frac{\lVert f_p - m \rVert^2}{2 h_p^2} \Bigr), \qquad
+            h_p^2 = \frac{1}{2 |N_p|} \sum_{q \in N_p} \lVert f_p - f_q \rVert^2
+
+    N_p are the views nearest to view p, itself excluded. y starts uniform, m at view 0. Steps of y and of m take turns
+    in rounds; within a round the kernel in y's step is that of the m which the round began with. As in the authors'
+    code, m is put on the unit sphere after every step.
+
+    Args:
+        views: unit rows, ``(..., N, F)``.
+        class_weights: unit rows, ``(C, F)``.
+        logit_scale: one for all, or one a view, ``(..., N, 1)``.
+        lambda_y: as all that follow, see ``Parameters``.
+    """
+    probabilities = (scale_of_views(views, logit_scale) * views @ class_weights.T).softmax(-1)
+    affinity = probabilities @ probabilities.transpose(-1, -2)
+    doubled_bandwidths = 2 * _squared_bandwidths(views, nearest)
+
+    def kernel(mode: Tensor) -> Tensor:
+        return torch.exp(-(views - mode[..., None, :]).square().sum(-1) / doubled_bandwidths)
+
+    scores = torch.full_like(doubled_bandwidths, 1 / views.shape[-2])
+    mode = views[..., 0, :]
+    for _ in range(rounds):
+        density = kernel(mode)
+        moving = torch.ones_like(mode[..., :1], dtype=torch.bool)
+        for _ in range(inner_steps):
+            weighted = (affinity @ scores[..., None]).squeeze(-1)
+            updated = ((density + lambda_q * weighted) / lambda_y).softmax(-1)
+            scores, moving = _step(scores, updated, moving, tolerance)
+        moving = torch.ones_like(moving)
+        for _ in range(inner_steps):
+            weights = scores * kernel(mode)
+            updated = normalize((weights[..., None, :] @ views).squeeze(-2), dim=-1)
+            mode, moving = _step(mode, updated, moving, tolerance)
+    return mode
+
+
+def _step(before: Tensor, updated: Tensor, moving: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """What was still moving ``(..., 1)`` takes the updated value, and what of it still moves afterwards."""
+    after = torch.where(moving, updated, before)
+    return after, moving & ((after - before).norm(dim=-1, keepdim=True) >= tolerance)
+
+
+def _squared_bandwidths(views: Tensor, nearest: float) -> Tensor:
+    """Half the mean squared distance of each view ``(..., N, F)`` to its nearest, ``(..., N)``."""
+    others = views.shape[-2] - 1
+    if others == 0:
+        return torch.full_like(views[..., 0], _LEAST_BANDWIDTH)
+    # By differences: by products, views that are nearly the same would be at distances of rounding.
+    distances = torch.cdist(views, views, compute_mode="donot_use_mm_for_euclid_dist")
+    count = max(1, int(nearest * others))
+    squared = distances.sort(dim=-1).values[..., 1 : count + 1].square()
+    return (0.5 * squared.mean(-1)).clamp_min(_LEAST_BANDWIDTH)

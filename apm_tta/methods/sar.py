@@ -1,0 +1,172 @@
+"""SAR (arXiv 2302.12400): sharpness-aware and reliable entropy minimisation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+from apm_tta.data.task import Task
+from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.batch import Batch
+from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
+from apm_tta.methods.parameters import Templates
+from apm_tta.methods.tent import entropy
+from apm_tta.teachers import Teacher
+
+_STAGES = ("blocks", "resblocks", "stages", "layers")
+_MOVING_AVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of ``sar``.
+
+    Attributes:
+        margin: E_0 as a share of ln C: images of higher entropy are left out; 0.4 (section 4 of the paper; the code
+            writes 0.4 ln 1000).
+        rho: length of the step towards the sharpest loss nearby; 0.05 (section 4).
+        recovery: e_m: below it the moving average of the loss means collapse; 0.2 (section 4).
+        learning_rate: of SGD with momentum 0.9. None is the authors' code's: 1e-3 for encoders with Layer normalisation
+            alone, 2.5e-4 for those with Batch or Group normalisation; less for batches that are smaller than theirs.
+        batch_size: images of one step; 64 (section 4).
+        adapt_top: whether the top of the encoder moves too; False (the authors' code and appendix C.2).
+        templates: of the class weights.
+    """
+
+    margin: Annotated[float, Gt(0), Le(1)] = 0.4
+    rho: Annotated[float, Ge(0)] = 0.05
+    recovery: Annotated[float, Ge(0)] = 0.2
+    learning_rate: Annotated[float, Gt(0)] | None = None
+    batch_size: Annotated[int, Ge(1)] = 64
+    adapt_top: bool = False
+    templates: Templates = "dataset"
+
+
+@register
+class Sar(Method):
+    r"""Entropy minimisation over images that are sure enough, towards a flat minimum, begun again after a collapse.
+
+    .. math:: \hat\epsilon = \rho \frac{g}{\lVert g \rVert}, \quad
+        g = \nabla_\theta \operatorname*{mean}_{i : E_i(\theta) < E_0} E_i(\theta), \qquad
+        \theta \leftarrow \theta - \eta \nabla_\theta
+        \operatorname*{mean}_{i : E_i(\theta) < E_0,\, E_i(\theta + \hat\epsilon) < E_0} E_i(\theta + \hat\epsilon)
+
+    E_i is the entropy of the prediction for image i. The mean on the right enters a moving average, nine parts old and
+    one part new; where that falls below ``recovery``, the encoder starts again from the teacher. As in the authors'
+    code, the answer is that of the first forward pass; a batch without a sure image still moves by its momentum; and a
+    recovery puts the parameters back, not the momentum nor the moving average (the paper does not say).
+    """
+
+    name = "sar"
+    protocol = "online"
+    summary = "entropy of sure predictions minimised, sharpness-aware, with recovery"
+    paper = "arXiv 2302.12400"
+    adapts = "scales and shifts of normalisation layers in the image encoder, but for its top"
+    Parameters = Parameters
+
+    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
+        super().__init__(teacher, task, parameters, seed, memory)
+        self.stream_batch = parameters.batch_size
+        self.margin = parameters.margin * math.log(len(task.classes))
+        self.layers = self._layers(teacher)
+        self.learning_rate = parameters.learning_rate or published_rate(teacher.image_encoder, parameters.batch_size)
+        self.encoder = AdaptableEncoder(teacher.image_encoder, self.layers, statistics="batch")
+        self.reset()
+
+    def check_teacher(self) -> None:
+        require_normalisation(self.name, self.teacher)
+
+    def resolved(self) -> dict[str, Any]:
+        return {"learning_rate": self.learning_rate, "adapted_layers": self.layers}
+
+    def cost(self) -> Cost:
+        return Cost(image_forwards=2, image_backwards=2)
+
+    def reset(self) -> None:
+        self.encoder.restore()
+        self.optimizer = torch.optim.SGD(self.encoder.parameters, lr=self.learning_rate, momentum=0.9)
+        self.average: float | None = None
+
+    def predict(self, batch: Batch) -> Predictions:
+        pixels, parameters = self.pixels(batch), self.encoder.parameters
+        with torch.enable_grad():
+            logits = self.logits(self.encoder(pixels))
+            entropies = entropy(logits)
+            sure = entropies.detach() < self.margin
+            self._backward(entropies[sure])
+        before = [parameter.detach().clone() for parameter in parameters]
+        self._climb()
+        with torch.enable_grad():
+            entropies = entropy(self.logits(self.encoder(pixels)))
+            sure &= entropies.detach() < self.margin
+            loss = self._backward(entropies[sure])
+        with torch.no_grad():
+            for parameter, value in zip(parameters, before, strict=True):
+                parameter.copy_(value)
+        self.optimizer.step()
+        if bool(sure.any()):
+            self._watch(float(loss))
+        return Predictions(logits.detach())
+
+    def _backward(self, entropies: Tensor) -> Tensor:
+        """Gradients of the mean of ``entropies`` ``(n,)``, zero where n is, and that mean."""
+        mean = entropies.sum() / max(len(entropies), 1)
+        self.optimizer.zero_grad()
+        mean.backward()
+        return mean.detach()
+
+    def _climb(self) -> None:
+        """To theta plus epsilon."""
+        moved = [parameter for parameter in self.encoder.parameters if parameter.grad is not None]
+        norm = torch.stack([parameter.grad.norm() for parameter in moved if parameter.grad is not None]).norm()
+        with torch.no_grad():
+            for parameter in moved:
+                parameter.add_(parameter.grad * (self.parameters.rho / (norm + 1e-12)))
+
+    def _watch(self, loss: float) -> None:
+        """Takes ``loss`` into the moving average; recovers the encoder where that has become too low."""
+        old = loss if self.average is None else self.average
+        self.average = _MOVING_AVERAGE * old + (1 - _MOVING_AVERAGE) * loss
+        if self.average < self.parameters.recovery:
+            self.encoder.restore()
+
+    def _layers(self, teacher: Teacher) -> list[str]:
+        layers = list(normalisation_layers(teacher.image_encoder))
+        if self.parameters.adapt_top:
+            return layers
+        return [name for name in layers if name not in top_layers(teacher.image_encoder)] or layers
+
+
+def top_layers(encoder: nn.Module) -> set[str]:
+    """Names of the normalisation layers in the last quarter of the stages, and of those behind it.
+
+    The authors leave out ``layer4`` of a ResNet, ``blocks.9`` to ``blocks.11`` and the final ``norm`` of ViT-Base: the
+    last of four stages, the last three of twelve blocks. The same share is left out of encoders of other depths, and of
+    open_clip's, which have other names for the same things (``resblocks``, ``ln_post``).
+    """
+    first = _first_top_stage(encoder)
+    names = [name for name, _ in encoder.named_modules()]
+    behind = names[names.index(first) :] if first else []
+    return {name for name in normalisation_layers(encoder) if name in behind}
+
+
+def _first_top_stage(encoder: nn.Module) -> str | None:
+    for name, module in encoder.named_modules():
+        if hasattr(module, "layer4"):
+            return f"{name}.layer4".lstrip(".")
+        if name.rpartition(".")[2] in _STAGES and isinstance(module, nn.ModuleList | nn.Sequential) and len(module) > 1:
+            stages = [stage for stage, _ in module.named_children()]
+            return f"{name}.{stages[-max(1, len(stages) // 4)]}"
+    return None
+
+
+def published_rate(encoder: nn.Module, batch_size: int) -> float:
+    """The learning rate of the authors' code for this kind of normalisation and this many images a step."""
+    if all(isinstance(layer, nn.LayerNorm) for layer in normalisation_layers(encoder).values()):
+        return 0.001 / 64 * batch_size
+    return 0.00025 / 64 * batch_size * 2 if batch_size < 32 else 0.00025

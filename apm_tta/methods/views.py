@@ -1,0 +1,76 @@
+"""Augmented views of an image: random resized crops, flipped at random, through AugMix where a paper has it so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from apm_tta.randomness import seed_for
+from apm_tta.teachers.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """Which views: methods that want the same ones share them.
+
+    Attributes:
+        count: N, the evaluation crop at index 0 included.
+        crop_scale: share of the image's area that a crop shows, drawn uniformly between the two.
+        augmix: whether AugMix (arXiv 1912.02781; severity 1, three chains, as TPT's code runs it) follows the crop.
+    """
+
+    count: int = 64
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    augmix: bool = False
+
+
+class Views:
+    """Makes the random views of images, all but the evaluation crop, as ``uint8``.
+
+    Args:
+        spec: which.
+        preprocessing: the teacher's size and interpolation.
+        seed: the run's. View k of an image is a function of the seed, the image's id, k and ``spec`` without its count:
+            a smaller count takes the first of a larger one.
+    """
+
+    def __init__(self, spec: ViewSpec, preprocessing: Preprocessing, seed: int) -> None:
+        self._spec = spec
+        self._size = preprocessing.size
+        self._seed = seed
+        self._purpose = f"view {spec.crop_scale} {'augmix' if spec.augmix else 'crop'}"
+        mode = InterpolationMode(preprocessing.interpolation)
+        transforms: list[torch.nn.Module] = [
+            v2.RandomResizedCrop(preprocessing.size, scale=spec.crop_scale, interpolation=mode, antialias=True),
+            v2.RandomHorizontalFlip(),
+        ]
+        if spec.augmix:
+            transforms.append(v2.AugMix(severity=1, all_ops=False))
+        self._transform = v2.Compose([*transforms, v2.PILToTensor()])
+
+    def of(self, sample_id: str, image: Image.Image) -> Tensor:
+        """Views 1 .. N - 1 of one image, ``(N - 1, 3, S, S)`` of ``uint8``."""
+        # torchvision draws from torch's global generator; it is put back as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(seed_for(self._seed, sample_id, self._purpose))
+            views = [self._transform(image) for _ in range(1, self._spec.count)]
+        return torch.stack(views) if views else torch.empty((0, 3, self._size, self._size), dtype=torch.uint8)
+
+
+def normalized(views: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
+    """``uint8`` views ``(..., 3, S, S)`` -> the teacher's input, on ``device``."""
+    channels = (3, 1, 1)
+    mean = torch.tensor(preprocessing.mean, device=device).view(channels)
+    std = torch.tensor(preprocessing.std, device=device).view(channels)
+    return (views.to(device).float() / 255 - mean) / std
+
+
+def stack_pixels(evaluation_crop: Tensor, views: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """View 0 ``(3, S, S)`` and the random views ``(N - 1, 3, S, S)`` of ``uint8`` -> ``(N, 3, S, S)`` normalised."""
+    if not len(views):
+        return evaluation_crop[None]
+    return torch.cat([evaluation_crop[None], normalized(views, preprocessing, evaluation_crop.device)])

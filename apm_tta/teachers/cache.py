@@ -1,0 +1,101 @@
+"""What is kept on disk between runs, by the digest of everything that it depends on; a damaged file is made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from apm_tta.files import write_whole
+
+_VERSION = "1"
+
+
+def default_cache() -> Path:
+    """``$APM_TTA_CACHE``, else ``apm-tta`` in ``$XDG_CACHE_HOME``, else in ``~/.cache``."""
+    if own := os.environ.get("APM_TTA_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "apm-tta"
+
+
+def key_text(parts: Mapping[str, Any]) -> str:
+    """Everything that an entry depends on, as text; two entries are the same exactly if their texts are."""
+    return json.dumps({"version": _VERSION, **parts}, sort_keys=True, ensure_ascii=False)
+
+
+def entry_path(folder: Path, key: str, suffix: str) -> Path:
+    """Where the entry of that key lies."""
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()}{suffix}"
+
+
+class TensorCache:
+    """One tensor an entry, as safetensors, with its key and its digest beside it.
+
+    Args:
+        folder: made at the first entry; one that cannot be written keeps nothing and stops nobody.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, parts: Mapping[str, Any]) -> Tensor | None:
+        """The tensor, or None when it was never kept, was kept for anything else, or is damaged."""
+        key = key_text(parts)
+        path = entry_path(self._folder, key, ".safetensors")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                value: Tensor = file.get_tensor("value")
+        except (OSError, SafetensorError, ValueError):
+            return None
+        return value if metadata == {"key": key, "sha256": _digest(value)} else None
+
+    def write(self, parts: Mapping[str, Any], value: Tensor) -> None:
+        """Keeps ``value``."""
+        key, kept = key_text(parts), value.detach().cpu().contiguous()
+        content = safetensors.torch.save({"value": kept}, {"key": key, "sha256": _digest(kept)})
+        try:
+            write_whole(entry_path(self._folder, key, ".safetensors"), content)
+        except OSError:
+            return
+
+
+class TextCache:
+    """One small mapping an entry, as JSON; see ``TensorCache``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, parts: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The mapping, or None when it was never kept, was kept for anything else, or is damaged."""
+        key = key_text(parts)
+        try:
+            found = json.loads(entry_path(self._folder, key, ".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        whole = isinstance(found, dict) and found.get("key") == key and isinstance(found.get("value"), dict)
+        return found["value"] if whole and found.get("sha256") == _text_digest(found["value"]) else None
+
+    def write(self, parts: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        """Keeps ``value``."""
+        key = key_text(parts)
+        content = json.dumps({"key": key, "value": value, "sha256": _text_digest(value)}, indent=1).encode()
+        try:
+            write_whole(entry_path(self._folder, key, ".json"), content)
+        except OSError:
+            return
+
+
+def _digest(value: Tensor) -> str:
+    return hashlib.sha256(value.contiguous().reshape(-1).numpy().tobytes()).hexdigest()
+
+
+def _text_digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,15 @@
+"""What cosines are multiplied by to become logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from apm_tta.teachers.base import Classifier
+
+
+def scales(features: Tensor, logit_scale: float, classifier: Classifier) -> Tensor:
+    """Features ``(..., F)`` -> ``(..., 1)``: M times their norm for a head, ``logit_scale`` for every other."""
+    if classifier == "head":
+        return logit_scale * features.norm(dim=-1, keepdim=True)
+    return torch.full_like(features[..., :1], logit_scale)

@@ -1,0 +1,109 @@
+"""Labelled images in place of a text tower: class prototypes, and the votes of nearest neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from apm_tta.errors import UserError
+from apm_tta.teachers.base import Classifier, Teacher
+
+_IMAGES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Support:
+    """Features of labelled images.
+
+    Attributes:
+        features: unit rows, ``(N, F)``.
+        labels: indices into ``classes``, ``(N,)``.
+        classes: names in label order; every one has an image.
+        fingerprint: SHA-256 of the images' ids, labels and contents.
+    """
+
+    features: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    fingerprint: str
+
+
+def encode_support(
+    teacher: Teacher, images: Iterable[tuple[Image.Image, int]], classes: Sequence[str], fingerprint: str
+) -> Support:
+    """The teacher's features of labelled images.
+
+    Raises:
+        UserError: when a class has no image.
+    """
+    features, labels, remaining = [], [], iter(images)
+    while part := list(islice(remaining, _IMAGES_AT_ONCE)):
+        pixels = torch.stack([teacher.preprocess(image) for image, _ in part]).to(teacher.device)
+        with torch.no_grad():
+            features.append(normalize(teacher.encode_image(pixels), dim=-1))
+        labels += [label for _, label in part]
+    if missing := sorted(set(range(len(classes))) - set(labels)):
+        raise UserError(f"the support has no image of {classes[missing[0]]} ({len(missing)} classes without any)")
+    return Support(torch.cat(features), torch.tensor(labels, device=teacher.device), tuple(classes), fingerprint)
+
+
+class SupportedTeacher:
+    """A teacher with labelled images beside it: for ``knn``, and for class weights where ``prototypes`` is chosen.
+
+    Everything else is the teacher's own.
+    """
+
+    def __init__(self, teacher: Teacher, support: Support, classifier: Classifier) -> None:
+        self._teacher = teacher
+        self.support = support
+        self.classifier: Classifier = classifier
+        self.identity: Mapping[str, str] = {**teacher.identity, "support_sha256": support.fingerprint}
+
+    def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
+        r"""See ``Teacher.class_weights``; a prototype is the mean of a class's unit features, scaled to unit norm.
+
+        .. math:: w_c = \frac{\sum_{i: y_i = c} f_i}{\lVert \sum_{i: y_i = c} f_i \rVert}
+        """
+        if self.classifier != "prototypes":
+            return self._teacher.class_weights(classes, templates)
+        support = self.support
+        if tuple(classes) != support.classes:
+            raise UserError(f"the support has {len(support.classes)} other classes than the {len(classes)} asked for")
+        sums = support.features.new_zeros(len(classes), support.features.shape[1])
+        return normalize(sums.index_add(0, support.labels, support.features), dim=-1)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._teacher, name)
+
+
+def knn_logits(features: Tensor, support: Support, neighbours: int, temperature: float, classes: int) -> Tensor:
+    r"""The votes of the nearest labelled images (DINO, arXiv 2104.14294, ``eval_knn.py``).
+
+    .. math:: v_c = \sum_{i \in N_k(f)} [y_i = c] \exp(\cos(f, f_i) / \tau)
+
+    Args:
+        features: ``(B, F)``, of any norm.
+        support: N labelled images; where they are fewer than ``neighbours``, all vote.
+        neighbours: k.
+        temperature: tau.
+        classes: C.
+
+    Returns:
+        Votes as logits ``(B, C)``: their logarithms, so that a softmax gives each class its share of the votes. A class
+        without a vote stands below every class with one.
+    """
+    cosines = normalize(features, dim=-1) @ support.features.T
+    nearest = cosines.topk(min(neighbours, cosines.shape[1]), dim=1)
+    # Relative to the nearest: the shares stay, and nothing overflows.
+    votes = ((nearest.values - nearest.values[:, :1]) / temperature).exp()
+    counted = votes.new_zeros(len(features), classes).scatter_add(1, support.labels[nearest.indices], votes)
+    return counted.clamp_min(torch.finfo(counted.dtype).tiny).log()

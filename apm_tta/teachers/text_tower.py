@@ -1,0 +1,127 @@
+"""A text tower from token embeddings on: what prompt tuning differentiates and ``encode_text`` does not offer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from open_clip.transformer import text_global_pool
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from apm_tta.errors import UserError
+from apm_tta.teachers.base import Teacher
+
+# Pooling that reads one position, so that under a causal mask what stands behind it has no say.
+_POOLED_BY_POSITION = ("argmax", "eos", "first")
+_NEEDED = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
+_PROBE = ("a photo of a", "a photo of a large dog, a type of pet.")
+
+
+class TextTower:
+    """open_clip's own text towers: built into ``CLIP``, or the ``TextTransformer`` of ``CustomTextCLIP`` and ``CoCa``.
+
+    Args:
+        teacher: one whose ``model`` is open_clip's.
+
+    Raises:
+        UserError: when it has no text tower, or one that is not open_clip's own. Exit code 2.
+
+    Attributes:
+        width: W, of a token embedding.
+        layers: of the transformer.
+        heads: of each layer's attention.
+    """
+
+    def __init__(self, teacher: Teacher) -> None:
+        model: Any = getattr(teacher, "model", None)
+        tokenizer: Any = getattr(teacher, "tokenizer", None) or getattr(teacher, "_tokenizer", None)
+        if not hasattr(model, "encode_text") or tokenizer is None:
+            raise UserError(
+                f"teacher {teacher.name} has no text tower; prompt tuning needs a CLIP, such as ViT-B-16:openai", 2
+            )
+        tower: Any = getattr(model, "text", model)
+        if any(not hasattr(tower, name) for name in _NEEDED):
+            raise UserError(
+                f"the text tower of teacher {teacher.name} is a {type(tower).__name__}; prompts are tuned through "
+                "open_clip's own text transformers only, such as that of ViT-B-16:openai",
+                2,
+            )
+        self.width = int(tower.transformer.width)
+        self.layers = len(tower.transformer.resblocks)
+        self.heads = int(getattr(tower.transformer.resblocks[0].attn, "num_heads", 1))
+        self._tower = tower
+        self._tokenizer = tokenizer
+        self._device = teacher.device
+        self._pool = getattr(tower, "text_pool_type", None) or tower.pool_type
+        self._eos = getattr(tower, "text_eos_id", None) or getattr(tower, "eos_id", None)
+        self._appended = getattr(tower, "cls_emb", None)
+        self._masks_padding = bool(getattr(tower, "use_pad_mask", False)) or self._appended is not None
+        self._refuse_disagreement(teacher.name, model)
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """C prompts -> tokens ``(C, L)``, padded to the context length."""
+        tokens: Tensor = self._tokenizer(list(prompts))
+        return tokens.to(self._device)
+
+    def cut(self, tokens: Tensor) -> Tensor:
+        """Tokens ``(C, L)`` without the columns that cannot reach any of their embeddings."""
+        if self._tower.attn_mask is None or self._masks_padding or self._pool not in _POOLED_BY_POSITION:
+            return tokens
+        positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)[..., None]
+        read = text_global_pool(positions, tokens, self._pool, eos_token_id=self._eos)
+        return tokens[:, : int(read.max()) + 1]
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Tokens ``(C, L)`` -> their embeddings without positions, ``(C, L, W)``."""
+        embedded: Tensor = self._tower.token_embedding(tokens)
+        return embedded
+
+    def encode(self, embedded: Tensor, tokens: Tensor) -> Tensor:
+        """What ``encode_text`` makes of ``tokens``, were they embedded so.
+
+        Args:
+            embedded: ``(C, L, W)``; the result is differentiable in it.
+            tokens: ``(C, L)``: where a prompt ends, and which positions are padding.
+
+        Returns:
+            Text embeddings ``(C, F)``, not normalised.
+        """
+        tower = self._tower
+        tokens = self.cut(tokens)
+        cast = tower.transformer.get_cast_dtype()
+        values = embedded[:, : tokens.shape[1]].to(cast)
+        if self._appended is not None:
+            values = torch.cat([values, self._appended.to(cast).expand(len(values), 1, -1)], dim=1)
+        length = values.shape[1]
+        values = tower.transformer(
+            values + tower.positional_embedding[:length].to(cast), attn_mask=self._mask(tokens, length, cast)
+        )
+        pool = self._pool if self._appended is None else "last"
+        # Layer normalisation is of each position by itself: after the pooling it is one position's work.
+        pooled = tower.ln_final(text_global_pool(values, tokens, pool, eos_token_id=self._eos))
+        if isinstance(tower.text_projection, torch.nn.Linear):
+            pooled = tower.text_projection(pooled)
+        elif tower.text_projection is not None:
+            pooled = pooled @ tower.text_projection
+        result: Tensor = pooled.float()
+        return result
+
+    def _mask(self, tokens: Tensor, length: int, dtype: torch.dtype) -> Tensor | None:
+        causal: Tensor | None = self._tower.attn_mask
+        if causal is not None:
+            causal = causal[:length, :length]
+        if not self._masks_padding:
+            return causal
+        padding: Tensor = self._tower._build_additive_mask(tokens, length, dtype)
+        return padding if causal is None else causal + padding
+
+    def _refuse_disagreement(self, name: str, model: Any) -> None:
+        """A tower of a later open_clip that this class misreads must not become a number."""
+        tokens = self.tokens(_PROBE)
+        with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
+            expected = normalize(model.encode_text(tokens).float(), dim=-1)
+            ours = normalize(self.encode(self.embed(tokens), tokens), dim=-1)
+        if not torch.allclose(ours, expected, rtol=0, atol=1e-3):
+            raise UserError(f"the text tower of teacher {name} does something that prompt tuning does not know of", 2)

@@ -1,0 +1,258 @@
+"""Miniatures of every layout: the true tree shape and file formats, few images, each of which shows its label."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from apm_tta.data.cards import DatasetCard, card_names, load_card
+
+STEP = 20  # between two colours of a digit: far more than JPEG moves a plain colour
+
+
+def colour(label: int) -> tuple[int, int, int]:
+    """A colour that says the label, 0 .. 999, a digit a channel."""
+    return STEP * (label // 100 % 10), STEP * (label // 10 % 10), STEP * (label % 10)
+
+
+def label_of(image: Image.Image) -> int:
+    """The label that the colour in the middle of ``image`` says."""
+    digits = [round(value / STEP) for value in image.getpixel((image.width // 2, image.height // 2))]
+    return 100 * digits[0] + 10 * digits[1] + digits[2]
+
+
+def encoded(label: int, kind: str = "JPEG", side: int = 8) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), colour(label)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def pixels(labels: Iterable[int]) -> np.ndarray:
+    """Images ``(N, 32, 32, 3)`` that show ``labels``."""
+    return np.array([np.broadcast_to(np.uint8(colour(label)), (32, 32, 3)) for label in labels])
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes text as Python 2 did, and arrays as the numpy of its day did: as CIFAR's files are."""
+
+    def save_text(self, value: Any) -> None:
+        raw = value if isinstance(value, bytes) else value.encode("ascii")
+        self.write(pickle.BINSTRING + struct.pack("<i", len(raw)) + raw)
+        self.memoize(value)
+
+    dispatch: ClassVar = {**pickle._Pickler.dispatch, bytes: save_text, str: save_text}
+
+
+def python2_pickle(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    Python2Pickler(buffer, protocol=2).dump(content)
+    return buffer.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """A tree, the card with as small numbers, and the labels of all images by id, under one condition."""
+
+    card: DatasetCard
+    root: Path
+    labels: dict[str, int]
+
+
+def class_folders(root: Path, name: str, folders: dict[str, int], suffix: str = ".jpg", **changes: Any) -> Miniature:
+    """One image a class, with what file managers leave behind."""
+    labels = {f"{folder}/image_{label}{suffix}": label for folder, label in folders.items()}
+    for path, label in labels.items():
+        put(root / path, encoded(label, "PNG" if suffix.lower() == ".png" else "JPEG"))
+    put(root / next(iter(folders)) / "._image.jpg", b"resource fork")
+    put(root / ".DS_Store", b"\0")
+    card = load_card(name)
+    if card.images is not None:
+        changes = {"images": len(labels), "images_per_class": card.images_per_class and 1, **changes}
+    return Miniature(card.model_copy(update=changes), root, labels)
+
+
+def by_synset(root: Path, name: str, suffix: str = ".JPEG") -> Miniature:
+    folders = load_card(name).class_list.folders
+    return class_folders(root, name, {folder: label for label, folder in enumerate(folders)}, suffix)
+
+
+def by_integer(root: Path, name: str = "imagenet-v2-matched-frequency", width: int = 1) -> Miniature:
+    return class_folders(root, name, {f"{label:0{width}d}": label for label in range(1000)}, ".jpeg")
+
+
+def coop(root: Path, name: str, classes: tuple[str, ...] = ("abyssinian", "great_pyrenees", "beagle")) -> Miniature:
+    """Images of one folder for all classes, as OxfordPets has them; training images are in the split alone."""
+    card = load_card(name)
+    options = card.layout_options
+    test = [[f"all/{word}_{number}.jpg", label, word] for number in (1, 2) for label, word in enumerate(classes)]
+    train = [[f"all/{word}_9.jpg", label, word] for label, word in enumerate(classes)]
+    for path, label, _ in test:
+        put(root / options.image_folder / str(path), encoded(int(label)))
+    split = {"train": train, "val": [], "test": test}
+    put(root / options.split, json.dumps(split).encode())
+    start = f"{options.image_folder}/" if options.image_folder else ""
+    labels = {f"{start}{path}": int(label) for path, label, _ in test}
+    return Miniature(card.model_copy(update={"class_count": len(classes), "images": len(test)}), root, labels)
+
+
+def aircraft(root: Path) -> Miniature:
+    put(root / "variants.txt", b"A300B4\nF/A-18\nDC-9-30\n")
+    put(root / "images_variant_test.txt", b"1514522 DC-9-30\n0747566 F/A-18\n0034309 A300B4\n0034310 A300B4\n")
+    labels = {"1514522": 2, "0747566": 1, "0034309": 0, "0034310": 0}
+    for image, label in labels.items():
+        put(root / f"images/{image}.jpg", encoded(label))
+    card = load_card("fgvc_aircraft").model_copy(update={"class_count": 3, "images": 4})
+    return Miniature(card, root, {f"images/{image}.jpg": label for image, label in labels.items()})
+
+
+def objectnet(root: Path) -> Miniature:
+    """Four folders, three of them ImageNet's too; a red border of one pixel around every image."""
+    names = {"air_freshener": "Air freshener", "tv": "TV", "alarm_clock": "Alarm clock", "banana": "Banana"}
+    overlap = {"TV": "television", "Banana": "banana", "Alarm clock": "analog clock; digital clock"}
+    put(root / "mappings/folder_to_objectnet_label.json", json.dumps(names).encode())
+    put(root / "mappings/objectnet_to_imagenet_1k.json", json.dumps(overlap).encode())
+    labels = {"images/alarm_clock/a.png": 0, "images/banana/b.png": 1, "images/tv/c.png": 2, "images/tv/d.png": 2}
+    for path, label in {**labels, "images/air_freshener/e.png": 7}.items():
+        image = Image.new("RGB", (12, 10), (255, 0, 0))
+        image.paste(colour(label), (2, 2, 10, 8))
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        put(root / path, buffer.getvalue())
+    card = load_card("objectnet").model_copy(update={"class_count": 3, "images": 4})
+    return Miniature(card, root, labels)
+
+
+def cifar(root: Path, name: str, binary: bool = False) -> Miniature:
+    """Two images a class, classes in a mixed order."""
+    card = load_card(name)
+    names, total = card.class_list.names, len(card.class_list)
+    labels = [label * 7 % total for label in range(total)] * 2
+    rows = pixels(labels).transpose(0, 3, 1, 2).reshape(len(labels), 3072)
+    coarse = [label % 20 for label in labels]
+    written = [word.replace(" ", "_") for word in names]
+    if binary:
+        columns = [labels] if total == 10 else [coarse, labels]
+        put(root / f"{card.layout_options.split}.bin", np.column_stack([*columns, rows]).astype(np.uint8).tobytes())
+        names_file = "batches.meta.txt" if total == 10 else "fine_label_names.txt"
+        put(root / names_file, ("\n".join(written) + "\n\n").encode())
+    else:
+        keys = {"labels": labels} if total == 10 else {"fine_labels": labels, "coarse_labels": coarse}
+        batch = {"batch_label": "testing batch 1 of 1", "data": rows, "filenames": ["a_s_000.png"], **keys}
+        put(root / card.layout_options.split, python2_pickle(batch))
+        meta = {"label_names" if total == 10 else "fine_label_names": written, "num_vis": 3072}
+        put(root / ("batches.meta" if total == 10 else "meta"), python2_pickle(meta))
+    card = card.model_copy(update={"images": len(labels), "images_per_class": 2})
+    return Miniature(card, root, {f"test/{row:05d}": label for row, label in enumerate(labels)})
+
+
+def cifar_corrupted(root: Path, name: str = "cifar10-c", corruptions: tuple[str, ...] = ("fog", "snow")) -> Miniature:
+    """Two images a class and severity; severity s shows label + 100 s, so that a wrong row is seen. Of ``fog 3``."""
+    card = load_card(name)
+    labels = np.tile(np.arange(card.class_count), 2)
+    root.mkdir(parents=True, exist_ok=True)
+    np.save(root / "labels.npy", np.tile(labels, 5))
+    for corruption in corruptions:
+        shown = [label % 100 + 100 * severity for severity in range(1, 6) for label in labels]
+        np.save(root / f"{corruption}.npy", pixels(shown))
+    changes = {"images": len(labels), "images_per_class": 2, "stored_corruptions": corruptions}
+    ids = {f"fog/3/{row:05d}": int(label) for row, label in enumerate(labels)}
+    return Miniature(card.model_copy(update=changes), root, ids)
+
+
+def cifar101(root: Path) -> Miniature:
+    card = load_card("cifar10.1")
+    labels = np.tile(np.arange(10, dtype=np.int32), 3)
+    root.mkdir(parents=True, exist_ok=True)
+    np.save(root / card.layout_options.data, pixels(labels))
+    np.save(root / card.layout_options.labels, labels)
+    card = card.model_copy(update={"images": 30, "images_per_class": 3})
+    return Miniature(card, root, {f"test/{row:05d}": int(label) for row, label in enumerate(labels)})
+
+
+def corruption_tree(root: Path, conditions: Iterable[str] = ("fog/3",)) -> Miniature:
+    """Three of ImageNet's classes, two images each. Of ``fog 3``."""
+    synsets = ("n01440764", "n01443537", "n02123045")
+    names = {f"{synset}/{image}.JPEG": label for label, synset in enumerate(synsets) for image in ("b", "a")}
+    for condition in conditions:
+        for name, label in names.items():
+            put(root / condition / name, encoded(label))
+    few = {"classes": synsets, "class_count": 3, "images": 6, "images_per_class": 2}
+    corruptions = {"stored_corruptions": ("fog", "snow", "saturate"), "extra_corruptions": ("saturate",)}
+    card = load_card("imagenet-c").model_copy(update={**few, **corruptions})
+    return Miniature(card, root, {f"fog/3/{name}": label for name, label in names.items()})
+
+
+def folder(root: Path, classes: str | None = "zebra\nant_hill\tant hill\n") -> Miniature:
+    order = {"zebra": 0, "ant_hill": 1} if classes else {"ant_hill": 0, "zebra": 1}
+    found = class_folders(root, "folder", order, ".PNG")
+    if classes:
+        put(root / "classes.txt", classes.encode())
+    return found
+
+
+MAKERS: dict[str, Callable[[Path], Miniature]] = {
+    "imagenet by synset": lambda root: by_synset(root, "imagenet"),
+    "imagenet-a": lambda root: by_synset(root, "imagenet-a", ".jpg"),
+    "imagenet-r": lambda root: by_synset(root, "imagenet-r", ".jpg"),
+    "imagenet-sketch": lambda root: by_synset(root, "imagenet-sketch"),
+    "imagenet-part": lambda root: class_folders(root, "imagenet-part", {"n02123045": 281, "n01440764": 0}),
+    "imagenet-v2 by integer": by_integer,
+    "imagenet-v2 padded": lambda root: by_integer(root, width=4),
+    "imagenet-c": corruption_tree,
+    "objectnet": objectnet,
+    "fgvc_aircraft": aircraft,
+    "cifar10 pickled": lambda root: cifar(root, "cifar10"),
+    "cifar10 binary": lambda root: cifar(root, "cifar10", binary=True),
+    "cifar100 pickled": lambda root: cifar(root, "cifar100"),
+    "cifar100 binary": lambda root: cifar(root, "cifar100", binary=True),
+    "cifar10-c": cifar_corrupted,
+    "cifar100-c": lambda root: cifar_corrupted(root, "cifar100-c"),
+    "cifar10.1": cifar101,
+    "folder with classes.txt": folder,
+    "folder without": lambda root: folder(root, None),
+}
+for _name in [name for name in card_names() if load_card(name).layout == "coop-split"]:
+    MAKERS[_name] = lambda root, name=_name: coop(root, name)
+
+
+class Trees:
+    """The functions above, for tests, which cannot import them."""
+
+    by_synset, by_integer, coop, aircraft, objectnet = map(
+        staticmethod, (by_synset, by_integer, coop, aircraft, objectnet)
+    )
+    cifar, cifar_corrupted, cifar101 = staticmethod(cifar), staticmethod(cifar_corrupted), staticmethod(cifar101)
+    corruption_tree, folder, class_folders = map(staticmethod, (corruption_tree, folder, class_folders))
+    encoded, label_of, put, python2_pickle = map(staticmethod, (encoded, label_of, put, python2_pickle))
+
+
+@pytest.fixture(scope="session")
+def trees() -> type[Trees]:
+    return Trees
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def miniature(request: pytest.FixtureRequest, tmp_path: Path) -> Miniature:
+    """Every layout in turn."""
+    return MAKERS[request.param](tmp_path / "tree")
+
+
+@pytest.fixture
+def adversarial(tmp_path: Path) -> Miniature:
+    """ImageNet-A's 200 classes, an image each."""
+    return by_synset(tmp_path / "imagenet-a", "imagenet-a", ".jpg")

@@ -1,0 +1,101 @@
+"""Support images carry the right labels, are chosen by a fixed rule, and are never tested ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from apm_tta.data.cards import load_card
+from apm_tta.data.dataset import Dataset
+from apm_tta.data.sample import CLEAN
+from apm_tta.data.support import SupportImages
+from apm_tta.errors import UserError
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def fill(root: Path, images: int, seed: int) -> Path:
+    """One folder a class; the first pixel of an image says its class."""
+    rng = np.random.default_rng(seed)
+    for label, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True)
+        for index in range(images):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            pixels[0, 0] = label
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def tested(tmp_path: Path) -> Dataset:
+    return Dataset(load_card("folder"), fill(tmp_path / "test", 4, seed=0))
+
+
+def test_every_class_has_its_shots_with_its_label(tmp_path: Path, tested: Dataset) -> None:
+    support = SupportImages(fill(tmp_path / "train", 6, seed=1), tested, shots=2)
+    labels = [label for _, label in support]
+    assert labels == [0, 0, 1, 1, 2, 2]
+    assert [np.asarray(image)[0, 0, 0] for image, _ in support] == labels
+    again = SupportImages(tmp_path / "train", tested, shots=2)
+    assert again.entries == support.entries
+    assert again.fingerprint == support.fingerprint
+    more = SupportImages(tmp_path / "train", tested, shots=4)
+    assert set(support.entries) < set(more.entries), "fewer shots are a part of more"
+
+
+def test_the_fingerprint_is_of_the_contents(tmp_path: Path, tested: Dataset) -> None:
+    before = SupportImages(fill(tmp_path / "train", 2, seed=1), tested, shots=2).fingerprint
+    Image.new("RGB", (8, 8)).save(tmp_path / "train" / "ant" / "0.png")
+    assert SupportImages(tmp_path / "train", tested, shots=2).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda root: shutil.rmtree(root / "bee"), "missing bee"),
+        (lambda root: (root / "dog").mkdir(), "surplus dog"),
+        (lambda root: (root / "cat" / "1.png").unlink(), "fewer than 2 shots"),
+        (shutil.rmtree, "is no folder"),
+    ],
+)
+def test_a_support_that_cannot_be_one_is_refused(tmp_path: Path, tested: Dataset, mistake, message: str) -> None:  # type: ignore[no-untyped-def]
+    root = fill(tmp_path / "train", 2, seed=1)
+    mistake(root)
+    with pytest.raises(UserError, match=message):
+        SupportImages(root, tested, shots=2)
+
+
+def test_the_tested_folder_is_no_support(tmp_path: Path, tested: Dataset) -> None:
+    with pytest.raises(UserError, match="share a folder"):
+        SupportImages(tmp_path / "test", tested, shots=2)
+    (tmp_path / "alias").symlink_to(tmp_path / "test")
+    with pytest.raises(UserError, match="share a folder"):
+        SupportImages(tmp_path / "alias", tested, shots=2)
+
+
+def test_a_tested_image_among_the_support_is_named(tmp_path: Path, tested: Dataset) -> None:
+    """A copy of the test split under another name: the commonest way to leak labels."""
+    root = fill(tmp_path / "train", 4, seed=1)
+    SupportImages(root, tested, shots=4)
+    entry = tested.entries(CLEAN)[5]
+    shutil.copy(tmp_path / "test" / entry.id, root / entry.id)
+    with pytest.raises(UserError, match=f"holds an image that is tested: {entry.id}"):
+        SupportImages(root, tested, shots=4)
+
+
+def test_synsets_or_names_may_be_the_folders(tmp_path: Path, shared: Path) -> None:
+    """ImageNet's training folder has synsets; the real sample's own classes are all there."""
+    sample = Dataset(load_card("imagenet-part"), shared / "data" / "imagenet-sample" / "val")
+    synsets = sample.layout.class_list().folders
+    picture = tmp_path / "0.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    for name in synsets:
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / "0.png").hardlink_to(picture)
+    support = SupportImages(tmp_path / "train", sample, shots=1)
+    assert [entry.label for entry in support.entries] == list(range(1000))
+    assert support.entries[281].id == "n02123045/0.png"

@@ -1,0 +1,91 @@
+"""Loading gives the same images from any number of processes, and names those that it could not read."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from apm_tta.data.cards import load_card
+from apm_tta.data.dataset import Dataset, open_dataset
+from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.harness.loading import Loaded, Place, default_workers, load
+from apm_tta.teachers import Teacher
+
+NOISE = Condition("gaussian_noise", 5)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return open_dataset("fashion-mnist", limit=20)
+
+
+@pytest.fixture(scope="module")
+def places(dataset: Dataset) -> list[Place]:
+    return [(NOISE, entry) for entry in dataset.entries(NOISE)]
+
+
+def images(loaded: list[Loaded]) -> list[np.ndarray]:
+    return [np.asarray(image) for image in itertools.chain.from_iterable(each.images for each in loaded)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("batch_size", [6, 64])
+def test_images_come_in_order_whoever_loads_them(
+    dataset: Dataset, places: list[Place], workers: int, batch_size: int, embedded_teacher: Teacher
+) -> None:
+    loaded = list(load(dataset, places, batch_size, embedded_teacher.preprocess, workers))
+    assert [len(each.images) for each in loaded] == ([6, 6, 6, 2] if batch_size == 6 else [20])
+    assert [place for each in loaded for place in each.places] == places
+    for ours, (condition, entry) in zip(images(loaded), places, strict=True):
+        assert np.array_equal(ours, np.asarray(dataset.read(entry, condition).image))
+    pixels = torch.cat([each.pixels for each in loaded if each.pixels is not None])
+    expected = torch.stack([embedded_teacher.preprocess(dataset.read(entry, NOISE).image) for _, entry in places])
+    assert torch.equal(pixels, expected)
+    assert all(each.pixels_ms > 0 for each in loaded)
+
+
+def test_nothing_is_preprocessed_that_nobody_asked_for(dataset: Dataset, places: list[Place]) -> None:
+    assert [each.pixels for each in load(dataset, places, 10)] == [None, None]
+
+
+def test_one_place_may_be_loaded_under_several_conditions(dataset: Dataset) -> None:
+    entry = dataset.entries(CLEAN)[0]
+    (loaded,) = load(dataset, [(CLEAN, entry), (NOISE, entry)], 8)
+    clean, noisy = images([loaded])
+    assert np.array_equal(clean, np.asarray(dataset.read(entry, CLEAN).image))
+    assert not np.array_equal(clean, noisy)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_named_and_the_others_are_there(
+    tmp_path: Path, workers: int, embedded_teacher: Teacher
+) -> None:
+    """One truncated JPEG among good ones, in a tree as people have it."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            picture = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+            picture.save(tmp_path / name / f"{index}.jpg")
+    damaged = tmp_path / "dog" / "1.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:600])
+    folder = Dataset(load_card("folder"), tmp_path)
+    places = [(CLEAN, entry) for entry in folder.entries(CLEAN)]
+    (loaded,) = load(folder, places, 8, embedded_teacher.preprocess, workers)
+    assert len(loaded.images) == len(loaded.places) == 5
+    assert loaded.pixels is not None
+    assert len(loaded.pixels) == 5
+    (found,) = loaded.damaged
+    assert (found.condition, found.entry.label) == (CLEAN, 1)
+    assert "1.jpg" in found.reason
+    assert "\n" not in found.reason
+
+
+def test_a_gpu_gets_loading_processes_and_a_cpu_keeps_its_cores() -> None:
+    assert default_workers(torch.device("cpu")) == 0
+    assert 1 <= default_workers(torch.device("cuda")) <= 8

@@ -1,0 +1,104 @@
+"""Streams: which images an online method meets, in which order, and where it forgets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from apm_tta.data.dataset import Dataset, open_dataset
+from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.errors import UserError
+from apm_tta.harness.order import stream_order
+from apm_tta.harness.plan import Cell, Reset, Setting, Stream, default_reset, plan_streams
+
+FOG, SNOW = Condition("contrast", 3), Condition("pixelate", 3)
+FOG5 = Condition("contrast", 5)
+SAMPLES = {CLEAN: 30, FOG: 30, SNOW: 30, FOG5: 30}
+
+
+def cells(*methods: str) -> list[Cell]:
+    return [Cell("set", condition, "teacher", method, 0, "iid") for condition in SAMPLES for method in methods]
+
+
+def conditions(streams: list[Stream]) -> list[list[Condition]]:
+    return [[condition for condition, _ in stream.conditions] for stream in streams]
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return open_dataset("fashion-mnist", limit=30)
+
+
+@pytest.mark.parametrize(
+    ("reset", "expected"),
+    [
+        ("corruption", [[CLEAN], [FOG], [SNOW], [FOG5]]),
+        ("dataset", [[CLEAN], [FOG, SNOW], [FOG5]]),
+        ("never", [[CLEAN, FOG, SNOW, FOG5]]),
+    ],
+)
+def test_a_stream_ends_where_methods_forget(reset: Reset, expected: list[list[Condition]]) -> None:
+    streams = plan_streams(cells("tent"), SAMPLES, "continual", reset, {"tent": 64})
+    assert conditions(streams) == expected
+    assert [cell.condition for stream in streams for cell in stream.cells] == list(SAMPLES)
+    assert all(stream.answers(cell) == 30 for stream in streams for cell in stream.cells)
+
+
+def test_methods_that_want_other_batches_have_streams_of_their_own() -> None:
+    batches = {"tent": 64, "sar": 64, "tda": None}
+    streams = plan_streams(cells(*batches), SAMPLES, "iid", "corruption", batches)
+    assert [stream.stream_batch for stream in streams] == [64] * 4 + [None] * 4
+    assert [{cell.method for cell in stream.cells} for stream in streams] == [{"tent", "sar"}] * 4 + [{"tda"}] * 4
+    planned = Counter(cell for stream in streams for cell in stream.cells)
+    assert planned == Counter(cells(*batches))
+
+
+def test_no_online_method_no_stream() -> None:
+    assert plan_streams([], SAMPLES, "iid", "corruption", {}) == []
+
+
+def test_mixed_streams_have_no_border_to_forget_at() -> None:
+    assert default_reset("mixed") == "dataset"
+    with pytest.raises(UserError, match="mixed has no borders") as caught:
+        plan_streams(cells("tent"), SAMPLES, "mixed", "corruption", {"tent": 64})
+    assert caught.value.exit_code == 2
+
+
+def stream(setting: Setting) -> Stream:
+    return Stream(setting, ((FOG, 30), (SNOW, 30)), 64, ())
+
+
+@pytest.mark.parametrize("setting", ["iid", "continual", "mixed", "correlated"])
+def test_every_image_is_met_once_under_every_condition(dataset: Dataset, setting: Setting) -> None:
+    places = stream_order(dataset, stream(setting), seed=1)
+    expected = [(condition, entry) for condition in (FOG, SNOW) for entry in dataset.entries(condition)]
+    assert Counter(places) == Counter(expected)
+    assert places != expected, "the data set's own order is by class"
+    assert stream_order(dataset, stream(setting), seed=1) == places
+    assert stream_order(dataset, stream(setting), seed=2) != places
+
+
+def test_one_condition_follows_the_other_but_in_a_mixed_stream(dataset: Dataset) -> None:
+    def borders(setting: Setting) -> int:
+        met = [condition for condition, _ in stream_order(dataset, stream(setting), seed=1)]
+        return sum(one != other for one, other in pairwise(met))
+
+    assert borders("iid") == borders("continual") == borders("correlated") == 1
+    assert borders("mixed") > 10
+
+
+def test_a_correlated_stream_comes_class_by_class(dataset: Dataset) -> None:
+    places = stream_order(dataset, stream("correlated"), seed=1)
+    labels = [entry.label for _, entry in places]
+    assert labels == sorted(labels[:30]) + sorted(labels[30:])
+    first = [entry.id for condition, entry in places if condition == FOG and entry.label == 0]
+    other = [entry.id for _, entry in stream_order(dataset, stream("correlated"), seed=5)[:3]]
+    assert sorted(first) == sorted(other), "the same images of the class"
+    assert len(first) == 3
+
+
+def test_the_order_under_one_condition_does_not_depend_on_its_neighbours(dataset: Dataset) -> None:
+    alone = stream_order(dataset, Stream("iid", ((SNOW, 30),), 64, ()), seed=1)
+    assert stream_order(dataset, stream("continual"), seed=1)[30:] == alone

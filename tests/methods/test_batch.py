@@ -1,0 +1,106 @@
+"""What methods share is computed once, and each method's cost is what it would be alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from apm_tta.methods.batch import Batch, Shared
+
+
+class Clock:
+    """Stands in for the clock, so that costs are exact."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr("apm_tta.methods.batch.time.perf_counter", lambda: self.now / 1000)
+
+    def work(self, milliseconds: float, value: object = None) -> object:
+        self.now += milliseconds
+        return value
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_a_value_is_computed_once() -> None:
+    shared, calls = Shared(), []
+    for _ in range(3):
+        assert shared.get("key", lambda: calls.append(1) or "value") == "value"
+    assert len(calls) == 1
+
+
+def test_who_comes_later_pays_the_same_as_who_came_first(clock: Clock) -> None:
+    shared = Shared()
+    meters = []
+    for _ in range(2):
+        with shared.metered() as meter:
+            shared.get("views", lambda: clock.work(70))
+            clock.work(5)
+        meters.append(meter)
+    assert [(meter.own, meter.shared, meter.alone) for meter in meters] == [
+        (pytest.approx(5), 70, pytest.approx(75))
+    ] * 2
+
+
+def test_what_a_shared_value_is_made_of_is_paid_once_by_each(clock: Clock) -> None:
+    """Features need pixels: whoever asks for both pays for the pixels once, in whatever order."""
+    shared = Shared()
+
+    def pixels() -> object:
+        return shared.get("pixels", lambda: clock.work(10))
+
+    def features() -> object:
+        return shared.get("features", lambda: (pixels(), clock.work(100)))
+
+    with shared.metered() as only_pixels:
+        pixels()
+    with shared.metered() as both:
+        features()
+        pixels()
+        clock.work(1)
+    with shared.metered() as only_features:
+        features()
+    with shared.metered() as neither:
+        clock.work(3)
+    assert only_pixels.alone == pytest.approx(10)
+    assert both.alone == pytest.approx(111)
+    assert only_features.alone == pytest.approx(110)
+    assert (neither.own, neither.shared) == (pytest.approx(3), 0)
+
+
+def test_the_time_of_another_process_counts_and_a_caches_is_unknown(clock: Clock) -> None:
+    shared = Shared()
+    shared.put("pixels", "loaded", 40.0)
+    shared.put("features", "read from disk", None)
+    with shared.metered() as loaded:
+        assert shared.get("pixels", lambda: "computed") == "loaded"
+        clock.work(2)
+    with shared.metered() as cached:
+        assert shared.get("features", lambda: "computed") == "read from disk"
+    assert loaded.alone == pytest.approx(42)
+    assert cached.alone is None
+    assert shared.has("features")
+    assert not shared.has("views")
+
+
+def test_an_error_leaves_the_books_balanced(clock: Clock) -> None:
+    shared = Shared()
+
+    def fail() -> object:
+        clock.work(9)
+        raise RuntimeError("out of memory")
+
+    with shared.metered() as meter:
+        with pytest.raises(RuntimeError):
+            shared.get("views", fail)
+        shared.get("views", lambda: clock.work(4))
+    assert meter.alone == pytest.approx(13)
+
+
+def test_batches_with_the_same_images_are_equal_whatever_was_computed() -> None:
+    one, two = Batch(("a",), ()), Batch(("a",), ())
+    one.shared.put("features", 1, None)
+    assert one == two
+    assert len(one) == 1

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from apm_tta.data.cards import load_card
+from apm_tta.data.task import Family, Task
+from apm_tta.methods import METHODS, Batch, build_parameters
+from apm_tta.methods.tda import Adapter, Cache, Parameters, evidence
+from apm_tta.teachers import Teacher
+
+TASK = Task(load_card("fashion-mnist").class_list.names, crop_scale=(0.5, 1.0))
+
+
+def unit_rows(seed: int, *shape: int) -> torch.Tensor:
+    return normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def test_logits_are_those_of_the_authors_code_in_the_order_of_the_stream(shared: Path) -> None:
+    vectors = np.load(shared / "method_vectors" / "views_seed11.npz")
+    views, weights = torch.tensor(vectors["views"]), torch.tensor(vectors["class_weights"])
+    scale, expected = float(vectors["logit_scale"]), torch.tensor(vectors["tda_logits"])
+    torch.testing.assert_close(Adapter(weights).stream(views, scale), expected, rtol=0, atol=1e-4)
+    adapter = Adapter(weights)
+    parts = [adapter.stream(part, scale) for part in views.split(7)]
+    torch.testing.assert_close(torch.cat(parts), expected, rtol=0, atol=1e-4)
+
+
+def from_the_paper(features: torch.Tensor, weights: torch.Tensor, scale: float) -> list[list[float]]:
+    """One view an image, by lists."""
+    positive: dict[int, list[tuple[float, torch.Tensor]]] = {}
+    negative: dict[int, list[tuple[float, torch.Tensor, list[bool]]]] = {}
+    answers = []
+    for feature in features:
+        logits = (scale * weights @ feature).tolist()
+        probabilities = torch.tensor(logits).softmax(0).tolist()
+        uncertainty = -sum(p * math.log(p) for p in probabilities if p > 0)
+        predicted = logits.index(max(logits))
+        positive[predicted] = sorted([*positive.get(predicted, []), (uncertainty, feature)], key=lambda e: e[0])[:3]
+        if 0.2 < uncertainty / math.log2(len(weights)) < 0.5:
+            entry = (uncertainty, feature, [0.03 < p < 1 for p in probabilities])
+            negative[predicted] = sorted([*negative.get(predicted, []), entry], key=lambda e: e[0])[:2]
+        for index, sure in positive.items():
+            logits[index] += sum(2 * math.exp(-5 * (1 - float(feature @ key))) for _, key in sure)
+        for unsure in negative.values():
+            for _, key, marked in unsure:
+                for index, mark in enumerate(marked):
+                    logits[index] -= mark * 0.117 * math.exp(-(1 - float(feature @ key)))
+        answers.append(logits)
+    return answers
+
+
+def test_single_views_follow_the_paper() -> None:
+    weights, features = unit_rows(1, 5, 8), unit_rows(2, 80, 8)
+    adapter = Adapter(weights)
+    ours = adapter.stream(features[:, None], 8.0)
+    torch.testing.assert_close(ours, torch.tensor(from_the_paper(features, weights, 8.0)), rtol=0, atol=1e-4)
+    assert adapter.positive.entropies.isfinite().all(), "too few images to fill the positive cache"
+    assert adapter.negative.entropies.isfinite().sum() > 5
+
+
+def test_a_cache_keeps_the_surest_of_a_class_and_the_older_of_equals() -> None:
+    cache = Cache(classes=2, shots=2, alpha=1.0, beta=0.0, like=torch.zeros(2, 1))
+
+    def entries(index: int) -> list[tuple[float, float]]:
+        return list(zip(cache.entropies[index].tolist(), cache.keys[index, :, 0].tolist(), strict=True))
+
+    value = torch.tensor([0.0, 1.0])
+    for entropy, key in [(0.5, 1.0), (0.25, 2.0)]:
+        cache.update(1, entropy, torch.tensor([key]), value)
+    assert entries(1) == [(0.25, 2.0), (0.5, 1.0)]
+    cache.update(1, 0.5, torch.tensor([3.0]), value)
+    assert entries(1) == [(0.25, 2.0), (0.5, 1.0)]
+    cache.update(1, 0.375, torch.tensor([4.0]), value)
+    assert entries(1) == [(0.25, 2.0), (0.375, 4.0)]
+    cache.update(1, 0.25, torch.tensor([5.0]), value)
+    assert entries(1) == [(0.25, 2.0), (0.25, 5.0)]
+    assert entries(0) == [(math.inf, 0.0)] * 2
+    assert cache.logits(torch.tensor([0.0])).tolist() == [0.0, 2.0]
+
+
+def test_an_image_counts_as_its_own_neighbour() -> None:
+    weights = torch.eye(4)
+    view = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])
+    assert Adapter(weights).stream(view, 100.0).tolist() == [[102.0, 0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("relative", "enters"), [(0.19, False), (0.21, True), (0.49, True), (0.51, False)])
+def test_an_image_is_negative_between_the_thresholds_of_its_entropy_over_log2_of_the_classes(
+    relative: float, enters: bool
+) -> None:
+    adapter = Adapter(torch.eye(4))
+    adapter.update(1, relative * 2, torch.tensor([0.0, 1.0, 0.0, 0.0]), torch.tensor([False, True, True, False]))
+    assert adapter.negative.entropies.isfinite().any() == enters
+    expected = -0.117 if enters else 0.0
+    logits = adapter.logits(torch.tensor([0.0, 1.0, 0.0, 0.0])).tolist()
+    assert logits == pytest.approx([0.0, 2 + expected, expected, 0.0])
+
+
+def test_classes_are_marked_down_strictly_between_the_thresholds_of_their_probability() -> None:
+    features = torch.tensor([[[0.6, 0.8, 0.0, 0.0]]])
+    adapter = Adapter(torch.eye(4), Parameters(entropy_above=0.0, entropy_below=1.0))
+    adapter.stream(features, 3.0)
+    probabilities = (3 * features[0, 0]).softmax(0)
+    assert adapter.negative.values[1, 0].tolist() == [1.0 if p > 0.03 else 0.0 for p in probabilities]
+    between = Adapter(torch.eye(4), Parameters(entropy_below=1.0, mask_above=0.1, mask_below=0.5))
+    between.stream(features, 3.0)
+    assert between.negative.values[1, 0].tolist() == [float(0.1 < p < 0.5) for p in probabilities]
+    assert between.negative.values[1, 0].sum() == 1
+
+
+def test_several_views_are_judged_by_the_mean_of_their_surest() -> None:
+    weights, views = unit_rows(1, 5, 8), unit_rows(2, 1, 30, 8)
+    seen = evidence(views, weights, 20.0)
+    logits = 20 * views[0] @ weights.T
+    surest = torch.special.entr(logits.softmax(1)).sum(1).argsort()[:3]
+    torch.testing.assert_close(seen.features[0], views[0, surest].mean(0))
+    torch.testing.assert_close(seen.logits[0], logits[surest].mean(0))
+    torch.testing.assert_close(seen.probabilities[0], logits[surest].softmax(1).mean(0))
+    torch.testing.assert_close(seen.entropies[0], torch.special.entr(seen.probabilities[0]).sum())
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "expected"),
+    [
+        ("imagenet", {}, (64, True)),
+        ("fine-grained", {}, (1, False)),
+        ("other", {}, (1, False)),
+        ("imagenet", {"views": 8, "augmix": False}, (8, False)),
+        ("cifar", {"views": 8}, (8, False)),
+    ],
+)
+def test_views_are_those_of_the_paper_for_the_family(
+    family: Family, settings: dict[str, object], expected: tuple[int, bool], embedded_teacher: Teacher
+) -> None:
+    task = Task(TASK.classes, family=family)
+    method = METHODS.get("tda")(embedded_teacher, task, build_parameters("tda", settings), 0)
+    assert (method.resolved()["views"], method.resolved()["augmix"]) == expected
+    assert method.cost().image_forwards == expected[0]
+
+
+def test_every_parameter_reaches_the_algorithm(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+    def logits(**settings: object) -> torch.Tensor:
+        # A stream of images seen twice, and thresholds that some of them pass.
+        parameters = build_parameters("tda", {"views": 8, "entropy_above": 0.01, "positive_shots": 1, **settings})
+        method = METHODS.get("tda")(embedded_teacher, TASK, parameters, 0)
+        method.predict(embedded_batch)
+        return method.predict(embedded_batch).logits
+
+    with torch.no_grad():
+        default = logits()
+        for name, value in (
+            ("share", 0.5),
+            ("positive_shots", 3),
+            ("positive_alpha", 1.0),
+            ("positive_beta", 1.0),
+            ("negative_shots", 1),
+            ("negative_alpha", 1.0),
+            ("negative_beta", 9.0),
+            ("entropy_above", 0.4),
+            ("entropy_below", 0.1),
+            ("mask_above", 0.5),
+            ("mask_below", 0.1),
+        ):
+            assert not torch.equal(logits(**{name: value}), default), name
+
+
+def test_on_real_images_a_batch_is_as_one_at_a_time_and_a_reset_forgets(
+    embedded_teacher: Teacher, embedded_batch: Batch
+) -> None:
+    method = METHODS.get("tda")(embedded_teacher, TASK, build_parameters("tda", {"views": 8}), 0)
+    images = list(zip(embedded_batch.ids, embedded_batch.images, strict=True))
+    with torch.no_grad():
+        together = method.predict(embedded_batch).logits
+        again = method.predict(embedded_batch).logits
+        method.reset()
+        alone = torch.cat([method.predict(Batch((name,), (image,))).logits for name, image in images])
+    assert together.isfinite().all()
+    assert not torch.allclose(again, together, rtol=0, atol=1e-2)
+    torch.testing.assert_close(alone, together, rtol=0, atol=2e-3)
