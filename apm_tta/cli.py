@@ -103,6 +103,8 @@ def suite_command(name: str) -> click.Command:
         from apm_tta.harness.run import Request, run
         from apm_tta.report import ERRORS_FILE, write_report
 
+        source = click.get_current_context().get_parameter_source("data_root")
+        asked["root_from_environment"] = source is click.core.ParameterSource.ENVIRONMENT
         request = Request(**{key: asked.pop(key) for key in list(asked) if key in Request.__dataclass_fields__})
         changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
         if jpeg_quality is not None:

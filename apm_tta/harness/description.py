@@ -22,6 +22,7 @@ def describe(
     """The manifest: ``numbers`` is everything that a number depends on, ``environment`` everything else."""
     first = conditions[0]
     chosen = len(dataset.entries(first))
+    support = {"shots": suite.shots} if "support_sha256" in teacher.identity else {}
     online = any(method.protocol == "online" for method in methods.values())
     return {
         "numbers": {
@@ -39,7 +40,7 @@ def describe(
                 "jpeg_quality": suite.jpeg_quality,
             },
             "conditions": [str(condition) for condition in conditions],
-            "teacher": {"name": suite.teacher, "classifier": teacher.classifier, **teacher.identity},
+            "teacher": {"name": suite.teacher, "classifier": teacher.classifier, **teacher.identity, **support},
             "methods": {name: _plain(method) for name, method in methods.items()},
             "streams": {"setting": suite.setting, "reset": suite.resets} if online else EPISODIC,
             "crop_scale": list(suite.crop_scale),

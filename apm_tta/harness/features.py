@@ -51,7 +51,7 @@ class CachedFeatures:
     def keep(self, batch: Batch) -> None:
         """Adds what was computed for ``batch``."""
         if self._cache is not None and not self.there and batch.shared.has(FEATURES):
-            self._cache.write(batch.ids, batch.shared.get(FEATURES, lambda: None))
+            self._cache.write(batch.ids, batch.shared.of(FEATURES))
 
     def close(self) -> None:
         """Makes the shard's features readable, if every one of them was kept."""

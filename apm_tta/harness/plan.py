@@ -139,8 +139,7 @@ def plan_streams(
     Raises:
         UserError: for ``mixed`` with a reset at every condition. Exit code 2.
     """
-    if setting == "mixed" and reset == "corruption":
-        raise UserError("setting mixed has no borders between corruptions; reset is dataset or never", exit_code=2)
+    check_setting(setting, reset)
     groups: dict[object, list[Condition]] = {}
     for condition in samples:
         key: object = {"corruption": condition, "dataset": condition.severity, "never": None}[reset]
@@ -153,6 +152,16 @@ def plan_streams(
             counted = tuple((condition, samples[condition]) for condition in conditions)
             streams.append(Stream(setting, counted, batch, own))
     return streams
+
+
+def check_setting(setting: Setting, reset: Reset) -> None:
+    """Refuses a stream that has no such borders.
+
+    Raises:
+        UserError: for ``mixed`` with a reset at every condition. Exit code 2.
+    """
+    if setting == "mixed" and reset == "corruption":
+        raise UserError("setting mixed has no borders between corruptions; reset is dataset or never", exit_code=2)
 
 
 def default_reset(setting: Setting) -> Reset:

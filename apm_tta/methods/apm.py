@@ -87,6 +87,11 @@ class APMMethod(Method):
         self._resize = v2.Compose([v2.Resize(side), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
         self._normalize = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)
 
+    @classmethod
+    def beside(cls, parameters: Any) -> tuple[str, ...]:
+        """The method that finds the target: an APM that is fitted to it is measured against it."""
+        return () if parameters.target == "view0" else (parameters.target,)
+
     def resolved(self) -> dict[str, Any]:
         return {**asdict(self.config), **asdict(self.parameters.fit())}
 
@@ -101,7 +106,9 @@ class APMMethod(Method):
             memory=self.memory,
             compile=self.parameters.compile,
         )
-        logits = self.teacher.scales(targets)[:, None] * normalize(fitted.trajectory, dim=-1) @ self.class_weights.T
+        with torch.autocast(self.teacher.device.type, enabled=False):
+            tokens = normalize(fitted.trajectory.float(), dim=-1)
+            logits = self.teacher.scales(targets.float())[:, None] * tokens @ self.class_weights.T
         return Predictions(
             logits=logits[:, -1],
             iteration_classes=logits.argmax(-1),
@@ -116,9 +123,10 @@ class APMMethod(Method):
         if self.parameters.target == "view0":
             return first
         views = self.view_features(batch, ViewSpec(self.parameters.views, self.task.crop_scale))
-        consensus = {"vte": vte.consensus, "mta": mta.consensus}[self.parameters.target]
+        consensus = vte.consensus if self.parameters.target == "vte" else mta.consensus
         directions = consensus(normalize(views, dim=-1), self.class_weights, self.teacher.scales(views))
-        return normalize(directions, dim=-1) * first.norm(dim=-1, keepdim=True)
+        lengths: Tensor = first.norm(dim=-1, keepdim=True)
+        return normalize(directions, dim=-1) * lengths
 
     def cost(self) -> Cost:
         iterations = self.parameters.fit().iterations

@@ -76,6 +76,7 @@ class Method(ABC):
         summary: what it does, for ``run-bench list methods``.
         paper: where it comes from, ``arXiv NUMBER``.
         adapts: what it changes for an image.
+        needs_text: whether it is nothing without class weights from a text tower.
         Parameters: type of ``parameters``; it has a field ``templates``.
         class_weights: ``(C, F)`` unit rows under the parameters' templates.
     """
@@ -86,6 +87,7 @@ class Method(ABC):
     summary: ClassVar[str]
     paper: ClassVar[str]
     adapts: ClassVar[str]
+    needs_text: ClassVar[bool] = False
     Parameters: ClassVar[type[Any]]
 
     def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
@@ -111,12 +113,18 @@ class Method(ABC):
         self.templates = read_templates(parameters.templates, task.template)
         self.class_weights = teacher.class_weights(task.classes, self.templates)
 
-    def check_teacher(self) -> None:  # noqa: B027  most methods work with any teacher
+    def check_teacher(self) -> None:
         """Refuses a teacher that lacks what the method needs.
 
         Raises:
             UserError: saying what it needs. Exit code 2.
         """
+        if self.needs_text and self.teacher.classifier != "text":
+            raise UserError(
+                f"method {self.name} needs class weights from a text tower; those of teacher {self.teacher.name} come "
+                f"from its {self.teacher.classifier}: leave the method out of --methods",
+                exit_code=2,
+            )
 
     @abstractmethod
     def predict(self, batch: Batch) -> Predictions:
@@ -128,6 +136,11 @@ class Method(ABC):
     def resolved(self) -> dict[str, Any]:
         """What the manifest states beyond ``parameters``: values that came from a preset or from the teacher."""
         return {}
+
+    @classmethod
+    def beside(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  overridden where there are some
+        """Names of methods that a table must have beside this one, so that its numbers can be read."""
+        return ()
 
     def cost(self) -> Cost:
         """Teacher passes an image."""
@@ -144,8 +157,13 @@ class Method(ABC):
         return batch.shared.get(FEATURES, lambda: self._encode(self.pixels(batch)))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Features ``(..., F)``, not normalised -> logits ``(..., C)`` against ``class_weights``."""
-        return self.teacher.scales(features) * normalize(features, dim=-1) @ self.class_weights.T
+        """Features ``(..., F)``, not normalised -> logits ``(..., C)`` against ``class_weights``.
+
+        In float32 under autocast too: bfloat16 would round a logit of 25 to the next eighth, and make ties.
+        """
+        with torch.autocast(self.teacher.device.type, enabled=False):
+            precise = features.float()
+            return self.teacher.scales(precise) * normalize(precise, dim=-1) @ self.class_weights.T
 
     def view_pixels(self, batch: Batch, index: int, spec: ViewSpec) -> Tensor:
         """The teacher's input for the views of one image of ``batch``, the evaluation crop first, ``(N, 3, S, S)``."""

@@ -79,6 +79,10 @@ class Shared:
         """Whether somebody has asked for ``key``, or put it here."""
         return key in self._values
 
+    def of(self, key: Hashable) -> Any:
+        """The value of ``key``, which is there."""
+        return self._values[key]
+
     def put(self, key: Hashable, value: Any, milliseconds: float | None) -> None:
         """A value from elsewhere: a loading process that timed it, or a cache on disk (None: nobody knows)."""
         self._keep(key, value, milliseconds, set())

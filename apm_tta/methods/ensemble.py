@@ -26,4 +26,5 @@ class Ensemble(ZeroShot):
 
     name = "ensemble"
     summary = "the teacher's answer under CLIP's 80 templates"
+    needs_text = True
     Parameters = Parameters  # type: ignore[assignment]  # inferred too narrowly from zeroshot

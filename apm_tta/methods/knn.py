@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 from annotated_types import Ge, Gt
 
@@ -11,6 +11,7 @@ from apm_tta.errors import UserError
 from apm_tta.methods.base import Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.parameters import Templates
+from apm_tta.teachers.support import SupportedTeacher, knn_logits
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,6 @@ class NearestNeighbours(Method):
             raise UserError("method knn needs labelled images: give --support FOLDER, one folder a class", exit_code=2)
 
     def predict(self, batch: Batch) -> Predictions:
-        from apm_tta.teachers.support import knn_logits
-
-        chosen, support = self.parameters, getattr(self.teacher, "support", None)
-        logits = knn_logits(
-            self.features(batch),
-            support,
-            neighbours=chosen.neighbours,
-            temperature=chosen.temperature,
-            classes=len(self.classes),
-        )
-        return Predictions(logits)
+        chosen, support = self.parameters, cast(SupportedTeacher, self.teacher).support
+        features = self.features(batch)
+        return Predictions(knn_logits(features, support, chosen.neighbours, chosen.temperature, len(self.classes)))

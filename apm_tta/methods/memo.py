@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from apm_tta.data.task import Task
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
+from apm_tta.methods.confident import marginal_entropy
 from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.views import ViewSpec
@@ -114,9 +114,3 @@ class Memo(Method):
             logits = self.logits(self.encoder(views[:1]))
         self.encoder.restore()
         return logits
-
-
-def marginal_entropy(logits: Tensor) -> Tensor:
-    """Logits of N views ``(..., N, C)`` -> entropy of their mean probability, nats, ``(...)``."""
-    log_mean = logits.float().log_softmax(-1).logsumexp(-2) - math.log(logits.shape[-2])
-    return -(log_mean.exp() * log_mean).sum(-1)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from apm_tta.data.task import Task
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
+from apm_tta.methods.confident import entropy
 from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
 from apm_tta.methods.parameters import Templates
-from apm_tta.methods.tent import entropy
 from apm_tta.teachers import Teacher
 
 _STAGES = ("blocks", "resblocks", "stages", "layers")

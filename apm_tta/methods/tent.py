@@ -12,6 +12,7 @@ from torch import Tensor
 from apm_tta.data.task import Task
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
+from apm_tta.methods.confident import entropy
 from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
 from apm_tta.methods.parameters import Templates
 from apm_tta.teachers import Teacher
@@ -114,9 +115,3 @@ class Tent(Method):
                 loss.backward()
             self.optimizer.step()
         return logits.detach()
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Logits ``(..., C)`` -> entropy of their softmax, nats, ``(...)``."""
-    log_probabilities = logits.float().log_softmax(-1)
-    return -(log_probabilities.exp() * log_probabilities).sum(-1)

@@ -17,9 +17,8 @@ from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.memo import marginal_entropy
+from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select
 from apm_tta.methods.parameters import Templates
-from apm_tta.methods.tent import entropy
 from apm_tta.methods.views import ViewSpec
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.text_tower import TextTower
@@ -122,21 +121,19 @@ class Tpt(Method):
     def _tune(self, features: Tensor) -> Tensor:
         """View features ``(B, N, F)`` -> logits ``(B, C)``. The images' losses have no parameter in common."""
         scaled = self.teacher.scales(features) * normalize(features, dim=-1)
-        kept = torch.stack(
-            [views[lowest_entropy(views @ self.initial_weights.T, self.parameters.share)] for views in scaled]
-        )
+        kept = select(scaled, lowest_entropy(_products(scaled, self.initial_weights), self.parameters.share))
         context = self.context.repeat(len(features), 1, 1).requires_grad_()
         optimizer = torch.optim.AdamW(
             [context], lr=self.parameters.learning_rate, weight_decay=self.parameters.weight_decay
         )
         for _ in range(self.parameters.steps):
             with torch.enable_grad():
-                loss = marginal_entropy(kept @ self.weights(context).transpose(1, 2)).sum()
+                loss = marginal_entropy(_products(kept, self.weights(context))).sum()
                 optimizer.zero_grad()
                 loss.backward()
             optimizer.step()
         with torch.no_grad():
-            logits = scaled[:, :1] @ self.weights(context).transpose(1, 2)
+            logits = _products(scaled[:, :1], self.weights(context))
         return logits.squeeze(1)
 
     def _text_embeddings(self, context: Tensor, start: int, stop: int) -> Tensor:
@@ -149,7 +146,8 @@ class Tpt(Method):
             embedded[None, :, self.stop :].expand(images, -1, -1, -1),
         ]
         prompts = torch.cat(parts, dim=2).flatten(0, 1)
-        return self.tower.encode(prompts, tokens.repeat(images, 1)).unflatten(0, (images, classes))
+        embeddings: Tensor = self.tower.encode(prompts, tokens.repeat(images, 1)).unflatten(0, (images, classes))
+        return embeddings
 
     def _prompts_together(self) -> int:
         tower, length = self.tower, self.tokens.shape[1]
@@ -158,6 +156,13 @@ class Tpt(Method):
         floats = 1.5 * tower.layers * length * (17 * tower.width + 2 * tower.heads * length)
         budget = _SHARE_OF_FREE * free_memory(self.teacher.device) if self.memory is None else self.memory
         return max(1, int(budget / (4 * floats)))
+
+
+@in_full_precision
+def _products(scaled: Tensor, weights: Tensor) -> Tensor:
+    """Views ``(..., N, F)`` times their scale, class weights ``(..., C, F)`` -> logits ``(..., N, C)``."""
+    logits: Tensor = scaled @ weights.transpose(-1, -2)
+    return logits
 
 
 def context_tokens(tower: TextTower, context: str, prompts: Tensor) -> tuple[int, int]:
@@ -178,8 +183,3 @@ def _common(rows: Tensor, row: Tensor) -> int:
     """Length of the longest beginning that all ``rows`` ``(R, L)`` share with ``row`` ``(L,)``."""
     same = (rows == row).all(0)
     return int(same.int().cumprod(0).sum())
-
-
-def lowest_entropy(logits: Tensor, share: float) -> Tensor:
-    """Indices of the ``share`` of views ``(N, C)`` that are surest."""
-    return entropy(logits).argsort()[: max(1, int(len(logits) * share))]

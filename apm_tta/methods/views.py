@@ -56,7 +56,7 @@ class Views:
         """Views 1 .. N - 1 of one image, ``(N - 1, 3, S, S)`` of ``uint8``."""
         # torchvision draws from torch's global generator; it is put back as it was.
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(seed_for(self._seed, sample_id, self._purpose))
+            torch.manual_seed(seed_for(self._seed, sample_id, self._purpose))
             views = [self._transform(image) for _ in range(1, self._spec.count)]
         return torch.stack(views) if views else torch.empty((0, 3, self._size, self._size), dtype=torch.uint8)
 

@@ -16,7 +16,7 @@ _SHOWN_ITERATIONS = 8
 
 def results_markdown(results: pd.DataFrame) -> str:
     """Method x condition: top-1 with its interval, agreement, latency; columns that say nothing here are left out."""
-    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+    columns: dict[str, Callable[[dict[Any, Any]], str]] = {
         "condition": lambda row: condition_name(row["corruption"], row["severity"]),
         "method": lambda row: row["method"],
         "setting": lambda row: row["setting"],
@@ -32,7 +32,8 @@ def results_markdown(results: pd.DataFrame) -> str:
     }
     if not results["errors"].any():
         del columns["errors"]
-    if results["agreement_target"].isna().all():
+    targets = results[results["agreement_target"].notna()]
+    if (targets["agreement_target"] == targets["agreement"]).all():  # what they were fitted to is the teacher's feature
         del columns["with target %"]
     if (results["setting"] == EPISODIC).all():
         del columns["setting"]
@@ -40,13 +41,16 @@ def results_markdown(results: pd.DataFrame) -> str:
     return _table(rows, list(columns), left=3 if "setting" in columns else 2)
 
 
-def errors_sentence(damaged: pd.DataFrame) -> list[str]:
-    """Which images could not be read, if any, in at most a few lines."""
-    if damaged.empty:
-        return []
-    named = ", ".join(str(name) for name in damaged["id"].unique()[:3])
-    count = damaged["id"].nunique()
-    return [f"**{count} images could not be read and have no answer** (column errors; errors.csv): {named}."]
+def notes(manifest: dict[str, Any], damaged: pd.DataFrame) -> list[str]:
+    """What a reader of the table must know beside its caption: images without an answer, methods left out."""
+    said = []
+    if len(damaged):
+        named = ", ".join(str(name) for name in damaged["id"].unique()[:3])
+        count = damaged["id"].nunique()
+        said.append(f"**{count} images could not be read and have no answer** (column errors; errors.csv): {named}.")
+    if left_out := manifest.get("left_out"):
+        said.append("Left out: " + "; ".join(left_out.values()) + ".")
+    return said
 
 
 def means_markdown(means: pd.DataFrame) -> str:
@@ -86,6 +90,7 @@ def caption(manifest: dict[str, Any]) -> str:
     data, teacher, versions = numbers["dataset"], numbers["teacher"], numbers["versions"]
     templates = ", ".join(f"{name} {_templates(method['templates'])}" for name, method in numbers["methods"].items())
     protocols = sorted({method["protocol"] for method in numbers["methods"].values()})
+    templates = templates if teacher["classifier"] == "text" else "none"
     return (
         f"{data['title']} ({data['name']}): {data['subset']} under each condition; {_corruptions(numbers)}"
         f"Teacher {teacher['name']} (weights {teacher['weights_sha256'][:12]}), class weights from "

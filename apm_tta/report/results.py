@@ -127,7 +127,7 @@ def disagreements(records: pa.Table, method: str) -> dict[str, int]:
 def errors_table(records: pa.Table) -> pd.DataFrame:
     """Images that could not be read, one row an image and condition: corruption, severity, id, error."""
     columns = ["corruption", "severity", "id", "error"]
-    frame = records.select(columns).to_pandas()
+    frame: pd.DataFrame = records.select(columns).to_pandas()
     return frame[frame["error"].notna()].drop_duplicates(ignore_index=True)
 
 

@@ -16,7 +16,7 @@ from apm_tta.harness.records import read_records
 from apm_tta.report.markdown import (
     caption,
     disagreement_sentence,
-    errors_sentence,
+    notes,
     iterations_markdown,
     means_markdown,
     results_markdown,
@@ -63,7 +63,7 @@ def write_report(run: Path) -> Report:
     _refuse_incomplete(run, results, numbers)
 
     damaged = errors_table(records)
-    sections = [f"# {manifest['title']}", caption(manifest), *errors_sentence(damaged), results_markdown(results)]
+    sections = [f"# {manifest['title']}", caption(manifest), *notes(manifest, damaged), results_markdown(results)]
     if len(means := mean_over_corruptions(results)):
         sections += ["## Mean over corruptions", means_markdown(means)]
     iterations = []

@@ -127,7 +127,7 @@ class _ImageEncoder(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.visual = model.visual
+        self.visual: nn.Module = model.visual  # type: ignore[assignment]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """``(B, 3, S, S)`` -> ``(B, F)``."""
@@ -143,8 +143,9 @@ def _side(size: int | Sequence[int]) -> int:
 
 def _trunk_patch(visual: Any) -> int | None:
     """Patch size of an image tower that timm built."""
-    embedding = getattr(getattr(visual, "trunk", None), "patch_embed", None)
-    return _side(embedding.patch_size) if hasattr(embedding, "patch_size") else None
+    embedding: Any = getattr(getattr(visual, "trunk", None), "patch_embed", None)
+    size = getattr(embedding, "patch_size", None)
+    return None if size is None else _side(size)
 
 
 def _layers(visual: Any) -> int:

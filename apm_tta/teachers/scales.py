@@ -11,5 +11,6 @@ from apm_tta.teachers.base import Classifier
 def scales(features: Tensor, logit_scale: float, classifier: Classifier) -> Tensor:
     """Features ``(..., F)`` -> ``(..., 1)``: M times their norm for a head, ``logit_scale`` for every other."""
     if classifier == "head":
-        return logit_scale * features.norm(dim=-1, keepdim=True)
+        norms: Tensor = features.norm(dim=-1, keepdim=True)
+        return logit_scale * norms
     return torch.full_like(features[..., :1], logit_scale)

@@ -50,7 +50,7 @@ class TimmTeacher:
         self.device = device
         self.image_size = source.preprocessing.size
         embedding = getattr(model, "patch_embed", None)
-        self.patch_size = int(embedding.patch_size[0]) if hasattr(embedding, "patch_size") else None  # type: ignore[index,union-attr]
+        self.patch_size = int(embedding.patch_size[0]) if hasattr(embedding, "patch_size") else None  # type: ignore[union-attr]
         has_head = source.classifier == "head"
         self._head = _head_rows(source.name, model) if has_head else None
         self.image_encoder = _ImageEncoder(self.model, constants=has_head)
@@ -101,7 +101,7 @@ class TimmTeacher:
             )
         norm = self._head.norm(dim=1)
         slack = (norm.max() ** 2 - norm**2).clamp_min(0).sqrt()
-        weights = torch.cat([self._head, slack[:, None]], dim=1) / norm.max()
+        weights: Tensor = torch.cat([self._head, slack[:, None]], dim=1) / norm.max()
         return weights[list(rows)]
 
 

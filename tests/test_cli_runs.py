@@ -1,0 +1,191 @@
+"""Runs as they are typed, on trees as people have them: damaged files, labelled images, caches, streams, targets."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import yaml
+
+from apm_tta.cli import main
+from apm_tta.data.dataset import open_dataset
+from apm_tta.data.sample import CLEAN
+from apm_tta.teachers import cached
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def save(folder: Path, positions: range) -> Path:
+    """Real images in a folder a class, as a person would sort them."""
+    dataset = open_dataset("fashion-mnist")
+    by_class: dict[int, list] = {}
+    for entry in dataset.entries(CLEAN):
+        by_class.setdefault(entry.label, []).append(entry)
+    for label, entries in by_class.items():
+        place = folder / dataset.classes[label].replace("/", " or ")
+        place.mkdir(parents=True)
+        for position in positions:
+            dataset.read(entries[position], CLEAN).image.save(place / f"{position}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("tree") / "test", range(4))
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("tree") / "labelled", range(100, 106))
+
+
+def run(out: Path, root: Path, *words: str) -> int:
+    fixed = ["folder", "--teacher", "embedded", "--data-root", str(root), "--out", str(out), "--quiet"]
+    return main([*fixed, *words])
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_damaged_image_is_an_error_row_and_the_run_says_so_at_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str
+) -> None:
+    root = save(tmp_path / "test", range(3))
+    damaged = next(root.glob("Coat/1.png"))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    out = tmp_path / "run"
+    assert run(out, root, "--methods", "zeroshot,apm", "--workers", workers) == 3
+    said = capsys.readouterr()
+    assert "**1 images could not be read and have no answer** (column errors; errors.csv): Coat/1.png" in said.out
+    assert said.err == f"run-bench: 2 answers are missing: images could not be read; {out}/errors.csv names them\n"
+    rows = read_csv(out / "results.csv")
+    assert [(row["method"], row["n"], row["errors"]) for row in rows] == [("zeroshot", "29", "1"), ("apm", "29", "1")]
+    (error,) = read_csv(out / "errors.csv")
+    assert error["id"] == "Coat/1.png"
+    assert "is not a readable image" in error["error"]
+    assert main(["report", str(out)]) == 0
+
+
+def test_prototypes_and_neighbours_from_labelled_images(
+    tmp_path: Path, tree: Path, labelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six labelled images a class: both are far above chance, and the manifest names the images."""
+    out = tmp_path / "run"
+    words = ("--methods", "zeroshot,knn", "--classifier", "prototypes", "--support", str(labelled), "--shots", "6")
+    assert run(out, tree, *words) == 0
+    assert "class weights from prototypes; templates: none" in capsys.readouterr().out
+    accuracy = {row["method"]: float(row["top1"]) for row in read_csv(out / "results.csv")}
+    assert min(accuracy.values()) > 60
+    manifest = yaml.safe_load((out / "run.yaml").read_text())["numbers"]
+    assert len(manifest["teacher"]["support_sha256"]) == 64
+    assert manifest["teacher"]["shots"] == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--classifier", "prototypes"), "give --support FOLDER"),
+        (("--methods", "knn"), "give --support FOLDER"),
+        (("--classifier", "head"), "has no head"),
+        (("--setting", "mixed", "--reset", "corruption", "--methods", "tent"), "mixed has no borders"),
+        (("--jpeg-quality", "200"), "jpeg_quality"),
+        (("--jpeg-quality", "85"), "has no effect"),
+        (("--dataset", "fashion-mist"), "unknown dataset"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(
+    tmp_path: Path, tree: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "run", tree, *words) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_second_run_with_the_feature_cache_does_not_build_the_teacher(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--methods", "zeroshot,ensemble", "--feature-cache")
+    monkeypatch.setenv("APM_TTA_CACHE", str(tmp_path / "cache"))
+    assert run(tmp_path / "first", tree, *words) == 0
+
+    def refuse(self: object) -> None:
+        raise AssertionError("the model was built")
+
+    built = cached.CachedTeacher._built
+    built_once = type(built)(refuse)
+    built_once.__set_name__(cached.CachedTeacher, "_built")
+    monkeypatch.setattr(cached.CachedTeacher, "_built", built_once)
+    assert run(tmp_path / "second", tree, *words) == 0
+    first, second = (read_csv(tmp_path / name / "results.csv") for name in ("first", "second"))
+    assert [(row["method"], row["top1"], row["top5"]) for row in first] == [
+        (row["method"], row["top1"], row["top5"]) for row in second
+    ]
+    assert [row["images_per_s"] for row in second] == ["", ""], "nobody measured what a cache answers"
+    assert all(float(row["images_per_s"]) > 0 for row in first)
+
+
+def test_another_image_behind_the_same_name_is_not_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APM_TTA_CACHE", str(tmp_path / "cache"))
+    root = save(tmp_path / "test", range(2))
+    words = ("--methods", "zeroshot", "--feature-cache")
+    assert run(tmp_path / "first", root, *words) == 0
+    coat, bag = root / "Coat" / "0.png", root / "Bag" / "0.png"
+    coat.write_bytes(bag.read_bytes())
+    assert run(tmp_path / "second", root, *words) == 0
+    (before,), (after,) = (read_csv(tmp_path / name / "results.csv") for name in ("first", "second"))
+    assert float(after["top1"]) < float(before["top1"])
+
+
+@pytest.mark.parametrize("setting", ["iid", "continual", "mixed", "correlated"])
+def test_the_setting_of_a_stream_is_a_column(tmp_path: Path, setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    words = ["--limit", "20", "--corruptions", "contrast,pixelate", "--severities", "3", "--out", str(out), "--quiet"]
+    assert main(["demo", "--methods", "zeroshot,tda,tent", "--setting", setting, *words]) == 0
+    rows = read_csv(out / "results.csv")
+    assert {(row["method"], row["setting"]) for row in rows} == {
+        ("zeroshot", "episodic"),
+        ("tda", setting),
+        ("tent", setting),
+    }
+    assert all(row["n"] == "20" for row in rows)
+    reset = "dataset" if setting in ("continual", "mixed") else "corruption"
+    assert f"({setting} streams, reset: {reset})" in capsys.readouterr().out
+
+
+def test_an_online_run_that_lost_a_cell_answers_its_stream_again_with_the_same_table(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["--limit", "20", "--corruptions", "contrast,pixelate", "--severities", "3", "--out", str(out), "--quiet"]
+    command = ["demo", "--methods", "zeroshot,tda", "--setting", "continual", *words]
+    assert main(command) == 0
+    before = [(row["method"], row["corruption"], row["top1"], row["top5"]) for row in read_csv(out / "results.csv")]
+    next((out / "records" / "tda").glob("pixelate-3/*.parquet")).unlink()
+    assert main(command) == 0
+    after = [(row["method"], row["corruption"], row["top1"], row["top5"]) for row in read_csv(out / "results.csv")]
+    assert after == before
+
+
+def test_an_apm_that_is_fitted_to_a_consensus_has_its_method_beside_it(tmp_path: Path, tree: Path) -> None:
+    out = tmp_path / "run"
+    words = ("--methods", "zeroshot,apm", "--set", "apm.target=vte", "--set", "apm.views=8", "--limit", "10")
+    assert run(out, tree, *words) == 0
+    rows = {row["method"]: row for row in read_csv(out / "results.csv")}
+    assert list(rows) == ["zeroshot", "apm", "vte"]
+    assert rows["apm"]["agreement_target"] != ""
+    assert rows["zeroshot"]["agreement_target"] == ""
+
+
+def test_a_root_in_the_environment_does_not_disturb_what_the_package_carries(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APM_TTA_DATA_ROOT", str(tree))
+    words = ["--limit", "10", "--corruptions", "", "--methods", "zeroshot", "--quiet"]
+    assert main(["demo", *words, "--out", str(tmp_path / "demo")]) == 0
+    assert main(["folder", "--teacher", "embedded", *words, "--out", str(tmp_path / "folder")]) == 0
+    assert main(["demo", *words, "--data-root", str(tree), "--out", str(tmp_path / "refused")]) == 2
+    assert "carried by the package" in capsys.readouterr().err
