@@ -67,6 +67,13 @@ def means_markdown(means: pd.DataFrame) -> str:
     return _table(rows, ["corruptions", "method", "top-1 %", "agreement %"], left=2)
 
 
+def corruption_errors_markdown(errors: pd.DataFrame) -> str:
+    """mCE by method."""
+    return _table(
+        [[row["method"], _number(row["mce"])] for row in errors.to_dict("records")], ["method", "mCE %"], left=1
+    )
+
+
 def iterations_markdown(iterations: pd.DataFrame) -> str:
     """Top-1 and agreement by iteration, at most ``_SHOWN_ITERATIONS`` rows, first and last always among them."""
     last = int(iterations["iteration"].max())

@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 from apm_tta.errors import UserError
 from apm_tta.harness.manifest import read_manifest
 from apm_tta.harness.records import read_records
+from apm_tta.report.corruption_error import mean_corruption_error
 from apm_tta.report.markdown import (
     caption,
+    corruption_errors_markdown,
     disagreement_sentence,
-    notes,
     iterations_markdown,
     means_markdown,
+    notes,
     results_markdown,
 )
 from apm_tta.report.results import (
@@ -66,6 +68,8 @@ def write_report(run: Path) -> Report:
     sections = [f"# {manifest['title']}", caption(manifest), *notes(manifest, damaged), results_markdown(results)]
     if len(means := mean_over_corruptions(results)):
         sections += ["## Mean over corruptions", means_markdown(means)]
+    if len(errors := mean_corruption_error(results, numbers["dataset"]["classes"])):
+        sections += ["## Mean corruption error, relative to AlexNet", corruption_errors_markdown(errors)]
     iterations = []
     for method in _distilled(records):
         table = by_iteration(records, method)

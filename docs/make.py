@@ -1,0 +1,147 @@
+"""Makes ``docs/methods.md`` from the methods' docstrings, defaults and costs, and from ``results/embedded/``.
+
+``python docs/make.py`` writes the page; a test compares the committed one with what is made. So the page says what the
+code says, and every number on it is one that ``run-bench`` wrote.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from apm_tta.data.dataset import Dataset, open_dataset
+from apm_tta.data.sample import CLEAN
+from apm_tta.data.task import Task
+from apm_tta.methods import METHODS, Cost, Method, build_parameters
+from apm_tta.teachers import Teacher, load_teacher
+from apm_tta.teachers.support import SupportedTeacher, encode_support
+
+PAGE = Path(__file__).parent / "methods.md"
+RESULTS = Path(__file__).parent.parent / "results" / "embedded" / "results.csv"
+ORDER = ["zeroshot", "ensemble", "vte", "tpt", "memo", "tent", "sar", "zero", "mta", "tda", "tps", "knn", "apm"]
+HEAD = """# Methods
+
+Made by `python docs/make.py` from the code itself: edit the docstrings, not this page.
+
+Views: index 0 is the teacher's evaluation crop, the others are random resized crops with a random flip; crop scale is a
+field of the suite. All methods of a run that want the same views share them, and each is charged for them. Where a
+paper and its code differ, the code's value is the default and both are named below.
+
+Cost is in passes of the teacher for one image, class weights that are made once not counted; `benchmarks/test_perf_methods.py`
+counts the passes and FLOPs of every method and compares them with these formulas.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    dataset = open_dataset("fashion-mnist", limit=50)
+    teacher = with_support(load_teacher("embedded"), dataset)
+    task = Task(dataset.classes, dataset.template, dataset.card.family, (0.5, 1.0))
+    results = pd.read_csv(RESULTS)
+    methods = [METHODS.get(name)(teacher, task, build_parameters(name, {}), 0) for name in ORDER]
+    return "\n\n".join([HEAD.strip(), overview(methods, results), *(section(method) for method in methods)]) + "\n"
+
+
+def with_support(teacher: Teacher, dataset: Dataset) -> Teacher:
+    """The teacher with a few labelled images, so that a method that needs them can say what it costs."""
+    entries = dataset.entries(CLEAN)
+    images = ((dataset.read(entry, CLEAN).image, entry.label) for entry in entries)
+    return SupportedTeacher(teacher, encode_support(teacher, images, dataset.classes, "none"), "text")  # type: ignore[return-value]
+
+
+def overview(methods: list[Method], results: pd.DataFrame) -> str:
+    """One row a method: protocol, cost, and top-1 on the embedded set."""
+    corrupted = results[results["corruption"] != "clean"]
+    severity = "/".join(str(value) for value in sorted(corrupted["severity"].unique()))
+    lines = [
+        f"On the embedded set (n = {results['n'].iloc[0]} a condition; clean, and the mean of "
+        f"{corrupted['corruption'].nunique()} corruptions at severity {severity}; `results/embedded/`):",
+        "",
+        "| method | paper | protocol | adapts | cost | clean top-1 % | corrupted top-1 % |",
+        "|---|---|---|---|---|---:|---:|",
+    ]
+    for method in methods:
+        own = results[results["method"] == method.name]
+        clean, rest = own[own["corruption"] == "clean"], own[own["corruption"] != "clean"]
+        numbers = [f"{part['top1'].mean():.1f}" if len(part) else "n/a" for part in (clean, rest)]
+        lines.append(
+            f"| [{method.name}](#{method.name}) | {method.paper} | {method.protocol} | {method.adapts} | "
+            f"{cost_in_words(method.cost())} | {numbers[0]} | {numbers[1]} |"
+        )
+    return "\n".join(lines)
+
+
+def section(method: Method) -> str:
+    """Equation, defaults with their sources, and cost of one method."""
+    kind = type(method)
+    function = getattr(inspect.getmodule(kind), "from_features", None)
+    consensus = getattr(inspect.getmodule(kind), "consensus", None)
+    adapter = getattr(inspect.getmodule(kind), "Adapter", None)
+    texts = [prose(thing) for thing in (kind, function, consensus, adapter) if thing is not None]
+    parameters = documented(kind.Parameters)
+    defaults = asdict(build_parameters(method.name, {}))
+    rows = [f"| `{name}` | `{defaults[name]}` | {text} |" for name, text in parameters.items()]
+    return "\n".join(
+        [
+            f"## {method.name}",
+            "",
+            f"{method.summary[0].upper()}{method.summary[1:]} ({method.paper}). Protocol: {method.protocol}. "
+            f"Adapts: {method.adapts}. Cost an image: {cost_in_words(method.cost())}.",
+            "",
+            *[line for text in texts for line in (text, "")],
+            "| parameter | default | meaning and source |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def cost_in_words(cost: Cost) -> str:
+    """``64 image forwards, 2 text forwards, 1 text backward``."""
+    counted = {
+        "image forward": cost.image_forwards,
+        "image backward": cost.image_backwards,
+        "text forward": cost.text_forwards,
+        "text backward": cost.text_backwards,
+    }
+    words = [f"{number} {name}{'' if number == 1 else 's'}" for name, number in counted.items() if number]
+    return ", ".join([*words, cost.other] if cost.other else words)
+
+
+def prose(thing: object) -> str:
+    """A docstring without its sections of arguments, as Markdown."""
+    text = inspect.getdoc(thing) or ""
+    return markdown(re.split(r"\n(?:Args|Attributes|Returns|Raises):\n", text)[0].strip())
+
+
+def documented(parameters: type) -> dict[str, str]:
+    """What the docstring says of each field."""
+    text = (inspect.getdoc(parameters) or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
+    return {name: markdown(" ".join(words.split())) for name, words in found}
+
+
+def markdown(text: str) -> str:
+    """The docstrings' reStructuredText as GitHub's Markdown."""
+    text = re.sub(r":math:`([^`]*)`", r"$`\1`$", text)
+    text = re.sub(r"``([^`]+)``", r"`\1`", text)
+    blocks = re.split(r"(?m)^\.\. math::", text)
+    parts = [blocks[0]]
+    for block in blocks[1:]:
+        lines = block.split("\n")
+        stop = next((i for i, line in enumerate(lines) if i and line.strip() and not line.startswith(" ")), len(lines))
+        equation = "\n".join(line.strip() for line in lines[:stop] if line.strip())
+        if "&" in equation:
+            equation = f"\\begin{{aligned}}\n{equation}\n\\end{{aligned}}"
+        parts += [f"```math\n{equation}\n```\n", "\n".join(lines[stop:])]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).strip()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{PAGE}\n")
