@@ -32,8 +32,8 @@ Views: index 0 is the teacher's evaluation crop, the others are random resized c
 field of the suite. All methods of a run that want the same views share them, and each is charged for them. Where a
 paper and its code differ, the code's value is the default and both are named below.
 
-Cost is in passes of the teacher for one image, class weights that are made once not counted; `benchmarks/test_perf_methods.py`
-counts the passes and FLOPs of every method and compares them with these formulas.
+Cost is in passes of the teacher for one image, class weights that are made once not counted;
+`benchmarks/test_perf_methods.py` counts the passes and FLOPs of every method and compares them with these formulas.
 """
 
 

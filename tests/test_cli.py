@@ -157,7 +157,7 @@ MISTAKES = [
     (
         ["demo", "--methods", "tptt"],
         2,
-        "unknown method 'tptt'; there are: apm, ensemble, knn, memo, mta, sar, tda, tent, tps, tpt, vte, zero, zeroshot",
+        "unknown method 'tptt'; there are: apm, ensemble, knn, memo, mta, sar, tda, tent, tps, tpt, vte, zero,",
     ),
     (["demo", "--methods", ""], 2, "methods"),
     (["demo", "--methods", "apm,apm"], 2, "names something twice"),

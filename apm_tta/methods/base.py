@@ -19,7 +19,8 @@ from apm_tta.teachers import Teacher, read_templates
 
 # Keys of what every method may share.
 PIXELS, PIXELS_ON_DEVICE, FEATURES = "pixels", "pixels on the device", "features"
-_ENCODED_AT_ONCE = 256
+# More gain nothing on a CPU: what is computed together then no longer fits its caches.
+_ENCODED_AT_ONCE = {"cpu": 16, "cuda": 256}
 
 
 @dataclass(frozen=True)
@@ -174,12 +175,16 @@ class Method(ABC):
         """The teacher's embeddings of the views, ``(B, N, F)``, not normalised; index 0 is ``features``. Shared."""
         return batch.shared.get(("view features", spec), lambda: self._encode_views(batch, spec))
 
+    @property
+    def _encoded_at_once(self) -> int:
+        return _ENCODED_AT_ONCE.get(self.teacher.device.type, _ENCODED_AT_ONCE["cpu"])
+
     def _pixels(self, batch: Batch) -> Tensor:
         return batch.shared.get(PIXELS, lambda: torch.stack([self.teacher.preprocess(image) for image in batch.images]))
 
     def _encode(self, pixels: Tensor) -> Tensor:
         with torch.no_grad():
-            return torch.cat([self.teacher.encode_image(part) for part in pixels.split(_ENCODED_AT_ONCE)])
+            return torch.cat([self.teacher.encode_image(part) for part in pixels.split(self._encoded_at_once)])
 
     def _make_views(self, batch: Batch, spec: ViewSpec) -> list[Tensor]:
         views = Views(spec, self.teacher.preprocessing, self.seed)
@@ -192,7 +197,8 @@ class Method(ABC):
         views = batch.shared.get(("views", spec), lambda: self._make_views(batch, spec))
         device, preprocessing = self.teacher.device, self.teacher.preprocessing
         encoded = [
-            self._encode(normalized(part, preprocessing, device)) for part in torch.cat(views).split(_ENCODED_AT_ONCE)
+            self._encode(normalized(part, preprocessing, device))
+            for part in torch.cat(views).split(self._encoded_at_once)
         ]
         return torch.cat([first, torch.cat(encoded).unflatten(0, (len(batch), spec.count - 1))], dim=1)
 
