@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ import torch
 from annotated_types import Ge, Gt
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, normalize
+from torch.nn.functional import cosine_similarity, normalize, pad
 from torchvision.transforms import v2
 
 from apm_tta.apm import IMAGENET_MEAN, IMAGENET_STD, PRESETS, APMConfig, DistillConfig, distill
@@ -22,6 +23,9 @@ from apm_tta.methods.parameters import Templates
 from apm_tta.methods.views import ViewSpec
 from apm_tta.randomness import seed_for
 from apm_tta.teachers import Teacher
+
+# The APM's eight heads share its width, which its position code divides by four: other widths are filled up with zeros.
+_WIDTHS = 8
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Parameters:
 
     def sizes(self, teacher: Teacher) -> APMConfig:
         """The APM that fits ``teacher``."""
-        config = APMConfig.for_teacher(teacher.image_size, teacher.patch_size, teacher.feature_dim)
+        width = math.ceil(teacher.feature_dim / _WIDTHS) * _WIDTHS
+        config = APMConfig.for_teacher(teacher.image_size, teacher.patch_size, width)
         return replace(config, readout=self.readout, column=self.column, hidden=self.hidden or config.hidden)
 
 
@@ -99,21 +104,22 @@ class APMMethod(Method):
         targets = self.targets(batch)
         fitted = distill(
             self.prepare(batch.images),
-            targets,
+            pad(targets, (0, self.config.feature_dim - targets.shape[1])),
             self.config,
             self.parameters.fit(),
             seeds=[seed_for(self.seed, sample_id, "fresh APM") for sample_id in batch.ids],
             memory=self.memory,
             compile=self.parameters.compile,
         )
+        tokens = fitted.trajectory[..., : targets.shape[1]].float()
         with torch.autocast(self.teacher.device.type, enabled=False):
-            tokens = normalize(fitted.trajectory.float(), dim=-1)
-            logits = self.teacher.scales(targets.float())[:, None] * tokens @ self.class_weights.T
+            scales = self.teacher.scales(targets.float())[:, None]
+            logits = scales * normalize(tokens, dim=-1) @ self.class_weights.T
         return Predictions(
             logits=logits[:, -1],
             iteration_classes=logits.argmax(-1),
             losses=fitted.losses,
-            cosines=cosine_similarity(fitted.trajectory, targets[:, None], dim=-1),
+            cosines=cosine_similarity(tokens, targets[:, None], dim=-1),
             target_classes=self.logits(targets).argmax(1),
         )
 

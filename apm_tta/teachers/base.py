@@ -28,8 +28,10 @@ class Teacher(Protocol):
         logit_scale: what cosines are multiplied by to become logits; see ``scales``.
         device: where it computes.
         classifier: where its class weights come from.
+        classifiers: where they can come from, the default first.
         identity: what features and class weights depend on beside the image and the classes, as plain text: the
-            weights' SHA-256, architecture, preprocessing.
+            SHA-256 of the file of weights as ``sha256sum`` prints it (``weights_sha256``), architecture, preprocessing
+            and activation.
         preprocessing: size, normalisation and interpolation of its input, for augmented views.
         image_encoder: module whose forward is ``encode_image``, for methods that adapt its parameters on a copy.
     """
@@ -48,6 +50,8 @@ class Teacher(Protocol):
     def device(self) -> torch.device: ...
     @property
     def classifier(self) -> Classifier: ...
+    @property
+    def classifiers(self) -> tuple[Classifier, ...]: ...
     @property
     def identity(self) -> Mapping[str, str]: ...
     @property
@@ -98,6 +102,7 @@ class Source:
         name: as it was asked for.
         identity: see ``Teacher.identity``.
         classifier: see there.
+        classifiers: see there.
         preprocessing: see there.
         transform: see ``Teacher.preprocess``.
         build: reads the weights; takes the device.
@@ -106,6 +111,7 @@ class Source:
     name: str
     identity: Mapping[str, str]
     classifier: Classifier
+    classifiers: tuple[Classifier, ...]
     preprocessing: Preprocessing
     transform: Callable[[Image.Image], Tensor]
     build: Callable[[torch.device], Teacher]

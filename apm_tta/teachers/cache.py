@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from torch import Tensor
 
 from apm_tta.files import write_whole
 
-_VERSION = "1"
+_VERSION = "2"
+# A new release of one of them may decode, resize or compute otherwise.
+_LIBRARIES = ("open_clip_torch", "timm", "torch", "torchvision", "pillow")
 
 
 def default_cache() -> Path:
@@ -27,12 +31,29 @@ def default_cache() -> Path:
 
 def key_text(parts: Mapping[str, Any]) -> str:
     """Everything that an entry depends on, as text; two entries are the same exactly if their texts are."""
-    return json.dumps({"version": _VERSION, **parts}, sort_keys=True, ensure_ascii=False)
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return json.dumps({"version": _VERSION, "libraries": libraries, **parts}, sort_keys=True, ensure_ascii=False)
 
 
 def entry_path(folder: Path, key: str, suffix: str) -> Path:
     """Where the entry of that key lies."""
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()}{suffix}"
+
+
+def keep(path: Path, content: bytes) -> bool:
+    """Writes an entry's file; whether it could be written.
+
+    Processes that keep the same entry at once do not meet: each writes under a name of its own, the last one stays.
+    """
+    own = path.with_name(f"{os.getpid()}-{path.name}")
+    try:
+        write_whole(own, content)
+        own.replace(path)
+    except OSError:
+        with suppress(OSError):
+            own.unlink(missing_ok=True)
+        return False
+    return True
 
 
 class TensorCache:
@@ -48,9 +69,8 @@ class TensorCache:
     def read(self, parts: Mapping[str, Any]) -> Tensor | None:
         """The tensor, or None when it was never kept, was kept for anything else, or is damaged."""
         key = key_text(parts)
-        path = entry_path(self._folder, key, ".safetensors")
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(entry_path(self._folder, key, ".safetensors"), framework="pt") as file:
                 metadata = file.metadata() or {}
                 value: Tensor = file.get_tensor("value")
         except (OSError, SafetensorError, ValueError):
@@ -61,10 +81,7 @@ class TensorCache:
         """Keeps ``value``."""
         key, kept = key_text(parts), value.detach().cpu().contiguous()
         content = safetensors.torch.save({"value": kept}, {"key": key, "sha256": _digest(kept)})
-        try:
-            write_whole(entry_path(self._folder, key, ".safetensors"), content)
-        except OSError:
-            return
+        keep(entry_path(self._folder, key, ".safetensors"), content)
 
 
 class TextCache:
@@ -86,15 +103,14 @@ class TextCache:
     def write(self, parts: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         """Keeps ``value``."""
         key = key_text(parts)
-        content = json.dumps({"key": key, "value": value, "sha256": _text_digest(value)}, indent=1).encode()
-        try:
-            write_whole(entry_path(self._folder, key, ".json"), content)
-        except OSError:
-            return
+        content = json.dumps({"key": key, "value": value, "sha256": _text_digest(value)}, indent=1)
+        keep(entry_path(self._folder, key, ".json"), content.encode())
 
 
 def _digest(value: Tensor) -> str:
-    return hashlib.sha256(value.contiguous().reshape(-1).numpy().tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} ".encode())
+    digest.update(value.contiguous().reshape(-1).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _text_digest(value: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ class CachedTeacher:
         self.name: str = source.name
         self.identity: Mapping[str, str] = source.identity
         self.classifier: Classifier = source.classifier
+        self.classifiers: tuple[Classifier, ...] = source.classifiers
         self.preprocessing: Preprocessing = source.preprocessing
         self.preprocess: Callable[[Image.Image], Tensor] = source.transform
         self.device = device
@@ -108,8 +108,7 @@ class CachedTeacher:
 
     @property
     def _key(self) -> dict[str, Any]:
-        libraries = {name: version(name) for name in ("open_clip_torch", "timm")}
-        return {"teacher": dict(self._source.identity), "classifier": self._source.classifier, **libraries}
+        return {"teacher": dict(self._source.identity), "classifier": self._source.classifier}
 
     def _describe(self, folder: Path | None) -> Description:
         built = self._built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apm_tta.files import write_whole
-from apm_tta.teachers.cache import entry_path, key_text
+from apm_tta.teachers.cache import entry_path, keep, key_text
 
 
 class FeatureCache:
@@ -31,7 +31,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path, parts: Mapping[str, Any], ids: Sequence[str]) -> None:
-        listed = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+        listed = hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
         self._key = key_text({**parts, "ids": listed})
         self._array_path = entry_path(folder, self._key, ".npy")
         self._note_path = entry_path(folder, self._key, ".json")
@@ -64,11 +64,8 @@ class FeatureCache:
             return
         array = np.stack([self._written[sample_id] for sample_id in self._rows])
         note = {"key": self._key, "shape": list(array.shape), "sha256": _digest(array)}
-        try:
-            write_whole(self._array_path, _npy(array))
-            write_whole(self._note_path, json.dumps(note).encode())
-        except OSError:
-            return
+        if keep(self._array_path, _npy(array)):
+            keep(self._note_path, json.dumps(note).encode())
         vars(self).pop("_array", None)
 
     @cached_property
@@ -83,8 +80,6 @@ class FeatureCache:
 
 
 def _npy(array: NDArray[np.float32]) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

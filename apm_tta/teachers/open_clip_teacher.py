@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,10 +19,12 @@ from torch.nn.functional import normalize
 
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.teachers.base import FAMILIES, Classifier, Source
-from apm_tta.teachers.checkpoints import file_sha256, one_line_errors
+from apm_tta.teachers.checkpoints import WeightsFile, one_line_errors, weights_file
 from apm_tta.teachers.embedded import FOLDER as EMBEDDED_FOLDER
-from apm_tta.teachers.preprocessing import Preprocessing
-from apm_tta.teachers.quick_gelu import check_release, refuse_mismatch
+from apm_tta.teachers.grids import Grids
+from apm_tta.teachers.open_clip_model import build_model
+from apm_tta.teachers.preprocessing import Preprocessing, patch_size, side
+from apm_tta.teachers.quick_gelu import known_release, refuse_mismatch
 from apm_tta.teachers.templates import fill
 
 _PROMPTS_AT_ONCE = 256
@@ -32,29 +33,27 @@ _CONFIGURATION = "open_clip_config.json"
 
 @dataclass(frozen=True)
 class Release:
-    """What open_clip is asked for: an architecture, its configuration, and the file of its weights.
+    """A file of weights, and what has to be known to run it.
 
     Attributes:
-        model_name: open_clip's, with its schema.
-        pretrained: open_clip's: a tag, a path, or None where the schema says it.
+        tokenizer: name under which open_clip knows its tokenizer.
         model: configuration of the architecture.
         preprocess: configuration of the transform.
         weights: the file.
         quick_gelu: whether the weights were trained with QuickGELU.
     """
 
-    model_name: str
-    pretrained: str | None
+    tokenizer: str
     model: Mapping[str, Any]
     preprocess: Mapping[str, Any]
-    weights: Path
+    weights: WeightsFile
     quick_gelu: bool
 
 
 class OpenClipTeacher:
     """A frozen open_clip model; see ``Teacher`` for what its members mean."""
 
-    classifier: Classifier = "text"
+    classifiers: tuple[Classifier, ...] = ("text", "prototypes")
 
     def __init__(
         self,
@@ -65,18 +64,20 @@ class OpenClipTeacher:
     ) -> None:
         self.name = source.name
         self.identity = source.identity
+        self.classifier = source.classifier
         self.preprocessing = source.preprocessing
         self.preprocess = source.transform
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False).to(device)
         self._load_tokenizer = load_tokenizer
         self.device = device
         self.image_encoder = _ImageEncoder(self.model)
         self.logit_scale = float(model.logit_scale.exp())  # type: ignore[operator]
         self.image_size = source.preprocessing.size
-        patch_size = getattr(model.visual, "patch_size", None)
-        self.patch_size = _trunk_patch(model.visual) if patch_size is None else _side(patch_size)
+        self.patch_size = patch_size(model.visual)
+        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=device)
+        shows_layers = hasattr(getattr(model.visual, "trunk", model.visual), "forward_intermediates")
+        self._grids = Grids(source.name, self._intermediates if shows_layers else None, blank)
         with torch.no_grad():
-            blank = torch.zeros(1, 3, self.image_size, self.image_size, device=device)
             self.feature_dim = int(self.encode_image(blank).shape[1])
 
     @cached_property
@@ -84,10 +85,17 @@ class OpenClipTeacher:
         """Prompts -> tokens ``(N, L)``.
 
         Raises:
-            UserError: when it has to come from a hub that cannot be reached.
+            UserError: when it needs a package that is missing, or a hub that cannot be reached.
         """
-        with one_line_errors(f"{self.name} (its tokenizer)", None):
+        try:
             return self._load_tokenizer()
+        except ImportError as error:
+            raise UserError(
+                f"the tokenizer of teacher {self.name} needs the package {error.name}; install it"
+            ) from None
+        except Exception as error:  # whatever a hub client raises
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"the tokenizer of teacher {self.name} cannot be had: {reason}") from None
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """See ``Teacher.encode_image``."""
@@ -96,15 +104,13 @@ class OpenClipTeacher:
 
     def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
         """See ``Teacher.encode_grid``; for a convolutional image tower the output of its stem or of a stage."""
+        return self._grids.of_layer(pixels, layer)
+
+    def _intermediates(self, pixels: Tensor, layers: list[int] | None) -> list[Tensor]:
         visual: Any = self.model.visual
-        layers = _layers(visual)
-        if not -layers <= layer < layers:
-            raise UserError(f"teacher {self.name} has layers 0 to {layers - 1}; there is no layer {layer}")
-        output = visual.forward_intermediates(
-            pixels, indices=[layer % layers], intermediates_only=True, output_fmt="NCHW"
-        )
-        grid: Tensor = output["image_intermediates"][0]
-        return grid.permute(0, 2, 3, 1).float()
+        output = visual.forward_intermediates(pixels, indices=layers, intermediates_only=True, output_fmt="NCHW")
+        found: list[Tensor] = output["image_intermediates"]
+        return found
 
     def scales(self, features: Tensor) -> Tensor:
         """See ``Teacher.scales``: the same for every feature."""
@@ -112,6 +118,8 @@ class OpenClipTeacher:
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
         """See ``Teacher.class_weights``."""
+        if self.classifier != "text":
+            raise UserError(f"the prototypes of teacher {self.name} are to come from --support FOLDER", exit_code=2)
         prompts = [fill(template, name) for name in classes for template in templates]
         embeddings = []
         with torch.no_grad():
@@ -137,89 +145,79 @@ class _ImageEncoder(nn.Module):
         return pooled.float()
 
 
-def _side(size: int | Sequence[int]) -> int:
-    return size if isinstance(size, int) else int(size[0])
-
-
-def _trunk_patch(visual: Any) -> int | None:
-    """Patch size of an image tower that timm built."""
-    embedding: Any = getattr(getattr(visual, "trunk", None), "patch_embed", None)
-    size = getattr(embedding, "patch_size", None)
-    return None if size is None else _side(size)
-
-
-def _layers(visual: Any) -> int:
-    """Layers that ``forward_intermediates`` counts."""
-    if blocks := getattr(getattr(visual, "transformer", None), "resblocks", None):
-        return len(blocks)
-    trunk = getattr(visual, "trunk", None)
-    if trunk is not None:
-        return len(getattr(trunk, "blocks", None) or trunk.feature_info)
-    return 5  # ModifiedResNet: its stem and four stages
-
-
 def _source(name: str, classifier: str, release: Release) -> Source:
-    if classifier not in ("auto", "text"):
-        raise UserError(
-            f"teacher {name} has no {classifier} of its own; its class weights come from its text tower"
-            + ("; for prototypes give --support FOLDER" if classifier == "prototypes" else ""),
-            exit_code=2,
-        )
+    if classifier == "head":
+        raise UserError(f"teacher {name} has no head; its class weights come from its text tower", exit_code=2)
     preprocess = {**vars(PreprocessCfg()), **release.preprocess}
     size = release.model["vision_cfg"].get("image_size", 224)
     preprocess["size"] = size
     preprocessing = Preprocessing(
-        _side(size), tuple(preprocess["mean"]), tuple(preprocess["std"]), preprocess["interpolation"]
+        side(size), tuple(preprocess["mean"]), tuple(preprocess["std"]), preprocess["interpolation"]
     )
-    with one_line_errors(name, None):
+    with one_line_errors(name):
         transform = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
     identity = {
-        "weights_sha256": file_sha256(release.weights),
+        "weights_sha256": release.weights.sha256,
         "architecture": json.dumps(release.model, sort_keys=True),
         "preprocessing": json.dumps(preprocess, sort_keys=True),
         "quick_gelu": str(release.quick_gelu).lower(),
     }
 
     def build(device: torch.device) -> OpenClipTeacher:
-        with one_line_errors(name, release.weights), warnings.catch_warnings():
-            warnings.filterwarnings("error", message=".*QuickGELU mismatch.*")
-            model = open_clip.create_model(
-                release.model_name,
-                pretrained=release.pretrained,
-                device=device,
-                force_quick_gelu=release.quick_gelu,
-                require_pretrained=True,
-                weights_only=True,
-            )
-        return OpenClipTeacher(source, model, partial(open_clip.get_tokenizer, release.model_name), device)
+        with one_line_errors(name):
+            model = build_model(release.model, release.weights, release.quick_gelu)
+            return OpenClipTeacher(source, model, partial(open_clip.get_tokenizer, release.tokenizer), device)
 
-    source = Source(name, identity, "text", preprocessing, transform, build)
+    chosen: Classifier = "prototypes" if classifier == "prototypes" else "text"
+    source = Source(name, identity, chosen, OpenClipTeacher.classifiers, preprocessing, transform, build)
     return source
 
 
-def _from_configuration(name: str, model_name: str, configuration: Mapping[str, Any], weights: Path) -> Release:
+def _from_configuration(name: str, tokenizer: str, configuration: Any, weights: Path) -> Release:
     """A release that brings its own configuration."""
-    if "model_cfg" not in configuration:
-        raise UserError(f"teacher {name!r} has no model_cfg in its {_CONFIGURATION}; it is not open_clip's")
-    model = configuration["model_cfg"]
-    return Release(
-        model_name, None, model, configuration.get("preprocess_cfg", {}), weights, bool(model.get("quick_gelu"))
-    )
+    model, preprocess = _parts(f"teacher {name}", configuration)
+    return Release(tokenizer, model, preprocess, weights_file(weights), bool(model.get("quick_gelu")))
+
+
+def _parts(what: str, configuration: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The model's and the transform's part of an ``open_clip_config.json``."""
+    model = configuration.get("model_cfg") if isinstance(configuration, dict) else None
+    if not isinstance(model, dict) or not {"vision_cfg", "text_cfg"} <= model.keys():
+        raise UserError(f"{what} has no model_cfg in its {_CONFIGURATION}; it is not open_clip's")
+    return model, configuration.get("preprocess_cfg", {})
 
 
 def _preprocessing(tag: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
 
 
-def _common_preprocessing(kind: str, tags: Sequence[str]) -> dict[str, Any]:
-    """What all releases of an architecture agree on: a local checkpoint of a SigLIP is not normalised as CLIP is."""
-    found = [_preprocessing(open_clip.get_pretrained_cfg(kind, tag)) for tag in tags]
-    return found[0] if found and all(each == found[0] for each in found) else {}
+def _common_preprocessing(kind: str) -> dict[str, Any]:
+    """What all releases of an architecture agree on: a local checkpoint of a SigLIP is not normalised as CLIP is.
+
+    Raises:
+        UserError: when they disagree, so that nobody knows what an unknown file wants. Exit code 2.
+    """
+    found = [
+        _preprocessing(open_clip.get_pretrained_cfg(kind, tag)) for tag in open_clip.list_pretrained_tags_by_model(kind)
+    ]
+    if any(each != found[0] for each in found):
+        raise UserError(
+            f"the releases of {kind} are not preprocessed alike, and which of them this file follows is unknown: put "
+            f"an {_CONFIGURATION} with model_cfg and preprocess_cfg beside it",
+            exit_code=2,
+        )
+    return found[0] if found else {}
 
 
 @FAMILIES.register("embedded")
 def embedded(name: str, classifier: str) -> Source:
-    """``embedded``: the model that the package carries."""
+    """``embedded``: the model that the package carries.
+
+    Raises:
+        UserError: when anything stands behind the name. Exit code 2.
+    """
+    if name != "embedded":
+        raise UserError(f"unknown teacher {name!r}; the embedded teacher is called embedded", exit_code=2)
     configuration = json.loads((EMBEDDED_FOLDER / _CONFIGURATION).read_text(encoding="utf-8"))
     weights = EMBEDDED_FOLDER / "open_clip_model.safetensors"
     return _source(name, classifier, _from_configuration(name, f"local-dir:{EMBEDDED_FOLDER}", configuration, weights))
@@ -228,7 +226,7 @@ def embedded(name: str, classifier: str) -> Source:
 @FAMILIES.register("hf-hub")
 def from_hub(name: str, classifier: str) -> Source:
     """``hf-hub:organisation/repository``."""
-    with one_line_errors(name, None):
+    with one_line_errors(name):
         repository = name.removeprefix("hf-hub:")
         configuration = _get_hf_config(repository)
         weights = Path(download_pretrained_from_hf(repository))
@@ -241,31 +239,52 @@ def architecture(name: str, classifier: str) -> Source:
 
     Raises:
         UnknownName: for an architecture or a tag that open_clip does not know.
-        UserError: for a local checkpoint that was trained with another activation than the architecture has.
+        UserError: for a checkpoint that was trained with another activation than the architecture has.
     """
     kind, _, pretrained = name.partition(":")
     tags = open_clip.list_pretrained_tags_by_model(kind)
     if not pretrained:
         raise UserError(f"teacher {name!r} names no weights; write {kind}:TAG or {kind}:/path", 2)
-    model = open_clip.get_model_config(kind)
     if pretrained in tags:
-        tag = open_clip.get_pretrained_cfg(kind, pretrained)
-        with one_line_errors(name, None):
-            weights = Path(download_pretrained(tag))
-        quick_gelu = bool(tag.get("quick_gelu", False)) or bool(model.get("quick_gelu"))
-        preprocess = _preprocessing(tag)
-        return _source(name, classifier, Release(kind, pretrained, model, preprocess, weights, quick_gelu))
-    weights = Path(pretrained)
-    if not weights.is_file():
+        release = _released(name, kind, pretrained)
+    elif Path(pretrained).is_file():
+        release = _local(kind, Path(pretrained))
+    else:
         raise UnknownName(f"weights of {kind} (no such tag, no such file)", pretrained, tags)
+    return _source(name, classifier, release)
+
+
+def _released(name: str, kind: str, pretrained: str) -> Release:
+    """By a tag, whose own configuration says which activation it was trained with."""
+    model, tag = open_clip.get_model_config(kind), open_clip.get_pretrained_cfg(kind, pretrained)
+    quick_gelu = bool(tag.get("quick_gelu"))
+    if model.get("quick_gelu") and not quick_gelu:
+        repository = tag.get("hf_hub", "").rstrip("/")
+        raise UserError(
+            f"QuickGELU mismatch: open_clip's {kind} has it, its release {pretrained} does not say so; "
+            f"ask for hf-hub:{repository}, whose own configuration decides",
+            exit_code=2,
+        )
+    with one_line_errors(name):
+        weights = Path(download_pretrained(tag))
+    return Release(kind, model, _preprocessing(tag), weights_file(weights), quick_gelu)
+
+
+def _local(kind: str, path: Path) -> Release:
+    """A file: by the configuration beside it, else as the release that it is known to be, else as all releases are."""
+    model, weights = open_clip.get_model_config(kind), weights_file(path)
     quick_gelu = bool(model.get("quick_gelu"))
-    check_release(kind, weights, file_sha256(weights), quick_gelu)
-    beside = weights.with_name(_CONFIGURATION)
-    preprocess = _common_preprocessing(kind, tags)
-    if beside.is_file():
-        configuration = json.loads(beside.read_text(encoding="utf-8"))
-        preprocess = configuration.get("preprocess_cfg", {})
-        own = bool(configuration.get("model_cfg", {}).get("quick_gelu"))
-        if own != quick_gelu:
-            refuse_mismatch(kind, weights, own, f"{beside} says so")
-    return _source(name, classifier, Release(kind, pretrained, model, preprocess, weights, quick_gelu))
+    known = known_release(kind, weights)
+    if known is not None and bool(known[1].get("quick_gelu")) != quick_gelu:
+        refuse_mismatch(kind, path, not quick_gelu, f"it is open_clip's {known[0]}")
+    beside = path.with_name(_CONFIGURATION)
+    if not beside.is_file():
+        shared = _common_preprocessing(kind) if known is None else _preprocessing(known[1])
+        return Release(kind, model, shared, weights, quick_gelu)
+    try:
+        own, preprocess = _parts(str(path), json.loads(beside.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{beside} cannot be read as JSON: {error}") from None
+    if bool(own.get("quick_gelu")) != quick_gelu:
+        refuse_mismatch(kind, path, not quick_gelu, f"{beside} says so")
+    return Release(kind, model, preprocess, weights, quick_gelu)

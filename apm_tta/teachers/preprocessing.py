@@ -1,8 +1,10 @@
-"""How a teacher wants its pixels."""
+"""How a teacher wants its pixels, and how it cuts them up."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,3 +22,15 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str
+
+
+def side(size: int | Sequence[int]) -> int:
+    """Of a square, which libraries give as a number or as height and width."""
+    return size if isinstance(size, int) else int(size[0])
+
+
+def patch_size(encoder: Any) -> int | None:
+    """Side of the patches of an image tower of open_clip's or timm's, pixels; None where it has none."""
+    trunk = getattr(encoder, "trunk", encoder)
+    size = getattr(trunk, "patch_size", None) or getattr(getattr(trunk, "patch_embed", None), "patch_size", None)
+    return None if size is None else side(size)

@@ -6,23 +6,26 @@ with the architecture that was asked for: its configuration, its digest, or the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import open_clip
 
 from apm_tta.errors import UserError
+from apm_tta.teachers.checkpoints import WeightsFile
 
 SUFFIX = "-quickgelu"
 
 
 def refuse_mismatch(architecture: str, weights: Path, trained_with: bool, why: str) -> NoReturn:
-    """Raises ``UserError``: the weights were trained with the other activation."""
+    """Raises ``UserError``: the weights were trained with the other activation. Exit code 2."""
     right = plain(architecture) + (SUFFIX if trained_with else "")
     activations = ("QuickGELU", "GELU") if trained_with else ("GELU", "QuickGELU")
+    remedy = f"ask for {right}:{weights}" if right in open_clip.list_models() else "no architecture here has it"
     raise UserError(
         f"{weights} was trained with {activations[0]} ({why}), but {architecture} has {activations[1]}: accuracy would "
-        f"be silently lower; ask for {right}:{weights}",
+        f"be silently lower; {remedy}",
         exit_code=2,
     )
 
@@ -32,21 +35,19 @@ def plain(architecture: str) -> str:
     return architecture.removesuffix(SUFFIX)
 
 
-def check_release(architecture: str, weights: Path, sha256: str, quick_gelu: bool) -> None:
-    """Refuses a file that is known to be a release trained with another activation than ``architecture`` has.
+def known_release(architecture: str, weights: WeightsFile) -> tuple[str, Mapping[str, Any]] | None:
+    """The release that a file is known to be: its tag and open_clip's configuration of it; None for an unknown file.
 
-    A release is known by the digest in its address (OpenAI's), or by its repository's name in the file's path (a hub's
-    cache, or a folder that was named after it).
-
-    Raises:
-        UserError: naming the architecture that would be right. Exit code 2.
+    A release is known by the digest in its address, or by its repository's name in the file's path (a hub's cache, or a
+    folder that was named after it); of several such names the longest counts.
     """
+    found: list[tuple[int, str, Mapping[str, Any]]] = []
     for kind in (plain(architecture), plain(architecture) + SUFFIX):
         for tag in open_clip.list_pretrained_tags_by_model(kind):
             release = open_clip.get_pretrained_cfg(kind, tag)
-            repository = release.get("hf_hub", "").split("/")[1:2]
-            named = bool(repository) and any(repository[0] in part for part in weights.parts)
-            known = sha256 in release.get("url", "") or named
-            trained_with = bool(release.get("quick_gelu", False))
-            if known and trained_with != quick_gelu:
-                refuse_mismatch(architecture, weights, trained_with, f"it is open_clip's {tag}")
+            url, repository = release.get("url", ""), release.get("hf_hub", "").partition("/")[2].partition("/")[0]
+            if weights.sha256 in url or f"-{weights.sha256[:8]}." in url:
+                return tag, release
+            if repository and any(repository in part for part in weights.path.absolute().parts):
+                found.append((len(repository), tag, release))
+    return max(found, key=lambda each: each[0])[1:] if found else None

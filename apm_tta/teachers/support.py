@@ -23,7 +23,7 @@ class Support:
     """Features of labelled images.
 
     Attributes:
-        features: unit rows, ``(N, F)``.
+        features: unit rows, ``(N, F)``; without the constants that a teacher with a linear head puts behind them.
         labels: indices into ``classes``, ``(N,)``.
         classes: names in label order; every one has an image.
         fingerprint: SHA-256 of the images' ids, labels and contents.
@@ -47,7 +47,8 @@ def encode_support(
     while part := list(islice(remaining, _IMAGES_AT_ONCE)):
         pixels = torch.stack([teacher.preprocess(image) for image, _ in part]).to(teacher.device)
         with torch.no_grad():
-            features.append(normalize(teacher.encode_image(pixels), dim=-1))
+            encoded = teacher.encode_image(pixels)
+        features.append(normalize(encoded[:, :-2] if teacher.classifier == "head" else encoded, dim=-1))
         labels += [label for _, label in part]
     if missing := sorted(set(range(len(classes))) - set(labels)):
         raise UserError(f"the support has no image of {classes[missing[0]]} ({len(missing)} classes without any)")
@@ -58,9 +59,19 @@ class SupportedTeacher:
     """A teacher with labelled images beside it: for ``knn``, and for class weights where ``prototypes`` is chosen.
 
     Everything else is the teacher's own.
+
+    Args:
+        teacher: for prototypes one that was not loaded with its head, whose features end in constants.
+        support: its features of labelled images.
+        classifier: ``prototypes``, or where the teacher's own class weights come from.
+
+    Raises:
+        UserError: for prototypes of a teacher that was loaded with its head. Exit code 2.
     """
 
     def __init__(self, teacher: Teacher, support: Support, classifier: Classifier) -> None:
+        if classifier == "prototypes" and teacher.classifier == "head":
+            raise UserError(f"for prototypes load teacher {teacher.name} with classifier prototypes, not head", 2)
         self._teacher = teacher
         self.support = support
         self.classifier: Classifier = classifier
@@ -75,7 +86,11 @@ class SupportedTeacher:
             return self._teacher.class_weights(classes, templates)
         support = self.support
         if tuple(classes) != support.classes:
-            raise UserError(f"the support has {len(support.classes)} other classes than the {len(classes)} asked for")
+            raise UserError(
+                f"the support has {len(support.classes)} classes, of which {support.classes[0]} is the first; they are "
+                f"not the {len(classes)} asked for, beginning with {classes[0] if classes else 'none'}",
+                exit_code=2,
+            )
         sums = support.features.new_zeros(len(classes), support.features.shape[1])
         return normalize(sums.index_add(0, support.labels, support.features), dim=-1)
 
@@ -91,7 +106,7 @@ def knn_logits(features: Tensor, support: Support, neighbours: int, temperature:
     .. math:: v_c = \sum_{i \in N_k(f)} [y_i = c] \exp(\cos(f, f_i) / \tau)
 
     Args:
-        features: ``(B, F)``, of any norm.
+        features: ``(B, F)``, of any norm; a linear head's two constants behind them have no say.
         support: N labelled images; where they are fewer than ``neighbours``, all vote.
         neighbours: k.
         temperature: tau.
@@ -101,7 +116,7 @@ def knn_logits(features: Tensor, support: Support, neighbours: int, temperature:
         Votes as logits ``(B, C)``: their logarithms, so that a softmax gives each class its share of the votes. A class
         without a vote stands below every class with one.
     """
-    cosines = normalize(features, dim=-1) @ support.features.T
+    cosines = normalize(features[:, : support.features.shape[1]], dim=-1) @ support.features.T
     nearest = cosines.topk(min(neighbours, cosines.shape[1]), dim=1)
     # Relative to the nearest: the shares stay, and nothing overflows.
     votes = ((nearest.values - nearest.values[:, :1]) / temperature).exp()

@@ -53,7 +53,8 @@ def read_templates(name: str, own: str) -> tuple[str, ...]:
 
 def _read_file(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # A byte order mark would become part of the first sentence.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"templates {path} cannot be read: {error}", exit_code=2) from None
     templates = []

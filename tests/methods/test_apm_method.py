@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
+from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN
+from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, Batch, build_parameters
 from apm_tta.teachers import Teacher
 
 
 def answers(teacher: Teacher, batch: Batch, memory: int | None = None, **settings: object) -> torch.Tensor:
     classes = open_dataset("fashion-mnist").classes
-    method = METHODS.get("apm")(teacher, classes, build_parameters("apm", settings), 0, memory)
+    method = METHODS.get("apm")(teacher, Task(classes), build_parameters("apm", settings), 0, memory)
     with torch.no_grad():
         return method.predict(batch).logits
 
@@ -56,3 +58,34 @@ def test_the_memory_budget_changes_no_answer(embedded_teacher: Teacher, embedded
     whole = answers(embedded_teacher, embedded_batch)
     one_at_a_time = answers(embedded_teacher, embedded_batch, memory=1)
     torch.testing.assert_close(one_at_a_time, whole, rtol=0, atol=2e-3)
+
+
+def test_a_width_that_no_eight_heads_can_share_is_filled_up_and_cut_again(embedded_teacher: Teacher) -> None:
+    """A linear head's features are two wider than the network's: 66 here. What is added changes no class weight."""
+
+    class Wider:
+        """The embedded teacher with the constants 1 and 0 behind its features."""
+
+        feature_dim = embedded_teacher.feature_dim + 2
+
+        def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+            features = embedded_teacher.encode_image(pixels)
+            return torch.cat([features, features.new_ones(len(features), 1), features.new_zeros(len(features), 1)], 1)
+
+        def class_weights(self, classes: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
+            return torch.nn.functional.pad(embedded_teacher.class_weights(classes, templates), (0, 2))
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(embedded_teacher, name)
+
+    task = Task(load_card("fashion-mnist").class_list.names)
+    method = METHODS.get("apm")(Wider(), task, build_parameters("apm", {"iterations": 60}), 0)
+    assert method.config.feature_dim == 72
+    dataset = open_dataset("fashion-mnist", limit=20)
+    samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)]
+    with torch.no_grad():
+        predictions = method.predict(Batch(tuple(s.id for s in samples), tuple(s.image for s in samples)))
+    assert predictions.logits.shape == (20, 10)
+    assert predictions.cosines is not None
+    assert (predictions.cosines[:, -1] > 0.95).all()
+    assert torch.equal(predictions.target_classes, predictions.logits.argmax(1))

@@ -17,13 +17,11 @@ from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
 from apm_tta.methods import Batch
 from apm_tta.teachers import TEMPLATES, Teacher, load_teacher
-from apm_tta.teachers.open_clip_teacher import OpenClipTeacher, _needs_quick_gelu
 
 CLASSES = open_dataset("fashion-mnist").classes
 
 
 def test_the_embedded_teacher_is_what_its_configuration_says(embedded_teacher: Teacher) -> None:
-    assert isinstance(embedded_teacher, OpenClipTeacher)
     assert (embedded_teacher.image_size, embedded_teacher.patch_size, embedded_teacher.feature_dim) == (32, 4, 64)
     assert 1 < embedded_teacher.logit_scale <= 100.1
     assert not any(parameter.requires_grad for parameter in embedded_teacher.model.parameters())
@@ -61,7 +59,6 @@ def test_grid_tokens_of_every_layer(embedded_teacher: Teacher, embedded_batch: B
 
 def test_embeddings_are_differentiable_in_the_parameters_when_asked(embedded_batch: Batch) -> None:
     teacher = load_teacher("embedded")
-    assert isinstance(teacher, OpenClipTeacher)
     weight = teacher.model.visual.proj.requires_grad_()
     teacher.encode_image(teacher.preprocess(embedded_batch.images[0])[None]).sum().backward()
     assert weight.grad is not None
@@ -116,17 +113,10 @@ class Payload:
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "weights.pt"
     path.write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(UserError, match="cannot be loaded") as refused:
+    with pytest.raises(UserError, match="could run code, so nothing of it was run") as refused:
         load_teacher(f"{ARCHITECTURE}:{path}")
     assert "\n" not in str(refused.value)
     assert "code from a checkpoint ran" not in capfd.readouterr().out
-
-
-def test_released_weights_trained_with_quick_gelu_get_it() -> None:
-    """open_clip only warns of the mismatch; the numbers would be low and nobody would know."""
-    assert _needs_quick_gelu("ViT-B-16", "openai")
-    assert not _needs_quick_gelu("ViT-B-16", "laion2b_s34b_b88k")
-    assert not _needs_quick_gelu("local-dir:anything", None)
 
 
 @pytest.mark.parametrize(

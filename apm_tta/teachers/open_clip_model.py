@@ -1,0 +1,79 @@
+"""An open_clip model from its configuration and a file of weights, without what open_clip's factory does silently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from open_clip import CLIP, CoCa, CustomTextCLIP
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
+from torch import Tensor, nn
+
+from apm_tta.errors import UserError
+from apm_tta.teachers.checkpoints import WeightsFile, load_strictly, read_state_dict
+
+# What OpenAI's archives hold beside the weights; the model's configuration says the same.
+OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
+_POSITIONS = "text.transformer.embeddings.position_ids"
+_SCALARS = ("logit_scale", "logit_bias")
+
+
+def build_model(configuration: Mapping[str, Any], weights: WeightsFile, quick_gelu: bool) -> nn.Module:
+    """The model, its weights loaded strictly.
+
+    open_clip's factory would resize positional embeddings to another input size, read archives that hold code, and
+    download the weights of towers: none of it happens here.
+
+    Args:
+        configuration: ``model_cfg`` of open_clip's.
+        weights: the file.
+        quick_gelu: whether the activation is QuickGELU.
+
+    Raises:
+        UserError: when the file cannot be read as weights alone or is of another architecture or activation.
+    """
+    state = read_state_dict(weights)
+    if any(name in state for name in OPENAI_SIZES):
+        if not quick_gelu:
+            raise UserError(
+                f"{weights.path} is OpenAI's, whose models have QuickGELU, but it was asked for with GELU: accuracy "
+                "would be silently lower; add -quickgelu to the architecture's name",
+                exit_code=2,
+            )
+        state = {name: value for name, value in state.items() if name not in OPENAI_SIZES}
+    model = _make(configuration, quick_gelu)
+    load_strictly(model, _translated(model, state), weights.path)
+    return model
+
+
+def _make(configuration: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
+    """As ``open_clip.create_model`` chooses the class."""
+    settings = deepcopy(dict(configuration))
+    of_transformers = "hf_model_name" in settings["text_cfg"]
+    custom_text = settings.pop("custom_text", False) or of_transformers
+    if quick_gelu:
+        settings["quick_gelu"] = True
+    if "timm_model_name" in settings["vision_cfg"]:
+        settings["vision_cfg"]["timm_model_pretrained"] = False
+    if of_transformers:
+        settings["text_cfg"]["hf_model_pretrained"] = False
+    kind: Any = CLIP if not custom_text else CoCa if "multimodal_cfg" in settings else CustomTextCLIP
+    model: nn.Module = kind(**settings)
+    return model
+
+
+def _translated(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What ``open_clip.load_checkpoint`` makes of older and others' names."""
+    state = dict(convert_state_dict(model, state))
+    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+        state = dict(convert_to_custom_text_state_dict(state))
+    own = model.state_dict()
+    for name in _SCALARS:
+        if name in state and name in own and state[name].numel() == own[name].numel():
+            state[name] = state[name].reshape(own[name].shape)
+    if _POSITIONS not in own:
+        state.pop(_POSITIONS, None)
+    return {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in state.items()}

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from apm_tta.data.cards import load_card
+from apm_tta.data.task import Task
+from apm_tta.errors import UserError
+from apm_tta.methods import METHODS, Batch, build_parameters
+from apm_tta.methods.memo import Memo
+from apm_tta.teachers import Teacher
+
+CLASSES = load_card("fashion-mnist").class_list.names
+TASK = Task(CLASSES, crop_scale=(0.5, 1.0))
+
+
+def build(teacher: Teacher, task: Task = TASK, **settings: Any) -> Memo:
+    method = METHODS.get("memo")(teacher, task, build_parameters("memo", settings), 0)
+    assert isinstance(method, Memo)
+    return method
+
+
+def part(batch: Batch, *indices: int) -> Batch:
+    return Batch(tuple(batch.ids[i] for i in indices), tuple(batch.images[i] for i in indices))
+
+
+def predict(method: Memo, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        return method.predict(Batch(batch.ids, batch.images)).logits
+
+
+def by_hand(
+    teacher: Any, views: Tensor, optimizer: Any, which: str = "norm", steps: int = 1, **settings: float
+) -> tuple[Tensor, Tensor]:
+    """One image, as algorithm 1 of the paper has it -> logits before and after."""
+    model = copy.deepcopy(teacher.model)
+    weights = teacher.class_weights(CLASSES, ("a photo of a {}.",))
+    moving: list[nn.Parameter] = []
+    for module in model.visual.modules():
+        if which == "all" or isinstance(module, nn.LayerNorm):
+            moving += module._parameters.values()  # each module's own, so that none comes twice
+    moving = [parameter.requires_grad_() for parameter in moving if parameter is not None]
+
+    def logits(pixels: Tensor) -> Tensor:
+        features = model.encode_image(pixels)
+        return model.logit_scale.exp() * (features / features.norm(dim=1, keepdim=True)) @ weights.T
+
+    before = logits(views[:1]).detach()
+    step = optimizer(moving, **settings)
+    for _ in range(steps):
+        mean = logits(views).softmax(1).mean(0)
+        step.zero_grad()
+        torch.special.entr(mean).sum().backward()
+        step.step()
+    return before, logits(views[:1]).detach()
+
+
+@pytest.mark.parametrize(
+    ("asked", "optimizer", "settings"),
+    [
+        ({}, torch.optim.AdamW, {"lr": 1e-5, "weight_decay": 0.01}),
+        ({"parameters": "all"}, torch.optim.AdamW, {"lr": 1e-5, "weight_decay": 0.01}),
+        ({"optimizer": "sgd"}, torch.optim.SGD, {"lr": 2.5e-4}),
+        (
+            {"steps": 3, "learning_rate": 1e-3, "weight_decay": 0.5},
+            torch.optim.AdamW,
+            {"lr": 1e-3, "weight_decay": 0.5},
+        ),
+    ],
+)
+def test_a_step_is_that_of_the_paper(
+    asked: dict[str, Any], optimizer: Any, settings: dict[str, float], embedded_teacher: Teacher, embedded_batch: Batch
+) -> None:
+    batch = part(embedded_batch, 0, 1, 2)
+    method = build(embedded_teacher, views=8, **asked)
+    ours = predict(method, batch)
+    for index, answer in enumerate(ours):
+        views = method.view_pixels(batch, index, method.spec)
+        before, after = by_hand(
+            embedded_teacher, views, optimizer, asked.get("parameters", "norm"), asked.get("steps", 1), **settings
+        )
+        torch.testing.assert_close(answer, after[0], rtol=0, atol=3e-4)
+        assert (after - before).abs().max() > 3e-3, "nothing moved"
+
+
+def test_encoder_and_optimiser_are_reset_between_images(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+    method = build(embedded_teacher, views=8, learning_rate=1e-3)
+    both = predict(method, part(embedded_batch, 0, 1))
+    assert torch.equal(predict(method, part(embedded_batch, 1))[0], both[1])
+    assert torch.equal(predict(build(embedded_teacher, views=8, learning_rate=1e-3), part(embedded_batch, 1))[0], both[1])
+
+
+def test_defaults_are_the_authors(embedded_teacher: Teacher, stub_teacher: Any, batch_norm_encoder: nn.Module) -> None:
+    cifar = Task(CLASSES, family="cifar")
+    transformer = {"optimizer": "adamw", "learning_rate": 1e-5, "weight_decay": 0.01, "crop_scale": [0.08, 1.0]}
+    assert build(embedded_teacher, Task(CLASSES)).resolved() == {"views": 64, **transformer}
+    assert build(embedded_teacher, cifar).resolved() == {"views": 32, **transformer}
+    convolutions = {"optimizer": "sgd", "weight_decay": 0.0, "crop_scale": [0.08, 1.0]}
+    teacher = stub_teacher(batch_norm_encoder)
+    assert build(teacher, Task(CLASSES)).resolved() == {"views": 64, "learning_rate": 2.5e-4, **convolutions}
+    assert build(teacher, cifar).resolved() == {"views": 32, "learning_rate": 5e-3, **convolutions}
+    assert build(embedded_teacher).spec.augmix
+    cost = build(embedded_teacher, views=8, steps=2).cost()
+    assert (cost.image_forwards, cost.image_backwards, cost.text_forwards) == (17, 16, 0)
+
+
+def test_batch_normalisation_blends_its_statistics_with_the_images(
+    stub_teacher: Any, batch_norm_encoder: nn.Module, embedded_batch: Batch
+) -> None:
+    """16 parts the running averages, one part the views' in the step and the crop's in the answer, by hand."""
+    teacher = stub_teacher(batch_norm_encoder)
+    method = build(teacher, views=8, augmix=False, learning_rate=0.05)
+    weights = teacher.class_weights(CLASSES, ())
+    batch = part(embedded_batch, 0, 1)
+    ours = predict(method, batch)
+    for index, answer in enumerate(ours):
+        views = method.view_pixels(batch, index, method.spec)
+        encoder = copy.deepcopy(batch_norm_encoder).requires_grad_(False)
+        norms = [layer for layer in encoder if isinstance(layer, nn.BatchNorm2d)]
+        moving = [parameter.requires_grad_() for layer in norms for parameter in (layer.weight, layer.bias)]
+
+        def logits(pixels: Tensor, encoder: nn.Module = encoder) -> Tensor:
+            values = pixels
+            for layer in encoder:  # type: ignore[attr-defined]
+                if isinstance(layer, nn.BatchNorm2d):
+                    mean = 16 / 17 * layer.running_mean + values.detach().mean((0, 2, 3)) / 17
+                    variance = 16 / 17 * layer.running_var + values.detach().var((0, 2, 3)) / 17
+                    normed = (values - mean[:, None, None]) / (variance[:, None, None] + layer.eps).sqrt()
+                    values = normed * layer.weight[:, None, None] + layer.bias[:, None, None]
+                else:
+                    values = layer(values)
+            return 20 * values / values.norm(dim=1, keepdim=True) @ weights.T
+
+        before = logits(views[:1]).detach()
+        step = torch.optim.SGD(moving, lr=0.05)
+        torch.special.entr(logits(views).softmax(1).mean(0)).sum().backward()
+        step.step()
+        torch.testing.assert_close(answer, logits(views[:1])[0].detach(), rtol=0, atol=3e-4)
+        assert (answer - before).abs().max() > 3e-3, "nothing moved"
+        assert (teacher.scales(before)[0] * 0 + before - method.logits(teacher.encode_image(views[:1]))).abs().max() > 3e-3
+    assert torch.equal(predict(method, part(batch, 1))[0], ours[1])
+
+
+def test_an_encoder_without_normalisation_is_refused(
+    stub_teacher: Any, without_norm_encoder: nn.Module, embedded_batch: Batch
+) -> None:
+    teacher = stub_teacher(without_norm_encoder)
+    with pytest.raises(UserError, match="of teacher stub has none") as refused:
+        build(teacher)
+    assert refused.value.exit_code == 2
+    assert predict(build(teacher, parameters="all", views=4), part(embedded_batch, 0)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"parameters": "head"},
+        {"views": 1},
+        {"optimizer": "adam"},
+        {"learning_rate": 0},
+        {"weight_decay": -0.1},
+        {"steps": 0},
+        {"prior_strength": -1},
+    ],
+)
+def test_wrong_parameters_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(settings))) as refused:
+        build_parameters("memo", settings)
+    assert refused.value.exit_code == 2

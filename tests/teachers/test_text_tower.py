@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from apm_tta.errors import UserError
+from apm_tta.teachers import Teacher
+from apm_tta.teachers.text_tower import TextTower
+
+PROMPTS = ("a cat", "a photo of a large dog, a type of pet.", "", "one two three four five six seven eight nine")
+VISION = {"image_size": 16, "patch_size": 8, "layers": 1, "width": 16, "head_width": 8}
+TEXT = {"context_length": 24, "width": 32, "heads": 4, "layers": 2}
+EOT = 49407
+
+KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "built into CLIP": (CLIP, {}),
+    "CLIP without a mask": (CLIP, {"no_causal_mask": True}),
+    "CLIP, last position": (CLIP, {"pool_type": "last"}),
+    "CLIP, linear projection": (CLIP, {"proj_bias": True}),
+    "CLIP without a projection": (CLIP, {"proj_type": "none", "width": 40}),
+    "of its own": (CustomTextCLIP, {}),
+    "end by its number": (CustomTextCLIP, {"pool_type": "eos", "eos_id": EOT}),
+    "first position": (CustomTextCLIP, {"pool_type": "first", "no_causal_mask": True}),
+    "as SigLIP": (CustomTextCLIP, {"pool_type": "last", "no_causal_mask": True, "proj_bias": True}),
+    "appended class token": (CustomTextCLIP, {"embed_cls": True, "context_length": 23}),
+    "blocks of another kind": (CustomTextCLIP, {"qk_norm": True, "scale_heads": True, "scale_fc": True}),
+}
+
+
+def seeded(build: Any) -> Any:
+    """The model that ``build`` makes, its biases and scales random too: at zero and one a mistake would not show."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        model = build().eval().requires_grad_(False)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+            elif parameter.ndim == 2 and parameter.shape[0] < 100:
+                parameter.mul_(3)  # positions and the projection
+    return model
+
+
+def small(kind: str) -> Any:
+    model, text = KINDS[kind]
+    return seeded(lambda: model(40, CLIPVisionCfg(**VISION), CLIPTextCfg(**{**TEXT, **text})))
+
+
+def teacher_of(model: nn.Module, context_length: int = 24) -> Any:
+    return SimpleNamespace(
+        name="small", model=model, tokenizer=SimpleTokenizer(context_length=context_length), device=torch.device("cpu")
+    )
+
+
+def teacher_of_kind(kind: str) -> Any:
+    return teacher_of(small(kind), KINDS[kind][1].get("context_length", 24))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_encoding_embeddings_is_encoding_text(kind: str) -> None:
+    teacher = teacher_of_kind(kind)
+    tower = TextTower(teacher)
+    tokens = tower.tokens(PROMPTS)
+    with torch.no_grad():
+        expected = teacher.model.encode_text(tokens)
+        ours = tower.encode(tower.embed(tokens), tokens)
+        cut = tower.cut(tokens)
+        torch.testing.assert_close(tower.encode(tower.embed(cut), cut), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+    unit = normalize(expected, dim=-1)
+    assert (unit[0] - unit[1]).abs().max() > 0.01, "every prompt has the same embedding"
+
+
+def test_coca_is_read_as_it_encodes() -> None:
+    def build() -> Any:
+        vision = {**VISION, "attentional_pool": True, "attn_pooler_heads": 4, "output_tokens": True}
+        multimodal = {"context_length": 24, "width": 32, "heads": 4, "layers": 1}
+        text = {**TEXT, "context_length": 23, "embed_cls": True, "output_tokens": True}
+        return open_clip.CoCa(40, multimodal_cfg=multimodal, text_cfg=text, vision_cfg=vision)
+
+    teacher = teacher_of(seeded(build), 23)
+    tower = TextTower(teacher)
+    tokens = tower.tokens(PROMPTS)
+    with torch.no_grad():
+        ours = tower.encode(tower.embed(tokens), tokens)
+        expected = teacher.model.encode_text(tokens, normalize=False)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+
+
+def test_the_embedded_teachers_tower(embedded_teacher: Teacher) -> None:
+    tower = TextTower(embedded_teacher)
+    tokens = tower.tokens(PROMPTS)
+    model: Any = embedded_teacher.model  # type: ignore[attr-defined]
+    with torch.no_grad():
+        ours = tower.encode(tower.embed(tokens), tokens)
+        torch.testing.assert_close(ours, model.encode_text(tokens), rtol=0, atol=1e-5)
+    assert (tower.width, tower.layers, tower.heads) == (64, 2, 4)
+    assert tokens.shape == (4, 32)
+    assert tower.embed(tokens).shape == (4, 32, 64)
+
+
+def test_columns_are_cut_only_where_they_have_no_say() -> None:
+    """After the longest prompt's end under a causal mask; not where the last position is read, nor without a mask."""
+    expected = {
+        "built into CLIP": 14,
+        "CLIP, linear projection": 14,
+        "of its own": 14,
+        "end by its number": 14,
+        "CLIP without a mask": 24,
+        "CLIP, last position": 24,
+        "first position": 24,
+        "as SigLIP": 24,
+        "appended class token": 23,
+    }
+    for kind, length in expected.items():
+        tower = TextTower(teacher_of_kind(kind))
+        tokens = tower.tokens(PROMPTS)
+        assert (tokens == EOT).nonzero()[:, 1].max() == 13
+        assert tower.cut(tokens).shape == (4, length), kind
+
+
+def autograd_through_encode_text(model: Any, tokens: Tensor, direction: Tensor) -> Tensor:
+    """Gradient in the token embeddings by open_clip's own forward pass, tapped behind its embedding layer."""
+    layer = getattr(model, "text", model).token_embedding
+    leaf = layer(tokens).detach().requires_grad_()
+    hook = layer.register_forward_hook(lambda module, inputs, output: leaf)
+    try:
+        (model.encode_text(tokens) * direction).sum().backward()
+    finally:
+        hook.remove()
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_is_that_of_encode_text(kind: str) -> None:
+    teacher = teacher_of_kind(kind)
+    tower = TextTower(teacher)
+    tokens = tower.tokens(PROMPTS)
+    direction = torch.randn(4, 40, generator=torch.Generator().manual_seed(2))
+    embedded = tower.embed(tokens).requires_grad_()
+    (tower.encode(embedded, tokens) * direction).sum().backward()
+    expected = autograd_through_encode_text(teacher.model, tokens, direction)
+    assert embedded.grad is not None
+    size = expected.abs().max()
+    assert size > 0
+    torch.testing.assert_close(embedded.grad, expected, rtol=0, atol=float(1e-4 * size))
+
+
+def test_the_gradient_is_what_finite_differences_say(embedded_teacher: Teacher) -> None:
+    tower = TextTower(embedded_teacher)
+    tokens = tower.tokens(PROMPTS[:2])
+    generator = torch.Generator().manual_seed(3)
+    direction, change = torch.randn(2, 64, generator=generator), torch.randn(2, 32, 64, generator=generator)
+    embedded = tower.embed(tokens).requires_grad_()
+    (tower.encode(embedded, tokens) * direction).sum().backward()
+    assert embedded.grad is not None
+    with torch.no_grad():
+        step = 1e-3
+        up, down = (tower.encode(embedded + sign * step * change, tokens) for sign in (1, -1))
+        difference = float(((up - down).double() * direction).sum() / (2 * step))
+    assert difference == pytest.approx(float((embedded.grad * change).sum()), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        SimpleNamespace(name="headless", device=torch.device("cpu")),
+        SimpleNamespace(name="headless", model=nn.Linear(2, 2), device=torch.device("cpu")),
+        SimpleNamespace(name="headless", model=SimpleNamespace(encode_text=len), device=torch.device("cpu")),
+    ],
+    ids=["no model", "an image model", "no tokenizer"],
+)
+def test_a_teacher_without_a_text_tower_is_refused(teacher: Any) -> None:
+    with pytest.raises(UserError, match="headless has no text tower; .* such as ViT-B-16:openai") as refused:
+        TextTower(teacher)
+    assert refused.value.exit_code == 2
+
+
+def test_a_tower_that_is_not_open_clips_own_is_refused() -> None:
+    """As ``HFTextEncoder``, which has a transformer and nothing else of what is needed."""
+    model = small("of its own")
+    model.text = nn.Sequential()
+    with pytest.raises(UserError, match="is a Sequential; prompts are tuned through open_clip's own") as refused:
+        TextTower(teacher_of(model))
+    assert refused.value.exit_code == 2
+
+
+def test_a_tower_that_does_something_unknown_is_refused() -> None:
+    """A later open_clip's: whatever comes between the embeddings and the text's own must not be lost in silence."""
+    model = small("of its own")
+    with torch.no_grad():
+        offset = model.text.positional_embedding.abs().max()
+    model.text.token_embedding.register_forward_hook(lambda module, inputs, output: output)
+    encode = model.encode_text
+    model.encode_text = lambda tokens: encode(tokens) + offset
+    with pytest.raises(UserError, match="does something that prompt tuning does not know of") as refused:
+        TextTower(teacher_of(model))
+    assert refused.value.exit_code == 2
