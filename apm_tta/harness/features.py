@@ -26,6 +26,7 @@ class CachedFeatures:
     """
 
     def __init__(self, folder: Path | None, teacher: Teacher, precision: str, dataset: Dataset, shard: Shard) -> None:
+        self._teacher = teacher
         self._cache: FeatureCache | None = None
         if folder is not None:
             ids = [entry.id for entry in dataset.entries(shard.condition)[shard.start : shard.stop]]
@@ -50,8 +51,8 @@ class CachedFeatures:
 
     def keep(self, batch: Batch) -> None:
         """Adds what was computed for ``batch``."""
-        if self._cache is not None and not self.there and batch.shared.has(FEATURES):
-            self._cache.write(batch.ids, batch.shared.of(FEATURES))
+        if self._cache is not None and not self.there and batch.shared.has((FEATURES, self._teacher)):
+            self._cache.write(batch.ids, batch.shared.of((FEATURES, self._teacher)))
 
     def close(self) -> None:
         """Makes the shard's features readable, if every one of them was kept."""

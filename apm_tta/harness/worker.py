@@ -93,7 +93,7 @@ class Worker:
             # A cell's first images are timed alone; where features come from a cache there is no time to be had.
             first = shard.index == 0 and number == 0 and not cached.there
             if cached.there and loaded.places:
-                batch.shared.put(FEATURES, cached.read(batch.ids), None)
+                batch.shared.put((FEATURES, self._teacher), cached.read(batch.ids), None)
             for cell in shard.cells:
                 for _, row in self._answer(self._methods[cell.method], batch, loaded, first):
                     yield cell, row
@@ -124,7 +124,7 @@ class Worker:
     def _batch(self, loaded: Loaded) -> Batch:
         shared = Shared(self._teacher.device)
         if loaded.pixels is not None:
-            shared.put(PIXELS, loaded.pixels, loaded.pixels_ms)
+            shared.put((PIXELS, self._teacher), loaded.pixels, loaded.pixels_ms)
         return Batch(tuple(entry.id for _, entry in loaded.places), tuple(loaded.images), shared)
 
     def _answer(self, method: Method, batch: Batch, loaded: Loaded, first: bool) -> list[tuple[Place, Row]]:

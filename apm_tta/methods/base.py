@@ -17,7 +17,7 @@ from apm_tta.methods.views import Views, ViewSpec, normalized, stack_pixels
 from apm_tta.registry import Registry
 from apm_tta.teachers import Teacher, read_templates
 
-# Keys of what every method may share.
+# Keys of what every method may share; each goes with the teacher, so that no two teachers mistake theirs.
 PIXELS, PIXELS_ON_DEVICE, FEATURES = "pixels", "pixels on the device", "features"
 # More gain nothing on a CPU: what is computed together then no longer fits its caches.
 _ENCODED_AT_ONCE = {"cpu": 16, "cuda": 256}
@@ -149,13 +149,12 @@ class Method(ABC):
 
     def pixels(self, batch: Batch) -> Tensor:
         """The teacher's input: evaluation crops, normalised, on its device, ``(B, 3, S, S)``. Shared."""
-        return batch.shared.get(
-            PIXELS_ON_DEVICE, lambda: self._pixels(batch).to(self.teacher.device, non_blocking=True)
-        )
+        key, device = (PIXELS_ON_DEVICE, self.teacher), self.teacher.device
+        return batch.shared.get(key, lambda: self._pixels(batch).to(device, non_blocking=True))
 
     def features(self, batch: Batch) -> Tensor:
         """The teacher's embeddings of the evaluation crops, ``(B, F)``, not normalised. Shared."""
-        return batch.shared.get(FEATURES, lambda: self._encode(self.pixels(batch)))
+        return batch.shared.get((FEATURES, self.teacher), lambda: self._encode(self.pixels(batch)))
 
     def logits(self, features: Tensor) -> Tensor:
         """Features ``(..., F)``, not normalised -> logits ``(..., C)`` against ``class_weights``.
@@ -168,23 +167,29 @@ class Method(ABC):
 
     def view_pixels(self, batch: Batch, index: int, spec: ViewSpec) -> Tensor:
         """The teacher's input for the views of one image of ``batch``, the evaluation crop first, ``(N, 3, S, S)``."""
-        views = batch.shared.get(("views", spec), lambda: self._make_views(batch, spec))
+        views = self._views(batch, spec)
         return stack_pixels(self.pixels(batch)[index], views[index], self.teacher.preprocessing)
 
     def view_features(self, batch: Batch, spec: ViewSpec) -> Tensor:
         """The teacher's embeddings of the views, ``(B, N, F)``, not normalised; index 0 is ``features``. Shared."""
-        return batch.shared.get(("view features", spec), lambda: self._encode_views(batch, spec))
+        key = ("view features", spec, self.seed, self.teacher)
+        return batch.shared.get(key, lambda: self._encode_views(batch, spec))
 
     @property
     def _encoded_at_once(self) -> int:
         return _ENCODED_AT_ONCE.get(self.teacher.device.type, _ENCODED_AT_ONCE["cpu"])
 
     def _pixels(self, batch: Batch) -> Tensor:
-        return batch.shared.get(PIXELS, lambda: torch.stack([self.teacher.preprocess(image) for image in batch.images]))
+        key = (PIXELS, self.teacher)
+        return batch.shared.get(key, lambda: torch.stack([self.teacher.preprocess(image) for image in batch.images]))
 
     def _encode(self, pixels: Tensor) -> Tensor:
         with torch.no_grad():
             return torch.cat([self.teacher.encode_image(part) for part in pixels.split(self._encoded_at_once)])
+
+    def _views(self, batch: Batch, spec: ViewSpec) -> list[Tensor]:
+        key = ("views", spec, self.seed, self.teacher)
+        return batch.shared.get(key, lambda: self._make_views(batch, spec))
 
     def _make_views(self, batch: Batch, spec: ViewSpec) -> list[Tensor]:
         views = Views(spec, self.teacher.preprocessing, self.seed)
@@ -194,7 +199,7 @@ class Method(ABC):
         first = self.features(batch)[:, None]
         if spec.count == 1:
             return first
-        views = batch.shared.get(("views", spec), lambda: self._make_views(batch, spec))
+        views = self._views(batch, spec)
         device, preprocessing = self.teacher.device, self.teacher.preprocessing
         encoded = [
             self._encode(normalized(part, preprocessing, device))

@@ -72,6 +72,7 @@ class Tpt(Method):
     summary = "the prompt tuned until confident views agree"
     paper = "arXiv 2209.07511"
     adapts = "the context vectors of the class prompts"
+    needs_text = True
     Parameters = Parameters
 
     def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
@@ -88,6 +89,7 @@ class Tpt(Method):
             self.initial_weights = self.weights(self.context[None])[0]
 
     def check_teacher(self) -> None:
+        super().check_teacher()
         TextTower(self.teacher)
 
     def resolved(self) -> dict[str, Any]:
@@ -169,13 +171,16 @@ def context_tokens(tower: TextTower, context: str, prompts: Tensor) -> tuple[int
     """Where the tokens of ``context`` begin and end in every one of ``prompts`` ``(C, L)``.
 
     Raises:
-        UserError: when it has no token that the class names leave as it is. Exit code 2.
+        UserError: when it has no token that the class names leave as it is, or leaves none to them. Exit code 2.
     """
     empty, alone = tower.tokens(["", context])
     start = _common(alone[None], empty)
     stop = _common(prompts, alone)
     if stop <= start:
         raise UserError(f"method tpt: the context {context!r} has no token of its own in front of the class", 2)
+    if stop == prompts.shape[1]:
+        # The tokenizer cuts prompts off without a word: all classes would have the same one.
+        raise UserError(f"method tpt: the context {context!r} leaves no room for the class in {stop} tokens", 2)
     return start, stop
 
 

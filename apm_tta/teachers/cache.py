@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,7 @@ def default_cache() -> Path:
 
 def key_text(parts: Mapping[str, Any]) -> str:
     """Everything that an entry depends on, as text; two entries are the same exactly if their texts are."""
-    libraries = {name: version(name) for name in _LIBRARIES}
-    return json.dumps({"version": _VERSION, "libraries": libraries, **parts}, sort_keys=True, ensure_ascii=False)
+    return json.dumps({"version": _VERSION, "libraries": _libraries(), **parts}, sort_keys=True, ensure_ascii=False)
 
 
 def entry_path(folder: Path, key: str, suffix: str) -> Path:
@@ -73,9 +73,9 @@ class TensorCache:
             with safe_open(entry_path(self._folder, key, ".safetensors"), framework="pt") as file:
                 metadata = file.metadata() or {}
                 value: Tensor = file.get_tensor("value")
-        except (OSError, SafetensorError, ValueError):
+            return value if metadata == {"key": key, "sha256": _digest(value)} else None
+        except (OSError, SafetensorError, ValueError, TypeError):
             return None
-        return value if metadata == {"key": key, "sha256": _digest(value)} else None
 
     def write(self, parts: Mapping[str, Any], value: Tensor) -> None:
         """Keeps ``value``."""
@@ -105,6 +105,11 @@ class TextCache:
         key = key_text(parts)
         content = json.dumps({"key": key, "value": value, "sha256": _text_digest(value)}, indent=1)
         keep(entry_path(self._folder, key, ".json"), content.encode())
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    return {name: version(name) for name in _LIBRARIES}
 
 
 def _digest(value: Tensor) -> str:

@@ -73,10 +73,10 @@ class FeatureCache:
         try:
             note = json.loads(self._note_path.read_text(encoding="utf-8"))
             array = np.load(self._array_path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
+            expected = {"key": self._key, "shape": list(array.shape), "sha256": _digest(array)}
+            return array if array.dtype == np.float32 and note == expected else None
+        except Exception:  # a damaged header can be anything: numpy raises what its parts raise
             return None
-        expected = {"key": self._key, "shape": list(array.shape), "sha256": _digest(array)}
-        return array if array.dtype == np.float32 and note == expected else None
 
 
 def _npy(array: NDArray[np.float32]) -> bytes:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from apm_tta.data.cards import load_card
+from apm_tta.data.task import Task
+from apm_tta.methods import METHODS, ViewSpec, build_parameters
 from apm_tta.methods.batch import Batch, Shared
+from apm_tta.teachers import Teacher, load_teacher
 
 
 class Clock:
@@ -104,3 +109,21 @@ def test_batches_with_the_same_images_are_equal_whatever_was_computed() -> None:
     one.shared.put("features", 1, None)
     assert one == two
     assert len(one) == 1
+
+
+def test_two_teachers_and_two_seeds_do_not_mistake_what_they_share(
+    embedded_teacher: Teacher, embedded_batch: Batch
+) -> None:
+    """One batch, asked under a teacher of the same kind: its pixels and features are its own."""
+    task = Task(tuple(load_card("fashion-mnist").class_list.names), crop_scale=(0.5, 1.0))
+    other = load_teacher("embedded")
+    other.preprocess = lambda image: embedded_teacher.preprocess(image).flip(-1)
+    one, two = (
+        METHODS.get("zeroshot")(each, task, build_parameters("zeroshot", {}), 0) for each in (embedded_teacher, other)
+    )
+    batch = Batch(embedded_batch.ids, embedded_batch.images)
+    assert not torch.equal(one.features(batch), two.features(batch))
+    again = METHODS.get("zeroshot")(embedded_teacher, task, build_parameters("zeroshot", {}), 1)
+    spec = ViewSpec(2, (0.5, 1.0))
+    assert not torch.equal(one.view_features(batch, spec), again.view_features(batch, spec))
+    assert again.features(batch) is one.features(batch)

@@ -57,7 +57,9 @@ def test_parameters_are_those_of_the_layers_and_of_nothing_else(embedded_teacher
     assert all(parameter.requires_grad for parameter in of_norms.parameters)
     assert len(AdaptableEncoder(encoder, None).parameters) == len(list(encoder.parameters()))
     one = AdaptableEncoder(encoder, ["visual.ln_post"])
-    assert torch.equal(torch.stack(one.parameters), torch.stack([encoder.visual.ln_post.weight, encoder.visual.ln_post.bias]))
+    assert torch.equal(
+        torch.stack(one.parameters), torch.stack([encoder.visual.ln_post.weight, encoder.visual.ln_post.bias])
+    )
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
@@ -157,7 +159,7 @@ def test_a_moved_parameter_is_used_under_autocast_too() -> None:
 
 
 def test_an_encoder_with_nothing_to_adapt_is_refused(stub_teacher: Any, without_norm_encoder: nn.Module) -> None:
-    with pytest.raises(UserError, match="method any adapts .* of teacher stub has none") as refused:
+    with pytest.raises(UserError, match=r"method any adapts .* of teacher stub has none") as refused:
         require_normalisation("any", stub_teacher(without_norm_encoder))
     assert refused.value.exit_code == 2
 

@@ -83,15 +83,17 @@ def test_a_step_is_that_of_the_paper(
         before, after = by_hand(
             embedded_teacher, views, optimizer, asked.get("parameters", "norm"), asked.get("steps", 1), **settings
         )
-        torch.testing.assert_close(answer, after[0], rtol=0, atol=3e-4)
-        assert (after - before).abs().max() > 3e-3, "nothing moved"
+        torch.testing.assert_close(answer, after[0], rtol=0, atol=5e-5)
+        assert (after - before).abs().max() > 4e-4, "nothing moved"
 
 
 def test_encoder_and_optimiser_are_reset_between_images(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
     method = build(embedded_teacher, views=8, learning_rate=1e-3)
     both = predict(method, part(embedded_batch, 0, 1))
     assert torch.equal(predict(method, part(embedded_batch, 1))[0], both[1])
-    assert torch.equal(predict(build(embedded_teacher, views=8, learning_rate=1e-3), part(embedded_batch, 1))[0], both[1])
+    assert torch.equal(
+        predict(build(embedded_teacher, views=8, learning_rate=1e-3), part(embedded_batch, 1))[0], both[1]
+    )
 
 
 def test_defaults_are_the_authors(embedded_teacher: Teacher, stub_teacher: Any, batch_norm_encoder: nn.Module) -> None:
@@ -141,7 +143,7 @@ def test_batch_normalisation_blends_its_statistics_with_the_images(
         step.step()
         torch.testing.assert_close(answer, logits(views[:1])[0].detach(), rtol=0, atol=3e-4)
         assert (answer - before).abs().max() > 3e-3, "nothing moved"
-        assert (teacher.scales(before)[0] * 0 + before - method.logits(teacher.encode_image(views[:1]))).abs().max() > 3e-3
+        assert (before - method.logits(teacher.encode_image(views[:1]))).abs().max() > 3e-3, "nothing was blended"
     assert torch.equal(predict(method, part(batch, 1))[0], ours[1])
 
 

@@ -112,10 +112,10 @@ def test_batches_online_are_as_published(embedded_teacher: Teacher, stream: list
     by_hand = ByHand(embedded_teacher, rate=1e-3, top=TOP, recovery=0)
     for index, batch in enumerate(stream):
         ours = predict(method, batch)
-        torch.testing.assert_close(ours, by_hand.step(method.pixels(batch)), rtol=0, atol=1e-3)
+        torch.testing.assert_close(ours, by_hand.step(method.pixels(batch)), rtol=0, atol=5e-5)
         assert method.average == pytest.approx(by_hand.average, abs=1e-5)
         moved = (ours - method.logits(method.features(batch))).abs().max()
-        assert moved < 1e-4 if index == 0 else moved > 5e-3
+        assert moved < 1e-4 if index == 0 else moved > 4e-4
     assert all(2 <= len(first) < 8 for first, _ in by_hand.kept), "the first filter let all through, or none"
 
 
@@ -129,9 +129,9 @@ def test_the_step_looks_for_the_sharpest_loss_and_filters_again_there(
     difference = 0.0
     for batch in stream:
         ours = predict(method, batch)
-        torch.testing.assert_close(ours, by_hand.step(method.pixels(batch)), rtol=0, atol=1e-3)
+        torch.testing.assert_close(ours, by_hand.step(method.pixels(batch)), rtol=0, atol=5e-5)
         difference = max(difference, float((ours - flat.step(method.pixels(batch))).abs().max()))
-    assert difference > 0.01, "without the climb it would be the same"
+    assert difference > 1e-3, "without the climb it would be the same"
     assert any(second != first for first, second in by_hand.kept), "the second filter left nothing out"
 
 
@@ -147,7 +147,7 @@ def test_a_collapse_is_recovered_from(embedded_teacher: Teacher, stream: list[Ba
     recoveries = []
     for batch in stream:
         ours = predict(method, batch)
-        torch.testing.assert_close(ours, by_hand.step(method.pixels(batch)), rtol=0, atol=1e-3)
+        torch.testing.assert_close(ours, by_hand.step(method.pixels(batch)), rtol=0, atol=5e-5)
         pairs = zip(method.encoder.parameters, by_hand.source, strict=True)
         recoveries.append(all(torch.equal(ours, source) for ours, source in pairs))
         assert method.average == pytest.approx(by_hand.average, abs=1e-5)
@@ -246,7 +246,7 @@ def test_batch_normalisation_uses_the_batchs_statistics(
 
 
 def test_an_encoder_without_normalisation_is_refused(stub_teacher: Any, without_norm_encoder: nn.Module) -> None:
-    with pytest.raises(UserError, match="method sar adapts .* of teacher stub has none") as refused:
+    with pytest.raises(UserError, match=r"method sar adapts .* of teacher stub has none") as refused:
         build(stub_teacher(without_norm_encoder))
     assert refused.value.exit_code == 2
 

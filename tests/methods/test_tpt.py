@@ -13,6 +13,7 @@ from apm_tta.errors import UserError
 from apm_tta.methods import METHODS, Batch, build_parameters
 from apm_tta.methods.tpt import Tpt
 from apm_tta.teachers import Teacher
+from apm_tta.teachers.support import SupportedTeacher
 
 CLASSES = load_card("fashion-mnist").class_list.names
 TASK = Task(CLASSES, crop_scale=(0.5, 1.0))
@@ -34,18 +35,13 @@ def predict(method: Tpt, batch: Batch) -> Tensor:
 
 
 class ByHand:
-    """TPT for one image as section 3 of the paper has it, through open_clip's own modules.
-
-    Attributes:
-        choices: views that were the surest before each step.
-    """
+    """TPT for one image as section 3 of the paper has it, through open_clip's own modules."""
 
     def __init__(self, teacher: Any, context: str = "a photo of a", tokens: int = 4) -> None:
         self.model = copy.deepcopy(teacher.model)
         self.tokens = teacher.tokenizer([f"{context} {name}." for name in CLASSES])
         self.words = self.model.token_embedding.weight[self.tokens]
         self.behind = 1 + tokens
-        self.choices: list[tuple[int, ...]] = []
 
     def text(self, context: Tensor) -> Tensor:
         model = self.model
@@ -56,18 +52,21 @@ class ByHand:
         rows = torch.stack([one[end] @ model.text_projection for one, end in zip(hidden, ends, strict=True)])
         return rows / rows.norm(dim=1, keepdim=True)
 
-    def answer(self, pixels: Tensor, kept: int, steps: int = 1, rate: float = 5e-3, choose_anew: bool = False) -> Tensor:
+    def answer(
+        self, pixels: Tensor, kept: int, steps: int = 1, rate: float = 5e-3, choose_anew: bool = False
+    ) -> Tensor:
         with torch.no_grad():
             image = self.model.encode_image(pixels)
             image /= image.norm(dim=1, keepdim=True)
         context = self.words[0, 1 : self.behind].clone().requires_grad_()
         optimizer = torch.optim.AdamW([context], lr=rate)
-        self.choices = []
+        kept_views: list[int] = []
         for _ in range(steps):
             probabilities = (self.model.logit_scale.exp() * image @ self.text(context).T).softmax(1)
             unsure = torch.special.entr(probabilities).sum(1).tolist()
-            self.choices.append(tuple(sorted(range(len(unsure)), key=unsure.__getitem__)[:kept]))
-            mean = probabilities[list(self.choices[-1 if choose_anew else 0])].mean(0)
+            if choose_anew or not kept_views:
+                kept_views = sorted(range(len(unsure)), key=unsure.__getitem__)[:kept]
+            mean = probabilities[kept_views].mean(0)
             optimizer.zero_grad()
             torch.special.entr(mean).sum().backward()
             optimizer.step()
@@ -79,26 +78,27 @@ def test_a_step_is_that_of_the_paper(embedded_teacher: Teacher, embedded_batch: 
     batch = part(embedded_batch, 0, 1, 2, 3)
     method, by_hand = build(embedded_teacher, views=20), ByHand(embedded_teacher)
     ours = predict(method, batch)
-    expected = torch.stack([by_hand.answer(method.view_pixels(batch, index, method.spec), kept=2) for index in range(4)])
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-3)
+    expected = torch.stack(
+        [by_hand.answer(method.view_pixels(batch, index, method.spec), kept=2) for index in range(4)]
+    )
+    torch.testing.assert_close(ours, expected, rtol=0, atol=2e-5)
     before = method.logits(method.features(batch))
-    assert (ours - before).abs().amax(1).min() > 0.1, "nothing moved"
+    assert (ours - before).abs().amax(1).min() > 3e-4, "nothing moved"
     assert not ours.requires_grad
 
 
 def test_views_are_chosen_once(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
     """Several steps, so long that the surest views become others: the first choice stays."""
-    batch = part(embedded_batch, 4, 5, 6)
-    method, by_hand = build(embedded_teacher, views=12, share=0.25, steps=3, learning_rate=0.02), ByHand(embedded_teacher)
+    batch = part(embedded_batch, 4, 6, 7)
+    method, by_hand = build(embedded_teacher, views=16, share=0.2, steps=4, learning_rate=0.5), ByHand(embedded_teacher)
     ours = predict(method, batch)
     changed = 0
     for index, answer in enumerate(ours):
         pixels = method.view_pixels(batch, index, method.spec)
-        torch.testing.assert_close(answer, by_hand.answer(pixels, 3, steps=3, rate=0.02), rtol=0, atol=1e-3)
-        changed += len({frozenset(choice) for choice in by_hand.choices}) > 1
-        anew = by_hand.answer(pixels, 3, steps=3, rate=0.02, choose_anew=True)
-        changed += bool((anew - answer).abs().max() > 0.01)
-    assert changed >= 2, "no image where choosing anew would make a difference"
+        torch.testing.assert_close(answer, by_hand.answer(pixels, 3, steps=4, rate=0.5), rtol=0, atol=1e-3)
+        anew = by_hand.answer(pixels, 3, steps=4, rate=0.5, choose_anew=True)
+        changed += bool((anew - answer).abs().max() > 0.02)
+    assert changed > 0, "no image where choosing anew would make a difference"
 
 
 def test_the_context_is_four_tokens_in_front_of_the_class(embedded_teacher: Teacher) -> None:
@@ -118,7 +118,7 @@ def test_another_context_is_tuned_likewise(embedded_teacher: Teacher, embedded_b
     method = build(embedded_teacher, context="blurry picture", views=8)
     assert method.resolved()["context_tokens"] == 2
     expected = ByHand(embedded_teacher, "blurry picture", 2).answer(method.view_pixels(batch, 0, method.spec), kept=1)
-    torch.testing.assert_close(predict(method, batch)[0], expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(predict(method, batch)[0], expected, rtol=0, atol=2e-5)
     assert (predict(build(embedded_teacher, views=8), batch)[0] - expected).abs().max() > 0.01
 
 
@@ -127,8 +127,10 @@ def test_prompt_and_optimiser_are_reset_between_images(embedded_teacher: Teacher
     context = method.context.clone()
     both = predict(method, part(embedded_batch, 0, 1))
     assert torch.equal(method.context, context)
-    torch.testing.assert_close(predict(method, part(embedded_batch, 1))[0], both[1], rtol=0, atol=1e-4)
-    torch.testing.assert_close(predict(build(embedded_teacher, views=8), part(embedded_batch, 1))[0], both[1], rtol=0, atol=1e-4)
+    torch.testing.assert_close(predict(method, part(embedded_batch, 1))[0], both[1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        predict(build(embedded_teacher, views=8), part(embedded_batch, 1))[0], both[1], rtol=0, atol=1e-5
+    )
 
 
 def bytes_of_a_prompt(method: Tpt) -> int:
@@ -179,7 +181,7 @@ def test_what_a_prompt_keeps_for_its_gradient_is_as_counted(embedded_teacher: Te
         weights = method.weights(context)
     assert weights.requires_grad
     share = sum(held.values()) / (len(CLASSES) * bytes_of_a_prompt(method))
-    assert 0.4 < share < 1
+    assert 0.25 < share < 1
 
 
 @pytest.mark.parametrize(("family", "augmix"), [("imagenet", False), ("fine-grained", True), ("other", False)])
@@ -208,6 +210,16 @@ def test_views_go_through_augmix_for_the_fine_grained_sets(
 def test_wrong_parameters_are_refused(settings: dict[str, Any], message: str, embedded_teacher: Teacher) -> None:
     with pytest.raises(UserError, match=message) as refused:
         build(embedded_teacher, **settings)
+    assert refused.value.exit_code == 2
+
+
+def test_class_weights_from_elsewhere_are_refused(supported_teacher: Any) -> None:
+    """Prompts would be tuned, and prototypes, which the run asked for, not be looked at."""
+    prototypes = SupportedTeacher(supported_teacher._teacher, supported_teacher.support, "prototypes")
+    with pytest.raises(
+        UserError, match=r"method tpt needs class weights from a text tower; .* its prototypes"
+    ) as refused:
+        build(prototypes)
     assert refused.value.exit_code == 2
 
 

@@ -1,0 +1,184 @@
+"""What a second run finds on disk, and what makes it look again."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from apm_tta.errors import UserError
+from apm_tta.teachers import TEMPLATES, default_cache, load_teacher
+from apm_tta.teachers.cache import TensorCache, TextCache
+
+State = dict[str, Tensor]
+
+CLASSES = ("cat", "dog")
+SIMPLE = TEMPLATES["simple"]
+KIND = "ViT-S-32-alt"
+
+
+@pytest.fixture(scope="module")
+def state(draw_open_clip: Callable[[str], State]) -> State:
+    return draw_open_clip(KIND)
+
+
+@pytest.fixture
+def name(state: State, tmp_path: Path) -> str:
+    save_file(state, tmp_path / "weights.safetensors")
+    return f"{KIND}:{tmp_path / 'weights.safetensors'}"
+
+
+def files(folder: Path, kind: str) -> list[Path]:
+    return sorted((folder / kind).iterdir())
+
+
+def test_a_second_load_builds_nothing_until_pixels_come(name: str, tmp_path: Path) -> None:
+    first = load_teacher(name, cache=tmp_path / "cache")
+    weights = first.class_weights(CLASSES, SIMPLE)
+    second = load_teacher(name, cache=tmp_path / "cache")
+    assert (first.loaded, second.loaded) == (True, False)
+    assert torch.equal(second.class_weights(CLASSES, SIMPLE), weights)
+    for attribute in ("name", "identity", "classifier", "classifiers", "preprocessing", "feature_dim", "image_size"):
+        assert getattr(second, attribute) == getattr(first, attribute)
+    assert (second.patch_size, second.logit_scale, second.device) == (32, first.logit_scale, first.device)
+    features = torch.ones(2, second.feature_dim)
+    assert torch.equal(second.scales(features), first.scales(features))
+    assert not second.loaded
+    pixels = torch.zeros(1, 3, 224, 224)
+    assert torch.equal(second.encode_image(pixels), first.encode_image(pixels))
+    assert second.loaded
+
+
+def test_other_words_are_not_found_and_made(name: str, tmp_path: Path) -> None:
+    load_teacher(name, cache=tmp_path / "cache").class_weights(CLASSES, SIMPLE)
+    plain = load_teacher(name, cache=None)
+    for classes, templates in ((CLASSES[::-1], SIMPLE), (CLASSES, ("a {}.",)), (("cat dog",), SIMPLE)):
+        teacher = load_teacher(name, cache=tmp_path / "cache")
+        made = teacher.class_weights(classes, templates)
+        assert teacher.loaded
+        assert torch.equal(made, plain.class_weights(classes, templates))
+
+
+def test_other_weights_under_the_same_name_are_not_mixed_up(name: str, state: State, tmp_path: Path) -> None:
+    before = load_teacher(name, cache=tmp_path / "cache").class_weights(CLASSES, SIMPLE)
+    save_file({**state, "text_projection": state["text_projection"].flip(0)}, tmp_path / "weights.safetensors")
+    again = load_teacher(name, cache=tmp_path / "cache")
+    assert again.loaded
+    assert not torch.equal(again.class_weights(CLASSES, SIMPLE), before)
+
+
+def test_weights_that_are_gone_are_missed_at_once(name: str, tmp_path: Path) -> None:
+    load_teacher(name, cache=tmp_path / "cache")
+    (tmp_path / "weights.safetensors").unlink()
+    with pytest.raises(UserError, match="no such tag, no such file"):
+        load_teacher(name, cache=tmp_path / "cache")
+
+
+def test_weights_that_change_before_the_model_is_built_are_refused(name: str, state: State, tmp_path: Path) -> None:
+    """The manifest would name the digest of others."""
+    load_teacher(name, cache=tmp_path / "cache")
+    lazy = load_teacher(name, cache=tmp_path / "cache")
+    save_file({**state, "logit_scale": state["logit_scale"] + 1}, tmp_path / "weights.safetensors")
+    with pytest.raises(UserError, match="was written to"):
+        lazy.encode_image(torch.zeros(1, 3, 224, 224))
+
+
+def test_without_a_cache_the_model_is_built_at_once_and_nothing_is_kept(name: str, tmp_path: Path) -> None:
+    before = sorted(default_cache().rglob("*"))
+    teacher = load_teacher(name, cache=None)
+    assert teacher.loaded
+    assert teacher.class_weights(CLASSES, SIMPLE) is teacher.class_weights(CLASSES, SIMPLE)
+    assert sorted(default_cache().rglob("*")) == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"cut", None])
+@pytest.mark.parametrize("kind", ["class-weights", "teachers"])
+def test_what_is_damaged_is_made_again(kind: str, damage: bytes | None, name: str, tmp_path: Path) -> None:
+    expected = load_teacher(name, cache=tmp_path / "cache").class_weights(CLASSES, SIMPLE)
+    (path,) = files(tmp_path / "cache", kind)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"4", b"5") if damage is None else damage)
+    for loaded in (True, False):  # made again, then found
+        teacher = load_teacher(name, cache=tmp_path / "cache")
+        assert torch.equal(teacher.class_weights(CLASSES, SIMPLE), expected)
+        assert teacher.loaded is loaded
+    assert sorted(path.read_bytes()) == sorted(content)  # the order of what is said in a header is not fixed
+
+
+def test_values_of_another_shape_are_damaged(tmp_path: Path) -> None:
+    cache, value = TensorCache(tmp_path), torch.arange(6.0).reshape(2, 3)
+    cache.write({"a": 1}, value)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    assert b'"shape":[2,3]' in content
+    path.write_bytes(content.replace(b'"shape":[2,3]', b'"shape":[3,2]'))
+    assert cache.read({"a": 1}) is None
+
+
+@pytest.mark.parametrize("step", [1, 64])
+def test_no_flipped_byte_goes_unnoticed_or_stops_a_run(step: int, tmp_path: Path) -> None:
+    tensors, texts, value = TensorCache(tmp_path), TextCache(tmp_path), torch.arange(6.0)
+    tensors.write({"a": 1}, value)
+    texts.write({"a": 1}, {"feature_dim": 512})
+    for path in sorted(tmp_path.iterdir()):
+        content = path.read_bytes()
+        for index in range(0, len(content), 3):
+            path.write_bytes(content[:index] + bytes([content[index] ^ step]) + content[index + 1 :])
+            tensor, text = tensors.read({"a": 1}), texts.read({"a": 1})
+            assert tensor is None or torch.equal(tensor, value)
+            assert text in (None, {"feature_dim": 512})
+        path.write_bytes(content)
+
+
+def test_a_folder_that_cannot_be_written_stops_nobody(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    teacher = load_teacher(name, cache=tmp_path / "file" / "cache")
+    assert teacher.class_weights(CLASSES, SIMPLE).shape == (2, teacher.feature_dim)
+
+
+def _keep(folder: Path) -> None:
+    for _ in range(20):
+        TensorCache(folder).write({"key": 1}, torch.ones(1000, 10))
+        TextCache(folder).write({"key": 1}, {"value": 1})
+
+
+def test_processes_that_keep_the_same_entry_at_once_leave_it_whole(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+    processes = [context.Process(target=_keep, args=(tmp_path,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    seen: list[Tensor] = []
+    while any(process.is_alive() for process in processes):
+        found = TensorCache(tmp_path).read({"key": 1})
+        assert found is not None or not seen, "an entry that was there is gone"
+        if found is not None:
+            seen.append(found)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    found = TensorCache(tmp_path).read({"key": 1})
+    assert found is not None
+    assert torch.equal(found, torch.ones(1000, 10))
+    assert TextCache(tmp_path).read({"key": 1}) == {"value": 1}
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"]
+
+
+def test_the_caches_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("APM_TTA_CACHE", str(tmp_path / "own"))
+    assert default_cache() == tmp_path / "own"
+    monkeypatch.delenv("APM_TTA_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache() == tmp_path / "apm-tta"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache() == Path.home() / ".cache" / "apm-tta"
+
+
+def test_kept_class_weights_say_what_they_are_of(name: str, tmp_path: Path) -> None:
+    load_teacher(name, cache=tmp_path / "cache").class_weights(CLASSES, SIMPLE)
+    (path,) = files(tmp_path / "cache", "class-weights")
+    assert load_file(path)["value"].shape[0] == 2
+    assert b"a photo of a {}." in path.read_bytes()
+    assert path.stat().st_size < 20_000

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from apm_tta.errors import UserError
+from apm_tta.teachers import TEMPLATES, read_templates
+from apm_tta.teachers.templates import fill
+
+
+def test_templates_by_name() -> None:
+    assert read_templates("dataset", "a satellite photo of {}.") == ("a satellite photo of {}.",)
+    assert read_templates("openai80", "") == TEMPLATES["openai80"]
+    assert TEMPLATES["simple"] == ("a photo of a {}.",)
+    assert (len(TEMPLATES["openai80"]), len(TEMPLATES["simple7"])) == (80, 7)
+    assert all(template.count("{}") == 1 for templates in TEMPLATES.values() for template in templates)
+
+
+def test_templates_from_a_file(tmp_path: Path) -> None:
+    """Saved by an editor that begins files with a byte order mark and ends lines with two characters."""
+    path = tmp_path / "templates.txt"
+    path.write_bytes("﻿a photo of a {}.\r\n\r\n# a comment with {}\r\n  a drawing of a {}.  \r\n".encode())
+    assert read_templates(str(path), "") == ("a photo of a {}.", "a drawing of a {}.")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a photo of a {}.\na photo.\n", r"templates.txt, line 2: 'a photo.' must hold \{\} exactly once"),
+        (b"\n{} and {}\n", r"line 2: '\{\} and \{\}' must hold \{\} exactly once"),
+        (b"a {0.__class__}\n", r"line 1: .* must hold \{\} exactly once"),
+        (b"# nothing\n\n", "holds no template; write one a line"),
+        (b"\xff\xfe{}", "cannot be read"),
+    ],
+)
+def test_wrong_files_are_refused_by_file_and_line(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "templates.txt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as refused:
+        read_templates(str(path), "")
+    assert refused.value.exit_code == 2
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["openai81", ".", ""])
+def test_unknown_names_are_answered_with_those_there_are(name: str) -> None:
+    with pytest.raises(UserError, match="there are: dataset, simple, simple7, openai80, or the path of a file"):
+        read_templates(name, "")
+
+
+def test_nothing_but_the_place_is_read_in_a_template() -> None:
+    assert fill("a {} of {0.__class__} {{", "c{}t") == "a c{}t of {0.__class__} {{"
