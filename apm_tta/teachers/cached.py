@@ -104,7 +104,9 @@ class CachedTeacher:
 
     @cached_property
     def _built(self) -> Teacher:
-        return self._source.build(self.device)
+        # The first image may come under autocast: what is checked and measured of a model must not depend on that.
+        with torch.autocast(self.device.type, enabled=False):
+            return self._source.build(self.device)
 
     @property
     def _key(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-import torch
 from open_clip import CLIP, CoCa, CustomTextCLIP
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
@@ -76,4 +75,4 @@ def _translated(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
             state[name] = state[name].reshape(own[name].shape)
     if _POSITIONS not in own:
         state.pop(_POSITIONS, None)
-    return {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in state.items()}
+    return state

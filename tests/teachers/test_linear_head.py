@@ -101,3 +101,11 @@ def test_the_image_encoder_holds_what_features_depend_on_and_no_more(teacher: Te
     assert features.shape == (1, teacher.feature_dim)
     gradients = torch.autograd.grad(features.sum(), list(parameters.values()))
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_a_model_that_is_built_under_autocast_is_the_same(teacher: Teacher, weights: Path) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        built = load_teacher(f"timm:tf_efficientnet_lite0:{weights}", cache=None)
+        class_weights = built.class_weights(IMAGENET.names, ())
+    assert built.logit_scale == teacher.logit_scale
+    assert torch.equal(class_weights, teacher.class_weights(IMAGENET.names, ()))

@@ -96,3 +96,23 @@ def test_a_release_is_built_with_what_its_tag_says(
     assert isinstance(model.visual.transformer.resblocks[0].mlp.gelu, QuickGELU) is expected
     assert isinstance(model.transformer.resblocks[0].mlp.gelu, QuickGELU) is expected
     assert teacher.identity["quick_gelu"] == str(expected).lower()
+
+
+@pytest.mark.parametrize("quick_gelu", [True, False])
+def test_a_hubs_repository_brings_its_own_configuration(
+    quick_gelu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw_open_clip: Draw
+) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(draw_open_clip("ViT-S-32-alt"), path)
+    model = {**open_clip.get_model_config("ViT-S-32-alt"), "quick_gelu": quick_gelu}
+    configuration = {"model_cfg": model, "preprocess_cfg": {"std": [0.5] * 3}}
+    monkeypatch.setattr(open_clip_teacher, "_get_hf_config", lambda _: configuration)
+    monkeypatch.setattr(open_clip_teacher, "download_pretrained_from_hf", lambda _: str(path))
+    teacher = load_teacher("hf-hub:somebody/something", cache=None)
+    activation = teacher.model.visual.transformer.resblocks[0].mlp.gelu
+    assert isinstance(activation, QuickGELU) is quick_gelu
+    assert teacher.preprocessing.std == (0.5, 0.5, 0.5)
+    configuration.pop("model_cfg")
+    refused_without_model = "has no model_cfg in its open_clip_config.json"
+    with pytest.raises(UserError, match=refused_without_model):
+        load_teacher("hf-hub:somebody/something", cache=None)
