@@ -14,7 +14,9 @@ from apm_tta.data.sample import CLEAN
 from apm_tta.methods import Batch
 from apm_tta.teachers import Teacher, load_teacher
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # side by side, tests have a core each: threads of two would wait for each other
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # side by side, tests have a core each: threads of two would wait for each other
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
