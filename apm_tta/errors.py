@@ -10,6 +10,9 @@ DAMAGED = 3
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+TERMINATED = 143
+"""Exit code after SIGTERM, as shells have it."""
+
 
 class UserError(Exception):
     """One line that says what is wrong, where, and what would be right.
@@ -17,7 +20,7 @@ class UserError(Exception):
     Attributes:
         exit_code: what ``run-bench`` ends with: 2 for a request that cannot be understood, 1 for one that can
             be understood and cannot be carried out here, 3 for a run that lacks images that could not be read, 130
-            for one that was interrupted.
+            for one that was interrupted, 143 for one that was terminated.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:

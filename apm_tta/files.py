@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 PARTIAL = ".partial"
@@ -16,12 +18,18 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: when it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + PARTIAL)
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    # A name of its own: two processes, on one machine or two, that write the same file do not write into each other's.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()  # on a full disk it would take the room that is missing
+        raise
     if os.name == "posix":  # elsewhere a folder cannot be opened, and the rename is all there is
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -93,9 +93,9 @@ def test_a_run_that_lost_shards_goes_on_and_ends_with_the_same_table(
     assert kept.read_bytes() == kept_bytes
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_process_that_is_stopped_goes_on_and_ends_with_the_same_table(
-    how: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    how: signal.Signals, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A real process, stopped once its first record is there."""
     run, whole = tmp_path / "run", tmp_path / "whole"
@@ -106,8 +106,8 @@ def test_a_process_that_is_stopped_goes_on_and_ends_with_the_same_table(
     process.send_signal(how)
     _, said = process.communicate()
     finished = len(list(run.rglob("*.parquet")))
-    if finished < 6 and how == signal.SIGINT:
-        assert process.returncode == 130
+    if finished < 6:
+        assert process.returncode == code
         assert said.strip().endswith(f"the same command with --out {run} goes on")
     assert main(small(run)) == 0
     assert main(small(whole)) == 0
@@ -120,7 +120,7 @@ def test_a_run_folder_of_other_settings_is_refused_by_field(tmp_path: Path, caps
     assert main(small(run, "--methods", "zeroshot")) == 0
     capsys.readouterr()
     assert main(small(run, "--methods", "zeroshot", "--seed", "1")) == 1
-    assert "holds another run (seed: 0 there, 1 now); choose another --out" in capsys.readouterr().err
+    assert "holds another run (seeds: [0] there, [1] now); choose another --out, or --force-new" in capsys.readouterr().err
 
 
 def test_all_methods_are_those_that_can_work_and_the_others_are_named(

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
+import cv2
 import torch
 
 from apm_tta.errors import UserError
+
+AUTO, ALL = "auto", "all"
+
+
+def resolve_devices(names: Sequence[str]) -> list[torch.device]:
+    """The devices of those names, each checked to exist.
+
+    Args:
+        names: ``cpu``, ``cuda``, ``cuda:N``; ``auto`` is a GPU where there is one, ``all`` is every GPU. One that
+            stands there twice is two processes on it.
+
+    Raises:
+        UserError: for a name that means nothing, or a device that is not there. Exit code 2.
+    """
+    return [device for name in names for device in (_all() if name == ALL else [resolve_device(name)])]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -13,7 +32,7 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UserError: for a name that means nothing, or a device that is not there. Exit code 2.
     """
-    if name == "auto":
+    if name == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -24,3 +43,15 @@ def resolve_device(name: str) -> torch.device:
         available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise UserError(f"device {name!r} is not available; there are: {', '.join(available)}", exit_code=2) from None
     return device
+
+
+def share_cores(processes: int) -> None:
+    """Takes this process's part of the cores, where ``processes`` of them compute beside each other."""
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+
+
+def _all() -> list[torch.device]:
+    count = torch.cuda.device_count()
+    return [torch.device("cuda", index) for index in range(count)] or [torch.device("cpu")]

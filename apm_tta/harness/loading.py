@@ -57,9 +57,14 @@ class Loaded:
         return self
 
 
-def default_workers(device: torch.device) -> int:
-    """Loading processes: cores but one for a GPU, at most 8; none on a CPU, whose cores the teacher itself needs."""
-    return min(8, max(1, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0
+def default_workers(device: torch.device, processes: int = 1) -> int:
+    """Loading processes: none on a CPU, whose cores the teacher itself needs; for a GPU its part of the cores.
+
+    Args:
+        device: where the teacher computes.
+        processes: that share this machine's cores; each keeps one core for itself, and loads in at most 8 more.
+    """
+    return min(8, max(1, (os.cpu_count() or 1) // processes - 1)) if device.type == "cuda" else 0
 
 
 def load(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -93,14 +94,37 @@ def refuse_other_run(folder: Path, before: dict[str, Any], now: dict[str, Any]) 
     Raises:
         UserError: naming each differing field with both values.
     """
-    old, new = _flat(before["numbers"]), _flat(now["numbers"])
-    differing = [
+    if differing := differences(before["numbers"], now["numbers"]):
+        raise UserError(
+            f"{folder} holds another run ({'; '.join(differing)}); choose another --out, or --force-new for a folder "
+            "beside it"
+        )
+
+
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Every field in which two manifests' numbers differ, with both values."""
+    old, new = _flat(dict(there)), _flat(dict(now))
+    return [
         f"{field}: {old.get(field, 'absent')} there, {new.get(field, 'absent')} now"
         for field in sorted({*old, *new})
         if (field in old, old.get(field)) != (field in new, new.get(field))
     ]
-    if differing:
-        raise UserError(f"{folder} holds another run ({'; '.join(differing)}); choose another --out")
+
+
+def also_computed_on(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any] | None:
+    """``before`` with the environment of a run that goes on elsewhere; None where it is the same.
+
+    Timings of two machines in one table have to be told apart.
+    """
+    others: list[dict[str, Any]] = before.get("also_computed_on", [])
+
+    def place(environment: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in environment.items() if key != "started"}
+
+    here = now["environment"]
+    if place(here) in [place(environment) for environment in (before["environment"], *others)]:
+        return None
+    return {**before, "also_computed_on": [*others, here]}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

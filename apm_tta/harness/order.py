@@ -8,12 +8,13 @@ from apm_tta.harness.plan import Stream
 from apm_tta.randomness import numpy_generator
 
 
-def stream_order(dataset: Dataset, stream: Stream, seed: int) -> list[Place]:
-    """The images of ``stream`` in the order that its setting and the run's seed give; see ``plan_streams``.
+def stream_order(dataset: Dataset, stream: Stream) -> list[Place]:
+    """The images of ``stream`` in the order that its setting and its seed give; see ``plan_streams``.
 
     Every image is there once under each of the stream's conditions.
     """
     conditions = [condition for condition, _ in stream.conditions]
+    seed = stream.seed
     if stream.setting == "mixed":
         return _shuffled([(each, entry) for each in conditions for entry in dataset.entries(each)], seed, "mixed")
     places: list[Place] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -73,12 +74,14 @@ class Stream:
         setting: how the stream is ordered.
         conditions: in their order, each with its number of samples.
         stream_batch: images that the methods want at once; None for any number.
+        seed: of the order.
         cells: one a method and condition.
     """
 
     setting: Setting
     conditions: tuple[tuple[Condition, int], ...]
     stream_batch: int | None
+    seed: int
     cells: tuple[Cell, ...]
 
     def answers(self, cell: Cell) -> int:
@@ -124,7 +127,8 @@ def plan_streams(
     reset: Reset,
     stream_batches: dict[str, int | None],
 ) -> list[Stream]:
-    """Streams of online ``cells``: cut where the methods forget, one for the methods that want equal batches.
+    """Streams of online ``cells``: cut where the methods forget, one for the methods and
+    seeds that share an order and equal batches.
 
     Args:
         cells: of online methods.
@@ -145,13 +149,24 @@ def plan_streams(
         key: object = {"corruption": condition, "dataset": condition.severity, "never": None}[reset]
         groups.setdefault(key, []).append(condition)
     streams = []
-    for batch in dict.fromkeys(stream_batches.values()):
+    batches = dict.fromkeys(stream_batches.values())
+    for batch, seed in itertools.product(batches, dict.fromkeys(cell.seed for cell in cells)):
         methods = {name for name, wanted in stream_batches.items() if wanted == batch}
         for conditions in groups.values():
-            own = tuple(cell for cell in cells if cell.method in methods and cell.condition in conditions)
+            own = tuple(
+                cell for cell in cells if cell.method in methods and cell.seed == seed and cell.condition in conditions
+            )
             counted = tuple((condition, samples[condition]) for condition in conditions)
-            streams.append(Stream(setting, counted, batch, own))
+            streams.append(Stream(setting, counted, batch, seed, own))
     return streams
+
+
+def part_of(work: Sequence[Work], part: int, parts: int) -> list[Work]:
+    """Every ``parts``-th unit of ``work``, from the ``part``-th on: 1 .. ``parts`` cover it once.
+
+    Neighbours go to different parts, so that conditions and methods of unequal cost are spread over them.
+    """
+    return list(work[part - 1 :: parts])
 
 
 def check_setting(setting: Setting, reset: Reset) -> None:

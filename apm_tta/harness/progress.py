@@ -1,50 +1,68 @@
-"""The progress bar: cells, images, images a second, time left."""
+"""The progress bar: cells, images, images a second, time left, running top-1."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from typing import Any
 
 from tqdm import tqdm
 
-from apm_tta.harness.plan import Cell, Work
+from apm_tta.harness.events import Answered, Event, Note, Planned
+from apm_tta.harness.plan import Cell
 
 
 class Progress:
-    """Counts answers (one image under one method) while they are computed.
+    """Counts answers (one image under one method) while they are computed."""
 
-    Args:
-        cells: how many the run has, finished ones included.
-        work: those shards and streams that are still to be computed.
-        quiet: no bar.
-    """
-
-    def __init__(self, cells: int, work: Sequence[Work], quiet: bool) -> None:
-        self._cells = cells
+    def __init__(self) -> None:
+        self._cells = 0
         self._pending: Counter[Cell] = Counter()
-        for unit in work:
+        self._right: Counter[Cell] = Counter()
+        self._seen: Counter[Cell] = Counter()
+        self._bar: tqdm[Any] | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Shows what happened."""
+        if isinstance(event, Planned):
+            self._begin(event)
+        elif self._bar is None:
+            return
+        elif isinstance(event, Note):
+            self._bar.write(event.text, file=self._bar.fp)
+        elif isinstance(event, Answered):
+            self._advance(event)
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _begin(self, planned: Planned) -> None:
+        self._cells = planned.cells
+        for unit in planned.work:
             for cell in unit.cells:
                 self._pending[cell] += unit.answers(cell)
         self._bar = tqdm(
             desc=self._done(),
             total=self._pending.total(),
-            disable=quiet,
             unit="image",
             dynamic_ncols=True,
             bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} images, {rate_fmt}, {remaining} left",
         )
 
-    def advance(self, cell: Cell, images: int) -> None:
-        """``images`` more answers of ``cell`` are there."""
-        self._pending[cell] -= images
+    def _advance(self, event: Answered) -> None:
+        assert self._bar is not None
+        cell = event.cell
+        self._seen[cell] += event.images
+        self._right[cell] += event.right
+        self._pending[cell] -= event.images
         if not self._pending[cell]:
             del self._pending[cell]
-        self._bar.set_description_str(f"{self._done()}, {cell.condition}, {cell.method}", refresh=False)
-        self._bar.update(images)
-
-    def close(self) -> None:
-        """Leaves the bar as it is."""
-        self._bar.close()
+        top1 = 100 * self._right[cell] / self._seen[cell]
+        self._bar.set_description_str(
+            f"{self._done()}, {cell.condition}, {cell.method}, top-1 so far {top1:.1f}", refresh=False
+        )
+        self._bar.update(event.images)
 
     def _done(self) -> str:
         return f"cell {self._cells - len(self._pending)}/{self._cells}"

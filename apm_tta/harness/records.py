@@ -19,8 +19,9 @@ from apm_tta.errors import UserError
 from apm_tta.files import write_whole
 from apm_tta.harness.plan import Cell
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _VERSION_KEY = b"apm_tta_schema"
+_REPAIR = "the run's own command with --out sets it aside and answers its images again"
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 SCHEMA = pa.schema(
@@ -48,6 +49,8 @@ SCHEMA = pa.schema(
         ("iterations", pa.int32()),
         ("latency_ms", pa.float64()),  # alone in its batch; null where it was not measured
         ("batch_ms", pa.float64()),  # its share of the batch's time; null where features came from a cache
+        ("peak_memory_mb", pa.float32()),  # while its batch was answered: of the device, or of the process on a CPU
+        ("gflop", pa.float64()),  # of one image, counted once a cell, on its first image; null elsewhere
     ],
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
@@ -72,14 +75,17 @@ class Row:
     iterations: int | None = None
     latency_ms: float | None = None
     batch_ms: float | None = None
+    peak_memory_mb: float | None = None
+    gflop: float | None = None
 
 
 def write_rows(path: Path, cell: Cell, rows: Iterable[Row]) -> None:
-    """Writes ``rows`` of ``cell`` to ``path``: whole or not at all, its digest first.
+    """Writes ``rows`` of ``cell`` to ``path``; see ``write_content``."""
+    write_content(path, encode_rows(cell, rows))
 
-    Raises:
-        UserError: when the folder cannot be written, naming it.
-    """
+
+def encode_rows(cell: Cell, rows: Iterable[Row]) -> bytes:
+    """``rows`` of ``cell`` as the content of a Parquet file."""
     common = {
         "dataset": cell.dataset,
         "corruption": cell.condition.corruption,
@@ -92,7 +98,16 @@ def write_rows(path: Path, cell: Cell, rows: Iterable[Row]) -> None:
     table = pa.Table.from_pylist([{**common, **vars(row)} for row in rows], schema=SCHEMA)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    content = sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def write_content(path: Path, content: bytes) -> None:
+    """Writes what ``encode_rows`` made to ``path``: whole or not at all, its digest first.
+
+    Raises:
+        UserError: when it cannot be written, naming it.
+    """
     try:
         write_digest(path, content)
         write_whole(path, content)
@@ -119,10 +134,15 @@ def read_records(run: Path) -> pa.Table:
     Raises:
         UserError: when there are none, when a file is damaged, or when a file's schema is another version's.
     """
-    files = sorted((run / "records").rglob("*.parquet"))
+    files = record_files(run)
     if not files:
         raise UserError(f"{run} holds no records")
     return pa.concat_tables([read_shard(path) for path in files]).combine_chunks()
+
+
+def record_files(run: Path) -> list[Path]:
+    """The files of a run folder's records, by name; what a killed writer left behind is not among them."""
+    return sorted((run / "records").rglob("*.parquet"))
 
 
 def read_shard(path: Path) -> pa.Table:
@@ -131,21 +151,41 @@ def read_shard(path: Path) -> pa.Table:
     Raises:
         UserError: when it is damaged, or its schema is another version's.
     """
+    content = read_content(path)
     try:
-        content = path.read_bytes()
-        expected = digest_path(path).read_text(encoding="utf-8").split()[:1]
-        if [hashlib.sha256(content).hexdigest()] != expected:
-            raise UserError(f"{path} is damaged (its SHA-256 is another); delete it and run again")
-        table = pq.read_table(pa.BufferReader(content))
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); delete it and run again") from None
+        table = read_table(content)
+    except pa.ArrowException as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {_REPAIR}") from None
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     version = metadata.get(_VERSION_KEY, b"none").decode()
     if version != str(SCHEMA_VERSION):
-        raise UserError(f"{path} has record schema {version}; this version reads {SCHEMA_VERSION}")
+        newer = version.isdecimal() and int(version) > SCHEMA_VERSION
+        what = "a newer apm-tta reads it" if newer else "the version in its run.yaml reads it"
+        raise UserError(f"{path} has record schema {version}, this version reads {SCHEMA_VERSION}; {what}")
     if table.schema != SCHEMA:
-        raise UserError(f"{path} has other columns than record schema {SCHEMA_VERSION}; delete it and run again")
+        raise UserError(f"{path} has other columns than record schema {SCHEMA_VERSION}; {_REPAIR}")
     return table
+
+
+def read_table(content: bytes) -> pa.Table:
+    """What ``encode_rows`` made, as a table; its schema is not looked at."""
+    return pq.read_table(pa.BufferReader(content))
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of one file, compared with its digest.
+
+    Raises:
+        UserError: when it is damaged.
+    """
+    try:
+        content = path.read_bytes()
+        expected = digest_path(path).read_text(encoding="utf-8").split()[:1]
+    except OSError as error:
+        raise UserError(f"{path} is damaged ({error.strerror}: {error.filename}); {_REPAIR}") from None
+    if [hashlib.sha256(content).hexdigest()] != expected:
+        raise UserError(f"{path} is damaged (its SHA-256 is another); {_REPAIR}")
+    return content
 
 
 def as_rows(columns: Mapping[str, list[Any]]) -> list[Row]:

@@ -12,11 +12,12 @@ from apm_tta.configuration import Configuration, one_line, read_configuration
 from apm_tta.data.corruptions import SEVERITIES
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import Reset, Setting, default_reset
+from apm_tta.harness.plan import SHARD_SIZE, Reset, Setting, default_reset
 from apm_tta.resources import SUITES, yaml_names, yaml_path
 
 Classifier = Literal["auto", "text", "head", "prototypes"]
 CropShare = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Suite(Configuration):
@@ -40,8 +41,9 @@ class Suite(Configuration):
         classifier: where class weights come from: ``text``, ``head``, ``prototypes``; ``auto``: the first there is.
         shots: labelled images a class that prototypes and nearest neighbours are made of, where a support is given.
         limit: images a condition, drawn evenly over the classes; 0 for all.
-        seed: of every random draw of every method.
+        seeds: of every random draw of every method; each makes cells of its own.
         batch_size: images that a method sees at once; answers do not depend on it.
+        shard_size: images under one condition that are recorded together: what a run that is killed may lose.
         precision: ``float32``, or ``bfloat16`` for matrix products under autocast.
         settings: of methods, by method name and key.
     """
@@ -61,12 +63,13 @@ class Suite(Configuration):
     classifier: Classifier = "auto"
     shots: int = Field(default=16, ge=1)
     limit: int = Field(default=0, ge=0)
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     batch_size: int = Field(default=64, ge=1)
+    shard_size: int = Field(default=SHARD_SIZE, ge=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
-    @field_validator("methods", "corruptions", "severities")
+    @field_validator("methods", "corruptions", "severities", "seeds")
     @classmethod
     def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) != len(values):

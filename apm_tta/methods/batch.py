@@ -83,6 +83,10 @@ class Shared:
         """The value of ``key``, which is there."""
         return self._values[key]
 
+    def cost(self, key: Hashable) -> float | None:
+        """Milliseconds that ``key``, which is there, took by itself; None where that was not measured."""
+        return self._costs[key]
+
     def put(self, key: Hashable, value: Any, milliseconds: float | None) -> None:
         """A value from elsewhere: a loading process that timed it, or a cache on disk (None: nobody knows)."""
         self._keep(key, value, milliseconds, set())

@@ -102,7 +102,7 @@ def caption(manifest: dict[str, Any]) -> str:
         f"{data['title']} ({data['name']}): {data['subset']} under each condition; {_corruptions(numbers)}"
         f"Teacher {teacher['name']} (weights {teacher['weights_sha256'][:12]}), class weights from "
         f"{teacher['classifier']}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
-        f"seed {numbers['seed']}; {numbers['precision']}. "
+        f"seeds {', '.join(map(str, numbers['seeds']))}; {numbers['precision']}. "
         f"apm-tta {versions['apm-tta']}, commit {versions['commit'][:12]}; "
         f"{place['device_name']}, {place['threads']} threads, {place['started']}."
     )

@@ -112,7 +112,7 @@ def _refuse_other_cells(run: Path, records: pa.Table, numbers: dict[str, Any]) -
             and cell["method"] in numbers["methods"]
             and cell["dataset"] == numbers["dataset"]["name"]
             and cell["teacher"] == numbers["teacher"]["name"]
-            and cell["seed"] == numbers["seed"]
+            and cell["seed"] in numbers["seeds"]
         )
         if not known:
             raise UserError(
@@ -123,7 +123,7 @@ def _refuse_other_cells(run: Path, records: pa.Table, numbers: dict[str, Any]) -
 
 def _refuse_incomplete(run: Path, results: pd.DataFrame, numbers: dict[str, Any]) -> None:
     """A table never mixes subsets: every cell is there with every image, or there is no table."""
-    expected = len(numbers["conditions"]) * len(numbers["methods"])
+    expected = len(numbers["conditions"]) * len(numbers["methods"]) * len(numbers["seeds"])
     images = numbers["dataset"]["images_a_condition"]
     short = results[results["n"] + results["errors"] != images]
     if len(results) != expected or len(short):

@@ -46,6 +46,8 @@ answered = st.builds(
     iterations=classes,
     latency_ms=st.none() | st.floats(allow_nan=False),
     batch_ms=st.none() | st.floats(allow_nan=False),
+    peak_memory_mb=st.none() | single,
+    gflop=st.none() | st.floats(allow_nan=False),
 )
 damaged = st.builds(Row, id=st.text("ab/", max_size=9), label=classes, error=st.text("ab ", min_size=1))
 rows = answered | damaged
@@ -130,13 +132,13 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, keep: int) -> None:
     write_rows(path.with_name("0.parquet"), CELL, [row()])
     write_rows(path, CELL, [row(number) for number in range(20)])
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"is damaged .* delete it and run again") as caught:
+    with pytest.raises(UserError, match=r"is damaged .* sets it aside and answers its images again") as caught:
         read_records(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [b"1", b"3", None])
+@pytest.mark.parametrize("version", [b"1", b"2", b"4", None])
 def test_another_schema_version_is_refused(tmp_path: Path, version: bytes | None) -> None:
     path = tmp_path / "records" / "a.parquet"
     write_rows(path, CELL, [row()])

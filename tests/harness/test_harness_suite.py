@@ -77,9 +77,9 @@ def test_imagenet_c_has_its_75_conditions_and_no_clean_one() -> None:
 
 
 def test_an_override_changes_its_field_and_no_other() -> None:
-    before, after = load_suite("demo").model_dump(), load_suite("demo", {"limit": 7, "seed": 3}).model_dump()
-    assert {key for key in before if before[key] != after[key]} == {"limit", "seed"}
-    assert (after["limit"], after["seed"]) == (7, 3)
+    before, after = load_suite("demo").model_dump(), load_suite("demo", {"limit": 7, "seeds": [3]}).model_dump()
+    assert {key for key in before if before[key] != after[key]} == {"limit", "seeds"}
+    assert (after["limit"], after["seeds"]) == (7, (3,))
 
 
 def test_an_override_can_empty_a_list() -> None:
@@ -109,7 +109,7 @@ def test_an_unknown_suite_lists_those_that_exist() -> None:
     ("overrides", "says"),
     [
         ({"limit": -1}, "limit"),
-        ({"seed": -1}, "seed"),
+        ({"seeds": [-1]}, "seeds"),
         ({"batch_size": 0}, "batch_size"),
         ({"precision": "float8"}, "precision"),
         ({"methods": []}, "methods"),
@@ -118,7 +118,7 @@ def test_an_unknown_suite_lists_those_that_exist() -> None:
         ({"severities": [3, 3]}, "severities.*twice"),
         ({"severities": ["three"]}, r"severities\.0"),
         ({"limt": 3}, "limt"),
-        ({"seed": 2**63}, "seed"),
+        ({"seeds": [2**63]}, "seeds"),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(overrides: dict[str, Any], says: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apm_tta.harness.engines import serial  # noqa: F401  registers its engine
+from apm_tta.harness.engines import local, ray, serial  # noqa: F401  each registers its engine
 from apm_tta.harness.engines.base import ENGINES, Engine
 
 __all__ = ["ENGINES", "Engine"]

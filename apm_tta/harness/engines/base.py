@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from apm_tta.harness.events import Emit
+from apm_tta.harness.job import Job
 from apm_tta.harness.plan import Work
 from apm_tta.registry import Registry
 
-Engine = Callable[[Sequence[Work], Callable[[Work], None]], None]
-"""``(shards, compute)``: calls ``compute``, which records what it finds, once for every shard."""
+Engine = Callable[[Sequence[Work], Job, Emit], None]
+"""``(work, job, emit)``: has every unit of ``work`` computed once, and emits a ``Finished`` for each.
+
+It decides where and in which order, never what: whoever computes builds its worker by ``job.worker``, which refuses to
+compute other numbers than the manifest states. Only the process that was asked for the run writes into its folder.
+"""
 
 ENGINES: Registry[Engine] = Registry("engine")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from apm_tta.harness.device import resolve_devices
 from apm_tta.harness.engines.base import ENGINES
+from apm_tta.harness.events import Emit
+from apm_tta.harness.job import Job
 from apm_tta.harness.plan import Work
 
 
 @ENGINES.register("serial")
-def serial(shards: Sequence[Work], compute: Callable[[Work], None]) -> None:
-    """Computes ``shards`` in their order."""
-    for shard in shards:
-        compute(shard)
+def serial(work: Sequence[Work], job: Job, emit: Emit) -> None:
+    """Computes ``work`` in its order, on the first of the devices."""
+    worker = job.worker(resolve_devices(job.request.devices)[0], emit)
+    for unit in work:
+        emit(worker.compute(unit))

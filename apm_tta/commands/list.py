@@ -1,0 +1,60 @@
+"""``run-bench list``: what exists."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from apm_tta.resources import SUITES, yaml_names
+
+
+@click.command("list", short_help="What exists: suites, datasets, methods, teachers, corruptions, templates.")
+@click.argument("kind", type=click.Choice(["suites", "datasets", "methods", "teachers", "corruptions", "templates"]))
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    envvar="APM_TTA_DATA_ROOT",
+    help="Of datasets: where they lie; also from APM_TTA_DATA_ROOT.",
+)
+def list_command(kind: str, data_root: Path | None) -> None:
+    """Prints what exists of KIND, one a line."""
+    for line in _listing(kind, data_root):
+        click.echo(line)
+
+
+def _listing(kind: str, data_root: Path | None = None) -> list[str]:
+    if kind == "suites":
+        from apm_tta.harness.suite import load_suite
+
+        return [f"{name}: {load_suite(name).title}" for name in yaml_names(SUITES)]
+    if kind == "datasets":
+        from apm_tta.data.check import overview
+
+        return overview(data_root)
+    if kind == "corruptions":
+        from apm_tta.data.corruptions import CORRUPTIONS
+
+        return CORRUPTIONS.names()
+    if kind == "templates":
+        from apm_tta.teachers import TEMPLATES
+
+        return [f"{name}: {len(templates)} templates" for name, templates in TEMPLATES.items()]
+    if kind == "teachers":
+        from apm_tta.teachers import teacher_names
+
+        return teacher_names()
+    from apm_tta.methods import METHODS, build_parameters
+
+    lines = []
+    for method in (METHODS.get(name) for name in METHODS.names()):
+        defaults = asdict(build_parameters(method.name, {}))
+        lines += [
+            f"{method.name}: {method.summary} ({method.paper}); {method.protocol}; adapts {method.adapts}",
+            f"    defaults: {', '.join(f'{key}={value}' for key, value in defaults.items())}",
+        ]
+    return lines
+
+
+COMMANDS = [list_command]

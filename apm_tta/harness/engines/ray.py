@@ -1,0 +1,138 @@
+"""Shards as tasks of Ray, on one machine or on a cluster.
+
+Results come back through Ray's object store, so that no folder has to be shared; a task whose worker dies is run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from apm_tta.errors import UserError
+from apm_tta.harness.device import AUTO, resolve_device, share_cores
+from apm_tta.harness.engines.base import ENGINES
+from apm_tta.harness.events import Answered, Emit, Event, Finished
+from apm_tta.harness.job import Job
+from apm_tta.harness.lines import LoggedNotes
+from apm_tta.harness.plan import Cell, Work
+from apm_tta.harness.worker import Worker
+
+LOCAL = "local"
+_RETRIES = 3
+_OBJECT_STORE_BYTES = 200_000_000
+"""Of a Ray that is started here: what waits in it are records of single shards."""
+
+
+@ENGINES.register("ray")
+def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
+    """Computes ``work`` as tasks, each with its share of a GPU where there are GPUs, else with one core.
+
+    Raises:
+        UserError: when Ray is not installed, no cluster answers, a shard's worker died again and again, or a worker
+            would compute other numbers.
+    """
+    module = _started(job)
+    try:
+        resources, threads = _resources(module, job)
+        compute = module.remote(max_retries=_RETRIES, **resources)(_compute)
+        sent = module.put(job)
+        waiting = [compute.remote(sent, unit, threads) for unit in work]
+        while waiting:
+            ready, waiting = module.wait(waiting, num_returns=1)
+            for event in _result(module, ready[0]):
+                emit(event)
+    finally:
+        module.shutdown()
+
+
+def _started(job: Job) -> Any:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own next default; it warns otherwise
+    try:
+        import ray as module
+    except ModuleNotFoundError:
+        raise UserError("engine ray needs Ray: python -m pip install 'apm-tta[ray]'") from None
+    address = job.request.ray
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if address == LOCAL:
+            module.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
+        else:
+            module.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"no Ray cluster at {address} ({said}); start one, or give --ray local") from None
+    return module
+
+
+def _resources(module: Any, job: Job) -> tuple[dict[str, float], int]:
+    """What one task takes, and how many threads it has of it."""
+    cluster = module.cluster_resources()
+    gpus, cores = cluster.get("GPU", 0), cluster.get("CPU", 1)
+    (name,) = job.request.devices if len(job.request.devices) == 1 else (None,)
+    if name not in (AUTO, "cpu", "cuda"):
+        raise UserError("Ray gives every task its own device; --devices is auto, cpu or cuda", exit_code=2)
+    if name == "cuda" and not gpus:
+        raise UserError("the Ray cluster has no GPU; --devices is cpu, or auto", exit_code=2)
+    if name == "cpu" or not gpus:
+        return {"num_cpus": 1}, 1
+    share = job.request.gpu_share
+    threads = max(1, int(cores / gpus * share))
+    return {"num_cpus": threads, "num_gpus": share}, threads
+
+
+def _result(module: Any, reference: Any) -> list[Event]:
+    try:
+        events: list[Event] = module.get(reference)
+    except module.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UserError):
+            raise UserError(str(cause), cause.exit_code) from error
+        raise
+    except module.exceptions.RayError as error:
+        raise UserError(f"a Ray worker was lost more than {_RETRIES} times ({type(error).__name__})") from error
+    return events
+
+
+class _Process:
+    """What a worker process holds between two tasks of the same run."""
+
+    job: Job | None = None
+    worker: Worker | None = None
+    heard: list[Event]
+
+
+def _compute(job: Job, unit: Work, threads: int) -> list[Event]:
+    """What happened while ``unit`` was computed: in sum, since nobody hears it before it is done."""
+    if _Process.worker is None or job != _Process.job:
+        share_cores((os.cpu_count() or 1) // threads)
+        _Process.heard = []
+        logging.getLogger("apm_tta").addHandler(LoggedNotes(_hear))
+        name = job.request.devices[0]
+        device = resolve_device(name) if name != "cuda" else torch.device("cuda")
+        _Process.worker = job.worker(device, _hear, max(1, (os.cpu_count() or 1) // threads))
+        _Process.job = job
+    _Process.heard.clear()
+    finished = _Process.worker.compute(unit)
+    return [*_summed(_Process.heard), finished]
+
+
+def _hear(event: Event) -> None:
+    _Process.heard.append(event)
+
+
+def _summed(events: Sequence[Event]) -> list[Event]:
+    images: Counter[Cell] = Counter()
+    right: Counter[Cell] = Counter()
+    others: list[Event] = []
+    for event in events:
+        if isinstance(event, Answered):
+            images[event.cell] += event.images
+            right[event.cell] += event.right
+        elif not isinstance(event, Finished):
+            others.append(event)
+    return [*others, *(Answered(cell, count, right[cell]) for cell, count in images.items())]

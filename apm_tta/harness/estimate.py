@@ -1,0 +1,199 @@
+"""What a run would be: cells, images, and from a short calibration its time, disk and memory. Nothing is written."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, replace
+
+from tabulate import tabulate
+
+from apm_tta.harness.device import resolve_devices
+from apm_tta.harness.events import Event
+from apm_tta.harness.job import Job
+from apm_tta.harness.plan import Cell, Shard
+from apm_tta.harness.prepare import Prepared, plan, prepare
+from apm_tta.harness.records import encode_rows, read_table
+from apm_tta.harness.request import Request
+from apm_tta.harness.suite import Suite
+
+_CALIBRATION_IMAGES = 16
+_CALIBRATION_S = 60.0
+"""A method that has taken so long is not asked a second time."""
+
+
+@dataclass(frozen=True)
+class MethodEstimate:
+    """Of one method over the whole run.
+
+    Attributes:
+        method: name.
+        protocol: ``episodic`` or ``online``.
+        cells: how many.
+        answers: images over all of them.
+        seconds_an_image: what it takes alone: loading, the teacher's features and its own work.
+        megabytes: of memory while it answered.
+        shard_seconds: of the largest unit that is lost when a run is killed.
+    """
+
+    method: str
+    protocol: str
+    cells: int
+    answers: int
+    seconds_an_image: float
+    megabytes: float | None
+    shard_seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of a whole run.
+
+    Attributes:
+        suite: what it was asked for.
+        processes: that would share the work.
+        part: ``(i, n)`` where a part was asked for.
+        conditions: in the order of the table.
+        images: under each condition.
+        units: shards and streams.
+        methods: one by one.
+        disk_bytes: of records.
+        calibration_images: that were answered to find out.
+    """
+
+    suite: Suite
+    processes: int
+    part: tuple[int, int] | None
+    conditions: list[str]
+    images: int
+    units: int
+    methods: list[MethodEstimate]
+    disk_bytes: float
+    calibration_images: int
+
+    def text(self) -> str:
+        """For a person."""
+        answers = sum(method.answers for method in self.methods)
+        cells = sum(method.cells for method in self.methods)
+        total = sum(method.answers * method.seconds_an_image for method in self.methods)
+        share = 1 if self.part is None else self.part[1]
+        head = [
+            f"{self.suite.title}: nothing is computed or written (--dry-run).",
+            f"{cells} cells = {len(self.conditions)} conditions x {len(self.methods)} methods x "
+            f"{len(self.suite.seeds)} seeds; {self.images} images a condition; {answers} answers in {self.units} "
+            "shards and streams.",
+            f"Conditions: {', '.join(self.conditions)}.",
+        ]
+        rows = [
+            [
+                method.method,
+                method.protocol,
+                method.cells,
+                method.answers,
+                f"{1000 * method.seconds_an_image:.1f}",
+                duration(method.answers * method.seconds_an_image),
+                duration(method.shard_seconds),
+                "n/a" if method.megabytes is None else f"{method.megabytes:.0f}",
+            ]
+            for method in self.methods
+        ]
+        names = ["method", "protocol", "cells", "answers", "ms an image", "alone", "lost at most", "memory MB"]
+        left, right = ("left",) * 2, ("right",) * 6
+        table = tabulate(rows, names, tablefmt="github", colalign=(*left, *right), disable_numparse=True)
+        spread = "" if self.processes * share == 1 else f" over {self.processes * share} processes"
+        foot = [
+            f"About {duration(total / self.processes / share)}{spread}, {self.disk_bytes / 1e6:.1f} MB of records. By "
+            f"{self.calibration_images} images a method on this machine, one method after another: what methods share "
+            "(loading, features, views) is computed once in the run, so that it takes at most so long.",
+        ]
+        longest = max(self.methods, key=lambda method: method.shard_seconds)
+        if longest.shard_seconds > 3600 and longest.protocol == "episodic":
+            foot.append(
+                f"A run that is killed loses up to {duration(longest.shard_seconds)} of {longest.method}: a smaller "
+                "--shard-size loses less."
+            )
+        return "\n".join([*head, "", table, "", *foot])
+
+
+def estimate(suite: Suite, request: Request) -> Estimate:
+    """Answers a few images with every method, as the run would, and multiplies.
+
+    Raises:
+        UserError: for whatever the run itself would refuse.
+    """
+    devices = resolve_devices(request.devices)
+    request = replace(request, feature_cache=False)
+    prepared = prepare(suite, request, devices[0])
+    cells, work = plan(suite, prepared)
+    count = min(_CALIBRATION_IMAGES, len(prepared.dataset.entries(prepared.conditions[0])))
+    methods, row_bytes, file_bytes = [], 0.0, 0.0
+    for name in prepared.methods:
+        own = [cell for cell in cells if cell.method == name]
+        measured = _calibrate(Job(suite, request, prepared=prepared), prepared, own[0], count)
+        units = [unit for unit in work if any(cell.method == name for cell in unit.cells)]
+        largest = max(sum(unit.answers(cell) for cell in unit.cells if cell.method == name) for unit in units)
+        answers = sum(unit.answers(cell) for unit in units for cell in unit.cells if cell.method == name)
+        methods.append(
+            MethodEstimate(
+                name,
+                prepared.methods[name].protocol,
+                len(own),
+                answers,
+                measured.seconds_an_image,
+                measured.megabytes,
+                largest * measured.seconds_an_image,
+            )
+        )
+        files = sum(sum(cell.method == name for cell in unit.cells) for unit in units)
+        row_bytes += answers * measured.bytes_a_row
+        file_bytes += files * measured.bytes_a_file
+    return Estimate(
+        suite,
+        len(devices),
+        request.part,
+        [str(condition) for condition in prepared.conditions],
+        max(len(prepared.dataset.entries(condition)) for condition in prepared.conditions),
+        len(work),
+        methods,
+        row_bytes + file_bytes,
+        count,
+    )
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    seconds_an_image: float
+    megabytes: float | None
+    bytes_a_row: float
+    bytes_a_file: float
+
+
+def _calibrate(job: Job, prepared: Prepared, cell: Cell, count: int) -> _Calibration:
+    """Answers ``count`` images of ``cell`` twice: the first time warms up, unless it takes too long."""
+    heard: list[Event] = []
+    worker = job.worker(prepared.teacher.device, heard.append)
+    unit = Shard(cell.condition, 1, 0, count, (cell,))  # not the first shard of its cell: nothing is measured alone
+    started = time.perf_counter()
+    finished = worker.compute(unit)
+    if time.perf_counter() - started < _CALIBRATION_S:
+        finished = worker.compute(unit)
+    ((_, content),) = finished.files
+    rows = read_table(content)
+    empty = len(encode_rows(cell, []))
+    megabytes = [value for value in rows["peak_memory_mb"].to_pylist() if value is not None]
+    return _Calibration(
+        finished.seconds / count,
+        max(megabytes, default=None),
+        max(0.0, (len(content) - empty) / count),
+        empty,
+    )
+
+
+def duration(seconds: float) -> str:
+    """``1 h 20 min`` and the like: two units at most."""
+    units = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
+    for (size, name), (smaller, its_name) in itertools.pairwise(units):
+        if seconds >= size:
+            whole, rest = divmod(round(seconds / smaller), size // smaller)
+            return f"{whole} {name} {rest} {its_name}" if rest else f"{whole} {name}"
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.2f} s"

@@ -1,0 +1,71 @@
+"""Parts of one run, computed apart, as one run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from apm_tta.errors import UserError
+from apm_tta.harness.folder import make_folder, remove_if_empty, remove_leftovers
+from apm_tta.harness.lock import only_writer
+from apm_tta.harness.manifest import (
+    MANIFEST_FILE,
+    also_computed_on,
+    differences,
+    read_manifest,
+    refuse_other_run,
+    write_manifest,
+)
+from apm_tta.harness.records import digest_path, read_content, record_files, write_content
+
+
+def merge(out: Path, parts: Sequence[Path]) -> int:
+    """Copies the records of ``parts`` into ``out``, each compared with its digest on the way.
+
+    A folder that holds a part of this run already is gone on with; nothing in it is overwritten.
+
+    Returns:
+        Files that were copied.
+
+    Raises:
+        UserError: when a part is no run, or another run than the first, naming every field that differs; when a record
+            is damaged, or two parts hold different records of the same images.
+    """
+    manifests = [read_manifest(part) for part in parts]
+    first = manifests[0]
+    for part, manifest in zip(parts[1:], manifests[1:], strict=True):
+        if differing := differences(first["numbers"], manifest["numbers"]):
+            raise UserError(f"{part} is no part of the run in {parts[0]} ({'; '.join(differing)})")
+    folder = make_folder(out, first["numbers"]["suite"])
+    try:
+        with only_writer(folder):
+            _write_manifest(folder, manifests)
+            remove_leftovers(folder)
+            return sum(_copy(part, folder) for part in parts)
+    finally:
+        remove_if_empty(folder)
+
+
+def _write_manifest(folder: Path, manifests: Sequence[dict[str, Any]]) -> None:
+    merged = manifests[0]
+    if (folder / MANIFEST_FILE).exists():
+        merged = read_manifest(folder)
+        refuse_other_run(folder, merged, manifests[0])
+    for manifest in manifests:
+        for environment in (manifest["environment"], *manifest.get("also_computed_on", [])):
+            merged = also_computed_on(merged, {"environment": environment}) or merged
+    write_manifest(folder, merged)
+
+
+def _copy(part: Path, folder: Path) -> int:
+    copied = 0
+    for path in record_files(part):
+        target = folder / path.relative_to(part)
+        content = read_content(path)
+        if not target.exists():
+            write_content(target, content)
+            copied += 1
+        elif digest_path(target).read_bytes() != digest_path(path).read_bytes():
+            raise UserError(f"{path} and {target} hold different records of the same images; merge one of them alone")
+    return copied
