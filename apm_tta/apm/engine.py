@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an allocation failed: CUDA has a type for it, the CPU's allocator a sentence."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 @cache

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from apm_tta.errors import UserError
+from apm_tta.files import write_whole
 
 LOCK_FILE, OWNER_FILE = "run.lock", "run.owner"
 # Loading processes of a run that was killed notice it within five seconds, and hold its lock until then.
@@ -39,7 +40,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --out") from None
     try:
         with suppress(OSError):
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+            write_whole(owner, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
     finally:
         with suppress(OSError):

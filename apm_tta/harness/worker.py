@@ -166,11 +166,7 @@ class Worker:
         return [*zip(loaded.places, rows, strict=True), *errors]
 
     def _columns(self, method: Method, batch: Batch) -> dict[str, list[Any]]:
-        """What the method answers and what that cost; where memory runs out, in halves that are kept from there on.
-
-        Raises:
-            UserError: when memory runs out and the batch cannot be halved.
-        """
+        """What the method answers and what that cost; where memory runs out, in halves that are kept from there on."""
         at_once = self._at_once.get(method, len(batch))
         if len(batch) > at_once:
             parts = [self._columns(method, part) for part in _split(batch, at_once, self._teacher)]
@@ -182,14 +178,9 @@ class Worker:
             check_logits(method.name, predictions, batch, len(method.classes))
             teacher = method.logits(method.features(batch)).argmax(1)
         except (RuntimeError, MemoryError) as error:
-            if not (isinstance(error, MemoryError) or is_out_of_memory(error)):
-                raise
             # Some of the images may have left their traces in an online method: none of them may be shown again.
-            if method.protocol == "online" or len(batch) == 1:
-                fewer = "" if method.stream_batch or len(batch) == 1 else "; try a smaller --batch-size"
-                images = f"{len(batch)} images at once" if len(batch) > 1 else "a single image"
-                message = f"out of memory on {device}: method {method.name} needs more for {images}{fewer}"
-                raise UserError(message) from error
+            if not is_out_of_memory(error) or method.protocol == "online" or len(batch) == 1:
+                raise
         else:
             share = None if meter.alone is None else meter.alone / len(batch)
             return {
@@ -219,6 +210,10 @@ def _named(method: Method, places: Sequence[Place]) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            fewer = "; try a smaller --batch-size" if method.protocol == "online" and not method.stream_batch else ""
+            message = f"out of memory on {method.teacher.device}: method {method.name} cannot do with less{fewer}"
+            raise UserError(message) from error
         said = " ".join(f"{type(error).__name__}: {error}".split())
         ids = list(dict.fromkeys((places[0][1].id, places[-1][1].id)))
         where = ", ".join(str(condition) for condition in dict.fromkeys(condition for condition, _ in places))

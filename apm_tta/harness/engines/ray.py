@@ -36,6 +36,8 @@ def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
         UserError: when Ray is not installed, no cluster answers, a shard's worker died again and again, or a worker
             would compute other numbers.
     """
+    if job.request.devices not in ((AUTO,), ("cpu",), ("cuda",)):
+        raise UserError("Ray gives every task its own device; --devices is auto, cpu or cuda", exit_code=2)
     module = _started(job)
     try:
         resources, threads = _resources(module, job)
@@ -73,9 +75,7 @@ def _resources(module: Any, job: Job) -> tuple[dict[str, float], int]:
     """What one task takes, and how many threads it has of it."""
     cluster = module.cluster_resources()
     gpus, cores = cluster.get("GPU", 0), cluster.get("CPU", 1)
-    (name,) = job.request.devices if len(job.request.devices) == 1 else (None,)
-    if name not in (AUTO, "cpu", "cuda"):
-        raise UserError("Ray gives every task its own device; --devices is auto, cpu or cuda", exit_code=2)
+    (name,) = job.request.devices
     if name == "cuda" and not gpus:
         raise UserError("the Ray cluster has no GPU; --devices is cpu, or auto", exit_code=2)
     if name == "cpu" or not gpus:
