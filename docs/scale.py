@@ -1,0 +1,189 @@
+"""Makes ``docs/scale.md``: time and disk for all of ImageNet-C with each method on 1, 8 and 64 GPUs, and what ends first.
+
+``python docs/scale.py measure --data-root PART_OF_IMAGENET`` measures unit costs on this machine and writes them to
+``docs/scale.csv``; ``python docs/scale.py`` makes the page from them. A test compares the committed page with what is made.
+
+FLOPs do not depend on the weights' values, so that they are counted on a ViT-B/16 of random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tabulate import tabulate
+from torch.utils.flop_counter import FlopCounterMode
+
+from apm_tta.data.dataset import Dataset, open_dataset
+from apm_tta.data.sample import CLEAN
+from apm_tta.data.task import Task
+from apm_tta.harness.estimate import duration
+from apm_tta.harness.plan import SHARD_SIZE, Cell
+from apm_tta.harness.records import Row, encode_rows, write_content
+from apm_tta.methods import METHODS, Batch, build_parameters
+from apm_tta.teachers import Teacher, load_teacher
+
+COSTS, PAGE = Path(__file__).with_name("scale.csv"), Path(__file__).with_name("scale.md")
+IMAGES = 75 * 50_000
+GPUS = (1, 8, 64)
+# A GPU's sustained float32 rate, and the cores and the disk beside it: assumed, since none was at hand.
+TERAFLOPS, CORES, DISK_MB_S = 40.0, 16, 1000.0
+# As zeroshot but for class weights that are made once; nearest neighbours need labelled images, and cost the same.
+LIKE_ZEROSHOT = ("ensemble", "knn")
+
+
+def measure(data_root: Path) -> list[tuple[str, str, float]]:
+    """``(what, unit, value)``: GFLOP an image of every method, milliseconds and bytes of everything around them."""
+    dataset = open_dataset("imagenet-part", data_root, limit=40)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "random.safetensors"
+        torch.manual_seed(0)
+        save_file(open_clip.create_model("ViT-B-16").state_dict(), weights)
+        teacher = load_teacher(f"ViT-B-16:{weights}")
+        costs = [*_loading(dataset, teacher), *_records(Path(folder))]
+        for name in METHODS.names():
+            if name not in LIKE_ZEROSHOT:
+                costs.append((name, "GFLOP", _gflop(name, teacher, dataset)))
+                print(costs[-1], flush=True)
+    return costs
+
+
+def _gflop(name: str, teacher: Teacher, dataset: Dataset) -> float:
+    method = METHODS.get(name)(teacher, Task(dataset.classes, dataset.template), build_parameters(name, {}), seed=0)
+    count = min(method.stream_batch or 1, 8)
+    samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)[:count]]
+    batch = Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        method.predict(batch)
+    return counter.get_total_flops() / count / 1e9
+
+
+def _loading(dataset: Dataset, teacher: Teacher) -> list[tuple[str, str, float]]:
+    """An image of 224 x 224 pixels as ImageNet-C holds it: read, decoded, made the teacher's input, on one core."""
+    torch.set_num_threads(1)
+    stored = []
+    for entry in dataset.entries(CLEAN):
+        content = io.BytesIO()
+        dataset.read(entry, CLEAN).image.resize((224, 224)).save(content, "JPEG", quality=85)
+        stored.append(content.getvalue())
+    seconds = _seconds(lambda: [teacher.preprocess(Image.open(io.BytesIO(one)).convert("RGB")) for one in stored])
+    torch.set_num_threads(os.cpu_count() or 1)
+    size = sum(map(len, stored)) / len(stored)
+    return [("loading", "ms a core", 1000 * seconds / len(stored)), ("stored image", "bytes", size)]
+
+
+def _records(folder: Path) -> list[tuple[str, str, float]]:
+    """A shard of an APM's answers: encoded by a worker, written by the one process that writes."""
+    cell = Cell("imagenet-c", CLEAN, "ViT-B-16:openai", "apm", 0)
+    rows = [
+        Row(f"n01440764/{index:08d}.JPEG", index % 1000, None, index % 997, [1, 2, 3, 4, 5], index % 991 / 991, 1, 1,
+            [index % 1000] * 21, index / 7, index / 11, 0.5, 20, None, 8.0 + index % 13 / 7, 1000.0)
+        for index in range(SHARD_SIZE)
+    ]  # fmt: skip
+    content = encode_rows(cell, rows)
+    written = _seconds(lambda: write_content(folder / "shard.parquet", content))
+    return [("record", "bytes", len(content) / SHARD_SIZE), ("writing a shard", "ms", 1000 * written)]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The fastest of five."""
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def page(costs: list[tuple[str, str, float]]) -> str:
+    """The page as Markdown."""
+    values = {what: value for what, _, value in costs}
+    loading, stored = values["loading"] / 1000, values["stored image"]
+    record, writing = values["record"], values["writing a shard"] / 1000
+    decoded = (CORES - 1) / loading
+    rows, first = [], []
+    for name, gflop in ((what, value) for what, unit, value in costs if unit == "GFLOP"):
+        rate = TERAFLOPS * 1000 / gflop
+        times = []
+        for gpus in GPUS:
+            limits = {
+                "the GPUs": rate * gpus,
+                "loading": decoded * gpus,
+                "reading images from one disk": DISK_MB_S * 1e6 / stored,
+                "the one process that writes records": SHARD_SIZE / writing,
+            }
+            slowest = min(limits, key=lambda what: limits[what])
+            times.append(duration(IMAGES / limits[slowest]))
+            first.append((name, gpus, slowest))
+        rows.append([name, f"{gflop:,.0f}", f"{rate:,.1f}", *times])
+    names = ["method", "GFLOP an image", "images/s of a GPU", *(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS)]
+    table = tabulate(rows, names, tablefmt="github", colalign=("left", *("right",) * (len(names) - 1)))
+    return f"""# All of ImageNet-C
+
+Made by `python docs/scale.py` from `docs/scale.csv`, which `python docs/scale.py measure` writes.
+
+75 conditions of 50,000 images are {IMAGES:,} answers a method. What was measured, on one core of a CPU or by counting: FLOPs of
+one image under each method with ViT-B/16 and 1000 classes; {1000 * loading:.1f} ms to read, decode and prepare an image as stored
+({stored / 1000:.0f} kB); {record:.0f} bytes a record; {1000 * writing:.1f} ms to write a shard of {SHARD_SIZE:,} records with digest and
+syncs. **What was not measured, since no GPU was at hand**: a GPU that sustains {TERAFLOPS:.0f} TFLOP/s in float32, with {CORES} cores
+beside it, and one disk of {DISK_MB_S:.0f} MB/s for all of them. `run-bench imagenet-c --dry-run` measures on your machine.
+
+{table}
+
+Records: {IMAGES * record / 1e6:,.0f} MB a method in {IMAGES // SHARD_SIZE:,} files; the images themselves {IMAGES * stored / 1e9:,.0f} GB.
+{", ".join(LIKE_ZEROSHOT)} cost what zeroshot costs, once their class weights or neighbours are there. Methods of one run share loading,
+features and views, so that a run of several takes less than the sum.
+
+## What ends first
+
+{_bottlenecks(first, decoded)}
+
+A shard of {SHARD_SIZE:,} images is what a killed process loses. An online method's stream is one unit: with a reset at every corruption
+there are 75 of them, so that more than 75 GPUs gain nothing, and one that never resets cannot be spread at all.
+"""
+
+
+def _bottlenecks(first: list[tuple[str, int, str]], decoded: float) -> str:
+    lines = []
+    for what in dict.fromkeys(slowest for _, _, slowest in first):
+        cases = [f"{name} on {gpus}" for name, gpus, slowest in first if slowest == what]
+        lines.append(f"* {what}: {', '.join(cases)}.")
+    text = "\n".join(lines)
+    return (
+        f"{text}\n\nThe first bottleneck beside the GPUs is loading: {CORES - 1} loading processes give {decoded:,.0f} images a "
+        "second, and any method that answers faster waits for them."
+    )
+
+
+def main() -> None:
+    """Measures, or makes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("measure").add_argument("--data-root", type=Path, required=True)
+    options = parser.parse_args()
+    if options.command == "measure":
+        with COSTS.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["what", "unit", "value"])
+            writer.writerows((what, unit, f"{value:.4g}") for what, unit, value in measure(options.data_root))
+    PAGE.write_text(page(read_costs()), encoding="utf-8")
+
+
+def read_costs() -> list[tuple[str, str, float]]:
+    """What ``measure`` wrote."""
+    with COSTS.open(encoding="utf-8") as file:
+        return [(row["what"], row["unit"], float(row["value"])) for row in csv.DictReader(file)]
+
+
+if __name__ == "__main__":
+    main()
