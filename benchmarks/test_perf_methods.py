@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import Condition
 from apm_tta.data.task import Task
+from apm_tta.harness.measure import counted_flops
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
@@ -83,7 +83,7 @@ def test_method(benchmark: Any, name: str, teacher: Teacher, passes: Passes, dat
     method = built(name, teacher, dataset)
     formula = method.cost()
     passes.forwards = passes.backwards = 0
-    with FlopCounterMode(display=False) as counter:
+    with counted_flops() as counter:
         answer(method, image)
     assert (passes.forwards, passes.backwards) == (formula.image_forwards, formula.image_backwards)
     gflop = counter.get_total_flops() / 1e9

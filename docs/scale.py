@@ -1,7 +1,7 @@
-"""Makes ``docs/scale.md``: time and disk for all of ImageNet-C with each method on 1, 8 and 64 GPUs, and what ends first.
+"""Makes ``docs/scale.md``: time and disk for all of ImageNet-C with each method on 1, 8 and 64 GPUs, and its limit.
 
 ``python docs/scale.py measure --data-root PART_OF_IMAGENET`` measures unit costs on this machine and writes them to
-``docs/scale.csv``; ``python docs/scale.py`` makes the page from them. A test compares the committed page with what is made.
+``docs/scale.csv``; ``python docs/scale.py`` makes the page from them. A test compares the committed page with that.
 
 FLOPs do not depend on the weights' values, so that they are counted on a ViT-B/16 of random weights.
 """
@@ -22,12 +22,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tabulate import tabulate
-from torch.utils.flop_counter import FlopCounterMode
 
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
 from apm_tta.harness.estimate import duration
+from apm_tta.harness.measure import counted_flops
 from apm_tta.harness.plan import SHARD_SIZE, Cell
 from apm_tta.harness.records import Row, encode_rows, write_content
 from apm_tta.methods import METHODS, Batch, build_parameters
@@ -50,6 +50,7 @@ def measure(data_root: Path) -> list[tuple[str, str, float]]:
         torch.manual_seed(0)
         save_file(open_clip.create_model("ViT-B-16").state_dict(), weights)
         teacher = load_teacher(f"ViT-B-16:{weights}")
+        teacher.encode_image(torch.zeros(1, 3, 224, 224))  # the first call builds the model: that is no image's cost
         costs = [*_loading(dataset, teacher), *_records(Path(folder))]
         for name in METHODS.names():
             if name not in LIKE_ZEROSHOT:
@@ -63,7 +64,7 @@ def _gflop(name: str, teacher: Teacher, dataset: Dataset) -> float:
     count = min(method.stream_batch or 1, 8)
     samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)[:count]]
     batch = Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), counted_flops() as counter:
         method.predict(batch)
     return counter.get_total_flops() / count / 1e9
 
@@ -108,61 +109,56 @@ def _seconds(work: Callable[[], object]) -> float:
 def page(costs: list[tuple[str, str, float]]) -> str:
     """The page as Markdown."""
     values = {what: value for what, _, value in costs}
-    loading, stored = values["loading"] / 1000, values["stored image"]
-    record, writing = values["record"], values["writing a shard"] / 1000
-    decoded = (CORES - 1) / loading
-    rows, first = [], []
-    for name, gflop in ((what, value) for what, unit, value in costs if unit == "GFLOP"):
-        rate = TERAFLOPS * 1000 / gflop
+    stored, record = values["stored image"], values["record"]
+    gflop = {what: value for what, unit, value in costs if unit == "GFLOP"}
+    rows, slowest = [], {}
+    for name, value in gflop.items():
+        rate = TERAFLOPS * 1000 / value
         times = []
         for gpus in GPUS:
-            limits = {
-                "the GPUs": rate * gpus,
-                "loading": decoded * gpus,
-                "reading images from one disk": DISK_MB_S * 1e6 / stored,
-                "the one process that writes records": SHARD_SIZE / writing,
-            }
-            slowest = min(limits, key=lambda what: limits[what])
-            times.append(duration(IMAGES / limits[slowest]))
-            first.append((name, gpus, slowest))
-        rows.append([name, f"{gflop:,.0f}", f"{rate:,.1f}", *times])
+            limits = {"the GPUs": rate * gpus, **beside(values, gpus)}
+            slowest[name, gpus] = min(limits, key=lambda what: limits[what])
+            times.append(duration(IMAGES / limits[slowest[name, gpus]]))
+        rows.append([name, f"{value:,.0f}", f"{rate:,.1f}", *times])
     names = ["method", "GFLOP an image", "images/s of a GPU", *(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS)]
     table = tabulate(rows, names, tablefmt="github", colalign=("left", *("right",) * (len(names) - 1)))
-    return f"""# All of ImageNet-C
-
-Made by `python docs/scale.py` from `docs/scale.csv`, which `python docs/scale.py measure` writes.
-
-75 conditions of 50,000 images are {IMAGES:,} answers a method. What was measured, on one core of a CPU or by counting: FLOPs of
-one image under each method with ViT-B/16 and 1000 classes; {1000 * loading:.1f} ms to read, decode and prepare an image as stored
-({stored / 1000:.0f} kB); {record:.0f} bytes a record; {1000 * writing:.1f} ms to write a shard of {SHARD_SIZE:,} records with digest and
-syncs. **What was not measured, since no GPU was at hand**: a GPU that sustains {TERAFLOPS:.0f} TFLOP/s in float32, with {CORES} cores
-beside it, and one disk of {DISK_MB_S:.0f} MB/s for all of them. `run-bench imagenet-c --dry-run` measures on your machine.
-
-{table}
-
-Records: {IMAGES * record / 1e6:,.0f} MB a method in {IMAGES // SHARD_SIZE:,} files; the images themselves {IMAGES * stored / 1e9:,.0f} GB.
-{", ".join(LIKE_ZEROSHOT)} cost what zeroshot costs, once their class weights or neighbours are there. Methods of one run share loading,
-features and views, so that a run of several takes less than the sum.
-
-## What ends first
-
-{_bottlenecks(first, decoded)}
-
-A shard of {SHARD_SIZE:,} images is what a killed process loses. An online method's stream is one unit: with a reset at every corruption
-there are 75 of them, so that more than 75 GPUs gain nothing, and one that never resets cannot be spread at all.
-"""
+    paragraphs = [
+        "# All of ImageNet-C",
+        "Made by `python docs/scale.py` from `docs/scale.csv`, which `python docs/scale.py measure` writes.",
+        f"75 conditions of 50,000 images: {IMAGES:,} answers a method. **Measured**, by counting or on one CPU core: "
+        f"FLOPs of an image under each method with ViT-B/16 and 1000 classes; {values['loading']:.1f} ms to decode "
+        f"and prepare an image as stored ({stored / 1000:.0f} kB); {record:.0f} bytes a record; "
+        f"{values['writing a shard']:.1f} ms to write a shard of {SHARD_SIZE:,} records with digest and syncs.",
+        f"**Assumed**, since no GPU was at hand: a GPU that sustains {TERAFLOPS:.0f} TFLOP/s in float32, {CORES} cores "
+        f"beside each, and one disk of {DISK_MB_S:,.0f} MB/s for all. `run-bench imagenet-c --dry-run` measures yours.",
+        table,
+        f"Records: {IMAGES * record / 1e6:,.0f} MB a method in {IMAGES // SHARD_SIZE:,} files; the images themselves "
+        f"{IMAGES * stored / 1e9:,.0f} GB. {' and '.join(LIKE_ZEROSHOT)} cost what zeroshot costs, once their class "
+        "weights or neighbours are there. Methods of one run share loading, features and views: a run of several takes "
+        "less than their sum.",
+        "## The first bottleneck",
+        *(_bottleneck(values, gpus, [name for name in gflop if slowest[name, gpus] != "the GPUs"]) for gpus in GPUS),
+        f"A shard of {SHARD_SIZE:,} images is what a killed process loses. An online method's stream is one unit: with "
+        "a reset at every corruption there are 75 of them, so that more than 75 GPUs gain nothing, and a stream that "
+        "never resets cannot be spread at all.",
+    ]
+    return "\n\n".join(paragraphs) + "\n"
 
 
-def _bottlenecks(first: list[tuple[str, int, str]], decoded: float) -> str:
-    lines = []
-    for what in dict.fromkeys(slowest for _, _, slowest in first):
-        cases = [f"{name} on {gpus}" for name, gpus, slowest in first if slowest == what]
-        lines.append(f"* {what}: {', '.join(cases)}.")
-    text = "\n".join(lines)
-    return (
-        f"{text}\n\nThe first bottleneck beside the GPUs is loading: {CORES - 1} loading processes give {decoded:,.0f} images a "
-        "second, and any method that answers faster waits for them."
-    )
+def beside(values: dict[str, float], gpus: int) -> dict[str, float]:
+    """Images a second that everything but the GPUs lets through."""
+    return {
+        "loading": (CORES - 1) * gpus / (values["loading"] / 1000),
+        "the disk that the images are read from": DISK_MB_S * 1e6 / values["stored image"],
+        "the one process that writes records": SHARD_SIZE / (values["writing a shard"] / 1000),
+    }
+
+
+def _bottleneck(values: dict[str, float], gpus: int, methods: list[str]) -> str:
+    limits = beside(values, gpus)
+    first = min(limits, key=lambda what: limits[what])
+    held = f"it holds up {', '.join(methods)}" if methods else "no method waits for it"
+    return f"* {gpus} GPU{'s' * (gpus > 1)}: {first}, at {limits[first]:,.0f} images a second; {held}."
 
 
 def main() -> None:

@@ -120,7 +120,9 @@ def test_a_run_folder_of_other_settings_is_refused_by_field(tmp_path: Path, caps
     assert main(small(run, "--methods", "zeroshot")) == 0
     capsys.readouterr()
     assert main(small(run, "--methods", "zeroshot", "--seed", "1")) == 1
-    assert "holds another run (seeds: [0] there, [1] now); choose another --out, or --force-new" in capsys.readouterr().err
+    assert (
+        "holds another run (seeds: [0] there, [1] now); choose another --out, or --force-new" in capsys.readouterr().err
+    )
 
 
 def test_all_methods_are_those_that_can_work_and_the_others_are_named(

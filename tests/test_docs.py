@@ -18,6 +18,14 @@ def test_the_committed_page_is_what_the_code_makes() -> None:
     assert made == (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 
 
+def test_the_committed_page_of_scale_is_what_its_costs_make() -> None:
+    """Else run ``python docs/scale.py``."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    own = runpy.run_path(str(ROOT / "docs" / "scale.py"))
+    assert own["page"](own["read_costs"]()) == (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+
+
 def test_every_method_of_the_embedded_results_stands_on_the_page() -> None:
     if not (ROOT / "docs").is_dir():
         pytest.skip("docs/ is part of a checkout, not of the source distribution")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from apm_tta.methods import Batch, Method, Predictions
@@ -59,7 +60,7 @@ def measure_alone(method: Method, batch: Batch) -> Alone:
     count = min(at_once, len(batch))
     # The first answer may also build what later ones find: its FLOPs are not an image's.
     method.predict(_part(batch, slice(0, count), device))
-    with FlopCounterMode(display=False) as counter:
+    with counted_flops() as counter:
         method.predict(_part(batch, slice(0, count), device))
     latencies = []
     if at_once == 1:
@@ -69,6 +70,21 @@ def measure_alone(method: Method, batch: Batch) -> Alone:
     if method.protocol == "online":
         method.reset()
     return Alone(latencies, counter.get_total_flops() / count / 1e9)
+
+
+@contextmanager
+def counted_flops() -> Iterator[FlopCounterMode]:
+    """Counts every matrix product and convolution of the block, those of gradients included.
+
+    PyTorch has fused forms of attention of which its own counter knows nothing: within the block they are not taken.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.harness.plan import SHARD_SIZE, Cell, Shard, plan_shards
+from apm_tta.harness.plan import SHARD_SIZE, Cell, Shard, part_of, plan_shards
 
 METHODS = ["zeroshot", "ensemble", "apm"]
 conditions = st.builds(Condition, st.sampled_from(["fog", "snow", "gaussian_noise"]), st.integers(1, 5)) | st.just(
@@ -81,6 +81,15 @@ def test_shards_come_condition_by_condition_and_range_by_range(plan: Plan) -> No
     for before, after in pairwise(shards):
         if before.condition == after.condition:
             assert (after.index, after.start) == (before.index + 1, before.stop)
+
+
+@given(plans(), st.integers(1, 7))
+def test_parts_cover_the_work_once(plan: Plan, parts: int) -> None:
+    """And no part has more than one unit more than another."""
+    work = plan_shards(*plan)
+    divided = [part_of(work, part, parts) for part in range(1, parts + 1)]
+    assert sorted((unit for part in divided for unit in part), key=work.index) == work
+    assert max(map(len, divided)) - min(map(len, divided)) <= 1
 
 
 def test_file_names_stay_what_they_were() -> None:

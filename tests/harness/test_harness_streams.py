@@ -55,6 +55,13 @@ def test_methods_that_want_other_batches_have_streams_of_their_own() -> None:
     assert planned == Counter(cells(*batches))
 
 
+def test_every_seed_has_a_stream_of_its_own() -> None:
+    seeds = [Cell("set", condition, "teacher", "tda", seed, "iid") for condition in SAMPLES for seed in (3, 1)]
+    streams = plan_streams(seeds, SAMPLES, "iid", "never", {"tda": None})
+    assert [stream.seed for stream in streams] == [3, 1]
+    assert all({cell.seed for cell in stream.cells} == {stream.seed} for stream in streams)
+
+
 def test_no_online_method_no_stream() -> None:
     assert plan_streams([], SAMPLES, "iid", "corruption", {}) == []
 
