@@ -1,24 +1,61 @@
-"""Ratios of one benchmark run against the committed ones: ``python benchmarks/ratios.py RUN.json [--write]``.
+"""One benchmark run against the committed one: ``python benchmarks/ratios.py RUN.json [--write]``.
 
-Machines differ and are noisy, ratios of one run much less. A ratio that is more than 20 % below the committed one is a
-failure; ``--write`` commits this run's ratios to ``baseline.json`` and its table to the README instead.
+It writes ``results/performance.md`` with every group. Machines differ and are noisy, ratios within one run much less: a
+ratio that is more than 20 % below the committed one is a failure; ``--write`` makes this run the committed one, in
+``baseline.json`` and in the README.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from tabulate import tabulate
 
 from apm_tta.apm import APMConfig
 from apm_tta.apm.flops import flops_an_iteration
 
 BASELINE = Path(__file__).parent / "baseline.json"
 README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "results" / "performance.md"
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 TOLERANCE = 0.8
 PRODUCT = 2 * 1024 * 4096 * 2048
+
+
+class Stats(TypedDict):
+    """Seconds."""
+
+    median: float
+    rounds: int
+
+
+class Bench(TypedDict):
+    """One test of a run."""
+
+    name: str
+    group: str | None
+    stats: Stats
+    extra_info: dict[str, float]
+
+
+class Run(TypedDict):
+    """What pytest-benchmark writes."""
+
+    machine_info: dict[str, Any]
+    benchmarks: list[Bench]
+
+
+class Baseline(TypedDict):
+    """What is committed."""
+
+    machine: str
+    ratios: dict[str, float]
+    medians: dict[str, float]
 
 
 def ratios(medians: dict[str, float], products: dict[str, float]) -> dict[str, float]:
@@ -49,24 +86,71 @@ def ratios(medians: dict[str, float], products: dict[str, float]) -> dict[str, f
     }
 
 
-def table(run: dict[str, object], medians: dict[str, float], found: dict[str, float]) -> str:
-    """The README's section: seconds of this run, then the ratios."""
-    machine = run["machine_info"]["cpu"]["brand_raw"]  # type: ignore[index]
-    rows = [f"| `{name}` | {1000 * seconds:.1f} ms |" for name, seconds in medians.items()]
-    ratio_rows = [f"| {name} | {value:.2f} |" for name, value in found.items()]
+def readme_section(baseline: Baseline) -> str:
+    """The README's section: the committed ratios."""
+    rows = [f"| {name} | {value:.2f} |" for name, value in baseline["ratios"].items()]
     return "\n".join(
         [
-            f"Medians of one run on {machine}, 2 cores (`tox -e perf` makes this section):",
-            "",
-            "| test | median |",
-            "|---|---:|",
-            *rows,
+            f"Ratios of medians of one run on {baseline['machine']}, 2 cores (`tox -e perf` makes this section, and",
+            "[results/performance.md](results/performance.md) with every benchmark's median):",
             "",
             "| ratio | |",
             "|---|---:|",
-            *ratio_rows,
+            *rows,
         ]
     )
+
+
+def page(run: Run, found: dict[str, float], committed: Baseline) -> str:
+    """Every group of one run beside the committed baseline, as Markdown."""
+    parts = [
+        "# Performance",
+        f"Made by `tox -e perf` on {machine(run)}; baseline: {committed['machine']}. Medians of two machines, or of a "
+        "noisy one, do not compare; the ratios of one run do, and a ratio more than 20 % below its baseline fails.",
+        "## Ratios within one run",
+        tabulate(
+            [
+                [
+                    name,
+                    f"{value:.2f}",
+                    f"{committed['ratios'].get(name, math.nan):.2f}",
+                    _verdict(name, value, committed),
+                ]
+                for name, value in found.items()
+            ],
+            ["ratio, larger is better", "this run", "baseline", ""],
+            tablefmt="github",
+            colalign=("left", "right", "right", "left"),
+            disable_numparse=True,
+        ),
+    ]
+    groups: dict[str, list[Bench]] = {}
+    for bench in run["benchmarks"]:
+        groups.setdefault(bench["group"] or "others", []).append(bench)
+    for group, benches in groups.items():
+        rows = []
+        for bench in benches:
+            median, before = bench["stats"]["median"], committed["medians"].get(bench["name"])
+            ratio = "new" if before is None else f"{before / median:.2f}"
+            rows.append([f"`{bench['name']}`", f"{1000 * median:,.2f}", bench["stats"]["rounds"], ratio])
+        headers = ["test", "median ms", "rounds", "baseline / this run"]
+        aligned = ("left", "right", "right", "right")
+        parts += [f"## {group}", tabulate(rows, headers, tablefmt="github", colalign=aligned, disable_numparse=True)]
+    return "\n\n".join(parts) + "\n"
+
+
+def machine(run: Run) -> str:
+    """The processor, as pytest-benchmark found it."""
+    return str(run["machine_info"]["cpu"]["brand_raw"])
+
+
+def _verdict(name: str, value: float, committed: Baseline) -> str:
+    return "WORSE by more than 20 %" if is_worse(name, value, committed) else ""
+
+
+def is_worse(name: str, value: float, committed: Baseline) -> bool:
+    """Whether a ratio is more than 20 % below the committed one."""
+    return value < TOLERANCE * committed["ratios"].get(name, 0)
 
 
 def main() -> int:
@@ -74,13 +158,8 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="what pytest --benchmark-json wrote")
     parser.add_argument("--write", action="store_true", help="make this run the committed one")
     options = parser.parse_args()
-    run = json.loads(options.run.read_text())
-    # What the other files time has limits of its own there, and prints its table when run with -s.
-    medians = {
-        bench["name"]: bench["stats"]["median"]
-        for bench in run["benchmarks"]
-        if bench["fullname"].startswith("benchmarks/test_perf_apm.py")
-    }
+    run: Run = json.loads(options.run.read_text())
+    medians = {bench["name"]: bench["stats"]["median"] for bench in run["benchmarks"]}
     products = {
         bench["name"]: bench["extra_info"]["matrix_product"]
         for bench in run["benchmarks"]
@@ -88,17 +167,22 @@ def main() -> int:
     }
     found = ratios(medians, products)
     if options.write:
-        BASELINE.write_text(json.dumps({name: round(value, 3) for name, value in found.items()}, indent=2) + "\n")
+        baseline = {
+            "machine": machine(run),
+            "ratios": {name: round(value, 3) for name, value in found.items()},
+            "medians": {name: float(f"{seconds:.4g}") for name, seconds in medians.items()},
+        }
+        BASELINE.write_text(json.dumps(baseline, indent=2) + "\n")
         text = README.read_text(encoding="utf-8")
         before, after = text.split(BEGIN)[0], text.split(END)[1]
-        README.write_text(f"{before}{BEGIN}\n{table(run, medians, found)}\n{END}{after}", encoding="utf-8")
-    committed = json.loads(BASELINE.read_text())
-    worse = 0
+        section = readme_section(cast(Baseline, baseline))
+        README.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
+    committed: Baseline = json.loads(BASELINE.read_text())
+    PAGE.write_text(page(run, found, committed), encoding="utf-8")
     for name, value in found.items():
-        bad = value < TOLERANCE * committed[name]
-        worse += bad
-        print(f"{name}: {value:.2f}, committed {committed[name]:.2f}{' : WORSE by more than 20 %' if bad else ''}")
-    return 1 if worse else 0
+        before_it = committed["ratios"].get(name, math.nan)
+        print(f"{name}: {value:.2f}, committed {before_it:.2f} {_verdict(name, value, committed)}")
+    return int(any(is_worse(name, value, committed) for name, value in found.items()))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def measure(data_root: Path) -> list[tuple[str, str, float]]:
 
 
 def _gflop(name: str, teacher: Teacher, dataset: Dataset) -> float:
-    method = METHODS.get(name)(teacher, Task(dataset.classes, dataset.template), build_parameters(name, {}), seed=0)
+    method = METHODS.get(name)(
+        teacher, Task(dataset.classes, dataset.template, dataset.card.family), build_parameters(name, {}), seed=0
+    )
     count = min(method.stream_batch or 1, 8)
     samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)[:count]]
     batch = Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))

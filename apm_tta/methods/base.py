@@ -78,6 +78,7 @@ class Method(ABC):
         paper: where it comes from, ``arXiv NUMBER``.
         adapts: what it changes for an image.
         needs_text: whether it is nothing without class weights from a text tower.
+        votes: whether its logits are counts of votes, so that their softmax is no probability.
         Parameters: type of ``parameters``; it has a field ``templates``.
         class_weights: ``(C, F)`` unit rows under the parameters' templates.
     """
@@ -89,6 +90,7 @@ class Method(ABC):
     paper: ClassVar[str]
     adapts: ClassVar[str]
     needs_text: ClassVar[bool] = False
+    votes: ClassVar[bool] = False
     Parameters: ClassVar[type[Any]]
 
     def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:

@@ -44,6 +44,7 @@ class NearestNeighbours(Method):
     summary = "vote of the nearest labelled images (needs --support)"
     paper = "arXiv 2104.14294"
     adapts = "nothing"
+    votes = True
     Parameters = Parameters
 
     def check_teacher(self) -> None:

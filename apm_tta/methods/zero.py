@@ -45,6 +45,7 @@ class Zero(Method):
     summary = "majority vote of confident views"
     paper = "arXiv 2405.18330"
     adapts = "nothing"
+    votes = True
     Parameters = Parameters
 
     def predict(self, batch: Batch) -> Predictions:

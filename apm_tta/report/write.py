@@ -1,40 +1,29 @@
-"""A run folder's tables: ``results.csv``, ``iterations.csv``, ``results.md``."""
+"""A run folder's tables: ``results.csv``, ``iterations.csv``, ``results.md``, ``results.tex``, ``report.html``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from apm_tta.errors import UserError
-from apm_tta.harness.manifest import read_manifest
-from apm_tta.harness.records import read_records
+from apm_tta.files import write_whole
+from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
-from apm_tta.report.markdown import (
-    caption,
-    corruption_errors_markdown,
-    disagreement_sentence,
-    iterations_markdown,
-    means_markdown,
-    notes,
-    results_markdown,
-)
-from apm_tta.report.results import (
-    CELL,
-    by_iteration,
-    condition_name,
-    disagreements,
-    errors_table,
-    mean_over_corruptions,
+from apm_tta.report.data import ReportData, read_report_data
+from apm_tta.report.render import latex, markdown, markdown_text
+from apm_tta.report.results import mean_over_corruptions, over_seeds
+from apm_tta.report.tables import (
+    Table,
+    by_corruption_table,
+    corruption_errors_table,
+    cost_table,
+    iterations_table,
+    means_table,
     results_table,
 )
 
-CSV_FILE, ITERATIONS_FILE, MARKDOWN_FILE = "results.csv", "iterations.csv", "results.md"
-ERRORS_FILE = "errors.csv"
+CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"
+MARKDOWN_FILE, LATEX_FILE, ERRORS_FILE = "results.md", "results.tex", "errors.csv"
 
 
 @dataclass(frozen=True)
@@ -50,82 +39,70 @@ class Report:
     errors: int
 
 
-def write_report(run: Path) -> Report:
-    """Writes the tables of a run folder.
+def write_report(run: Path, partial: bool = False) -> Report:
+    """Writes the tables and pictures of a run folder.
+
+    Args:
+        run: the folder.
+        partial: whether a half-finished run is shown too, marked as such.
 
     Raises:
         UserError: when ``run`` is no run folder, lacks records, or cannot be written.
     """
-    manifest = read_manifest(run)
-    numbers = manifest["numbers"]
-    methods = list(numbers["methods"])
-    records = read_records(run)
-    _refuse_other_cells(run, records, numbers)
-    results = results_table(records, numbers["conditions"], methods)
-    _refuse_incomplete(run, results, numbers)
-
-    damaged = errors_table(records)
-    sections = [f"# {manifest['title']}", caption(manifest), *notes(manifest, damaged), results_markdown(results)]
-    if len(means := mean_over_corruptions(results)):
-        sections += ["## Mean over corruptions", means_markdown(means)]
-    if len(errors := mean_corruption_error(results, numbers["dataset"]["classes"])):
-        sections += ["## Mean corruption error, relative to AlexNet", corruption_errors_markdown(errors)]
-    iterations = []
-    for method in _distilled(records):
-        table = by_iteration(records, method)
-        iterations.append(table.assign(method=method))
-        sections += [
-            f"## {method} by iteration",
-            disagreement_sentence(method, disagreements(records, method)),
-            iterations_markdown(table),
-        ]
-    text = "\n\n".join(sections) + "\n"
-    try:
-        results.to_csv(run / CSV_FILE, index=False, float_format="%.4f")
-        if iterations:
-            pd.concat(iterations).to_csv(run / ITERATIONS_FILE, index=False, float_format="%.4f")
-        if len(damaged):
-            damaged.to_csv(run / ERRORS_FILE, index=False)
-        (run / MARKDOWN_FILE).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{error.filename or run} cannot be written ({error.strerror})") from None
-    return Report(text, int(results["errors"].sum()))
-
-
-def _distilled(records: pa.Table) -> list[str]:
-    """Methods that recorded what they would have answered after every iteration."""
-    counted = records.filter(pc.greater(pc.list_value_length(records["iteration_predictions"]), 0))
-    return [str(name) for name in pc.unique(counted["method"].cast(pa.string())).to_pylist()]
-
-
-def _refuse_other_cells(run: Path, records: pa.Table, numbers: dict[str, Any]) -> None:
-    """Refuses records that the manifest knows nothing of, and an image that stands twice in a cell."""
-    answers = records.select([*CELL, "id"]).to_pandas()
-    twice = answers[answers.duplicated()]
-    if len(twice):
-        first = twice.iloc[0]
-        raise UserError(f"{run} holds image {first['id']} of {first['method']} twice; delete its records and run again")
-    for cell in answers[CELL].drop_duplicates().to_dict("records"):
-        condition = condition_name(cell["corruption"], cell["severity"])
-        known = (
-            condition in numbers["conditions"]
-            and cell["method"] in numbers["methods"]
-            and cell["dataset"] == numbers["dataset"]["name"]
-            and cell["teacher"] == numbers["teacher"]["name"]
-            and cell["seed"] in numbers["seeds"]
+    data = read_report_data(run, partial)
+    said = [caption(data.manifest), *notes(data.manifest, data.damaged)]
+    if data.missing:
+        said.insert(
+            0, f"Half-finished: {len(data.missing)} cells are missing or not whole ({'; '.join(data.missing)})."
         )
-        if not known:
-            raise UserError(
-                f"{run} holds records of {cell['method']}, {condition}, seed {cell['seed']} on {cell['dataset']} with "
-                f"{cell['teacher']}, which its run.yaml does not name; move them out of it"
-            )
+    tables = tables_of(data)
+    text = "\n\n".join(
+        [f"# {markdown_text(data.manifest['title'])}", *map(markdown_text, said), *map(markdown, tables)]
+    )
+    write_text(run / MARKDOWN_FILE, f"{text}\n")
+    write_text(run / LATEX_FILE, latex_document(tables, " ".join(said)))
+    write_text(run / CSV_FILE, data.results.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    for name, frame in (
+        (ITERATIONS_FILE, data.iterations),
+        (CALIBRATION_FILE, data.calibration),
+        (ERRORS_FILE, data.damaged),
+    ):
+        if len(frame):
+            write_text(run / name, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return Report(f"{text}\n", int(data.results["errors"].sum()))
 
 
-def _refuse_incomplete(run: Path, results: pd.DataFrame, numbers: dict[str, Any]) -> None:
-    """A table never mixes subsets: every cell is there with every image, or there is no table."""
-    expected = len(numbers["conditions"]) * len(numbers["methods"]) * len(numbers["seeds"])
-    images = numbers["dataset"]["images_a_condition"]
-    short = results[results["n"] + results["errors"] != images]
-    if len(results) != expected or len(short):
-        missing = expected - len(results) + len(short)
-        raise UserError(f"{run} lacks {missing} of {expected} cells; run the same command with --out {run} to go on")
+def tables_of(data: ReportData) -> list[Table]:
+    """The tables of one run, in their order; those that do not apply are left out."""
+    results = over_seeds(data.results)
+    tables = [results_table(results)]
+    if len(means := mean_over_corruptions(data.results)):
+        tables.append(means_table(means))
+    for severity in sorted(set(results["severity"]) - {0}):
+        if results[results["severity"] == severity]["corruption"].nunique() > 1:
+            tables.append(by_corruption_table(results, severity))
+    if len(errors := mean_corruption_error(data.results, data.manifest["numbers"]["dataset"]["classes"])):
+        tables.append(corruption_errors_table(errors))
+    for method in dict.fromkeys(data.iterations["method"]):
+        counts = data.disagreements.set_index("method").loc[method].to_dict()
+        sentence = disagreement_sentence(str(method), {str(name): int(count) for name, count in counts.items()})
+        tables.append(iterations_table(data.iterations, data.fits, str(method), sentence))
+    return [*tables, cost_table(results, data.manifest)]
+
+
+def latex_document(tables: list[Table], said: str) -> str:
+    """All tables, to be included where booktabs and graphicx are loaded."""
+    head = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
+    return head + "\n\n".join(latex(table, said, f"results-{index}") for index, table in enumerate(tables, 1)) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text``, whole or not at all.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error})") from None

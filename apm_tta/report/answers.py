@@ -1,0 +1,177 @@
+"""Records of one cell as arrays: what every number of the tables is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from apm_tta.errors import UserError
+from apm_tta.harness.records import read_shard, record_files
+
+CELL = ["dataset", "corruption", "severity", "setting", "teacher", "method", "seed"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of one cell: n images that were answered, and those that could not be read.
+
+    Attributes:
+        cell: values of ``CELL``.
+        ids: of the answered images, ``(n,)``.
+        damaged: rows of the others: id and why.
+        label: ``(n,)``.
+        prediction: ``(n,)``.
+        right: prediction is label, ``(n,)``.
+        in_top5: the label is among the five best, ``(n,)``.
+        confidence: of the prediction, ``(n,)``.
+        teacher_prediction: zero-shot under the same templates, ``(n,)``.
+        target_prediction: of the feature that the method was fitted to, ``(n,)``; None where there is none.
+        iterations: predictions after 0 .. T iterations, ``(n, T + 1)``; None where there are none.
+        fit: means over the images of first_loss, last_loss and last_cosine; NaN where there are none.
+        steps: the largest number of iterations.
+        latency_ms: of the images that were timed alone, any number.
+        batch_ms: sum over the images; NaN where one was not measured.
+        peak_memory_mb: largest of any batch; NaN where it was not measured.
+        gflop: of one image; NaN where it was not counted.
+    """
+
+    cell: dict[str, Any]
+    ids: pa.Array
+    damaged: list[dict[str, str]]
+    label: Ints
+    prediction: Ints
+    right: Bools
+    in_top5: Bools
+    confidence: Floats
+    teacher_prediction: Ints
+    target_prediction: Ints | None
+    iterations: Ints | None
+    fit: dict[str, float]
+    steps: int
+    latency_ms: Floats
+    batch_ms: float
+    peak_memory_mb: float
+    gflop: float
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def conditions_of(run: Path) -> Iterator[list[Answers]]:
+    """The cells of a run, condition by condition: no more than one condition is held at a time.
+
+    Raises:
+        UserError: when there are none; when a file is damaged; when an image stands twice in a cell.
+    """
+    by_condition: dict[str, list[Path]] = {}
+    for path in record_files(run):
+        by_condition.setdefault(path.parent.name, []).append(path)
+    if not by_condition:
+        raise UserError(f"{run} holds no records yet; its own command with --out {run} goes on")
+    for paths in by_condition.values():
+        by_cell: dict[tuple[Any, ...], list[pa.Table]] = {}
+        for path in paths:
+            table = read_shard(path)
+            if len(table):
+                by_cell.setdefault(_cell_of(path, table), []).append(table)
+        yield [
+            _answers(run, dict(zip(CELL, cell, strict=True)), pa.concat_tables(tables).combine_chunks())
+            for cell, tables in by_cell.items()
+        ]
+
+
+def positions(ids: pa.Array, among: pa.Array) -> Ints:
+    """Where each of ``ids`` stands in ``among``; -1 where it does not."""
+    found: Ints = pc.fill_null(pc.index_in(ids, value_set=among), -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return found
+
+
+def _cell_of(path: Path, table: pa.Table) -> tuple[Any, ...]:
+    """The one cell that a file's rows belong to."""
+    values = [pc.unique(table[name].combine_chunks()).to_pylist() for name in CELL]
+    if any(len(several) != 1 for several in values):
+        raise UserError(f"{path} holds rows of several cells; this program does not write such files")
+    return tuple(several[0] for several in values)
+
+
+def _answers(run: Path, cell: dict[str, Any], table: pa.Table) -> Answers:
+    ids = table["id"]
+    if pc.count_distinct(ids).as_py() != len(ids):
+        counted = ids.value_counts()
+        twice = counted.filter(pc.greater(pc.struct_field(counted, "counts"), 1))[0]["values"].as_py()
+        raise UserError(f"{run} holds image {twice} of {cell['method']} twice; delete its records and run again")
+    missing = table.filter(pc.is_valid(table["error"]))
+    answered = table.filter(pc.is_null(table["error"])).combine_chunks()
+    label, prediction = _integers(answered, "label"), _integers(answered, "prediction")
+    confidence = _floats(answered, "confidence")
+    if not np.isfinite(confidence).all():
+        first = answered["id"][int(np.flatnonzero(~np.isfinite(confidence))[0])].as_py()
+        raise UserError(f"{run}: the confidence of {cell['method']} on image {first} is not a number; run it again")
+    latency, batch = _floats(answered, "latency_ms"), _floats(answered, "batch_ms")
+    peak, gflop = _floats(answered, "peak_memory_mb"), _floats(answered, "gflop")
+    steps = _integers(answered, "iterations")
+    return Answers(
+        cell=cell,
+        ids=answered["id"].combine_chunks(),
+        damaged=missing.select(["id", "error"]).to_pylist(),
+        label=label,
+        prediction=prediction,
+        right=prediction == label,
+        in_top5=_in_top5(answered, label),
+        confidence=confidence,
+        teacher_prediction=_integers(answered, "teacher_prediction"),
+        target_prediction=None
+        if answered["target_prediction"].null_count
+        else _integers(answered, "target_prediction"),
+        iterations=_iterations(run, cell, answered),
+        fit={name: _mean(_floats(answered, name)) for name in ("first_loss", "last_loss", "last_cosine")},
+        steps=int(steps.max()) if len(steps) else 0,
+        latency_ms=latency[np.isfinite(latency)],
+        batch_ms=float(batch.sum()) if len(batch) else float("nan"),
+        peak_memory_mb=float(np.nanmax(peak)) if np.isfinite(peak).any() else float("nan"),
+        gflop=float(gflop[np.isfinite(gflop)][0]) if np.isfinite(gflop).any() else float("nan"),
+    )
+
+
+def _in_top5(answered: pa.Table, label: Ints) -> Bools:
+    top5 = answered["top5"].combine_chunks()
+    parents = pc.list_parent_indices(top5).to_numpy()
+    hits = top5.flatten().to_numpy() == label[parents]
+    found: Bools = np.bincount(parents, weights=hits, minlength=len(label)) > 0
+    return found
+
+
+def _iterations(run: Path, cell: dict[str, Any], answered: pa.Table) -> Ints | None:
+    lists = answered["iteration_predictions"].combine_chunks()
+    lengths = pc.unique(pc.list_value_length(lists)).to_pylist()
+    if lengths in ([], [0]):
+        return None
+    if len(lengths) != 1:
+        raise UserError(f"{run}: images of {cell['method']} were given different numbers of iterations; run it again")
+    predictions: Ints = lists.flatten().to_numpy().astype(np.int64).reshape(len(lists), lengths[0])
+    return predictions
+
+
+def _integers(table: pa.Table, name: str) -> Ints:
+    column: Ints = pc.fill_null(table[name], -1).to_numpy().astype(np.int64)
+    return column
+
+
+def _floats(table: pa.Table, name: str) -> Floats:
+    column: Floats = table[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return column
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else float("nan")

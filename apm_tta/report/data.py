@@ -1,0 +1,256 @@
+"""Everything that the tables and pictures of one run say, as frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from apm_tta.errors import UserError
+from apm_tta.harness.manifest import read_manifest
+from apm_tta.report.answers import CELL, Answers, conditions_of
+from apm_tta.report.cells import RESULT_COLUMNS, cell_rows
+from apm_tta.report.results import condition_name
+from apm_tta.report.statistics import reliability
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Of one run; shares are in percent, and what was not measured is NaN.
+
+    Attributes:
+        run: its folder.
+        manifest: what ``run.yaml`` says.
+        results: one row a cell, ``RESULT_COLUMNS``, in the order of the manifest's conditions, methods and seeds.
+        iterations: after 0 .. T iterations of every method that has some, by group of conditions (``clean``,
+            ``severity s``): group, method, iteration, top1, agreement; over all seeds.
+        fits: the same groups and methods: first_loss, last_loss, last_cosine.
+        calibration: bins of confidence by cell: the cell, bin_low, bin_high, count, confidence, accuracy; in 0 .. 1.
+        disagreements: by method: answers, different (from its teacher's), method_right and teacher_right among them.
+        damaged: images that could not be read: corruption, severity, id, error.
+        missing: what a half-finished run lacks, cell by cell, in words; empty for a whole one.
+    """
+
+    run: Path
+    manifest: dict[str, Any]
+    results: pd.DataFrame
+    iterations: pd.DataFrame
+    fits: pd.DataFrame
+    calibration: pd.DataFrame
+    disagreements: pd.DataFrame
+    damaged: pd.DataFrame
+    missing: list[str]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the run."""
+        return list(self.manifest["numbers"]["seeds"])
+
+    @property
+    def methods(self) -> list[str]:
+        """In the order of the table."""
+        return list(self.manifest["numbers"]["methods"])
+
+
+def read_report_data(run: Path, partial: bool = False) -> ReportData:
+    """Reads a run's records, condition by condition, and computes what is said of them.
+
+    Args:
+        run: its folder.
+        partial: whether cells that are whole are taken where others are missing.
+
+    Raises:
+        UserError: when ``run`` is no run folder, or lacks cells (unless ``partial``); when records are damaged, or
+            are not those that the manifest names.
+    """
+    manifest = read_manifest(run)
+    numbers = manifest["numbers"]
+    expected = numbers["dataset"]["images_a_condition"]
+    rows: list[dict[str, Any]] = []
+    calibration: list[dict[str, Any]] = []
+    damaged: list[dict[str, Any]] = []
+    missing: list[str] = []
+    groups = _Groups()
+    seen = set()
+    for answers in conditions_of(run):
+        whole = []
+        for cell in answers:
+            _refuse_unknown(run, cell, numbers)
+            images = len(cell) + len(cell.damaged)
+            if images > expected:
+                raise UserError(f"{run} holds {images} images of {_name(cell.cell)}, not {expected}: mixed subsets")
+            seen.add(_key(cell.cell))
+            if images < expected:
+                missing.append(f"{expected - images} of {expected} images of {_name(cell.cell)}")
+            else:
+                whole.append(cell)
+        _refuse_other_images(run, whole)
+        rows += cell_rows(whole, manifest)
+        for cell in whole:
+            place = {"corruption": cell.cell["corruption"], "severity": cell.cell["severity"]}
+            damaged += [{**place, **row} for row in cell.damaged]
+            if not _votes(numbers, cell.cell["method"]):
+                calibration += [{**cell.cell, **row} for row in reliability(cell.confidence, cell.right)]
+            groups.add(cell)
+    missing += [
+        f"all of {condition}, {method}, seed {seed}"
+        for condition in numbers["conditions"]
+        for method in numbers["methods"]
+        for seed in numbers["seeds"]
+        if (condition, method, seed) not in seen
+    ]
+    if missing and not partial:
+        cells = len(numbers["conditions"]) * len(numbers["methods"]) * len(numbers["seeds"])
+        shown = "; ".join(missing[:3]) + ("; ..." if len(missing) > 3 else "")
+        raise UserError(
+            f"{run} is half-finished: it lacks {len(missing)} of {cells} cells ({shown}); run the same command with "
+            f"--out {run} to go on, or report --partial for what is whole"
+        )
+    return ReportData(
+        run=run,
+        manifest=manifest,
+        results=_ordered(pd.DataFrame(rows, columns=RESULT_COLUMNS), numbers),
+        iterations=groups.iterations(numbers),
+        fits=groups.fits(numbers),
+        calibration=pd.DataFrame(
+            calibration, columns=[*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
+        ),
+        disagreements=groups.disagreements(numbers),
+        damaged=pd.DataFrame(damaged, columns=["corruption", "severity", "id", "error"]).drop_duplicates(
+            ignore_index=True
+        ),
+        missing=missing,
+    )
+
+
+class _Groups:
+    """Sums over the conditions of a group, so that no condition has to be kept."""
+
+    def __init__(self) -> None:
+        self._right: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
+        self._same: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
+        self._images: Counter[tuple[str, int]] = Counter()
+        self._fits: dict[tuple[str, int], list[dict[str, float]]] = {}
+        self._differing: dict[str, Counter[str]] = {}
+
+    def add(self, cell: Answers) -> None:
+        method, severity = cell.cell["method"], cell.cell["severity"]
+        key = (method, severity)
+        different = cell.prediction != cell.teacher_prediction
+        counted = self._differing.setdefault(method, Counter())
+        counted["answers"] += len(cell)
+        counted["different"] += int(different.sum())
+        counted["method_right"] += int((different & cell.right).sum())
+        counted["teacher_right"] += int((different & (cell.teacher_prediction == cell.label)).sum())
+        if cell.iterations is None:
+            return
+        right = (cell.iterations == cell.label[:, None]).sum(0)
+        same = (cell.iterations == cell.teacher_prediction[:, None]).sum(0)
+        self._right[key] = self._right.get(key, 0) + right
+        self._same[key] = self._same.get(key, 0) + same
+        self._images[key] += len(cell)
+        self._fits.setdefault(key, []).append(cell.fit)
+
+    def iterations(self, numbers: dict[str, Any]) -> pd.DataFrame:
+        rows = [
+            {
+                "group": _group(severity),
+                "method": method,
+                "iteration": iteration,
+                "top1": 100 * self._right[method, severity][iteration] / self._images[method, severity],
+                "agreement": 100 * self._same[method, severity][iteration] / self._images[method, severity],
+            }
+            for method, severity in self._keys(numbers)
+            for iteration in range(len(self._right[method, severity]))
+        ]
+        return pd.DataFrame(rows, columns=["group", "method", "iteration", "top1", "agreement"])
+
+    def fits(self, numbers: dict[str, Any]) -> pd.DataFrame:
+        names = ["first_loss", "last_loss", "last_cosine"]
+        rows = [
+            {
+                "group": _group(severity),
+                "method": method,
+                **{name: float(np.mean([fit[name] for fit in self._fits[method, severity]])) for name in names},
+            }
+            for method, severity in self._keys(numbers)
+        ]
+        return pd.DataFrame(rows, columns=["group", "method", *names])
+
+    def disagreements(self, numbers: dict[str, Any]) -> pd.DataFrame:
+        names = ["answers", "different", "method_right", "teacher_right"]
+        rows = [
+            {"method": method, **{name: self._differing[method][name] for name in names}}
+            for method in numbers["methods"]
+            if method in self._differing
+        ]
+        return pd.DataFrame(rows, columns=["method", *names])
+
+    def _keys(self, numbers: dict[str, Any]) -> list[tuple[str, int]]:
+        order = list(numbers["methods"])
+        return sorted(self._right, key=lambda key: (order.index(key[0]), key[1]))
+
+
+def _votes(numbers: dict[str, Any], method: str) -> bool:
+    """Whether the method's confidences are shares of votes: no probabilities, so that they cannot be calibrated."""
+    return bool(numbers["methods"][method].get("votes", False))
+
+
+def _group(severity: int) -> str:
+    return f"severity {severity}" if severity else "clean"
+
+
+def _key(cell: dict[str, Any]) -> tuple[str, str, int]:
+    return condition_name(cell["corruption"], cell["severity"]), cell["method"], cell["seed"]
+
+
+def _name(cell: dict[str, Any]) -> str:
+    condition, method, seed = _key(cell)
+    return f"{condition}, {method}, seed {seed}"
+
+
+def _refuse_unknown(run: Path, answers: Answers, numbers: dict[str, Any]) -> None:
+    """Refuses records that the manifest knows nothing of."""
+    cell = answers.cell
+    condition, method, seed = _key(cell)
+    known = (
+        condition in numbers["conditions"]
+        and method in numbers["methods"]
+        and seed in numbers["seeds"]
+        and cell["dataset"] == numbers["dataset"]["name"]
+        and cell["teacher"] == numbers["teacher"]["name"]
+    )
+    if not known:
+        raise UserError(
+            f"{run} holds records of {method}, {condition}, seed {seed} on {cell['dataset']} with {cell['teacher']}, "
+            "which its run.yaml does not name; move them out of it"
+        )
+
+
+def _refuse_other_images(run: Path, answers: list[Answers]) -> None:
+    """Cells of one condition are compared image by image: they must be the same images."""
+    named = [(cell, {*cell.ids.to_pylist(), *(row["id"] for row in cell.damaged)}) for cell in answers]
+    for cell, ids in named[1:]:
+        if ids != named[0][1]:
+            surplus = min(ids ^ named[0][1])
+            raise UserError(
+                f"{run}: {_name(cell.cell)} and {_name(named[0][0].cell)} are of different images, such as {surplus}"
+            )
+
+
+def _ordered(results: pd.DataFrame, numbers: dict[str, Any]) -> pd.DataFrame:
+    """Rows in the order of the manifest's conditions, methods and seeds."""
+    conditions, methods = list(numbers["conditions"]), list(numbers["methods"])
+    names = [condition_name(*pair) for pair in zip(results["corruption"], results["severity"], strict=True)]
+    order = np.lexsort(
+        (
+            [numbers["seeds"].index(seed) for seed in results["seed"]],
+            [methods.index(name) for name in results["method"]],
+            [conditions.index(name) for name in names],
+        )
+    )
+    return results.iloc[order].reset_index(drop=True)
