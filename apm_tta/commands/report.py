@@ -1,4 +1,4 @@
-"""``run-bench report``: tables of finished runs."""
+"""``run-bench report`` and ``run-bench compare``: tables of runs that are there."""
 
 from __future__ import annotations
 
@@ -6,14 +6,45 @@ from pathlib import Path
 
 import click
 
+from apm_tta.errors import UserError
 
-@click.command("report", short_help="Makes the tables of a run folder again.")
-@click.argument("run", type=click.Path(path_type=Path))
-def report_command(run: Path) -> None:
-    """Makes the tables of the run folder RUN from its records, and prints them."""
-    from apm_tta.report import write_report
-
-    click.echo(write_report(run).text)
+_FOLDER = click.Path(path_type=Path)
 
 
-COMMANDS = [report_command]
+@click.command("report", short_help="Makes the tables of run folders again; of several, one table.")
+@click.argument("runs", type=_FOLDER, nargs=-1, required=True)
+@click.option("--out", type=_FOLDER, help="Of several runs: where their common table is written.")
+@click.option("--partial", is_flag=True, help="Of a half-finished run, show what is whole.")
+def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool) -> None:
+    """Makes the tables of the run folder RUNS from its records, and prints them.
+
+    Several run folders, of one teacher on several data sets, make one table of methods by data set.
+    """
+    if len(runs) == 1 and out is None:
+        from apm_tta.report import write_report
+
+        click.echo(write_report(runs[0], partial).text)
+        return
+    from apm_tta.report.papers import write_papers_tables
+
+    if len(runs) == 1 or out is None:
+        raise UserError("several runs need --out FOLDER for their common table; one run takes none", exit_code=2)
+    click.echo(write_papers_tables(runs, out))
+
+
+@click.command("compare", short_help="Compares two runs image by image.")
+@click.argument("run_a", type=_FOLDER)
+@click.argument("run_b", type=_FOLDER)
+@click.option("--csv", "csv_file", type=_FOLDER, help="Also write the rows to this file.")
+def compare_command(run_a: Path, run_b: Path, csv_file: Path | None) -> None:
+    """Prints the difference RUN_B minus RUN_A for every condition and method that both have, with interval and p."""
+    from apm_tta.report.compare import compare, comparison_text
+    from apm_tta.report.write import write_text
+
+    table = compare(run_a, run_b)
+    if csv_file is not None:
+        write_text(csv_file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    click.echo(comparison_text(run_a, run_b, table))
+
+
+COMMANDS = [report_command, compare_command]

@@ -67,5 +67,11 @@ def numbers(suite: Suite, prepared: Prepared) -> dict[str, Any]:
 def _plain(method: Method) -> dict[str, Any]:
     """A method's resolved configuration as plain data."""
     templates = list(method.templates) if method.parameters.templates == "dataset" else method.parameters.templates
-    plain = {"protocol": method.protocol, "votes": method.votes, **asdict(method.parameters), **method.resolved(), "templates": templates}
+    plain = {
+        "protocol": method.protocol,
+        "votes": method.votes,
+        **asdict(method.parameters),
+        **method.resolved(),
+        "templates": templates,
+    }
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,27 +68,35 @@ class Answers:
         return len(self.label)
 
 
-def conditions_of(run: Path) -> Iterator[list[Answers]]:
-    """The cells of a run, condition by condition: no more than one condition is held at a time.
+def condition_files(run: Path) -> dict[str, list[Path]]:
+    """Files of a run's records by the condition that their folder names.
 
     Raises:
-        UserError: when there are none; when a file is damaged; when an image stands twice in a cell.
+        UserError: when there are none.
     """
     by_condition: dict[str, list[Path]] = {}
     for path in record_files(run):
         by_condition.setdefault(path.parent.name, []).append(path)
     if not by_condition:
         raise UserError(f"{run} holds no records yet; its own command with --out {run} goes on")
-    for paths in by_condition.values():
-        by_cell: dict[tuple[Any, ...], list[pa.Table]] = {}
-        for path in paths:
-            table = read_shard(path)
-            if len(table):
-                by_cell.setdefault(_cell_of(path, table), []).append(table)
-        yield [
-            _answers(run, dict(zip(CELL, cell, strict=True)), pa.concat_tables(tables).combine_chunks())
-            for cell, tables in by_cell.items()
-        ]
+    return by_condition
+
+
+def read_condition(run: Path, files: Sequence[Path]) -> list[Answers]:
+    """The cells of one condition.
+
+    Raises:
+        UserError: when a file is damaged; when an image stands twice in a cell.
+    """
+    by_cell: dict[tuple[Any, ...], list[pa.Table]] = {}
+    for path in files:
+        table = read_shard(path)
+        if len(table):
+            by_cell.setdefault(_cell_of(path, table), []).append(table)
+    return [
+        _answers(run, dict(zip(CELL, cell, strict=True)), pa.concat_tables(tables).combine_chunks())
+        for cell, tables in by_cell.items()
+    ]
 
 
 def positions(ids: pa.Array, among: pa.Array) -> Ints:

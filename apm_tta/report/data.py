@@ -12,7 +12,7 @@ import pandas as pd
 
 from apm_tta.errors import UserError
 from apm_tta.harness.manifest import read_manifest
-from apm_tta.report.answers import CELL, Answers, conditions_of
+from apm_tta.report.answers import CELL, Answers, condition_files, read_condition
 from apm_tta.report.cells import RESULT_COLUMNS, cell_rows
 from apm_tta.report.results import condition_name
 from apm_tta.report.statistics import reliability
@@ -76,7 +76,8 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     missing: list[str] = []
     groups = _Groups()
     seen = set()
-    for answers in conditions_of(run):
+    for files in condition_files(run).values():
+        answers = read_condition(run, files)
         whole = []
         for cell in answers:
             _refuse_unknown(run, cell, numbers)

@@ -172,8 +172,13 @@ def _note(results: pd.DataFrame, shown: Sequence[str]) -> str:
         said.append("Bold: best under its condition, and by McNemar's exact test (p < 0.05) apart from the second.")
     if "to zeroshot" in shown:
         said.append(
-            "To zeroshot: difference in percentage points on the same images, with its paired bootstrap interval; p is "
-            "McNemar's, by Holm's correction over the methods of the condition."
+            "To zeroshot: difference in percentage points on the same images"
+            + (
+                ", with its paired bootstrap interval; p is McNemar's, by Holm's correction over the methods of the "
+                "condition."
+                if "p" in shown
+                else "."
+            )
         )
     if (results["seeds"] > 1).any():
         said.append("Of several seeds: mean, and standard deviation over the seeds.")

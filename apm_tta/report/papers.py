@@ -1,0 +1,108 @@
+"""Several runs of one teacher in one table: methods by data set, as papers show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from apm_tta.errors import UserError
+from apm_tta.report.caption import caption
+from apm_tta.report.data import ReportData, read_report_data
+from apm_tta.report.render import latex, markdown, markdown_text
+from apm_tta.report.results import over_seeds
+from apm_tta.report.tables import Table, mean_and_deviation, number
+from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, write_text
+
+# By the papers' columns. The average over all, and over those that are not ImageNet itself.
+VARIANTS = ["imagenet", "imagenet-a", "imagenet-v2-matched-frequency", "imagenet-r", "imagenet-sketch"]
+FINE_GRAINED = [
+    *("caltech101", "oxford_pets", "stanford_cars", "flowers102", "food101", "fgvc_aircraft", "sun397", "dtd"),
+    *("eurosat", "ucf101"),
+]
+
+
+def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
+    """Writes one table of several runs' clean results to ``out``, as CSV, Markdown and LaTeX.
+
+    Returns:
+        The Markdown.
+
+    Raises:
+        UserError: when the runs do not belong in one table, naming the field and both values; when they cannot be read.
+    """
+    data = [read_report_data(run) for run in runs]
+    _refuse_mixture(data)
+    results = pd.concat([over_seeds(one.results) for one in data], ignore_index=True)
+    table = by_dataset_table(results[results["corruption"] == "clean"])
+    said = [caption(one.manifest) for one in data]
+    text = "\n\n".join(["# Methods by data set", markdown(table), *map(markdown_text, said)]) + "\n"
+    write_text(out / MARKDOWN_FILE, text)
+    write_text(out / LATEX_FILE, latex(table, " ".join(said), "methods-by-data-set") + "\n")
+    write_text(out / CSV_FILE, results.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return text
+
+
+def by_dataset_table(results: pd.DataFrame) -> Table:
+    """Method x data set: top-1, the average, and for ImageNet's variants the average without ImageNet itself.
+
+    Args:
+        results: of clean images, one row a data set and method.
+    """
+    there = set(results["dataset"])
+    names = [name for name in (*VARIANTS, *FINE_GRAINED) if name in there]
+    names += [name for name in dict.fromkeys(results["dataset"]) if name not in names]
+    shifted = [name for name in names if name in VARIANTS and name != "imagenet"]
+    with_shift = bool(shifted) and "imagenet" in names and set(names) <= set(VARIANTS)
+    rows, bold = [], set()
+    for index, (method, own) in enumerate(results.groupby("method", sort=False)):
+        cells = own.set_index("dataset").to_dict("index")
+        tops = {name: cells[name]["top1"] if name in cells else float("nan") for name in names}
+        row = [str(method)]
+        for place, name in enumerate(names, 1):
+            cell = cells.get(name)
+            row.append("n/a" if cell is None else mean_and_deviation(cell["top1"], cell["top1_sd"], cell["seeds"]))
+            if cell is not None and cell["best"]:
+                bold.add((index, place))
+        row.append(number(sum(tops.values()) / len(tops)))
+        if with_shift:
+            row.append(number(sum(tops[name] for name in shifted) / len(shifted)))
+        rows.append(row)
+    headers = ["method", *names, "average", *(["OOD average"] if with_shift else [])]
+    note = "Bold: best on its set, and by McNemar's exact test (p < 0.05) apart from the second." if bold else ""
+    return Table(headers, rows, 1, frozenset(bold), note=note)
+
+
+def _refuse_mixture(data: Sequence[ReportData]) -> None:
+    first = data[0]
+    for one in data[1:]:
+        for field, here, there in (
+            ("teacher", _teacher(one), _teacher(first)),
+            ("precision", one.manifest["numbers"]["precision"], first.manifest["numbers"]["precision"]),
+            ("seeds", one.seeds, first.seeds),
+            ("subset", _whole(one), _whole(first)),
+            ("commit", _commit(one), _commit(first)),
+        ):
+            if here != there:
+                raise UserError(
+                    f"{first.run} and {one.run} do not belong in one table: {field} is {there} there, {here} here"
+                )
+    names = [one.manifest["numbers"]["dataset"]["name"] for one in data]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{name} is in two of the runs; a table has one result a data set and method")
+
+
+def _teacher(data: ReportData) -> str:
+    teacher = data.manifest["numbers"]["teacher"]
+    return f"{teacher['name']} ({teacher['classifier']}, {teacher['weights_sha256'][:12]})"
+
+
+def _commit(data: ReportData) -> str:
+    return str(data.manifest["numbers"]["versions"]["commit"])
+
+
+def _whole(data: ReportData) -> str:
+    subset = str(data.manifest["numbers"]["dataset"]["subset"])
+    return "all images" if subset.startswith("all ") else "a part of the images " + subset[subset.index("(--limit") :]
