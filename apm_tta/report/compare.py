@@ -82,7 +82,7 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
         "# Comparison",
         markdown_text(f"A: {run_a}. B: {run_b}."),
         markdown_text(
-            "Differing (there is A, now is B): " + ("; ".join(differing) or "nothing that decides a number.")
+            "In which they differ (there: A, now: B): " + ("; ".join(differing) or "nothing that decides a number.")
         ),
     ]
     return "\n\n".join([*said, markdown(Table(headers, rows, 2, note=note))]) + "\n"

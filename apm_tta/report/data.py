@@ -17,6 +17,8 @@ from apm_tta.report.cells import RESULT_COLUMNS, cell_rows
 from apm_tta.report.results import condition_name
 from apm_tta.report.statistics import reliability
 
+_CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
+
 
 @dataclass(frozen=True)
 class ReportData:
@@ -84,6 +86,8 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             images = len(cell) + len(cell.damaged)
             if images > expected:
                 raise UserError(f"{run} holds {images} images of {_name(cell.cell)}, not {expected}: mixed subsets")
+            if _key(cell.cell) in seen:
+                raise UserError(f"{run} holds {_name(cell.cell)} in two folders of records; move one of them out of it")
             seen.add(_key(cell.cell))
             if images < expected:
                 missing.append(f"{expected - images} of {expected} images of {_name(cell.cell)}")
@@ -117,9 +121,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         results=_ordered(pd.DataFrame(rows, columns=RESULT_COLUMNS), numbers),
         iterations=groups.iterations(numbers),
         fits=groups.fits(numbers),
-        calibration=pd.DataFrame(
-            calibration, columns=[*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
-        ),
+        calibration=_ordered(pd.DataFrame(calibration, columns=_CALIBRATION_COLUMNS), numbers),
         disagreements=groups.disagreements(numbers),
         damaged=pd.DataFrame(damaged, columns=["corruption", "severity", "id", "error"]).drop_duplicates(
             ignore_index=True
@@ -243,15 +245,15 @@ def _refuse_other_images(run: Path, answers: list[Answers]) -> None:
             )
 
 
-def _ordered(results: pd.DataFrame, numbers: dict[str, Any]) -> pd.DataFrame:
+def _ordered(rows: pd.DataFrame, numbers: dict[str, Any]) -> pd.DataFrame:
     """Rows in the order of the manifest's conditions, methods and seeds."""
     conditions, methods = list(numbers["conditions"]), list(numbers["methods"])
-    names = [condition_name(*pair) for pair in zip(results["corruption"], results["severity"], strict=True)]
+    names = [condition_name(*pair) for pair in zip(rows["corruption"], rows["severity"], strict=True)]
     order = np.lexsort(
         (
-            [numbers["seeds"].index(seed) for seed in results["seed"]],
-            [methods.index(name) for name in results["method"]],
+            [numbers["seeds"].index(seed) for seed in rows["seed"]],
+            [methods.index(name) for name in rows["method"]],
             [conditions.index(name) for name in names],
         )
     )
-    return results.iloc[order].reset_index(drop=True)
+    return rows.iloc[order].reset_index(drop=True)

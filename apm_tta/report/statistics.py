@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +74,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """p values of several tests, corrected so that the chance of any false alarm is kept (Holm, 1979)."""
     if not p_values:
         return []
-    return [float(value) for value in multipletests(p_values, method="holm")[1]]
+    gc.freeze()  # statsmodels collects garbage on every call; frozen, there is next to nothing to look at
+    try:
+        return [float(value) for value in multipletests(p_values, method="holm")[1]]
+    finally:
+        gc.unfreeze()
 
 
 def calibration_error(confidence: Floats, right: Bools) -> float:

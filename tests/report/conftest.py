@@ -18,13 +18,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import pandas as pd
 import pytest
 
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.harness.manifest import write_manifest
 from apm_tta.harness.plan import Cell, plan_shards
-from apm_tta.harness.records import Row, read_records, write_rows
+from apm_tta.harness.records import Row, write_rows
+from apm_tta.report.data import ReportData, read_report_data
 
 # In the order of the table, which is neither that of the alphabet nor that of the files' names.
 ANSWERS = {
@@ -89,15 +90,16 @@ def manifest() -> dict[str, Any]:
             "teacher": {"name": "embedded", "classifier": "text", "weights_sha256": "0123456789abcdef" * 4},
             "streams": "episodic",
             "methods": {
-                "zeroshot": {"protocol": "episodic", "templates": ["a photo of a {}."]},
-                "apm": {"protocol": "episodic", "templates": "imagenet", "iterations": 2},
+                "zeroshot": {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."]},
+                "apm": {"protocol": "episodic", "votes": False, "templates": "imagenet", "iterations": 2},
             },
-            "seed": 3,
+            "seeds": [3],
             "precision": "float32",
             "versions": {"apm-tta": "0.1.0", "commit": "fedcba9876543210" * 2 + "fedcba98"},
         },
         "title": "Made by hand",
         "batch_size": 8,
+        "costs": {"apm": {"image_forwards": 1, "image_backwards": 0, "text_forwards": 0, "text_backwards": 0}},
         "environment": {"device_name": "An Abacus", "threads": 2, "started": "2024-05-06T07:08:09+00:00"},
     }
 
@@ -124,15 +126,10 @@ def run_folder(whole_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def records(whole_run: Path) -> pa.Table:
-    return read_records(whole_run)
+def data(whole_run: Path) -> ReportData:
+    return read_report_data(whole_run)
 
 
 @pytest.fixture(scope="session")
-def conditions() -> list[str]:
-    return [str(condition) for condition in ANSWERS]
-
-
-@pytest.fixture(scope="session")
-def methods() -> list[str]:
-    return list(METHODS)
+def results(data: ReportData) -> pd.DataFrame:
+    return data.results

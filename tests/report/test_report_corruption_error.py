@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -11,17 +13,41 @@ from apm_tta.report.corruption_error import ALEXNET, mean_corruption_error
 def results(factor: float) -> pd.DataFrame:
     """Errors of ``factor`` times AlexNet's, more at higher severities; and one extra corruption that does not count."""
     rows = [
-        {"corruption": name, "severity": severity, "method": "zeroshot", "top1": 100 * (1 - factor * error * scale)}
+        {
+            "corruption": name,
+            "severity": severity,
+            "method": "zeroshot",
+            "seed": 0,
+            "top1": 100 * (1 - factor * error * scale),
+        }
         for name, error in ALEXNET.items()
         for severity, scale in zip(range(1, 6), (0.8, 0.9, 1.0, 1.1, 1.2), strict=True)
     ]
-    return pd.DataFrame([*rows, {"corruption": "spatter", "severity": 1, "method": "zeroshot", "top1": 0.0}])
+    return pd.DataFrame([*rows, {"corruption": "spatter", "severity": 1, "method": "zeroshot", "seed": 0, "top1": 0.0}])
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(1.0, 100.0), (0.5, 50.0)])
 def test_alexnet_has_100(factor: float, expected: float) -> None:
     (row,) = mean_corruption_error(results(factor), 1000).to_dict("records")
-    assert row == {"method": "zeroshot", "mce": pytest.approx(expected)}
+    assert row == {
+        "method": "zeroshot",
+        "mce": pytest.approx(expected),
+        "relative_mce": pytest.approx(math.nan, nan_ok=True),
+    }
+
+
+def test_relative_mce_is_of_what_corruptions_add() -> None:
+    """AlexNet has 100; one that errs on half as many images, clean ones too, adds half as much everywhere: 50."""
+    for factor in (1.0, 0.5):
+        clean = {
+            "corruption": "clean",
+            "severity": 0,
+            "method": "zeroshot",
+            "seed": 0,
+            "top1": 100 * (1 - factor * 0.4348),
+        }
+        table = pd.concat([results(factor), pd.DataFrame([clean])], ignore_index=True)
+        assert mean_corruption_error(table, 1000)["relative_mce"].tolist() == [pytest.approx(100 * factor)]
 
 
 def test_a_corruption_counts_by_its_own_difficulty() -> None:

@@ -6,47 +6,47 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from apm_tta.harness.manifest import read_manifest
-from apm_tta.report.markdown import (
-    caption,
-    disagreement_sentence,
-    iterations_markdown,
-    means_markdown,
-    results_markdown,
-)
-from apm_tta.report.results import by_iteration, mean_over_corruptions, results_table
+from apm_tta.report.caption import caption, disagreement_sentence
+from apm_tta.report.data import ReportData
+from apm_tta.report.render import markdown
+from apm_tta.report.results import mean_over_corruptions, over_seeds
+from apm_tta.report.tables import iterations_table, means_table, results_table
 
 
 def cells(table: str) -> list[list[str]]:
     """The cells of a Markdown table, without the line under its head."""
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    drawn = [line for line in table.splitlines() if line.startswith("|")]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in drawn]
     assert len({len(line) for line in lines}) == 1, "every line has as many cells"
     return [lines[0], *lines[2:]]
 
 
-@pytest.fixture(scope="module")
-def results(records: pa.Table, conditions: list[str], methods: list[str]) -> pd.DataFrame:
-    return results_table(records, conditions, methods)
-
-
 def test_the_table_of_results_has_a_line_a_cell(results: pd.DataFrame) -> None:
-    head, *lines = cells(results_markdown(results))
-    assert head[:6] == ["condition", "method", "n", "top-1 %", "95 % interval", "agreement %"]
+    head, *lines = cells(markdown(results_table(over_seeds(results))))
+    assert head == [
+        *("condition", "method", "n", "top-1 %", "95 % interval", "to zeroshot", "its interval", "p", "ECE %"),
+        *("agreement %", "latency p50 ms", "p95", "images/s"),
+    ]
     assert len(lines) == 10
-    assert lines[1] == ["clean", "apm", "8", "75.0", "40.9 .. 92.9", "75.0", "125.0", "138.5", "125"]
-    assert lines[2] == ["pixelate 3", "zeroshot", "8", "50.0", "21.5 .. 78.5", "100.0", "25.0", "38.5", "500"]
+    unpaired = ["n/a"] * 3
+    assert lines[2] == [
+        *("pixelate 3", "zeroshot", "8", "50.0", "21.5 .. 78.5", *unpaired, "0.0", "100.0", "25.0", "38.5", "500")
+    ]
+    assert lines[1][:6] == ["clean", "apm", "8", "75.0", "40.9 .. 92.9", "+0.0"]
+    assert lines[1][7:] == ["1.000", "25.0", "75.0", "125.0", "138.5", "125"]
 
 
 def test_a_latency_that_was_not_measured_is_not_shown_as_a_number(results: pd.DataFrame) -> None:
-    last = cells(results_markdown(results))[-1]
-    assert last == ["contrast 5", "apm", "8", "0.0", "0.0 .. 32.4", "87.5", "n/a", "n/a", "125"]
+    last = cells(markdown(results_table(over_seeds(results))))[-1]
+    assert last[:5] == ["contrast 5", "apm", "8", "0.0", "0.0 .. 32.4"]
+    assert last[-4:] == ["87.5", "n/a", "n/a", "125"]
 
 
 def test_the_table_of_means_says_of_how_many_corruptions(results: pd.DataFrame) -> None:
-    assert cells(means_markdown(mean_over_corruptions(results)))[1:] == [
+    assert cells(markdown(means_table(mean_over_corruptions(results))))[1:] == [
         ["mean of 2, severity 3", "zeroshot", "37.5", "100.0"],
         ["mean of 2, severity 3", "apm", "43.8", "68.8"],
         ["mean of 2, severity 5", "zeroshot", "6.2", "100.0"],
@@ -54,8 +54,8 @@ def test_the_table_of_means_says_of_how_many_corruptions(results: pd.DataFrame) 
     ]
 
 
-def test_the_table_by_iteration_has_a_line_an_iteration_and_a_pair_of_columns_a_group(records: pa.Table) -> None:
-    head, *lines = cells(iterations_markdown(by_iteration(records, "apm")))
+def test_the_table_by_iteration_has_a_line_an_iteration_and_a_pair_of_columns_a_group(data: ReportData) -> None:
+    head, *lines = cells(markdown(iterations_table(data.iterations, data.fits, "apm", "")))
     assert head == [
         "iteration",
         "clean: top-1 %",
@@ -75,9 +75,15 @@ def test_the_table_by_iteration_has_a_line_an_iteration_and_a_pair_of_columns_a_
 @pytest.mark.parametrize("last", [0, 1, 6, 7, 8, 20, 60, 1200])
 def test_of_many_iterations_eight_are_shown_the_first_and_the_last_among_them(last: int) -> None:
     table = pd.DataFrame(
-        {"group": "clean", "iteration": range(last + 1), "top1": 50.0, "agreement": [float(i) for i in range(last + 1)]}
+        {
+            "group": "clean",
+            "method": "apm",
+            "iteration": range(last + 1),
+            "top1": 50.0,
+            "agreement": [float(i) for i in range(last + 1)],
+        }
     )
-    lines = cells(iterations_markdown(table))[1:]
+    lines = cells(markdown(iterations_table(table, pd.DataFrame({"method": []}), "apm", "")))[1:]
     shown = [int(line[0]) for line in lines]
     assert len(shown) == min(last + 1, 8)
     assert (shown[0], shown[-1]) == (0, last)
@@ -95,7 +101,7 @@ def test_the_caption_states_everything_that_a_table_must(whole_run: Path) -> Non
         'zeroshot "a photo of a {}.", apm imagenet',
         "class weights from text",
         "protocol: episodic;",
-        "seed 3",
+        "seeds 3",
         "float32",
         "apm-tta 0.1.0, commit fedcba987654",
         "An Abacus, 2 threads, 2024-05-06T07:08:09+00:00",

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from itertools import permutations
+import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.errors import UserError
+from apm_tta.harness.manifest import read_manifest, write_manifest
 from apm_tta.harness.plan import Cell, record_file
-from apm_tta.harness.records import Row, read_records, write_rows
-from apm_tta.report.results import (
-    by_iteration,
-    condition_name,
-    disagreements,
-    errors_table,
-    mean_over_corruptions,
-    results_table,
-)
+from apm_tta.harness.records import Row, as_rows, read_shard, write_rows
+from apm_tta.report.data import ReportData, read_report_data
+from apm_tta.report.results import condition_name, mean_over_corruptions, over_seeds
 
 # corruption, severity, method, top-1, top-5, agreement: letters counted, of 8 images.
 EXPECTED = [
@@ -48,11 +42,6 @@ WILSON = {
     5: (30.5742394602627, 86.3155714176403),
     6: (40.9275430310169, 92.8520787247891),
 }
-
-
-@pytest.fixture(scope="module")
-def results(records: pa.Table, conditions: list[str], methods: list[str]) -> pd.DataFrame:
-    return results_table(records, conditions, methods)
 
 
 def test_top1_top5_and_agreement_are_those_counted_by_hand(results: pd.DataFrame) -> None:
@@ -88,19 +77,26 @@ def test_images_a_second_come_from_the_time_of_the_batches(results: pd.DataFrame
     assert results["images_per_s"].tolist() == pytest.approx([500.0, 125.0] * 5)
 
 
-def test_rows_follow_whatever_order_is_asked_for(records: pa.Table, conditions: list[str]) -> None:
-    for ordered in (conditions[::-1], sorted(conditions)):
-        for methods in permutations(["zeroshot", "apm"]):
-            table = results_table(records, ordered, methods)
-            names = [condition_name(*pair) for pair in zip(table["corruption"], table["severity"], strict=True)]
-            assert list(zip(names, table["method"], strict=True)) == [(c, m) for c in ordered for m in methods]
+@pytest.mark.parametrize("methods", [["zeroshot", "apm"], ["apm", "zeroshot"]])
+def test_rows_follow_the_manifests_order(run_folder: Path, methods: list[str]) -> None:
+    manifest = read_manifest(run_folder)
+    numbers = manifest["numbers"]
+    numbers["conditions"] = sorted(numbers["conditions"])
+    numbers["methods"] = {name: numbers["methods"][name] for name in methods}
+    write_manifest(run_folder, manifest)
+    table = read_report_data(run_folder).results
+    names = [condition_name(*pair) for pair in zip(table["corruption"], table["severity"], strict=True)]
+    assert list(zip(names, table["method"], strict=True)) == [(c, m) for c in numbers["conditions"] for m in methods]
 
 
-def test_the_order_of_the_records_changes_no_number(
-    records: pa.Table, results: pd.DataFrame, conditions: list[str], methods: list[str]
-) -> None:
-    backwards = records.take(list(range(records.num_rows))[::-1])
-    pd.testing.assert_frame_equal(results_table(backwards, conditions, methods), results)
+def test_the_order_of_the_records_changes_no_number(run_folder: Path, results: pd.DataFrame) -> None:
+    """An online method meets the images in another order: pairs are found by id."""
+    for path in (run_folder / "records" / "apm").rglob("*.parquet"):
+        shard = read_shard(path)
+        rows = as_rows(shard.select([field.name for field in fields(Row)]).to_pydict())
+        condition = Condition(shard["corruption"][0].as_py(), shard["severity"][0].as_py())
+        write_rows(path, Cell("fashion-mnist", condition, "embedded", "apm", 3), rows[::-1])
+    pd.testing.assert_frame_equal(read_report_data(run_folder).results, results)
 
 
 def test_means_are_over_corruptions_at_each_severity(results: pd.DataFrame) -> None:
@@ -118,55 +114,73 @@ def test_clean_images_alone_have_no_mean(results: pd.DataFrame) -> None:
     assert len(mean_over_corruptions(results[results["corruption"] == "clean"])) == 0
 
 
-def test_by_iteration_counts_each_iteration_of_each_group(records: pa.Table) -> None:
+def test_by_iteration_counts_each_iteration_of_each_group(data: ReportData) -> None:
     """After 0 iterations nobody's answer, after 1 the teacher's, after 2 the method's: counted over 8 or 16 answers."""
-    table = by_iteration(records, "apm")
-    assert list(table.itertuples(index=False, name=None)) == [
-        ("clean", 0, 0.0, 0.0),
-        ("clean", 1, 75.0, 100.0),
-        ("clean", 2, 75.0, 75.0),
-        ("severity 3", 0, 0.0, 0.0),
-        ("severity 3", 1, 31.25, 100.0),
-        ("severity 3", 2, 43.75, 68.75),
-        ("severity 5", 0, 0.0, 0.0),
-        ("severity 5", 1, 0.0, 100.0),
-        ("severity 5", 2, 12.5, 81.25),
+    assert list(data.iterations.itertuples(index=False, name=None)) == [
+        ("clean", "apm", 0, 0.0, 0.0),
+        ("clean", "apm", 1, 75.0, 100.0),
+        ("clean", "apm", 2, 75.0, 75.0),
+        ("severity 3", "apm", 0, 0.0, 0.0),
+        ("severity 3", "apm", 1, 31.25, 100.0),
+        ("severity 3", "apm", 2, 43.75, 68.75),
+        ("severity 5", "apm", 0, 0.0, 0.0),
+        ("severity 5", "apm", 1, 0.0, 100.0),
+        ("severity 5", "apm", 2, 12.5, 81.25),
     ]
-    assert list(table.columns) == ["group", "iteration", "top1", "agreement"]
+    assert list(data.iterations.columns) == ["group", "method", "iteration", "top1", "agreement"]
+    assert list(data.fits.itertuples(index=False, name=None)) == [
+        (group, "apm", 0.5, 0.25, 0.75) for group in ("clean", "severity 3", "severity 5")
+    ]
 
 
-@pytest.mark.parametrize("method", ["zeroshot", "not-run"])
-def test_a_method_without_iterations_has_no_such_rows(records: pa.Table, method: str) -> None:
-    table = by_iteration(records, method)
-    assert len(table) == 0
-    assert list(table.columns) == ["group", "iteration", "top1", "agreement"]
-
-
-def test_disagreements_say_who_was_right(records: pa.Table) -> None:
+def test_disagreements_say_who_was_right(data: ReportData) -> None:
     """M, T and D counted over the 40 answers of apm: 6, 2 and 2; zero-shot never differs from itself."""
-    assert disagreements(records, "apm") == {"answers": 40, "different": 10, "method_right": 6, "teacher_right": 2}
-    assert disagreements(records, "zeroshot") == {
-        "answers": 40,
-        "different": 0,
-        "method_right": 0,
-        "teacher_right": 0,
-    }
+    assert data.disagreements.to_dict("records") == [
+        {"method": "zeroshot", "answers": 40, "different": 0, "method_right": 0, "teacher_right": 0},
+        {"method": "apm", "answers": 40, "different": 10, "method_right": 6, "teacher_right": 2},
+    ]
 
 
-def test_the_last_iteration_is_what_the_results_say(records: pa.Table, results: pd.DataFrame) -> None:
+def test_the_last_iteration_is_what_the_results_say(data: ReportData, results: pd.DataFrame) -> None:
     """Two ways to one number: the table by iteration ends where the table of results stands."""
-    last = by_iteration(records, "apm").query("iteration == 2").set_index("group")["top1"]
+    last = data.iterations.query("iteration == 2").set_index("group")["top1"]
     assert last["clean"] == results.query("method == 'apm' and corruption == 'clean'")["top1"].item()
     means = mean_over_corruptions(results).query("method == 'apm'").set_index("severity")["top1"]
     assert [last["severity 3"], last["severity 5"]] == means.tolist()
 
 
-def test_a_single_shard_gives_a_table(records: pa.Table, methods: list[str]) -> None:
-    """One condition, few images: nothing depends on there being many."""
-    few = records.filter(pc.equal(records["corruption"].cast(pa.string()), "clean"))
-    table = results_table(few, ["clean"], methods)
-    assert table["method"].tolist() == methods
-    assert table["n"].tolist() == [8, 8]
+def test_methods_are_compared_with_zeroshot_image_by_image(results: pd.DataFrame) -> None:
+    """pixelate 3: zero-shot BBBBSSWW, apm BBBMMDWS: one image more, which apm alone got right."""
+    row = results.query("method == 'apm' and corruption == 'pixelate' and severity == 3").iloc[0]
+    assert row["delta_zeroshot"] == 12.5
+    assert row["p_mcnemar"] == row["p_holm"] == 1.0
+    assert row["delta_low"] <= 12.5 <= row["delta_high"]
+    zeroshot = results[results["method"] == "zeroshot"]
+    assert zeroshot[["delta_zeroshot", "p_mcnemar", "p_holm"]].isna().all().all()
+    assert not results["best"].any(), "eight images separate nobody"
+
+
+def test_calibration_is_of_the_recorded_confidences(data: ReportData, results: pd.DataFrame) -> None:
+    """Every confidence is a half: one bin, whose error is the distance of the accuracy to it."""
+    assert len(data.calibration) == len(results) == 10
+    assert set(data.calibration["confidence"]) == {0.5}
+    assert data.calibration["accuracy"].tolist() == (results["top1"] / 100).tolist()
+    assert results["ece"].tolist() == pytest.approx((results["top1"] - 50).abs().tolist(), abs=1e-4)
+
+
+def test_forwards_and_backwards_are_those_of_the_formula(results: pd.DataFrame) -> None:
+    assert set(results[results["method"] == "apm"]["forwards"]) == {1}
+    assert results[results["method"] == "zeroshot"]["forwards"].isna().all(), "a manifest that does not say"
+
+
+def test_several_seeds_become_a_mean_and_a_deviation(results: pd.DataFrame) -> None:
+    """75 and 50 %: 62.5, and sqrt(2) / 2 of their distance; intervals of one seed do not stay."""
+    one = results[(results["corruption"] == "clean") & (results["method"] == "apm")]
+    both = pd.concat([one, one.assign(seed=4, top1=50.0)], ignore_index=True)
+    (row,) = over_seeds(both).to_dict("records")
+    assert (row["seeds"], row["top1"]) == (2, 62.5)
+    assert row["top1_sd"] == pytest.approx(25 / math.sqrt(2))
+    assert math.isnan(row["top1_low"])
 
 
 @given(
@@ -199,40 +213,64 @@ def answered(index: int, right: bool = True) -> Row:
     )
 
 
-def recorded(folder: Path, rows: list[Row]) -> dict[str, object]:
-    write_rows(folder / record_file(CELL, 0), CELL, rows)
-    (found,) = results_table(read_records(folder), ["clean"], ["zeroshot"]).to_dict("records")
+def recorded(run: Path, rows: list[Row]) -> ReportData:
+    """A run of one cell."""
+    manifest = read_manifest(run)
+    numbers = manifest["numbers"]
+    numbers["conditions"], numbers["methods"] = ["clean"], {"zeroshot": numbers["methods"]["zeroshot"]}
+    write_manifest(run, manifest)
+    shutil.rmtree(run / "records")
+    write_rows(run / record_file(CELL, 0), CELL, rows)
+    return read_report_data(run)
+
+
+def only(run: Path, rows: list[Row]) -> dict[str, object]:
+    (found,) = recorded(run, rows).results.to_dict("records")
     return found
 
 
-def test_an_image_without_an_answer_is_an_error_and_neither_right_nor_wrong(tmp_path: Path) -> None:
+def test_an_image_without_an_answer_is_an_error_and_neither_right_nor_wrong(run_folder: Path) -> None:
     rows = [answered(index, right=index < 5) for index in range(8)]
     rows[1] = Row(rows[1].id, rows[1].label, error="cut short")
-    found = recorded(tmp_path, rows)
+    found = only(run_folder, rows)
     assert (found["n"], found["errors"]) == (7, 1)
     assert found["top1"] == pytest.approx(100 * 4 / 7)
     assert found["agreement"] == pytest.approx(100)
     assert found["images_per_s"] == pytest.approx(500)
-    assert errors_table(read_records(tmp_path)).to_dict("records") == [
+    assert read_report_data(run_folder).damaged.to_dict("records") == [
         {"corruption": "clean", "severity": 0, "id": "test/00001", "error": "cut short"}
     ]
 
 
-def test_a_cell_without_any_answer_has_no_numbers(tmp_path: Path) -> None:
-    found = recorded(tmp_path, [Row(f"test/{index}", 0, error="cut short") for index in range(8)])
+def test_a_cell_without_any_answer_has_no_numbers(run_folder: Path) -> None:
+    found = only(run_folder, [Row(f"test/{index}", 0, error="cut short") for index in range(8)])
     assert (found["n"], found["errors"]) == (0, 8)
     assert pd.isna(found["top1"])
     assert pd.isna(found["images_per_s"])
 
 
-def test_agreement_with_a_target_is_counted_like_that_with_the_teacher(tmp_path: Path) -> None:
+def test_agreement_with_a_target_is_counted_like_that_with_the_teacher(run_folder: Path) -> None:
     rows = [replace(answered(index), target_prediction=index if index < 6 else 9) for index in range(8)]
-    assert recorded(tmp_path, rows)["agreement_target"] == pytest.approx(75)
+    assert only(run_folder, rows)["agreement_target"] == pytest.approx(75)
 
 
-def test_what_a_cache_answered_has_no_rate(tmp_path: Path) -> None:
+def test_what_a_cache_answered_has_no_rate(run_folder: Path) -> None:
     """Features read from disk took no time that anybody measured: a rate would be invented."""
-    found = recorded(tmp_path, [replace(answered(index), batch_ms=None) for index in range(8)])
+    found = only(run_folder, [replace(answered(index), batch_ms=None) for index in range(8)])
     assert pd.isna(found["images_per_s"])
     assert pd.isna(found["latency_ms_p50"])
     assert found["top1"] == 100
+
+
+def test_a_confidence_that_is_no_number_is_refused(run_folder: Path) -> None:
+    with pytest.raises(UserError, match="confidence of zeroshot on image test/00003 is not a number"):
+        recorded(run_folder, [replace(answered(i), confidence=math.nan if i == 3 else 0.5) for i in range(8)])
+
+
+def test_shares_of_votes_are_not_calibrated(run_folder: Path) -> None:
+    manifest = read_manifest(run_folder)
+    manifest["numbers"]["methods"]["apm"]["votes"] = True
+    write_manifest(run_folder, manifest)
+    data = read_report_data(run_folder)
+    assert set(data.calibration["method"]) == {"zeroshot"}
+    assert data.results.set_index("method").loc["apm", "ece"].isna().all()

@@ -1,0 +1,132 @@
+"""The tables of all of ImageNet-C, 75 conditions of 50,000 images: at most 60 s and 2 GB on two cores."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from apm_tta.data.sample import Condition
+from apm_tta.harness.manifest import write_manifest
+from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
+from apm_tta.harness.records import SCHEMA, write_content
+from apm_tta.report import write_report
+from apm_tta.report.corruption_error import ALEXNET
+
+IMAGES, CLASSES, ITERATIONS = 50_000, 1000, 20
+ALLOWED_S, ALLOWED_MB = 60, 2000
+
+
+def simulated_shard(cell: Cell, start: int, stop: int, random: np.random.Generator) -> bytes:
+    """As an APM leaves it."""
+    count = stop - start
+    label = np.arange(start, stop) // 50
+    wrong = random.random(count) < 0.4
+    prediction = (label + wrong) % CLASSES
+    confidence = random.random(count)
+
+    def lists(values: np.ndarray[Any, Any]) -> pa.Array:
+        offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
+        return pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), pa.int32()))
+
+    columns: dict[str, Any] = {
+        "dataset": [cell.dataset] * count,
+        "corruption": [cell.condition.corruption] * count,
+        "severity": [cell.condition.severity] * count,
+        "setting": [cell.setting] * count,
+        "teacher": [cell.teacher] * count,
+        "method": [cell.method] * count,
+        "seed": [cell.seed] * count,
+        "id": [f"{index // 50:04d}/ILSVRC2012_val_{index:08d}.JPEG" for index in range(start, stop)],
+        "label": label,
+        "error": [None] * count,
+        "prediction": prediction,
+        "top5": lists((prediction[:, None] + np.arange(5)) % CLASSES),
+        "confidence": confidence,
+        "teacher_prediction": prediction,
+        "target_prediction": prediction,
+        "iteration_predictions": lists((prediction[:, None] + np.arange(ITERATIONS, -1, -1)) % CLASSES),
+        "first_loss": confidence,
+        "last_loss": confidence / 10,
+        "last_cosine": confidence,
+        "iterations": [ITERATIONS] * count,
+        "latency_ms": [None if start else 8.0 + place % 3 for place in range(10)] + [None] * (count - 10),
+        "batch_ms": [8.0] * count,
+        "peak_memory_mb": [1000.0] * count,
+        "gflop": [None] * count,
+    }
+    table = pa.table({field.name: pa.array(columns[field.name]).cast(field.type) for field in SCHEMA}, schema=SCHEMA)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def simulate(run: Path) -> None:
+    """A run folder of all of ImageNet-C."""
+    conditions = [Condition(name, severity) for name in ALEXNET for severity in (1, 2, 3, 4, 5)]
+    numbers = {
+        "suite": "imagenet-c",
+        "dataset": {
+            "name": "imagenet-c",
+            "title": "ImageNet-C",
+            "classes": CLASSES,
+            "fingerprint": "f" * 64,
+            "images_a_condition": IMAGES,
+            "subset": f"all {IMAGES} images",
+            "corruptions": "stored",
+            "corruption_parameters": "imagenet",
+            "jpeg_quality": None,
+        },
+        "conditions": [str(condition) for condition in conditions],
+        "teacher": {"name": "ViT-B-16:openai", "classifier": "text", "weights_sha256": "0" * 64},
+        "methods": {"apm": {"protocol": "episodic", "votes": False, "templates": "simple"}},
+        "streams": "episodic",
+        "seeds": [0],
+        "precision": "float32",
+        "versions": {"apm-tta": "0", "commit": "simulated"},
+    }
+    place = {"device_name": "simulated", "threads": 2, "started": "now"}
+    run.mkdir()
+    write_manifest(run, {"numbers": numbers, "title": "Simulated", "batch_size": 64, "environment": place})
+    cells = [Cell("imagenet-c", condition, "ViT-B-16:openai", "apm", 0) for condition in conditions]
+    random = np.random.default_rng(0)
+    for shard in plan_shards(cells, dict.fromkeys(conditions, IMAGES), SHARD_SIZE):
+        for cell in shard.cells:
+            write_content(run / shard.file_of(cell), simulated_shard(cell, shard.start, shard.stop, random))
+
+
+def report(run: Path) -> None:
+    """What is timed, in a process of its own; prints seconds and the process's peak memory in megabytes."""
+    started = time.perf_counter()
+    write_report(run)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(f"{time.perf_counter() - started:.1f} {peak:.0f}")
+
+
+@pytest.mark.benchmark(group="report")
+def test_tables_of_all_of_imagenet_c(benchmark: pytest.FixtureRequest, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    simulate(run)
+
+    def once() -> list[float]:
+        script = (
+            f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import {Path(__file__).stem} as own; "
+        )
+        words = [sys.executable, "-c", script + f"own.report(own.Path({str(run)!r}))"]
+        return [
+            float(word) for word in subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+        ]
+
+    seconds, megabytes = benchmark.pedantic(once, rounds=1)
+    print(f"\n{seconds} s, {megabytes:.0f} MB of memory")
+    assert seconds < ALLOWED_S
+    assert megabytes < ALLOWED_MB

@@ -1,0 +1,142 @@
+"""Two runs image by image, and several runs in one table; what does not belong together is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from apm_tta.cli import main
+from apm_tta.data.sample import CLEAN
+from apm_tta.errors import UserError
+from apm_tta.harness.manifest import read_manifest, write_manifest
+from apm_tta.harness.plan import Cell, record_file
+from apm_tta.harness.records import Row, write_rows
+from apm_tta.report.compare import compare
+from apm_tta.report.data import read_report_data
+from apm_tta.report.published import published_number, published_table
+
+
+def run_of(folder: Path, like: Path, right: dict[str, str], dataset: str = "fashion-mnist", **numbers: Any) -> Path:
+    """A run of clean images; a method's letters say on which it was right (``x``)."""
+    manifest = read_manifest(like)
+    own = manifest["numbers"]
+    own["conditions"] = ["clean"]
+    own["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in right}
+    own["dataset"] |= {"name": dataset, "images_a_condition": len(next(iter(right.values())))}
+    own |= numbers
+    folder.mkdir()
+    write_manifest(folder, manifest)
+    for name, letters in right.items():
+        cell = Cell(dataset, CLEAN, "embedded", name, 3)
+        rows = [
+            Row(f"{index:03d}", 1, None, int(letter == "x"), [int(letter == "x")], 0.5, 1, None, [], iterations=0)
+            for index, letter in enumerate(letters)
+        ]
+        # Backwards: as a stream may have met them.
+        write_rows(folder / record_file(cell, 0), cell, rows[::-1] if name == "tda" else rows)
+    return folder
+
+
+def test_two_runs_on_an_example_worked_by_hand(tmp_path: Path, whole_run: Path) -> None:
+    """B alone is right on nine images, A alone on one: nine and one of ten coins, p = 2 (1 + 10) / 1024."""
+    a = run_of(tmp_path / "a", whole_run, {"apm": "x" * 5 + "." * 15, "tda": "x" * 20})
+    b = run_of(tmp_path / "b", whole_run, {"apm": "xxxx." + "x" * 9 + "." * 6, "tda": "x" * 20, "zero": "x" * 20})
+    table = compare(a, b).set_index("method")
+    assert list(table.index) == ["apm", "tda"], "cells that both have"
+    row = table.loc["apm"]
+    assert (row["n"], row["top1_a"], row["top1_b"], row["delta"]) == (20, 25.0, 65.0, 40.0)
+    assert row["p_mcnemar"] == pytest.approx(22 / 1024)
+    assert row["p_holm"] == pytest.approx(2 * 22 / 1024)
+    assert row["delta_low"] < 40 < row["delta_high"]
+    assert table.loc["tda", "delta"] == 0
+
+
+def test_a_comparison_names_what_differs(tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = run_of(tmp_path / "a", whole_run, {"apm": "x."})
+    b = run_of(tmp_path / "b", whole_run, {"apm": "xx"}, precision="bfloat16")
+    assert main(["compare", str(a), str(b), "--csv", str(tmp_path / "c.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "precision: float32 there, bfloat16 now" in said
+    assert len(pd.read_csv(tmp_path / "c.csv")) == 1
+
+
+def test_runs_of_other_images_are_not_compared(tmp_path: Path, whole_run: Path) -> None:
+    a = run_of(tmp_path / "a", whole_run, {"apm": "x."})
+    b = run_of(tmp_path / "b", whole_run, {"apm": "x."}, dataset="imagenet")
+    with pytest.raises(UserError, match="are of different images"):
+        compare(a, b)
+
+
+def test_runs_without_a_common_cell_are_not_compared(tmp_path: Path, whole_run: Path) -> None:
+    a = run_of(tmp_path / "a", whole_run, {"apm": "x."})
+    b = run_of(tmp_path / "b", whole_run, {"zeroshot": "x."})
+    with pytest.raises(UserError, match="no cell in common"):
+        compare(a, b)
+
+
+def test_the_best_stands_out_only_where_the_paired_test_separates_it(tmp_path: Path, whole_run: Path) -> None:
+    clear = run_of(tmp_path / "a", whole_run, {"zeroshot": "." * 8 + "x" * 12, "apm": "x" * 20})
+    close = run_of(tmp_path / "b", whole_run, {"zeroshot": "." * 2 + "x" * 18, "apm": "x" * 20})
+    assert read_report_data(clear).results.set_index("method")["best"].to_dict() == {"zeroshot": False, "apm": True}
+    assert not read_report_data(close).results["best"].any()
+
+
+def test_imagenets_variants_in_one_table(tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the papers' order, with the average and the one without ImageNet itself."""
+    shares = {"imagenet-r": 10, "imagenet": 16, "imagenet-a": 4}
+    runs = [
+        str(run_of(tmp_path / name, whole_run, {"zeroshot": "x" * k + "." * (20 - k), "apm": "x" * 20}, dataset=name))
+        for name, k in shares.items()
+    ]
+    out = tmp_path / "out"
+    assert main(["report", *runs, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line.startswith("|")]
+    assert rows[0] == ["method", "imagenet", "imagenet-a", "imagenet-r", "average", "OOD average"]
+    assert rows[2] == ["zeroshot", "80.0", "20.0", "50.0", "50.0", "35.0"]
+    assert rows[3] == ["apm", "100.0", "**100.0**", "**100.0**", "100.0", "100.0"]
+    assert (out / "results.tex").read_text().count(r"\textbf{100.0}") == 2
+
+
+def test_runs_that_do_not_belong_in_one_table_are_refused(
+    tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = run_of(tmp_path / "a", whole_run, {"zeroshot": "x."}, dataset="imagenet")
+    cases = {
+        "precision is float32 there, bfloat16 here": {"dataset": "imagenet-r", "precision": "bfloat16"},
+        "imagenet is in two of the runs": {"dataset": "imagenet"},
+    }
+    for number, (message, changes) in enumerate(cases.items()):
+        b = run_of(tmp_path / f"b{number}", whole_run, {"zeroshot": "x."}, **changes)
+        assert main(["report", str(a), str(b), "--out", str(tmp_path / "out")]) == 1
+        assert message in capsys.readouterr().err
+    c = run_of(tmp_path / "c", whole_run, {"zeroshot": "x."}, dataset="imagenet-r")
+    manifest = read_manifest(c)
+    manifest["numbers"]["dataset"]["subset"] = "all 2 images"
+    write_manifest(c, manifest)
+    assert main(["report", str(a), str(c), "--out", str(tmp_path / "out")]) == 1
+    assert "subset is a part of the images (--limit 8) there, all images here" in capsys.readouterr().err
+    assert main(["report", str(a), str(c)]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_published_numbers_stand_beside_the_same_thing_alone(whole_run: Path) -> None:
+    numbers: dict[str, Any] = read_manifest(whole_run)["numbers"]
+    numbers["dataset"] |= {"name": "imagenet", "subset": "all 50000 images"}
+    numbers["teacher"] |= {"name": "ViT-B-16:openai"}
+    found = published_number(numbers, "tpt", "clean")
+    assert found is not None
+    assert (found.top1, found.differs) == (68.98, "")
+    assert published_number(numbers, "tpt", "fog 3") is None
+    assert published_number(numbers, "sar", "clean") is None
+    numbers["dataset"]["subset"] = "1000 of 50000 images"
+    assert published_number(numbers, "tpt", "clean").differs == "here a subset of the images"
+
+
+def test_every_published_set_that_we_have_is_found_under_our_name() -> None:
+    names = set(published_table()["dataset"])
+    assert {"fgvc_aircraft", "oxford_pets", "stanford_cars", "imagenet-v2-matched-frequency"} <= names
+    assert not names & {"fgvc-aircraft", "oxford-pets", "stanford-cars", "imagenet-v2"}
