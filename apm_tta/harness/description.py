@@ -11,7 +11,7 @@ from apm_tta.harness.manifest import environment, versions
 from apm_tta.harness.plan import EPISODIC
 from apm_tta.harness.prepare import Prepared
 from apm_tta.harness.request import Request
-from apm_tta.harness.suite import Suite
+from apm_tta.harness.suite import Suite, command_words
 from apm_tta.methods import Method
 
 
@@ -20,6 +20,8 @@ def describe(suite: Suite, request: Request, prepared: Prepared) -> dict[str, An
     return {
         "numbers": numbers(suite, prepared),
         "title": suite.title,
+        "command": command_words(suite),
+        "limit": suite.limit,
         "left_out": prepared.left_out,
         "costs": {name: asdict(method.cost()) for name, method in prepared.methods.items()},
         "batch_size": suite.batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -125,6 +126,28 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
             methods = ", ".join(asked.methods)
             raise UserError(f"--set {method}.KEY has no effect: the methods are {methods}", exit_code=2)
     return asked
+
+
+def command_words(suite: Suite) -> list[str]:
+    """What was typed, or would have been, for ``suite``: its name and every field that its file has otherwise."""
+    default = read_configuration(suite_path(suite.name), Suite)
+    words = ["run-bench", suite.name]
+    for name in Suite.model_fields:
+        asked, before = getattr(suite, name), getattr(default, name)
+        if name in ("name", "title", "settings", "crop_scale", "clean") or asked == before:
+            continue
+        words += [f"--{name.replace('_', '-')}", _word(asked)]
+    for method, values in suite.settings.items():
+        for key, value in values.items():
+            if default.settings.get(method, {}).get(key) != value:
+                words += ["--set", f"{method}.{key}={json.dumps(value)}"]
+    return words
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
 
 
 def suite_path(name: str) -> Path:

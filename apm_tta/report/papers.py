@@ -13,7 +13,8 @@ from apm_tta.report.data import ReportData, read_report_data
 from apm_tta.report.render import latex, markdown, markdown_text
 from apm_tta.report.results import over_seeds
 from apm_tta.report.tables import Table, mean_and_deviation, number
-from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, write_text
+from apm_tta.report.text import write_text
+from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE
 
 # By the papers' columns. The average over all, and over those that are not ImageNet itself.
 VARIANTS = ["imagenet", "imagenet-a", "imagenet-v2-matched-frequency", "imagenet-r", "imagenet-sketch"]

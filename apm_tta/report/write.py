@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from apm_tta.errors import UserError
-from apm_tta.files import write_whole
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
 from apm_tta.report.data import ReportData, read_report_data
+from apm_tta.report.html import write_html
 from apm_tta.report.render import latex, markdown, markdown_text
 from apm_tta.report.results import mean_over_corruptions, over_seeds
 from apm_tta.report.tables import (
@@ -21,6 +20,7 @@ from apm_tta.report.tables import (
     means_table,
     results_table,
 )
+from apm_tta.report.text import write_text
 
 CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"
 MARKDOWN_FILE, LATEX_FILE, ERRORS_FILE = "results.md", "results.tex", "errors.csv"
@@ -69,6 +69,7 @@ def write_report(run: Path, partial: bool = False) -> Report:
     ):
         if len(frame):
             write_text(run / name, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_html(data)
     return Report(f"{text}\n", int(data.results["errors"].sum()))
 
 
@@ -94,15 +95,3 @@ def latex_document(tables: list[Table], said: str) -> str:
     """All tables, to be included where booktabs and graphicx are loaded."""
     head = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
     return head + "\n\n".join(latex(table, said, f"results-{index}") for index, table in enumerate(tables, 1)) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes ``text``, whole or not at all.
-
-    Raises:
-        UserError: when it cannot be written.
-    """
-    try:
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error})") from None

@@ -1,0 +1,7 @@
+"""``report.html``: one file that opens offline, with tables, pictures, and images with what each method said."""
+
+from __future__ import annotations
+
+from apm_tta.report.html.page import HTML_FILE, write_html
+
+__all__ = ["HTML_FILE", "write_html"]
