@@ -72,9 +72,8 @@ def percent_axis(label: str) -> Axis:
 def logarithmic_axis(label: str, values: Sequence[float]) -> Axis:
     """Whole decades around ``values``, which are positive."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)) + 1e-9)
-    return Axis(
-        label, 10.0**low, 10.0 ** max(high, low + 1), [10.0**e for e in range(low, max(high, low + 1) + 1)], True
-    )
+    high = max(high, low + 1)
+    return Axis(label, 10.0**low, 10.0**high, [10.0**power for power in range(low, high + 1)], logarithmic=True)
 
 
 def linear_axis(label: str, values: Sequence[float]) -> Axis:

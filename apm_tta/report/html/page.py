@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def write_html(data: ReportData, samples: int = SAMPLES) -> Path:
         samples=shown,
         sample_rule=RULE,
         no_pictures=why,
+        votes=[name for name in data.methods if data.manifest["numbers"]["methods"][name].get("votes")],
         methods=data.methods,
         conditions=list(dict.fromkeys(sample.condition for sample in shown)),
         command=" ".join(shlex.quote(word) for word in data.manifest.get("command", [])),
@@ -112,15 +114,12 @@ def _best(results: pd.DataFrame) -> str:
     first = [group.sort_values("top1", ascending=False, kind="stable").iloc[0] for _, group in conditions]
     means = answered.groupby("method", sort=False)["top1"].mean().sort_values(ascending=False)
     clear = [row for row in first if row["best"]]
-    leaders = ", ".join(
-        f"{name} {sum(row['method'] == name for row in clear)}"
-        for name in dict.fromkeys(row["method"] for row in clear)
-    )
+    leaders = ", ".join(f"{name} {count}" for name, count in Counter(str(row["method"]) for row in clear).items())
     separated = (
         f"Under {len(clear)} of {len(first)} conditions the best is apart from the second by McNemar's exact test "
         f"(p < 0.05): {leaders}."
         if clear
-        else f"Under none of {len(first)} conditions is the best apart from the second (McNemar's exact test, p < 0.05)."
+        else f"Under none of {len(first)} conditions is the best apart from the second by McNemar's test (p < 0.05)."
     )
     return f"Highest mean top-1 over the conditions: {means.index[0]}, {means.iloc[0]:.1f} %. {separated}"
 
@@ -130,9 +129,10 @@ def _cost(results: pd.DataFrame) -> str:
     if not len(measured):
         return "No latency was measured: features came from a cache, or no image was answered alone."
     medians = measured.groupby("method", sort=False)["latency_ms_p50"].median().sort_values()
+    least, most = float(medians.iloc[0]), float(medians.iloc[-1])
     return (
-        f"An image alone takes {medians.index[0]} {medians.iloc[0]:.1f} ms and {medians.index[-1]} {medians.iloc[-1]:.1f} ms, "
-        f"{medians.iloc[-1] / medians.iloc[0]:.0f} times as long; memory, FLOPs and passes are in the table of costs."
+        f"An image alone takes {medians.index[0]} {least:.1f} ms and {medians.index[-1]} {most:.1f} ms, "
+        f"{most / least:.0f} times as long; memory, FLOPs and passes are in the table of costs."
     )
 
 
@@ -181,7 +181,7 @@ def _accuracy_against_latency(results: pd.DataFrame, methods: Sequence[str]) -> 
     charts, rows = {}, []
     x = logarithmic_axis("latency of one image, ms (p50)", list(measured["latency_ms_p50"]))
     for (corruption, severity), group in measured.groupby(["corruption", "severity"], sort=False):
-        name = condition_name(str(corruption), int(severity))
+        name = condition_name(str(corruption), int(str(severity)))
         series = [
             Series(
                 row["method"],
@@ -308,13 +308,13 @@ def _calibration(data: ReportData) -> Figure | None:
         x, y = percent_axis("confidence %"), percent_axis("accuracy %")
         charts[str(method)] = plot(series, x, y, f"Calibration of {method}", text)
         rows += [
-            [str(method), number(100 * low), str(int(row["count"])), number(a), number(b)]
+            [str(method), number(100 * float(str(low))), str(int(row["count"])), number(a), number(b)]
             for (low, row), (a, b) in zip(bins.iterrows(), points, strict=True)
         ]
         rows.append([str(method), "all", str(int(bins["count"].sum())), "ECE", number(error)])
     text = (
-        "Accuracy against confidence in 15 bins, over all conditions together (the table of results has the error under each). "
-        "Methods whose confidences are shares of votes are left out: they are no probabilities."
+        "Accuracy against confidence in 15 bins, over all conditions together (the error under each is in the table of "
+        "results). Methods whose confidences are shares of votes are left out: they are no probabilities."
     )
     table = Table(["method", "bin from %", "answers", "confidence %", "accuracy %"], rows, 1)
     return Figure("calibration", "Calibration", text, charts, table)

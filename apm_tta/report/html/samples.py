@@ -124,11 +124,7 @@ def _classes(data: ReportData) -> tuple[Sequence[str], Dataset | None, str]:
         wanted = numbers["conditions"]
         conditions = [condition for condition in _conditions(data) if str(condition) in wanted]
         if dataset.fingerprint(conditions) != described["fingerprint"]:
-            return (
-                dataset.classes,
-                None,
-                "The images that lie here now are not those of the run: no pictures are shown.",
-            )
+            return dataset.classes, None, "The images that lie here now are not the run's: no pictures are shown."
     except UserError as error:
         return [], None, f"The images cannot be read here ({error}): no pictures are shown."
     return dataset.classes, dataset, ""
