@@ -58,7 +58,7 @@ def test_a_damaged_image_is_an_error_row_and_the_run_says_so_at_its_end(
     out = tmp_path / "run"
     assert run(out, root, "--methods", "zeroshot,apm", "--workers", workers) == 3
     said = capsys.readouterr()
-    assert "**1 images could not be read and have no answer** (column errors; errors.csv): Coat/1.png" in said.out
+    assert "1 images could not be read and have no answer (column errors; errors.csv): Coat/1.png" in said.out
     assert said.err == f"run-bench: 2 answers are missing: images could not be read; {out}/errors.csv names them\n"
     rows = read_csv(out / "results.csv")
     assert [(row["method"], row["n"], row["errors"]) for row in rows] == [("zeroshot", "29", "1"), ("apm", "29", "1")]
