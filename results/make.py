@@ -1,7 +1,7 @@
 """Makes ``results/embedded/`` and the README's table: ``python results/make.py``.
 
-It runs the demo with every method and keeps its tables, then the demo as the README has it and puts what it prints there,
-with the answers that its report gives.
+It runs the demo with every method and keeps its tables, then the demo as the README has it and puts what it prints
+there, with the answers that its report gives.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def _run(suite: Suite, request: Any) -> None:
         lines.put("done", folder=str(folder), errors=report.errors)
     else:
         click.echo(report.text)
-        click.echo(f"run folder: {folder} (report.html, results.csv, results.md, results.tex, run.yaml, run.log, records/)")
+        click.echo(f"run folder: {folder} (report.html, results.csv, .md and .tex, run.yaml, run.log, records/)")
     if report.errors:
         raise UserError(
             f"{report.errors} answers are missing: images could not be read; {folder / ERRORS_FILE} names them",

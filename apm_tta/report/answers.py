@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from apm_tta.errors import UserError
 from apm_tta.harness.records import read_shard, record_files
 
+_ROUNDING = 1e-6  # of a float32 softmax
 CELL = ["dataset", "corruption", "severity", "setting", "teacher", "method", "seed"]
 
 Ints = npt.NDArray[np.int64]
@@ -66,6 +67,11 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def images(self) -> pa.Array:
+        """Ids of all images, those without an answer at the end."""
+        return pa.concat_arrays([self.ids, pa.array([row["id"] for row in self.damaged], pa.string())])
 
 
 def condition_files(run: Path) -> dict[str, list[Path]]:
@@ -121,11 +127,9 @@ def _answers(run: Path, cell: dict[str, Any], table: pa.Table) -> Answers:
         raise UserError(f"{run} holds image {twice} of {cell['method']} twice; delete its records and run again")
     missing = table.filter(pc.is_valid(table["error"]))
     answered = table.filter(pc.is_null(table["error"])).combine_chunks()
+    _refuse_gaps(run, cell, answered)
     label, prediction = _integers(answered, "label"), _integers(answered, "prediction")
-    confidence = _floats(answered, "confidence")
-    if not np.isfinite(confidence).all():
-        first = answered["id"][int(np.flatnonzero(~np.isfinite(confidence))[0])].as_py()
-        raise UserError(f"{run}: the confidence of {cell['method']} on image {first} is not a number; run it again")
+    confidence = _probabilities(run, cell, answered)
     latency, batch = _floats(answered, "latency_ms"), _floats(answered, "batch_ms")
     peak, gflop = _floats(answered, "peak_memory_mb"), _floats(answered, "gflop")
     steps = _integers(answered, "iterations")
@@ -150,6 +154,28 @@ def _answers(run: Path, cell: dict[str, Any], table: pa.Table) -> Answers:
         peak_memory_mb=float(np.nanmax(peak)) if np.isfinite(peak).any() else float("nan"),
         gflop=float(gflop[np.isfinite(gflop)][0]) if np.isfinite(gflop).any() else float("nan"),
     )
+
+
+def _refuse_gaps(run: Path, cell: dict[str, Any], answered: pa.Table) -> None:
+    """A null would be read as a class of its own, and counted as wrong."""
+    for name in ("label", "prediction", "top5", "teacher_prediction"):
+        if answered[name].null_count:
+            first = answered["id"][pc.index(pc.is_null(answered[name]), True).as_py()].as_py()
+            raise UserError(f"{run}: {cell['method']} has no {name} for image {first} and no error; run it again")
+    if 0 < answered["target_prediction"].null_count < len(answered):
+        raise UserError(f"{run}: only some images of {cell['method']} have a target_prediction; run it again")
+
+
+def _probabilities(run: Path, cell: dict[str, Any], answered: pa.Table) -> Floats:
+    """Confidences in 0 .. 1; what rounding puts above 1 is 1."""
+    confidence = _floats(answered, "confidence")
+    outside = ~((confidence >= 0) & (confidence <= 1 + _ROUNDING))  # so that NaN is outside
+    if outside.any():
+        place = int(np.flatnonzero(outside)[0])
+        found = "not a number" if np.isnan(confidence[place]) else f"{confidence[place]:g}, not a probability"
+        first = answered["id"][place].as_py()
+        raise UserError(f"{run}: the confidence of {cell['method']} on image {first} is {found}; run it again")
+    return np.minimum(confidence, 1)
 
 
 def _in_top5(answered: pa.Table, label: Ints) -> Bools:

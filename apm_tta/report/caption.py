@@ -66,7 +66,7 @@ def notes(manifest: dict[str, Any], damaged: pd.DataFrame) -> list[str]:
     if len(damaged):
         named = ", ".join(str(name) for name in damaged["id"].unique()[:3])
         count = damaged["id"].nunique()
-        said.append(f"**{count} images could not be read and have no answer** (column errors; errors.csv): {named}.")
+        said.append(f"{count} images could not be read and have no answer (column errors; errors.csv): {named}.")
     if left_out := manifest.get("left_out"):
         said.append("Left out: " + "; ".join(left_out.values()) + ".")
     return said

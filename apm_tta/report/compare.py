@@ -11,6 +11,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.manifest import differences, read_manifest
 from apm_tta.report.answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import discordant
+from apm_tta.report.data import numbers_of, other_label, refuse_unknown
 from apm_tta.report.render import markdown, markdown_text
 from apm_tta.report.results import condition_name
 from apm_tta.report.statistics import holm, mcnemar_p, paired_interval
@@ -27,11 +28,15 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
 
     Cells are the same by condition, method, setting and seed; images by id. p_holm is corrected over all rows.
 
+    A fingerprint is of the images under all conditions of a run: it decides where both have the same conditions.
+    Elsewhere the records themselves are looked at.
+
     Raises:
         UserError: when the runs are of other data, or have no cell in common.
     """
-    a, b = read_manifest(run_a)["numbers"], read_manifest(run_b)["numbers"]
-    for field in ("name", "fingerprint"):
+    a, b = (numbers_of(run, read_manifest(run)) for run in (run_a, run_b))
+    fields = ("name", "subset", "images_a_condition", *(["fingerprint"] if a["conditions"] == b["conditions"] else []))
+    for field in fields:
         if a["dataset"][field] != b["dataset"][field]:
             raise UserError(
                 f"{run_a} and {run_b} are of different images (dataset.{field}: {a['dataset'][field]} there, "
@@ -41,9 +46,15 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
     rows = []
     for name in (name for name in files_a if name in files_b):
         others = {_key(cell): cell for cell in read_condition(run_b, files_b[name])}
+        for its in others.values():
+            refuse_unknown(run_b, its, b)
         for cell in read_condition(run_a, files_a[name]):
+            refuse_unknown(run_a, cell, a)
             other = others.get(_key(cell))
-            if other is not None and (row := _row(cell, other)):
+            if other is None:
+                continue
+            _refuse_other_images((run_a, run_b), cell, other, a["dataset"]["images_a_condition"])
+            if row := _row(cell, other):
                 rows.append(row)
     if not rows:
         raise UserError(f"{run_a} and {run_b} have no cell in common: no condition, method, setting and seed")
@@ -73,11 +84,14 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
         for row in table.to_dict("records")
     ]
     headers = ["condition", "method", "seed", "n", "A top-1 %", "B top-1 %", "B - A", "95 % interval", "p", "p (Holm)"]
+    numbers = read_manifest(run_a)["numbers"]
+    whole = numbers["dataset"]["images_a_condition"]
+    short = int((table["n"] < whole).sum())
     note = (
         "n: images that both answered. Interval: paired bootstrap; p: McNemar's exact test, and by Holm's correction "
         "over the rows of this table."
     )
-    differing = differences(read_manifest(run_a)["numbers"], read_manifest(run_b)["numbers"])
+    differing = differences(numbers, read_manifest(run_b)["numbers"])
     said = [
         "# Comparison",
         markdown_text(f"A: {run_a}. B: {run_b}."),
@@ -85,11 +99,24 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
             "In which they differ (there: A, now: B): " + ("; ".join(differing) or "nothing that decides a number.")
         ),
     ]
+    if short:
+        said.insert(1, f"Not whole: in {short} of {len(table)} rows fewer than {whole} images were answered by both.")
     return "\n\n".join([*said, markdown(Table(headers, rows, 2, note=note))]) + "\n"
 
 
 def _key(answers: Answers) -> tuple[Any, ...]:
     return tuple(answers.cell[name] for name in ("corruption", "severity", "setting", "method", "seed"))
+
+
+def _refuse_other_images(runs: tuple[Path, Path], a: Answers, b: Answers, expected: int) -> None:
+    """Where both are whole, no image may be in one alone; nowhere may an image be of another class."""
+    condition = condition_name(a.cell["corruption"], a.cell["severity"])
+    named = f"{runs[0]} and {runs[1]}: {a.cell['method']} under {condition}"
+    alone = positions(a.images, b.images) < 0
+    if len(a.images) == len(b.images) == expected and alone.any():
+        raise UserError(f"{named} is of different images, such as {a.images[int(alone.argmax())].as_py()}")
+    if (other := other_label(a, b)) is not None:
+        raise UserError(f"{named} has different labels for image {other}")
 
 
 def _row(a: Answers, b: Answers) -> dict[str, Any]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from apm_tta.errors import UserError
 from apm_tta.harness.manifest import read_manifest
-from apm_tta.report.answers import CELL, Answers, condition_files, read_condition
+from apm_tta.report.answers import CELL, Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import RESULT_COLUMNS, cell_rows
 from apm_tta.report.results import condition_name
 from apm_tta.report.statistics import reliability
@@ -70,7 +72,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             are not those that the manifest names.
     """
     manifest = read_manifest(run)
-    numbers = manifest["numbers"]
+    numbers = numbers_of(run, manifest)
     expected = numbers["dataset"]["images_a_condition"]
     rows: list[dict[str, Any]] = []
     calibration: list[dict[str, Any]] = []
@@ -82,7 +84,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         answers = read_condition(run, files)
         whole = []
         for cell in answers:
-            _refuse_unknown(run, cell, numbers)
+            refuse_unknown(run, cell, numbers)
             images = len(cell) + len(cell.damaged)
             if images > expected:
                 raise UserError(f"{run} holds {images} images of {_name(cell.cell)}, not {expected}: mixed subsets")
@@ -110,11 +112,12 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     ]
     if missing and not partial:
         cells = len(numbers["conditions"]) * len(numbers["methods"]) * len(numbers["seeds"])
-        shown = "; ".join(missing[:3]) + ("; ..." if len(missing) > 3 else "")
         raise UserError(
-            f"{run} is half-finished: it lacks {len(missing)} of {cells} cells ({shown}); run the same command with "
-            f"--out {run} to go on, or report --partial for what is whole"
+            f"{run} is half-finished: it lacks {len(missing)} of {cells} cells ({listed(missing)}); run the same "
+            f"command with --out {run} to go on, or report --partial for what is whole"
         )
+    if not rows:
+        raise UserError(f"{run} has no whole cell to show; run the same command with --out {run} to go on")
     return ReportData(
         run=run,
         manifest=manifest,
@@ -128,6 +131,11 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         ),
         missing=missing,
     )
+
+
+def listed(missing: Sequence[str]) -> str:
+    """The first few, in words."""
+    return "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if len(missing) > 3 else "")
 
 
 class _Groups:
@@ -216,7 +224,20 @@ def _name(cell: dict[str, Any]) -> str:
     return f"{condition}, {method}, seed {seed}"
 
 
-def _refuse_unknown(run: Path, answers: Answers, numbers: dict[str, Any]) -> None:
+def numbers_of(run: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the run's numbers depend on.
+
+    Raises:
+        UserError: when the manifest is another version's, and says it otherwise.
+    """
+    numbers: dict[str, Any] = manifest["numbers"]
+    for name in ("dataset", "conditions", "teacher", "methods", "streams", "seeds", "precision", "versions"):
+        if name not in numbers:
+            raise UserError(f"{run}/run.yaml has no numbers.{name}; the version of this program that wrote it reads it")
+    return numbers
+
+
+def refuse_unknown(run: Path, answers: Answers, numbers: dict[str, Any]) -> None:
     """Refuses records that the manifest knows nothing of."""
     cell = answers.cell
     condition, method, seed = _key(cell)
@@ -235,14 +256,25 @@ def _refuse_unknown(run: Path, answers: Answers, numbers: dict[str, Any]) -> Non
 
 
 def _refuse_other_images(run: Path, answers: list[Answers]) -> None:
-    """Cells of one condition are compared image by image: they must be the same images."""
-    named = [(cell, {*cell.ids.to_pylist(), *(row["id"] for row in cell.damaged)}) for cell in answers]
-    for cell, ids in named[1:]:
-        if ids != named[0][1]:
-            surplus = min(ids ^ named[0][1])
-            raise UserError(
-                f"{run}: {_name(cell.cell)} and {_name(named[0][0].cell)} are of different images, such as {surplus}"
-            )
+    """Cells of one condition are compared image by image: they must be the same images, of the same classes."""
+    for cell in answers[1:]:
+        first = answers[0]
+        both = f"{run}: {_name(cell.cell)} and {_name(first.cell)}"
+        alone = [
+            *cell.images.filter(pa.array(positions(cell.images, first.images) < 0)).to_pylist(),
+            *first.images.filter(pa.array(positions(first.images, cell.images) < 0)).to_pylist(),
+        ]
+        if alone:
+            raise UserError(f"{both} are of different images, such as {min(alone)}")
+        if (other := other_label(cell, first)) is not None:
+            raise UserError(f"{both} have different labels for image {other}")
+
+
+def other_label(one: Answers, other: Answers) -> str | None:
+    """The first image to which two cells give different labels; None where there is none."""
+    places = positions(one.ids, other.ids)
+    differing = (places >= 0) & (one.label != other.label[places])
+    return str(one.ids[int(differing.argmax())].as_py()) if differing.any() else None
 
 
 def _ordered(rows: pd.DataFrame, numbers: dict[str, Any]) -> pd.DataFrame:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from apm_tta.errors import UserError
 from apm_tta.report.caption import caption
 from apm_tta.report.data import ReportData, read_report_data
-from apm_tta.report.render import latex, markdown, markdown_text
+from apm_tta.report.render import markdown, markdown_text
 from apm_tta.report.results import over_seeds
-from apm_tta.report.tables import Table, mean_and_deviation, number
+from apm_tta.report.tables import Table, by_corruption_table, cost_table, mean_and_deviation, number
 from apm_tta.report.text import write_text
-from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE
+from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, latex_document
 
 # By the papers' columns. The average over all, and over those that are not ImageNet itself.
 VARIANTS = ["imagenet", "imagenet-a", "imagenet-v2-matched-frequency", "imagenet-r", "imagenet-sketch"]
@@ -23,9 +25,14 @@ FINE_GRAINED = [
     *("eurosat", "ucf101"),
 ]
 
+_FAMILIES = {"ImageNet and its variants": VARIANTS, "Fine-grained sets": FINE_GRAINED}
+
 
 def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
-    """Writes one table of several runs' clean results to ``out``, as CSV, Markdown and LaTeX.
+    """Writes the tables of several runs to ``out``, as CSV, Markdown and LaTeX.
+
+    ImageNet and its variants, the ten fine-grained sets, and any others each have a table of clean images; every set
+    with corruptions one a severity; then what the methods cost on each set.
 
     Returns:
         The Markdown.
@@ -36,13 +43,42 @@ def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
     data = [read_report_data(run) for run in runs]
     _refuse_mixture(data)
     results = pd.concat([over_seeds(one.results) for one in data], ignore_index=True)
-    table = by_dataset_table(results[results["corruption"] == "clean"])
+    tables = _tables(data, results)
     said = [caption(one.manifest) for one in data]
-    text = "\n\n".join(["# Methods by data set", markdown(table), *map(markdown_text, said)]) + "\n"
+    text = "\n\n".join(["# Methods by data set", *map(markdown, tables), *map(markdown_text, said)]) + "\n"
     write_text(out / MARKDOWN_FILE, text)
-    write_text(out / LATEX_FILE, latex(table, " ".join(said), "methods-by-data-set") + "\n")
+    write_text(out / LATEX_FILE, latex_document(tables, " ".join(said), "papers"))
     write_text(out / CSV_FILE, results.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return text
+
+
+def _tables(data: Sequence[ReportData], results: pd.DataFrame) -> list[Table]:
+    clean = results[results["corruption"] == "clean"]
+    tables = []
+    for title, names in _FAMILIES.items():
+        family = [one for one in data if _name(one) in names]
+        if differing := _differing_parameters(family):
+            raise UserError(f"{family[0].run} and others do not belong in one table: {differing[0]}")
+        own = clean[clean["dataset"].isin(names)]
+        if len(own):
+            tables.append(replace(by_dataset_table(own), title=title))
+    others = [one for one in data if not any(_name(one) in names for names in _FAMILIES.values())]
+    own = clean[clean["dataset"].isin(map(_name, others))]
+    if len(own):
+        table = by_dataset_table(own)
+        note = " ".join([table.note, *(f"Not the same on every set: {one}." for one in _differing_parameters(others))])
+        tables.append(replace(table, title="Other sets", note=note.strip()))
+    for one in data:
+        name = _name(one)
+        own = results[results["dataset"] == name]
+        for severity in sorted(set(own["severity"]) - {0}):
+            table = by_corruption_table(own, severity)
+            tables.append(replace(table, title=f"{name}: {table.title}"))
+    for one in data:
+        name = _name(one)
+        table = cost_table(results[results["dataset"] == name], one.manifest)
+        tables.append(replace(table, title=f"{name}: {table.title}"))
+    return tables
 
 
 def by_dataset_table(results: pd.DataFrame) -> Table:
@@ -89,7 +125,7 @@ def _refuse_mixture(data: Sequence[ReportData]) -> None:
                 raise UserError(
                     f"{first.run} and {one.run} do not belong in one table: {field} is {there} there, {here} here"
                 )
-    names = [one.manifest["numbers"]["dataset"]["name"] for one in data]
+    names = [_name(one) for one in data]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{name} is in two of the runs; a table has one result a data set and method")
@@ -98,6 +134,36 @@ def _refuse_mixture(data: Sequence[ReportData]) -> None:
 def _teacher(data: ReportData) -> str:
     teacher = data.manifest["numbers"]["teacher"]
     return f"{teacher['name']} ({teacher['classifier']}, {teacher['weights_sha256'][:12]})"
+
+
+def _name(data: ReportData) -> str:
+    return str(data.manifest["numbers"]["dataset"]["name"])
+
+
+def _differing_parameters(data: Sequence[ReportData]) -> list[str]:
+    """Every parameter of a method that is not the same in all runs, with the first two values."""
+    first: dict[tuple[str, str], tuple[Any, str]] = {}
+    differing = {}
+    for one in data:
+        for method, own in _parameters(one).items():
+            for key, value in own.items():
+                before, where = first.setdefault((method, key), (value, _name(one)))
+                if value != before:
+                    differing[method, key] = f"{method}.{key} is {before} on {where}, {value} on {_name(one)}"
+    return list(differing.values())
+
+
+def _parameters(data: ReportData) -> dict[str, dict[str, Any]]:
+    """Of every method, what may not differ within its row; a data set's own sentences and sizes may."""
+    numbers = data.manifest["numbers"]
+    streams = {"streams": numbers["streams"]}
+    return {
+        name: {
+            **{key: value for key, value in own.items() if not (key == "templates" and isinstance(value, list))},
+            **(streams if own["protocol"] == "online" else {}),
+        }
+        for name, own in numbers["methods"].items()
+    }
 
 
 def _commit(data: ReportData) -> str:

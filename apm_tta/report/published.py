@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from apm_tta.configuration import read_yaml
 from apm_tta.resources import DATASETS, PUBLISHED
 
 # What the sources call by another name than our cards.
@@ -55,7 +56,32 @@ def published_number(numbers: dict[str, Any], method: str, condition: str) -> Pu
         differs.append("here a subset of the images")
     if numbers["teacher"]["classifier"] != "text":
         differs.append("here no class weights from text")
+    differs += _other_parameters(numbers, method)
     return Published(float(first["top1"]), str(first["source"]), "; ".join(differs))
+
+
+def _other_parameters(numbers: dict[str, Any], method: str) -> list[str]:
+    """What the run's parameters and stream have otherwise than the publication, in words."""
+    protocol = _protocols().get(method, {})
+    wanted = dict(protocol.get("parameters", {}))
+    if numbers["dataset"]["name"].split("-")[0] == "imagenet":
+        wanted |= protocol.get("imagenet", {})
+    own = numbers["methods"].get(method, {})
+    differs = []
+    for name, value in wanted.items():
+        # Sentences of the data set itself are recorded as such.
+        found = "dataset" if name == "templates" and isinstance(own.get(name), list) else own.get(name)
+        accepted = value if isinstance(value, list) else [value]
+        if name in own and found not in accepted:
+            differs.append(f"{name} {accepted[0]} published, {found} here")
+    if own.get("protocol") == "online" and numbers["streams"]["setting"] != "iid":
+        differs.append(f"here a {numbers['streams']['setting']} stream")
+    return differs
+
+
+@cache
+def _protocols() -> dict[str, Any]:
+    return dict(read_yaml(PUBLISHED / "protocols.yaml"))
 
 
 @cache

@@ -35,8 +35,9 @@ def markdown(table: Table) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Names and messages as they are, whatever characters they hold: no cell, tag, link or emphasis comes of them."""
-    escaped = re.sub(r"([\\`*\[\]|])", r"\\\1", " ".join(text.split()))
+    """Names and messages as they are, whatever characters they hold: no cell, tag or emphasis comes of them."""
+    # Between letters an underscore is one, as in gaussian_noise.
+    escaped = re.sub(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -85,13 +85,21 @@ def calibration_error(confidence: Floats, right: Bools) -> float:
     r"""Expected calibration error with 15 bins of equal width (arXiv 1706.04599, equation 3), in 0 .. 1.
 
     .. math:: \mathrm{ECE} = \sum_m \frac{|B_m|}{n} \, |\mathrm{acc}(B_m) - \mathrm{conf}(B_m)|
+
+    Bins hold their lower end, the last one both.
+
+    Raises:
+        ValueError: when a confidence is outside 0 .. 1, which torchmetrics would take for logits.
     """
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("a confidence outside 0 .. 1 is no probability")
     import torch
     from torchmetrics.functional.classification import binary_calibration_error
 
     # Whether the prediction is right is a binary event, of which its confidence is the stated probability.
     error = binary_calibration_error(
-        torch.from_numpy(confidence.astype(np.float64)),
+        # torchmetrics gives 1 a sixteenth bin of its own.
+        torch.from_numpy(np.minimum(confidence.astype(np.float64), np.nextafter(1, 0))),
         torch.from_numpy(right.astype(np.int64)),
         n_bins=BINS,
         norm="l1",
@@ -100,9 +108,9 @@ def calibration_error(confidence: Floats, right: Bools) -> float:
 
 
 def reliability(confidence: Floats, right: Bools) -> list[dict[str, Any]]:
-    """Of each bin that has images: its ends, count, mean confidence and accuracy, all in 0 .. 1."""
+    """Of each bin that has images: its ends, count, mean confidence and accuracy, all in 0 .. 1; bins as for ECE."""
     edges = np.linspace(0, 1, BINS + 1)
-    places = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
+    places = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, BINS - 1)
     counts = np.bincount(places, minlength=BINS)
     sums = np.bincount(places, weights=confidence, minlength=BINS)
     hits = np.bincount(places, weights=right, minlength=BINS)

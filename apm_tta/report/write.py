@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
-from apm_tta.report.data import ReportData, read_report_data
+from apm_tta.report.data import ReportData, listed, read_report_data
 from apm_tta.report.html import write_html
 from apm_tta.report.render import latex, markdown, markdown_text
 from apm_tta.report.results import mean_over_corruptions, over_seeds
@@ -52,9 +52,7 @@ def write_report(run: Path, partial: bool = False) -> Report:
     data = read_report_data(run, partial)
     said = [caption(data.manifest), *notes(data.manifest, data.damaged)]
     if data.missing:
-        said.insert(
-            0, f"Half-finished: {len(data.missing)} cells are missing or not whole ({'; '.join(data.missing)})."
-        )
+        said.insert(0, f"Half-finished: {len(data.missing)} cells are missing or not whole ({listed(data.missing)}).")
     tables = tables_of(data)
     text = "\n\n".join(
         [f"# {markdown_text(data.manifest['title'])}", *map(markdown_text, said), *map(markdown, tables)]
@@ -91,7 +89,7 @@ def tables_of(data: ReportData) -> list[Table]:
     return [*tables, cost_table(results, data.manifest)]
 
 
-def latex_document(tables: list[Table], said: str) -> str:
+def latex_document(tables: list[Table], said: str, label: str = "results") -> str:
     """All tables, to be included where booktabs and graphicx are loaded."""
     head = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
-    return head + "\n\n".join(latex(table, said, f"results-{index}") for index, table in enumerate(tables, 1)) + "\n"
+    return head + "\n\n".join(latex(table, said, f"{label}-{index}") for index, table in enumerate(tables, 1)) + "\n"

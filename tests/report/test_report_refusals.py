@@ -1,0 +1,347 @@
+"""Records and runs from which a wrong number could be made silently: each is refused, marked, or shown as no number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apm_tta.cli import main
+from apm_tta.configuration import read_yaml
+from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.errors import UserError
+from apm_tta.harness.manifest import read_manifest, write_manifest
+from apm_tta.harness.plan import Cell, record_file
+from apm_tta.harness.records import Row, write_rows
+from apm_tta.methods.base import METHODS
+from apm_tta.report import write_report
+from apm_tta.report.compare import compare, comparison_text
+from apm_tta.report.data import read_report_data
+from apm_tta.report.published import published_number
+from apm_tta.report.render import markdown_text
+from apm_tta.report.results import mean_over_corruptions
+from apm_tta.report.statistics import BINS, calibration_error, reliability
+from apm_tta.resources import PUBLISHED
+
+FOG = Condition("fog", 3)
+Change = Callable[[list[Row], str, Condition], list[Row]]
+
+
+def rows_of(letters: str) -> list[Row]:
+    """A letter an image: ``x`` for right, ``e`` for one that could not be read."""
+    return [
+        Row(f"{index:03d}", 1, error="cut short")
+        if letter == "e"
+        else Row(f"{index:03d}", 1, None, int(letter == "x"), [int(letter == "x")], 0.5, 1, None, [], iterations=0)
+        for index, letter in enumerate(letters)
+    ]
+
+
+def run_of(
+    folder: Path,
+    like: Path,
+    right: dict[str, str],
+    conditions: Sequence[Condition] = (CLEAN,),
+    dataset: str = "fashion-mnist",
+    change: Change = lambda rows, *_: rows,
+    **numbers: Any,
+) -> Path:
+    """A run whose methods have the same letters under every condition."""
+    manifest = read_manifest(like)
+    own = manifest["numbers"]
+    own["conditions"] = [str(condition) for condition in conditions]
+    own["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in right}
+    own["dataset"] |= {"name": dataset, "images_a_condition": len(next(iter(right.values())))}
+    own |= numbers
+    folder.mkdir()
+    write_manifest(folder, manifest)
+    for name, letters in right.items():
+        for condition in conditions:
+            cell = Cell(dataset, condition, "embedded", name, 3)
+            write_rows(folder / record_file(cell, 0), cell, change(rows_of(letters), name, condition))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prediction": None}, "apm has no prediction for image 001 and no error"),
+        ({"top5": None}, "apm has no top5 for image 001"),
+        ({"teacher_prediction": None}, "apm has no teacher_prediction for image 001"),
+        ({"confidence": None}, "the confidence of apm on image 001 is not a number"),
+        ({"confidence": 1.001}, "the confidence of apm on image 001 is 1.001, not a probability"),
+        ({"confidence": -0.1}, "the confidence of apm on image 001 is -0.1, not a probability"),
+        ({"target_prediction": 1}, "only some images of apm have a target_prediction"),
+        ({"label": 2}, "have different labels for image 001"),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_refused_and_not_counted_as_wrong(
+    tmp_path: Path, whole_run: Path, changes: dict[str, Any], message: str
+) -> None:
+    def change(rows: list[Row], method: str, condition: Condition) -> list[Row]:
+        return [rows[0], replace(rows[1], **changes), *rows[2:]] if method == "apm" else rows
+
+    run = run_of(tmp_path / "run", whole_run, {"zeroshot": "xx.x", "apm": "xx.x"}, change=change)
+    with pytest.raises(UserError, match=message) as caught:
+        read_report_data(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_rounding_puts_above_one_is_one(tmp_path: Path, whole_run: Path) -> None:
+    """torchmetrics takes numbers above 1 for logits, and every confidence of the cell with them."""
+
+    def change(rows: list[Row], method: str, condition: Condition) -> list[Row]:
+        return [replace(rows[0], confidence=float(np.nextafter(np.float32(1), np.float32(2)))), *rows[1:]]
+
+    run = run_of(tmp_path / "run", whole_run, {"zeroshot": "xx.."}, change=change)
+    # One in the last bin, right with confidence 1; three in the middle one, of which one is right.
+    assert read_report_data(run).results["ece"].tolist() == pytest.approx([100 * 3 / 4 * (1 / 2 - 1 / 3)])
+
+
+answers = st.lists(st.tuples(st.floats(0, 1, width=32) | st.sampled_from([0.0, 1.0]), st.booleans()), min_size=1)
+
+
+@given(answers)
+def test_the_diagrams_bins_add_up_to_the_calibration_error(pairs: list[tuple[float, bool]]) -> None:
+    """Sure answers too, which are many where logits are scaled by 100: 15 bins, and not one more for them."""
+    confidence, right = np.array([value for value, _ in pairs]), np.array([hit for _, hit in pairs])
+    bins = reliability(confidence, right)
+    assert sum(one["count"] for one in bins) == len(pairs)
+    assert all(one["bin_low"] <= one["confidence"] <= one["bin_high"] for one in bins)
+    gaps = [one["count"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
+    assert calibration_error(confidence, right) == pytest.approx(sum(gaps) / len(pairs), abs=1e-6)
+
+
+def test_sure_answers_share_the_last_bin() -> None:
+    """0.95 and right, 1 and wrong half of the time: (0.95 + 1 + 1) / 3 against 2 / 3 in one bin."""
+    confidence, right = np.array([0.95, 1.0, 1.0]), np.array([True, True, False])
+    assert BINS == 15
+    assert calibration_error(confidence, right) == pytest.approx(2.95 / 3 - 2 / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("confidence", [1.0000001, -0.5, float("nan")])
+def test_what_is_no_probability_has_no_calibration_error(confidence: float) -> None:
+    with pytest.raises(ValueError, match="no probability"):
+        calibration_error(np.array([0.5, confidence]), np.array([True, False]))
+
+
+def test_a_mean_that_lacks_a_corruption_is_no_number(tmp_path: Path, whole_run: Path) -> None:
+    """No image could be read under fog: the mean of the other one alone is not the mean of two."""
+
+    def change(rows: list[Row], method: str, condition: Condition) -> list[Row]:
+        return rows_of("e" * len(rows)) if condition == FOG else rows
+
+    conditions = [FOG, Condition("snow", 3)]
+    run = run_of(tmp_path / "run", whole_run, {"zeroshot": "xx.."}, conditions, change=change)
+    (row,) = mean_over_corruptions(read_report_data(run).results).to_dict("records")
+    assert row["corruptions"] == 2
+    assert np.isnan([row["top1"], row["agreement"]]).all()
+
+
+@pytest.mark.parametrize(("others", "best"), [(1, True), (2, False)])
+def test_the_best_is_tested_against_every_other_by_holms_correction(
+    tmp_path: Path, whole_run: Path, others: int, best: bool
+) -> None:
+    """Six images that the best alone gets right: p = 2 / 64 for each other method; of two tests, 4 / 64."""
+    right = {"apm": "x" * 20, **{f"other{index}": "x" * 14 + "." * 6 for index in range(others)}}
+    results = read_report_data(run_of(tmp_path / "run", whole_run, right)).results.set_index("method")
+    assert results.loc["apm", "best"] == best
+    assert results["best"].sum() == best
+
+
+def test_a_run_without_a_whole_cell_has_no_table(tmp_path: Path, whole_run: Path) -> None:
+    run = run_of(tmp_path / "run", whole_run, {"zeroshot": "xxxx"}, change=lambda rows, *_: rows[:3])
+    with pytest.raises(UserError, match="has no whole cell to show; run the same command with --out"):
+        write_report(run, partial=True)
+    assert not (run / "results.csv").exists()
+
+
+def test_of_many_missing_cells_the_first_few_are_named(tmp_path: Path, whole_run: Path) -> None:
+    conditions = [CLEAN, *(Condition("fog", severity) for severity in (1, 2, 3, 4, 5))]
+    run = run_of(
+        tmp_path / "run",
+        whole_run,
+        {"zeroshot": "xxxx"},
+        conditions,
+        change=lambda rows, _, condition: rows if condition == CLEAN else rows[:1],
+    )
+    with pytest.raises(UserError, match=r"lacks 5 of 6 cells \(3 of 4 images of fog 1, zeroshot, seed 3; .*; and 2 m"):
+        write_report(run)
+    assert "and 2 more)." in write_report(run, partial=True).text
+
+
+def test_another_versions_manifest_is_named(run_folder: Path) -> None:
+    manifest = read_manifest(run_folder)
+    manifest["numbers"]["seed"] = manifest["numbers"].pop("seeds")
+    write_manifest(run_folder, manifest)
+    for call in (lambda: write_report(run_folder), lambda: compare(run_folder, run_folder)):
+        with pytest.raises(UserError, match=r"run.yaml has no numbers.seeds"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gaussian_noise of my_set", "gaussian_noise of my_set"),
+        ("_cat_ __dog__", r"\_cat\_ \_\_dog\_\_"),
+        ("~~no~~", r"\~\~no\~\~"),
+        ("<b>|*x*", r"&lt;b&gt;\|\*x\*"),
+    ],
+)
+def test_no_name_becomes_emphasis(text: str, expected: str) -> None:
+    assert markdown_text(text) == expected
+
+
+def test_the_note_about_unread_images_is_plain_text(tmp_path: Path, whole_run: Path) -> None:
+    run = run_of(tmp_path / "run", whole_run, {"zeroshot": "xxe."})
+    text = write_report(run).text
+    assert "1 images could not be read and have no answer (column errors; errors.csv): 002." in text
+    assert "\\*" not in text
+
+
+def compared(a: Path, b: Path) -> dict[str, Any]:
+    (row,) = compare(a, b).to_dict("records")
+    return row
+
+
+def test_runs_with_other_conditions_compare_where_both_have_the_same_images(tmp_path: Path, whole_run: Path) -> None:
+    """A fingerprint is of all conditions together: where they differ, the records say whether images are the same."""
+    a = run_of(tmp_path / "a", whole_run, {"apm": "x..."})
+    b = run_of(tmp_path / "b", whole_run, {"apm": "xx.."}, [CLEAN, FOG])
+    manifest = read_manifest(b)
+    manifest["numbers"]["dataset"]["fingerprint"] = "e" * 64
+    write_manifest(b, manifest)
+    assert compared(a, b)["delta"] == 25
+    manifest["numbers"]["conditions"] = ["clean"]
+    write_manifest(b, manifest)
+    with pytest.raises(UserError, match=r"dataset.fingerprint: f{64} there, e{64} here"):
+        compare(a, b)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"id": "other"}, "is of different images, such as 000"), ({"label": 2}, "has different labels for image 000")],
+)
+def test_images_that_only_look_the_same_are_not_compared(
+    tmp_path: Path, whole_run: Path, changes: dict[str, Any], message: str
+) -> None:
+    a = run_of(tmp_path / "a", whole_run, {"apm": "x..."})
+    b = run_of(
+        tmp_path / "b",
+        whole_run,
+        {"apm": "x..."},
+        change=lambda rows, *_: [replace(rows[0], **changes), *rows[1:]],
+    )
+    with pytest.raises(UserError, match=message):
+        compare(a, b)
+
+
+def test_a_comparison_of_subsets_is_refused_and_of_half_a_run_marked(tmp_path: Path, whole_run: Path) -> None:
+    a = run_of(tmp_path / "a", whole_run, {"apm": "x..."})
+    half = run_of(tmp_path / "b", whole_run, {"apm": "x..."}, change=lambda rows, *_: rows[1:])
+    assert compared(a, half)["n"] == 3
+    said = comparison_text(a, half, compare(a, half))
+    assert "Not whole: in 1 of 1 rows fewer than 4 images were answered by both." in said
+    other = run_of(tmp_path / "c", whole_run, {"apm": "x..x.."})
+    with pytest.raises(UserError, match=r"dataset.images_a_condition: 4 there, 6 here"):
+        compare(a, other)
+
+
+def test_records_that_a_manifest_does_not_name_are_not_compared(tmp_path: Path, whole_run: Path) -> None:
+    a = run_of(tmp_path / "a", whole_run, {"apm": "x..."}, [CLEAN, FOG])
+    manifest = read_manifest(a)
+    manifest["numbers"]["conditions"] = ["clean"]
+    write_manifest(a, manifest)
+    with pytest.raises(UserError, match=r"fog 3, seed 3 .* which its run.yaml does not name"):
+        compare(a, a)
+
+
+def published(whole_run: Path, method: str, dataset: str = "imagenet", **parameters: Any) -> str:
+    """In what a published number differs from a run with these parameters; of all images, with text."""
+    numbers: dict[str, Any] = read_manifest(whole_run)["numbers"]
+    teacher = parameters.pop("teacher", "ViT-B-16:openai")
+    setting = parameters.pop("setting", "iid")
+    numbers["dataset"] |= {"name": dataset, "subset": "all 50000 images"}
+    numbers["teacher"] |= {"name": teacher}
+    numbers["streams"] = {"setting": setting, "reset": "corruption"}
+    numbers["methods"] = {method: parameters}
+    found = published_number(numbers, method, "clean")
+    assert found is not None
+    return found.differs
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "differs"),
+    [
+        ("zeroshot", {"templates": ["a photo of a {}."]}, ""),
+        ("zeroshot", {"templates": "openai80"}, "templates dataset published, openai80 here"),
+        ("tpt", {"views": 64, "steps": 1}, ""),
+        ("tpt", {"views": 8, "steps": 1}, "views 64 published, 8 here"),
+        (
+            "apm",
+            {"teacher": "ViT-H-14-quickgelu:dfn5b", "dataset": "imagenet-a", "iterations": 20},
+            "iterations 1200 published, 20 here",
+        ),
+        ("tda", {"teacher": "RN50:openai", "templates": "simple7", "protocol": "online"}, ""),
+        (
+            "tda",
+            {"teacher": "RN50:openai", "templates": ["a photo of a {}."], "protocol": "online", "setting": "mixed"},
+            "templates simple7 published, dataset here; here a mixed stream",
+        ),
+        ("tda", {"teacher": "RN50:openai", "dataset": "eurosat", "templates": ["{}"], "protocol": "online"}, ""),
+    ],
+)
+def test_a_published_number_of_another_protocol_is_marked(
+    whole_run: Path, method: str, changes: dict[str, Any], differs: str
+) -> None:
+    assert published(whole_run, method, **changes) == differs
+
+
+def test_published_protocols_name_our_parameters() -> None:
+    """Misspelt, a parameter would never be looked at."""
+    protocols = read_yaml(PUBLISHED / "protocols.yaml")
+    for method, protocol in protocols.items():
+        known = set(asdict(METHODS.get(method).Parameters()))
+        assert {name for part in protocol.values() for name in part} <= known
+
+
+def test_methods_with_other_parameters_do_not_share_a_row(
+    tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(name: str, iterations: int) -> str:
+        methods = {"apm": {"protocol": "episodic", "votes": False, "templates": ["x"], "iterations": iterations}}
+        return str(run_of(tmp_path / name, whole_run, {"apm": "x."}, dataset=name, methods=methods))
+
+    few, same, more = run("imagenet", 20), run("imagenet-r", 20), run("imagenet-a", 1200)
+    out = str(tmp_path / "out")
+    assert main(["report", few, same, "--out", out]) == 0
+    assert main(["report", few, more, "--out", str(tmp_path / "none")]) == 1
+    assert "apm.iterations is 20 on imagenet, 1200 on imagenet-a" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    assert main(["report", run("set-a", 20), run("set-b", 1200), "--out", out]) == 0
+    assert "Not the same on every set: apm.iterations is 20 on set-a, 1200 on set-b." in capsys.readouterr().out
+
+
+def test_papers_tables_of_corruptions_and_costs(
+    tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A set without clean images has no column among the clean ones, and a table of its own."""
+    clean = run_of(tmp_path / "a", whole_run, {"zeroshot": "x..."}, dataset="eurosat")
+    corrupted = run_of(tmp_path / "b", whole_run, {"zeroshot": "xxx."}, [FOG], dataset="imagenet-c")
+    assert main(["report", str(clean), str(corrupted), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if line.startswith("#")] == [
+        "# Methods by data set",
+        "## Fine-grained sets",
+        "## imagenet-c: Top-1 by corruption, severity 3",
+        "## eurosat: Cost",
+        "## imagenet-c: Cost",
+    ]
+    assert "| method   |   eurosat |   average |" in said
+    assert (tmp_path / "out" / "results.tex").read_text().count(r"\begin{tabular}") == 4
