@@ -102,7 +102,7 @@ def answers(data: ReportData, results: pd.DataFrame) -> list[tuple[str, str]]:
         ("What does it cost?", _cost(results)),
         ("Where does it fail?", _fails(results)),
         ("Does APM differ from its teacher?", _differs(data)),
-        ("Can I reproduce this row?", "Yes: the command, versions and digests are at the end of this page."),
+        ("Can I reproduce this row?", _reproduced(data)),
     ]
 
 
@@ -116,10 +116,10 @@ def _best(results: pd.DataFrame) -> str:
     clear = [row for row in first if row["best"]]
     leaders = ", ".join(f"{name} {count}" for name, count in Counter(str(row["method"]) for row in clear).items())
     separated = (
-        f"Under {len(clear)} of {len(first)} conditions the best is apart from the second by McNemar's exact test "
-        f"(p < 0.05): {leaders}."
+        f"Under {len(clear)} of {len(first)} conditions the best is apart from every other by McNemar's exact test "
+        f"(p < 0.05, Holm): {leaders}."
         if clear
-        else f"Under none of {len(first)} conditions is the best apart from the second by McNemar's test (p < 0.05)."
+        else f"Under none of {len(first)} conditions is the best apart from every other by McNemar's test (p < 0.05)."
     )
     return f"Highest mean top-1 over the conditions: {means.index[0]}, {means.iloc[0]:.1f} %. {separated}"
 
@@ -158,6 +158,14 @@ def _differs(data: ReportData) -> str:
     return " ".join(
         disagreement_sentence(str(name), {str(key): int(value) for key, value in counts.loc[name].to_dict().items()})
         for name in distilled
+    )
+
+
+def _reproduced(data: ReportData) -> str:
+    words = " ".join(shlex.quote(word) for word in data.manifest.get("command", []))
+    return (
+        f"Yes: {words or 'the command of this run'}, with --methods and --corruptions of that row alone. run.yaml has "
+        "the versions, the commit, the digests of weights and images, and the seeds."
     )
 
 
