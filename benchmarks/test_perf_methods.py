@@ -37,6 +37,10 @@ class Passes:
         if output.requires_grad:
             output.register_hook(lambda gradient: self._back(len(gradient)))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Passes:
+        """A copy of the encoder is copied with its hooks, and counts here all the same."""
+        return self
+
     def _back(self, images: int) -> None:
         self.backwards += images
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from apm_tta.data.sample import Condition
 from apm_tta.harness.manifest import write_manifest
+from apm_tta.harness.measure import process_peak
 from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
 from apm_tta.harness.records import SCHEMA, write_content
 from apm_tta.report import write_report
@@ -108,7 +108,7 @@ def report(run: Path) -> None:
     """What is timed, in a process of its own; prints seconds and the process's peak memory in megabytes."""
     started = time.perf_counter()
     write_report(run)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    peak = process_peak() or 0  # not getrusage: that one begins with the parent's
     print(f"{time.perf_counter() - started:.1f} {peak:.0f}")
 
 

@@ -100,11 +100,11 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     with suppress(OSError):
         _CLEAR.write_text(_RESET_PEAK)
     yield peak
-    peak.megabytes = _process_peak()
+    peak.megabytes = process_peak()
 
 
-def _process_peak() -> float | None:
-    """Most that this process held since it was last asked to forget; None where the system is not Linux."""
+def process_peak() -> float | None:
+    """Most megabytes that this process held since it was last asked to forget; None where the system is not Linux."""
     try:
         lines = _STATUS.read_text().splitlines()
         kibibytes = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
