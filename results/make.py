@@ -14,7 +14,7 @@ from pathlib import Path
 
 from apm_tta.cli import main
 from apm_tta.report.data import read_report_data
-from apm_tta.report.html.page import answers
+from apm_tta.report.html.questions import answers
 from apm_tta.report.results import over_seeds
 
 FOLDER = Path(__file__).parent / "embedded"

@@ -60,6 +60,9 @@ def run(suite: Suite, request: Request) -> Path:
             log = LogFile(folder)
             try:
                 _run(suite, request, opened, folder, engine, log)
+            except KeyboardInterrupt as stop:
+                log.failed(stop)
+                raise UserError(f"{said(stop)} before anything was computed", stop_code(stop)) from None
             except BaseException as error:
                 log.failed(error)
                 raise

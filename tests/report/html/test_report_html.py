@@ -15,7 +15,7 @@ from apm_tta.harness.manifest import read_manifest, write_manifest
 from apm_tta.report import write_report
 from apm_tta.report.data import read_report_data
 from apm_tta.report.html import write_html
-from apm_tta.report.html.page import figures
+from apm_tta.report.html.figures import figures
 from apm_tta.report.results import over_seeds
 
 
