@@ -79,12 +79,13 @@ def test_ray_with_two_workers_of_which_one_dies_answers_as_one(serial: Path, tmp
     """A busy worker is killed once the first records are there; its shard is answered by another."""
     pytest.importorskip("ray", reason="Ray is not installed")
     run = tmp_path / "run"
-    process = subprocess.Popen(
-        [RUN_BENCH, *WORDS, "--ray", "local", "--out", str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    # From a folder without a checkout: Ray's workers import from the current folder before what is installed, and a
+    # worker with other code than the manifest states refuses to compute.
+    words = [RUN_BENCH, *WORDS, "--ray", "local", "--out", str(run)]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     busy: list[psutil.Process] = []
     while not busy or not recorded(run):
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()[1]
         time.sleep(0.005)
         busy = [child for child in psutil.Process(process.pid).children(recursive=True) if is_busy(child)]
     os.kill(busy[0].pid, signal.SIGKILL)
