@@ -1,9 +1,9 @@
-"""The charts of a report, each with its numbers as a table."""
+"""The charts of a report, each with its numbers as tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from apm_tta.report.data import ReportData
-from apm_tta.report.html.charts import Series, bars, heat_map, linear_axis, logarithmic_axis, percent_axis, plot
+from apm_tta.report.html.axes import Axis, linear_axis, logarithmic_axis, percent_axis
+from apm_tta.report.html.charts import REFERENCE, Series, bars, heat_map, plot
+from apm_tta.report.html.means import over_all, over_severities
 from apm_tta.report.results import condition_name
 from apm_tta.report.tables import Table, number
 
@@ -25,59 +27,63 @@ class Figure:
         title: heading.
         text: what is to be seen.
         charts: by the name under which they are chosen.
-        table: the numbers.
+        tables: the numbers.
     """
 
     key: str
     title: str
     text: str
     charts: dict[str, Markup]
-    table: Table
+    tables: list[Table]
 
 
 def figures(data: ReportData, results: pd.DataFrame) -> list[Figure]:
-    """The charts that there are numbers for."""
+    """The charts that there are numbers for.
+
+    Args:
+        data: of the run.
+        results: its results ``over_seeds``.
+    """
     made = [
-        _accuracy_against_latency(results, data.methods),
+        _accuracy_against_latency(data, results),
         _heat_map(results, data.methods),
-        _by_severity(results, data.methods),
+        _by_severity(data, results),
         *_by_iteration(data),
-        _agreement(results, data.methods),
+        _agreement(data, results),
         _calibration(data),
     ]
     return [figure for figure in made if figure is not None]
 
 
-def _accuracy_against_latency(results: pd.DataFrame, methods: Sequence[str]) -> Figure | None:
+def _accuracy_against_latency(data: ReportData, results: pd.DataFrame) -> Figure | None:
     measured = results[results["latency_ms_p50"].notna() & results["top1"].notna()]
     if not len(measured):
         return None
     charts, rows = {}, []
-    x = logarithmic_axis("latency of one image, ms (p50)", list(measured["latency_ms_p50"]))
+    x = logarithmic_axis("latency of one image, ms (median, logarithmic)", list(measured["latency_ms_p50"]))
     for (corruption, severity), group in measured.groupby(["corruption", "severity"], sort=False):
         name = condition_name(str(corruption), int(str(severity)))
+        records = group.to_dict("records")
         series = [
             Series(
                 row["method"],
                 [(row["latency_ms_p50"], row["top1"])],
                 [] if math.isnan(row["top1_low"]) else [(row["top1_low"], row["top1_high"])],
-                methods.index(row["method"]),
+                data.methods.index(row["method"]),
                 joined=False,
             )
-            for row in group.to_dict("records")
+            for row in records
         ]
         text = f"Under {name}: top-1 with its 95 % interval against the latency of one image."
-        charts[name] = plot(series, x, percent_axis("top-1 %"), f"Accuracy against latency, {name}", text)
-        rows += [
-            [name, row["method"], number(row["latency_ms_p50"]), number(row["top1"])]
-            for row in group.to_dict("records")
-        ]
+        charts[name] = plot(series, x, _percent("top-1 %", series), f"Accuracy against latency, {name}", text)
+        rows += [[name, row["method"], number(row["latency_ms_p50"]), number(row["top1"])] for row in records]
     return Figure(
         "latency",
         "Accuracy against latency",
-        "Top-1 with Wilson's 95 % interval; latency is logarithmic. Up and to the left is better.",
+        "Top-1 with Wilson's 95 % interval against the latency of one image alone. Up and to the left is better; the "
+        "upright axis begins where the values do.",
         charts,
-        Table(["condition", "method", "latency p50 ms", "top-1 %"], rows, 2),
+        [Table(["condition", "method", "latency p50 ms", "top-1 %"], rows, 2)],
     )
 
 
@@ -89,78 +95,89 @@ def _heat_map(results: pd.DataFrame, methods: Sequence[str]) -> Figure | None:
     charts, rows = {}, []
     for severity in sorted(set(corrupted["severity"])):
         own = corrupted[corrupted["severity"] == severity].set_index(["method", "corruption"])["top1"]
-        values = [[float(own.get((method, name), math.nan)) for name in names] for method in methods]
-        charts[f"severity {severity}"] = heat_map(methods, names, values, f"Top-1 by corruption, severity {severity}")
+        cells = [[float(own.get((method, name), math.nan)) for name in names] for method in methods]
+        values = [[*line, sum(line) / len(line)] for line in cells]  # NaN where one is missing
+        title = f"Top-1 by corruption, severity {severity}"
+        charts[f"severity {severity}"] = heat_map(methods, [*names, "mean"], values, title)
         rows += [
             [f"severity {severity}", method, *map(number, line)] for method, line in zip(methods, values, strict=True)
         ]
-    table = Table(["severity", "method", *names], rows, 2)
-    return Figure("corruptions", "Method by corruption", "Top-1 %, the darker the higher.", charts, table)
+    table = Table(["severity", "method", *names, "mean"], rows, 2)
+    text = "Top-1 %, the stronger the shade the higher; the mean is over the corruptions of its row."
+    return Figure("corruptions", "Method by corruption", text, charts, [table])
 
 
-def _by_severity(results: pd.DataFrame, methods: Sequence[str]) -> Figure | None:
-    if results["severity"].nunique() < 2:
+def _by_severity(data: ReportData, results: pd.DataFrame) -> Figure | None:
+    lines = over_severities(data, results)
+    severities = sorted({severity for points in lines.values() for severity, _ in points})
+    if len(severities) < 2:
         return None
-    means = results.groupby(["method", "severity"], sort=False)["top1"].mean()
-    severities = sorted(set(results["severity"]))
-    lines = {m: [(s, float(means[m, s])) for s in severities if (m, s) in means.index] for m in methods}
-    series = [Series(method, points, colour=index) for index, (method, points) in enumerate(lines.items())]
-    chart = plot(
-        series,
-        linear_axis("severity (0: clean)", severities),
-        percent_axis("top-1 %"),
-        "Accuracy by severity",
-        "Mean over the corruptions at each severity.",
-    )
-    rows = [[method, *(number(value) for _, value in points)] for method, points in lines.items()]
-    table = Table(["method", *(str(severity) for severity in severities)], rows, 1)
-    text = "Mean over the corruptions at each severity; 0 is clean."
-    return Figure("severity", "Accuracy by severity", text, {"all": chart}, table)
+    series = [Series(method, points, colour=data.methods.index(method)) for method, points in lines.items()]
+    text = "Mean over the corruptions at each severity; 0 is clean. A mean that lacks a corruption is left out."
+    x = linear_axis("severity (0: clean)", severities)
+    chart = plot(series, x, _percent("top-1 %", series), "Accuracy by severity", text)
+    rows = [
+        [method, *(number(dict(points).get(severity, math.nan)) for severity in severities)]
+        for method, points in lines.items()
+    ]
+    table = Table(["method", *(f"severity {severity}" for severity in severities)], rows, 1)
+    return Figure("severity", "Accuracy by severity", text, {"all": chart}, [table])
+
+
+_FITTED = ("first_loss", "last_loss", "last_cosine")
+_BY_ITERATION = {"top1": "top-1", "agreement": "agreement with the teacher"}
 
 
 def _by_iteration(data: ReportData) -> list[Figure]:
     found = []
-    for method in dict.fromkeys(data.iterations["method"]):
+    for place, method in enumerate(dict.fromkeys(data.iterations["method"])):
         own = data.iterations[data.iterations["method"] == method]
         groups = list(dict.fromkeys(own["group"]))
-        series = []
-        for index, group in enumerate(groups):
-            rows = own[own["group"] == group]
-            series.append(
-                Series(f"{group}: top-1", list(zip(rows["iteration"], rows["top1"], strict=True)), colour=index)
-            )
-            agreement = list(zip(rows["iteration"], rows["agreement"], strict=True))
-            series.append(Series("agreement", agreement, colour=index, dashed=True))
         x = linear_axis("iteration", list(own["iteration"]))
-        title = f"{method} by iteration"
-        chart = plot(series, x, percent_axis("%"), title, "Top-1 and, dashed, agreement with the teacher.")
-        fits = data.fits[data.fits["method"] == method]
-        fitted = "; ".join(
-            f"{row['group']}: loss {row['first_loss']:.3g} to {row['last_loss']:.3g}, cosine to the target "
-            f"{row['last_cosine']:.3f} at the end"
-            for row in fits.to_dict("records")
-        )
-        wide = own.pivot(index="iteration", columns="group", values=["top1", "agreement"])
+        charts = {}
+        for column, name in _BY_ITERATION.items():
+            series = [
+                Series(group, list(zip(rows["iteration"], rows[column], strict=True)), colour=index)
+                for index, group in enumerate(groups)
+                if len(rows := own[own["group"] == group])
+            ]
+            text = f"{name} of {method} after every iteration, by group of conditions"
+            charts[name] = plot(series, x, _percent(f"{name} %", series), f"{method}: {name} by iteration", text)
+        wide = own.pivot(index="iteration", columns="group", values=list(_BY_ITERATION))
         rows_of = [
-            [str(at), *(number(wide.loc[at, (name, group)]) for group in groups for name in ("top1", "agreement"))]
+            [str(at), *(number(wide.loc[at, (name, group)]) for group in groups for name in _BY_ITERATION)]
             for at in wide.index
         ]
         headers = ["iteration", *(f"{group}: {name}" for group in groups for name in ("top-1 %", "agreement %"))]
-        text = f"Top-1 and, dashed, agreement with the teacher after every iteration. {fitted}."
-        found.append(Figure(f"iterations-{method}", title, text, {"all": chart}, Table(headers, rows_of, 0)))
+        fits = data.fits[data.fits["method"] == method].to_dict("records")
+        fitted = [[row["group"], *(_three_digits(row[name]) for name in _FITTED)] for row in fits]
+        text = (
+            "Top-1, and agreement with the teacher, after every iteration; 0 is before the first. What the fit "
+            "reached, mean over the images: "
+            + "; ".join(f"{name}, loss {first} to {last}, cosine {cosine}" for name, first, last, cosine in fitted)
+            + "."
+        )
+        tables = [
+            Table(headers, rows_of, 0),
+            Table(["conditions", "first loss", "last loss", "cosine to the target"], fitted, 1),
+        ]
+        found.append(Figure(f"iterations-{place}", f"{method} by iteration", text, charts, tables))
     return found
 
 
-def _agreement(results: pd.DataFrame, methods: Sequence[str]) -> Figure | None:
-    means = results.groupby("method", sort=False)["agreement"].mean()
-    there = [method for method in methods if not math.isnan(means.get(method, math.nan))]
-    if not there:
+def _agreement(data: ReportData, results: pd.DataFrame) -> Figure | None:
+    means = over_all(data, results, "agreement")
+    if not means:
         return None
-    values = [float(means[method]) for method in there]
-    text = "Answers that are the teacher's zero-shot answers under the same templates, mean over the conditions."
-    rows = [[method, number(value)] for method, value in zip(there, values, strict=True)]
-    chart = bars(there, values, "Agreement with the teacher", text)
-    return Figure("agreement", "Agreement with the teacher", text, {"all": chart}, Table(["method", "%"], rows, 1))
+    text = (
+        "Answers that are the teacher's zero-shot answers under the same templates, mean over all conditions; 100 by "
+        "definition for a method that gives those."
+    )
+    chart = bars(means, [data.methods.index(method) for method in means], "Agreement with the teacher", text)
+    rows = [[method, number(value)] for method, value in means.items()]
+    return Figure(
+        "agreement", "Agreement with the teacher", text, {"all": chart}, [Table(["method", "agreement %"], rows, 1)]
+    )
 
 
 def _calibration(data: ReportData) -> Figure | None:
@@ -171,10 +188,10 @@ def _calibration(data: ReportData) -> Figure | None:
         weighted = own.assign(c=own["confidence"] * own["count"], a=own["accuracy"] * own["count"])
         bins = weighted.groupby("bin_low", sort=True)[["count", "c", "a"]].sum()
         points = [(100 * row["c"] / row["count"], 100 * row["a"] / row["count"]) for _, row in bins.iterrows()]
-        error = 100 * float(np.average([abs(a - b) / 100 for a, b in points], weights=bins["count"]))
+        error = float(np.average([abs(a - b) for a, b in points], weights=bins["count"]))
         series = [
-            Series(str(method), points, colour=data.methods.index(str(method))),
-            Series("calibrated", [(0, 0), (100, 100)], colour=11, dashed=True),
+            Series("as it would be if calibrated", [(0, 0), (100, 100)], colour=REFERENCE, dashed=True),
+            Series(f"{method}, ECE {error:.1f} %", points, colour=data.methods.index(str(method))),
         ]
         text = (
             f"{method}: accuracy by confidence in 15 bins over all conditions; below the line it is too sure of itself."
@@ -191,4 +208,15 @@ def _calibration(data: ReportData) -> Figure | None:
         "results). Methods whose confidences are shares of votes are left out: they are no probabilities."
     )
     table = Table(["method", "bin from %", "answers", "confidence %", "accuracy %"], rows, 1)
-    return Figure("calibration", "Calibration", text, charts, table)
+    return Figure("calibration", "Calibration", text, charts, [table])
+
+
+def _three_digits(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.3g}"
+
+
+def _percent(label: str, series: Iterable[Series]) -> Axis:
+    """The part of 0 to 100 in which the points lie, with their intervals."""
+    values = [value for one in series for _, value in one.points]
+    values += [end for one in series for ends in one.intervals for end in ends]
+    return percent_axis(label, values)

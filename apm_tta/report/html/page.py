@@ -14,7 +14,7 @@ from apm_tta.report.caption import caption, notes
 from apm_tta.report.data import ReportData
 from apm_tta.report.html.figures import figures
 from apm_tta.report.html.questions import answers
-from apm_tta.report.html.samples import RULE, choose_samples
+from apm_tta.report.html.samples import Islands, choose_samples
 from apm_tta.report.results import over_seeds
 from apm_tta.report.tables import cost_table, results_table
 from apm_tta.report.text import write_text
@@ -24,51 +24,63 @@ SAMPLES = 60
 _FOLDER = Path(__file__).parent
 
 
-def write_html(data: ReportData, samples: int = SAMPLES) -> Path:
-    """Writes ``report.html`` into the run folder.
+def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None = None) -> Path:
+    """Writes ``report.html`` into the run folder: one file that asks nobody for anything.
 
     Args:
         data: of the run.
-        samples: images that are shown, at most.
+        samples: images that are shown, at most; their pictures take ``pictures.ALLOWED`` bytes at most.
+        islands: further pictures of images that are shown, by condition and id.
 
     Raises:
         UserError: when it cannot be written.
     """
     results = over_seeds(data.results)
-    shown, why = choose_samples(data, samples)
-    environment = Environment(loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined)
+    gallery = choose_samples(data, samples, islands)
+    environment = Environment(
+        loader=PackageLoader(__package__, "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     script, style = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
+    numbers = data.manifest["numbers"]
     text = environment.get_template("page.html.j2").render(
         title=data.manifest["title"],
         caption=caption(data.manifest),
-        notes=notes(data.manifest, data.damaged),
+        notes=[note.replace("**", "") for note in notes(data.manifest, data.damaged)],
         missing=data.missing,
         answers=answers(data, results),
         table=results_table(results),
         cost=cost_table(results, data.manifest),
         figures=figures(data, results),
-        samples=shown,
-        sample_rule=RULE,
-        no_pictures=why,
-        votes=[name for name in data.methods if data.manifest["numbers"]["methods"][name].get("votes")],
+        gallery=gallery,
+        votes=[name for name in data.methods if numbers["methods"][name].get("votes")],
         methods=data.methods,
-        conditions=list(dict.fromkeys(sample.condition for sample in shown)),
         command=" ".join(shlex.quote(word) for word in data.manifest.get("command", [])),
-        versions=data.manifest["numbers"]["versions"],
-        weights=data.manifest["numbers"]["teacher"]["weights_sha256"],
-        fingerprint=data.manifest["numbers"]["dataset"]["fingerprint"],
+        versions=numbers["versions"],
+        weights=numbers["teacher"]["weights_sha256"],
+        fingerprint=numbers["dataset"]["fingerprint"],
+        seeds=data.seeds,
         places=[data.manifest["environment"], *data.manifest.get("also_computed_on", [])],
         policy=policy,
         script=Markup(script),
         style=Markup(style),
     )
     path = data.run / HTML_FILE
-    write_text(path, text)
+    write_text(path, text + _END.format((len(text.encode()) + len(_END)) / 1e6, gallery.picture_bytes / 1e6))
     return path
+
+
+_END = (
+    '<footer><p class="note">This file: {:.2f} MB, of which pictures {:.2f} MB before they were written as text. It '
+    "needs no network.</p></footer>\n</body>\n</html>\n"
+)
 
 
 def _digest(script: str) -> str:

@@ -10,13 +10,14 @@ import pandas as pd
 
 from apm_tta.report.caption import disagreement_sentence
 from apm_tta.report.data import ReportData
+from apm_tta.report.html.means import over_all
 from apm_tta.report.results import condition_name
 
 
 def answers(data: ReportData, results: pd.DataFrame) -> list[tuple[str, str]]:
     """The questions that a reader comes with, and what this run says to them."""
     return [
-        ("Which method is best, and is it significant?", _best(results)),
+        ("Which method is best, and is it significant?", _best(data, results)),
         ("What does it cost?", _cost(results)),
         ("Where does it fail?", _fails(results)),
         ("Does APM differ from its teacher?", _differs(data)),
@@ -24,13 +25,13 @@ def answers(data: ReportData, results: pd.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def _best(results: pd.DataFrame) -> str:
+def _best(data: ReportData, results: pd.DataFrame) -> str:
     answered = results[results["top1"].notna()]
     if answered["method"].nunique() < 2:
         return "There is one method alone."
     conditions = answered.groupby(["corruption", "severity"], sort=False)
     first = [group.sort_values("top1", ascending=False, kind="stable").iloc[0] for _, group in conditions]
-    means = answered.groupby("method", sort=False)["top1"].mean().sort_values(ascending=False)
+    means = over_all(data, results, "top1")
     clear = [row for row in first if row["best"]]
     leaders = ", ".join(f"{name} {count}" for name, count in Counter(str(row["method"]) for row in clear).items())
     separated = (
@@ -39,7 +40,10 @@ def _best(results: pd.DataFrame) -> str:
         if clear
         else f"Under none of {len(first)} conditions is the best apart from every other by McNemar's test (p < 0.05)."
     )
-    return f"Highest mean top-1 over the conditions: {means.index[0]}, {means.iloc[0]:.1f} %. {separated}"
+    if not means:
+        return f"No method has answers under every condition, so that no mean compares them. {separated}"
+    leader = max(means, key=lambda method: means[method])
+    return f"Highest mean top-1 over the conditions: {leader}, {means[leader]:.1f} %. {separated}"
 
 
 def _cost(results: pd.DataFrame) -> str:
@@ -80,6 +84,11 @@ def _differs(data: ReportData) -> str:
 
 
 def _reproduced(data: ReportData) -> str:
+    if str(data.manifest["numbers"]["versions"]["commit"]).endswith("-dirty"):
+        return (
+            "Not surely: the program had changes that its commit does not hold. run.yaml has the versions and the "
+            "digests of weights and images; the command is at the end of this page."
+        )
     words = " ".join(shlex.quote(word) for word in data.manifest.get("command", []))
     return (
         f"Yes: {words or 'the command of this run'}, with --methods and --corruptions of that row alone. run.yaml has "

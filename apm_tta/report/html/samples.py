@@ -1,17 +1,13 @@
-"""Images with what each method said of them: a few, chosen by a fixed rule, as the model saw them."""
+"""Images with what each method said of them: a few, chosen by a fixed rule, as the methods were given them."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
@@ -20,13 +16,30 @@ from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.report.answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.data import ReportData
-from apm_tta.report.results import condition_name
+from apm_tta.report.html.means import conditions_of
+from apm_tta.report.html.pictures import Album, Picture
 
-LARGEST_SIDE = 160
 RULE = (
     "images on which methods disagree first, then the others, each in the order of the SHA-256 of their ids; as many "
     "under every condition"
 )
+
+
+@dataclass(frozen=True)
+class Island:
+    """A picture of what went on in a method while it answered.
+
+    Attributes:
+        caption: what it shows, such as a method and an iteration.
+        png: its content.
+    """
+
+    caption: str
+    png: bytes
+
+
+Islands = Mapping[tuple[str, str], Sequence[Island]]
+"""By condition (as in the table) and id of an image: under another condition it is another image."""
 
 
 @dataclass(frozen=True)
@@ -47,39 +60,102 @@ class Shown:
         id: of the image.
         condition: as in the table.
         label: name of its class.
-        answers: of every method.
-        picture: ``data:`` address of the image as the model saw it; empty where the data cannot be read here.
+        answers: of every method, of the run's first seed.
+        differ: whether methods gave different answers.
+        picture: the image as methods were given it; None where it cannot be shown.
+        islands: pictures of what went on while it was answered.
     """
 
     id: str
     condition: str
     label: str
     answers: list[Said]
-    picture: str
+    differ: bool
+    picture: Picture | None
+    islands: list[Picture]
 
 
-def choose_samples(data: ReportData, count: int) -> tuple[list[Shown], str]:
-    """At most ``count`` images, and why there are no pictures of them (empty where there are)."""
+@dataclass(frozen=True)
+class Gallery:
+    """What the page shows of single images.
+
+    Attributes:
+        samples: in the order of the run's conditions.
+        rule: by which they were chosen, in words.
+        notes: why pictures are missing, in sentences.
+        picture_bytes: of all pictures.
+    """
+
+    samples: list[Shown]
+    rule: str
+    notes: list[str]
+    picture_bytes: int
+
+
+def choose_samples(data: ReportData, count: int, islands: Islands | None = None) -> Gallery:
+    """At most ``count`` images of a run, and pictures of those that can be read here.
+
+    Args:
+        data: of the run.
+        count: images, at most.
+        islands: further pictures of them.
+    """
     names, dataset, why = _classes(data)
-    numbers = data.manifest["numbers"]
-    order = list(numbers["conditions"])
-    share = max(1, count // max(1, len(order)))
+    conditions = _spread(conditions_of(data), count)
+    share = count // max(1, len(conditions))
+    album = Album()
     chosen: dict[str, list[Shown]] = {}
-    for files in condition_files(data.run).values():
+    for files in condition_files(data.run).values() if share else ():
         cells = [cell for cell in read_condition(data.run, files) if cell.cell["seed"] == data.seeds[0] and len(cell)]
-        if cells:
-            condition = condition_name(cells[0].cell["corruption"], cells[0].cell["severity"])
-            chosen[condition] = _of_condition(cells, condition, data.methods, share, names, dataset)
-    return [shown for condition in order for shown in chosen.get(condition, [])][:count], why
+        if not cells:
+            continue
+        condition = Condition(cells[0].cell["corruption"], cells[0].cell["severity"])
+        if condition in conditions:
+            reader = None if dataset is None else _Reader(dataset, condition, album)
+            chosen[str(condition)] = _of_condition(cells, condition, data.methods, share, names, reader)
+    samples = [shown for condition in conditions for shown in chosen.get(str(condition), [])]
+    samples = [_with_islands(shown, (islands or {}).get((shown.condition, shown.id), ()), album) for shown in samples]
+    spread = len(conditions) < len(conditions_of(data))
+    notes = [why] if why else []
+    if album.left_out:
+        notes.append(f"{album.left_out} pictures are left out, to keep the file small.")
+    rule = f"{RULE}, of which every so many were taken: there are more conditions than images" if spread else RULE
+    return Gallery(samples, rule, notes, album.taken)
+
+
+def _spread(conditions: Sequence[Condition], count: int) -> list[Condition]:
+    """All, or ``count`` of them at even distances."""
+    if len(conditions) <= count:
+        return list(conditions)
+    return [conditions[index * len(conditions) // count] for index in range(count)]
+
+
+class _Reader:
+    """Reads images of one condition by their ids."""
+
+    def __init__(self, dataset: Dataset, condition: Condition, album: Album) -> None:
+        self._dataset, self._condition, self._album = dataset, condition, album
+        self._entries = {entry.id: entry for entry in dataset.entries(condition)}
+
+    def picture(self, sample_id: str, label: str) -> Picture | None:
+        """None where there is no such image, where it cannot be read, or where there is no room left."""
+        entry = self._entries.get(sample_id)
+        if entry is None:
+            return None
+        try:
+            image = self._dataset.read(entry, self._condition).image
+        except DamagedImage:
+            return None
+        return self._album.add_image(image, f"{label}, {self._condition}")
 
 
 def _of_condition(
     cells: Sequence[Answers],
-    condition: str,
+    condition: Condition,
     methods: Sequence[str],
     share: int,
     names: Sequence[str],
-    dataset: Dataset | None,
+    reader: _Reader | None,
 ) -> list[Shown]:
     cells = sorted(cells, key=lambda cell: methods.index(cell.cell["method"]))
     ids = cells[0].ids
@@ -89,15 +165,12 @@ def _of_condition(
     differ = (predictions != predictions[0]).any(axis=0)
     ranked = sorted(
         range(len(common)),
-        key=lambda index: (
-            not differ[index],
-            hashlib.sha256(ids[int(common[index])].as_py().encode()).hexdigest(),
-        ),
+        key=lambda index: (not differ[index], hashlib.sha256(ids[int(common[index])].as_py().encode()).hexdigest()),
     )
     found = []
     for index in ranked[:share]:
         at = int(common[index])
-        sample_id, label = ids[at].as_py(), int(cells[0].label[at])
+        sample_id, label = ids[at].as_py(), _name(names, int(cells[0].label[at]))
         answers = [
             Said(
                 cell.cell["method"],
@@ -107,9 +180,14 @@ def _of_condition(
             )
             for cell, place in zip(cells, places, strict=True)
         ]
-        picture = _picture(dataset, sample_id, cells[0].cell) if dataset is not None else ""
-        found.append(Shown(sample_id, condition, _name(names, label), answers, picture))
+        picture = None if reader is None else reader.picture(sample_id, label)
+        found.append(Shown(sample_id, str(condition), label, answers, bool(differ[index]), picture, []))
     return found
+
+
+def _with_islands(shown: Shown, islands: Sequence[Island], album: Album) -> Shown:
+    added = [album.add_png(island.png, f"{shown.label}: {island.caption}", island.caption) for island in islands]
+    return replace(shown, islands=[picture for picture in added if picture is not None])
 
 
 def _classes(data: ReportData) -> tuple[Sequence[str], Dataset | None, str]:
@@ -121,38 +199,11 @@ def _classes(data: ReportData) -> tuple[Sequence[str], Dataset | None, str]:
         stored = manifest["environment"].get("data_root")
         root = None if stored is None or LAYOUTS.get(card.layout).carried else Path(stored)
         dataset = Dataset(card, root, manifest.get("limit", 0), jpeg_quality=described["jpeg_quality"])
-        wanted = numbers["conditions"]
-        conditions = [condition for condition in _conditions(data) if str(condition) in wanted]
-        if dataset.fingerprint(conditions) != described["fingerprint"]:
+        if dataset.fingerprint(conditions_of(data)) != described["fingerprint"]:
             return dataset.classes, None, "The images that lie here now are not the run's: no pictures are shown."
     except UserError as error:
         return [], None, f"The images cannot be read here ({error}): no pictures are shown."
     return dataset.classes, dataset, ""
-
-
-def _conditions(data: ReportData) -> list[Condition]:
-    pairs = data.results[["corruption", "severity"]].drop_duplicates().itertuples(index=False, name=None)
-    return [Condition(str(corruption), int(severity)) for corruption, severity in pairs]
-
-
-def _picture(dataset: Dataset, sample_id: str, cell: dict[str, Any]) -> str:
-    condition = Condition(cell["corruption"], cell["severity"])
-    entry = next((entry for entry in dataset.entries(condition) if entry.id == sample_id), None)
-    if entry is None:
-        return ""
-    try:
-        image = dataset.read(entry, condition).image
-    except DamagedImage:
-        return ""
-    content = io.BytesIO()
-    if max(image.size) > LARGEST_SIDE:
-        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
-        image.save(content, "JPEG", quality=90)
-        kind = "jpeg"
-    else:
-        image.save(content, "PNG")
-        kind = "png"
-    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def _name(names: Sequence[str], index: int) -> str:

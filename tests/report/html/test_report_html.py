@@ -1,102 +1,77 @@
-"""``report.html`` in a real browser: opened from disk, by keyboard, on a phone, in the dark, with hostile names."""
+"""``report.html`` in a real browser: opened from disk, by keyboard, on a phone, in the dark, without scripts."""
 
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from apm_tta.cli import main
-from apm_tta.harness.manifest import read_manifest, write_manifest
-from apm_tta.report import write_report
-from apm_tta.report.data import read_report_data
-from apm_tta.report.html import write_html
-from apm_tta.report.html.figures import figures
-from apm_tta.report.results import over_seeds
+Open = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real run, small: three methods, clean and two corruptions."""
-    folder = tmp_path_factory.mktemp("html") / "run"
-    words = [
-        "--methods",
-        "zeroshot,apm,zero",
-        "--limit",
-        "20",
-        "--corruptions",
-        "contrast,pixelate",
-        "--severities",
-        "3,5",
-    ]
-    settings = ["--set", "apm.iterations=4", "--set", "zero.views=4", "--quiet"]
-    assert main(["demo", *words, *settings, "--out", str(folder)]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, without a network of its own."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-class Page:
-    """A page with everything that it complained of or asked the network for."""
-
-    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
-        self.page = browser.new_page(**options)
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(file.as_uri())
-
-    def shown(self) -> list[Any]:
-        return [card for card in self.page.query_selector_all(".samples > li") if card.is_visible()]
-
-
-def test_it_opens_alone_and_says_nothing_to_anybody(browser: Any, run: Path) -> None:
+def test_it_opens_alone_and_says_nothing_to_anybody(opened: Open, run: Path) -> None:
     """One request, for the file itself; pictures are in it."""
-    opened = Page(browser, run / "report.html")
-    assert opened.said == []
-    assert [url for url in opened.asked if not url.startswith("data:")] == [(run / "report.html").as_uri()]
-    images = opened.page.query_selector_all(".samples img")
-    assert len(images) == 60
-    assert opened.page.evaluate("[...document.images].every(image => { image.loading = 'eager'; return true; })")
-    opened.page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    one = opened(run / "report.html")
+    assert one.said == []
+    assert [url for url in one.asked if not url.startswith("data:")] == [(run / "report.html").as_uri()]
+    assert len(one.page.query_selector_all(".samples img")) == 60
+    assert one.page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
 
 
-def test_images_are_filtered_by_keyboard(browser: Any, run: Path) -> None:
+def test_images_are_filtered_by_keyboard(opened: Open, run: Path) -> None:
     """Tab reaches the filters, letters choose; what is shown is what the method got wrong under that condition."""
-    opened = Page(browser, run / "report.html")
-    page = opened.page
+    one = opened(run / "report.html")
+    page = one.page
     page.focus("#filter [name=condition]")
     page.keyboard.type("contrast 5")
     page.keyboard.press("Tab")
     page.keyboard.type("apm")
     page.keyboard.press("Tab")
     page.keyboard.type("wrong")
-    texts = [card.inner_text() for card in opened.shown()]
+    texts = [card.inner_text() for card in one.shown(".samples > li")]
     assert 0 < len(texts) < 60
     assert page.inner_text("#count") == f"{len(texts)} shown"
-    assert all("contrast 5" in text and re.search(r"✗ apm: .*\(wrong\)", text) for text in texts)
-    assert opened.said == []
+    assert all("contrast 5" in text and re.search(r"wrong:\s*apm: ", text) for text in texts)
+    assert one.said == []
 
 
-def test_every_control_is_reached_by_tab_and_shows_that_it_has_the_focus(browser: Any, run: Path) -> None:
-    page = Page(browser, run / "report.html").page
+def test_images_on_which_methods_differ_are_chosen_by_keyboard(opened: Open, run: Path) -> None:
+    """Those and no others are left, by what the cards themselves say."""
+    one = opened(run / "report.html")
+    cards = one.page.query_selector_all(".samples > li")
+    said = [
+        {re.sub(r"\s\d+\s%$", "", li.inner_text().split(": ")[-1]) for li in card.query_selector_all("li")}
+        for card in cards
+    ]
+    one.page.focus("#filter [name=differ]")
+    one.page.keyboard.press("Space")
+    assert 0 < sum(len(answers) > 1 for answers in said) < 60
+    assert [card.is_visible() for card in cards] == [len(answers) > 1 for answers in said]
+
+
+def test_rows_of_the_results_are_filtered_by_keyboard(opened: Open, run: Path) -> None:
+    """Rows of one condition and one method; all of them again afterwards."""
+    one = opened(run / "report.html")
+    every = len(one.shown("#results tbody tr"))
+    one.page.focus("#results [name=condition]")
+    one.page.keyboard.type("pixelate 3")
+    assert [row.inner_text().split()[:3] for row in one.shown("#results tbody tr")] == [
+        ["pixelate", "3", method] for method in ("zeroshot", "apm", "zero")
+    ]
+    one.page.keyboard.press("Tab")
+    one.page.keyboard.type("apm")
+    assert one.page.inner_text("#results output") == "1 rows"
+    one.page.keyboard.press("Home")
+    one.page.focus("#results [name=condition]")
+    one.page.keyboard.press("Home")
+    assert len(one.shown("#results tbody tr")) == every
+
+
+def test_every_control_is_reached_by_tab_and_shows_that_it_has_the_focus(opened: Open, run: Path) -> None:
+    page = opened(run / "report.html").page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     reached = set()
@@ -106,125 +81,131 @@ def test_every_control_is_reached_by_tab_and_shows_that_it_has_the_focus(browser
         reached.add(name)
         if name:
             assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    assert {"condition", "method", "answer", "latency", "corruptions", "calibration"} <= reached
+        if name == "differ":
+            break
+    assert {"condition", "method", "answer", "differ", "latency", "corruptions", "calibration"} <= reached
 
 
-def test_a_table_is_sorted_by_its_headers(browser: Any, run: Path) -> None:
-    page = Page(browser, run / "report.html").page
-    header = page.query_selector("#results th:has-text('top-1 %')")
-    place = page.evaluate("head => head.cellIndex", header)
+def test_a_table_is_sorted_by_its_headers(opened: Open, run: Path) -> None:
+    """Numbers from the highest, then from the lowest; what is not there stays last; names from A."""
+    page = opened(run / "report.html").page
+
+    def column(name: str) -> tuple[Any, Callable[[], list[str]]]:
+        header = page.query_selector(f"#results th:has-text('{name}')")
+        place = page.evaluate("head => head.cellIndex", header)
+        read = "place => [...document.querySelectorAll('#results tbody tr')].map(row => row.cells[place].innerText)"
+        return header, lambda: page.evaluate(read, place)
+
+    header, cells = column("ECE %")
     header.query_selector("button").focus()
-    for sign in (-1, 1):
+    for name, sign in (("descending", -1), ("ascending", 1)):
         page.keyboard.press("Enter")
-        cells = page.query_selector_all(f"#results tbody td:nth-child({place + 1})")
-        values = [float(cell.inner_text()) for cell in cells]
+        values = [float(text) for text in cells() if text != "n/a"]
         assert values == sorted(values, reverse=sign < 0)
-    assert header.get_attribute("aria-sort") == "ascending"
+        assert cells()[len(values) :] == ["n/a"] * 5, "zero's confidences are votes"
+        assert header.get_attribute("aria-sort") == name
+    names, cells = column("method")
+    names.query_selector("button").press("Enter")
+    assert cells() == sorted(cells())
+    assert header.get_attribute("aria-sort") is None
 
 
-def test_a_chart_is_chosen_from_its_list(browser: Any, run: Path) -> None:
-    page = Page(browser, run / "report.html").page
-    page.select_option("[data-choose=corruptions]", "severity 5")
-    visible = [f for f in page.query_selector_all("figure[data-of=corruptions]") if f.is_visible()]
-    assert [figure.get_attribute("data-name") for figure in visible] == ["severity 5"]
+def test_a_chart_is_chosen_from_its_list(opened: Open, run: Path) -> None:
+    one = opened(run / "report.html")
+    assert [f.get_attribute("data-name") for f in one.shown("figure[data-of=corruptions]")] == ["severity 3"]
+    one.page.select_option("[data-choose=corruptions]", "severity 5")
+    assert [f.get_attribute("data-name") for f in one.shown("figure[data-of=corruptions]")] == ["severity 5"]
 
 
-@pytest.mark.parametrize("width", [390, 1200])
-def test_it_fits_a_phone_and_a_desk(browser: Any, run: Path, width: int) -> None:
-    """Wide tables scroll inside their boxes, the page does not."""
-    page = Page(browser, run / "report.html", viewport={"width": width, "height": 800}).page
+def test_without_scripts_every_chart_stands_on_the_page(opened: Open, run: Path) -> None:
+    one = opened(run / "report.html", java_script_enabled=False)
+    names = [figure.get_attribute("data-name") for figure in one.shown("figure[data-of=corruptions]")]
+    assert names == ["severity 3", "severity 5"]
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_it_fits_a_phone_and_a_desk(opened: Open, run: Path, width: int) -> None:
+    """Wide tables and charts scroll inside their boxes, also those that are opened; the page does not."""
+    page = opened(run / "report.html", viewport={"width": width, "height": 800}).page
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut = "[...document.querySelectorAll('.scroll, .chart')].filter(box => getComputedStyle(box).overflowX !== 'auto')"
+    assert page.evaluate(f"{cut}.length") == 0
 
 
+def test_the_text_of_charts_can_be_read_on_a_phone(opened: Open, run: Path) -> None:
+    """Where a chart is made narrower its letters are not: ten pixels at least."""
+    page = opened(run / "report.html", viewport={"width": 390, "height": 800}).page
+    heights = page.evaluate(
+        """[...document.querySelectorAll("figure text")].filter((text) => text.checkVisibility()).map((text) => {
+          const svg = text.ownerSVGElement, scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+          return parseFloat(getComputedStyle(text).fontSize) * scale;
+        })"""
+    )
+    assert len(heights) > 20
+    assert min(heights) >= 10
+
+
+# WCAG 2's contrast of every text with what lies behind it: the nearest ground, under the shade of a heat map's cell.
 CONTRAST = """() => {
-  const shade = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number)
-    .map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-  const light = (text) => { const [r, g, b] = shade(text); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const ground = light(getComputedStyle(document.body).backgroundColor);
-  return [...document.querySelectorAll("p, td, a, small, .right, .wrong, h1, dd")].filter((e) => !e.closest(".warning"))
-    .map((e) => light(getComputedStyle(e).color))
-    .map((v) => (Math.max(v, ground) + 0.05) / (Math.min(v, ground) + 0.05));
+  const parts = (text) => { const v = text.match(/[\\d.]+/g).map(Number); return v.length < 4 ? [...v, 1] : v; };
+  const over = (top, share, below) => below.map((v, i) => share * top[i] + (1 - share) * v);
+  const light = (rgb) => rgb.slice(0, 3).map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + [0.2126, 0.7152, 0.0722][i] * v, 0);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parts(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 1) return colour.slice(0, 3);
+    }
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility() || ["TITLE", "title", "desc", "SCRIPT"].includes(element.tagName)) continue;
+    const style = getComputedStyle(element), svg = element.namespaceURI.endsWith("svg");
+    let behind = ground(element);
+    const cell = element.classList.contains("value") ? element.previousElementSibling : null;
+    if (cell && cell.classList.contains("shade")) {
+      const shade = getComputedStyle(cell);
+      behind = over(parts(shade.fill), Number(shade.opacity), behind);
+    }
+    const [a, b] = [light(parts(svg ? style.fill : style.color)), light(behind)];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.textContent.slice(0, 40)]);
+  }
+  return found.sort((one, other) => one[0] - other[0]);
 }"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_by_day_and_by_night(browser: Any, run: Path, scheme: str) -> None:
-    """Contrast of at least 4.5, as WCAG 2 has it for AA; the two grounds are on either side of grey."""
-    page = Page(browser, run / "report.html", color_scheme=scheme).page
-    assert min(page.evaluate(CONTRAST)) >= 4.5
+def test_text_can_be_read_by_day_and_by_night(opened: Open, run: Path, scheme: str) -> None:
+    """Contrast of at least 4.5, as WCAG 2 has it for AA, also on the strongest shade; the grounds differ."""
+    page = opened(run / "report.html", color_scheme=scheme).page
+    page.evaluate("for (const one of document.querySelectorAll('.shade')) one.style.setProperty('--share', 1)")
+    contrasts = page.evaluate(CONTRAST)
+    assert len(contrasts) > 500
+    assert contrasts[0][0] >= 4.5, contrasts[0]
     red = int(re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[0])
     assert (red > 128) == (scheme == "light")
 
 
-HOSTILE = "<img src=x onerror=\"document.title='run'\"></script><script>document.title='run'</script>"
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_lines_can_be_told_from_the_ground(opened: Open, run: Path, scheme: str) -> None:
+    """Contrast of at least 3, as WCAG 2 has it for what a chart is made of."""
+    page = opened(run / "report.html", color_scheme=scheme).page
+    page.evaluate(
+        """() => { const list = document.createElement("p"); list.id = "colours"; document.body.append(list);
+          const names = ["reference", ...Array(11).keys()].map((i) => i === "reference" ? i : `series-${i}`);
+          for (const name of names) list.innerHTML += `<span style="color: var(--${name})">colour ${name}</span>`;
+        }"""
+    )
+    colours = [contrast for contrast, text in page.evaluate(CONTRAST) if text.startswith("colour ")]
+    assert len(colours) == 12
+    assert min(colours) >= 3
 
 
-def test_names_that_hold_tags_are_text(browser: Any, run: Path, tmp_path: Path) -> None:
-    """In the title, in the caption, and in the answers to the questions; and the policy lets no other script run."""
-    other = Path(shutil.copytree(run, tmp_path / "run"))
-    manifest = read_manifest(other)
-    manifest["title"] = f"{HOSTILE} title"
-    manifest["numbers"]["dataset"]["title"] = HOSTILE
-    manifest["command"] = ["run-bench", HOSTILE]
-    write_manifest(other, manifest)
-    write_report(other)
-    opened = Page(browser, other / "report.html")
-    assert opened.page.title() == f"{HOSTILE} title"
-    assert opened.said == []
-    assert opened.page.evaluate("document.scripts.length") == 1
-    opened.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=document.title=1>')")
-    opened.page.wait_for_timeout(50)
-    assert opened.page.title() == f"{HOSTILE} title", "the policy holds what escaping would miss"
-
-
-def test_class_names_that_hold_tags_are_text(tmp_path: Path) -> None:
-    """A data set of somebody's own: its names are in the cards of the images."""
-    from PIL import Image
-
-    from apm_tta.data.dataset import open_dataset
-    from apm_tta.data.sample import CLEAN
-
-    dataset = open_dataset("fashion-mnist", limit=20)
-    root = tmp_path / "data"
-    for entry in dataset.entries(CLEAN):
-        place = root / f"{entry.label:02d}"
-        place.mkdir(parents=True, exist_ok=True)
-        picture: Image.Image = dataset.read(entry, CLEAN).image
-        picture.save(place / f"{entry.id.replace('/', '-')}.png")
-    names = [HOSTILE, *(f"class {index}" for index in range(1, 10))]
-    (root / "classes.txt").write_text("".join(f"{index:02d}\t{name}\n" for index, name in enumerate(names)))
-    words = ["folder", "--teacher", "embedded", "--data-root", str(root), "--methods", "zeroshot", "--quiet"]
-    assert main([*words, "--out", str(tmp_path / "run")]) == 0
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert "&lt;img src=x onerror=" in page
-    assert "<img src=x" not in page
-    assert page.count("</script>") == 1
-
-
-def test_without_its_images_the_page_says_so(run: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(run, tmp_path / "run"))
-    manifest = read_manifest(other)
-    manifest["numbers"]["dataset"]["fingerprint"] = "0" * 64
-    write_manifest(other, manifest)
-    text = write_html(read_report_data(other)).read_text()
-    assert "The images that lie here now are not the run&#39;s: no pictures are shown." in text
-    assert "data:image" not in text
-
-
-def test_charts_hold_the_numbers_of_the_table(run: Path) -> None:
-    """The heat map's cells, read back from the picture, are the rounded results."""
-    data = read_report_data(run)
-    results = over_seeds(data.results)
-    (heat,) = [figure for figure in figures(data, results) if figure.key == "corruptions"]
-    drawn = [int(text) for text in re.findall(r'text-anchor="middle" class="label">(\d+)<', heat.charts["severity 5"])]
-    own = results[results["severity"] == 5]
-    expected = [
-        round(own[(own["method"] == m) & (own["corruption"] == c)]["top1"].item())
-        for m in data.methods
-        for c in ("contrast", "pixelate")
-    ]
-    assert drawn == expected
-
-
-def test_the_page_of_a_run_of_few_images_is_small(run: Path) -> None:
-    assert (run / "report.html").stat().st_size < 500_000
+def test_the_page_says_how_large_it_is(run: Path) -> None:
+    text = (run / "report.html").read_text(encoding="utf-8")
+    size = (run / "report.html").stat().st_size
+    assert size < 500_000
+    assert f"This file: {size / 1e6:.2f} MB" in text

@@ -1,0 +1,79 @@
+"""Names that hold tags are text wherever they stand on the page, and what the policy forbids does not run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from apm_tta.cli import main
+from apm_tta.data.dataset import open_dataset
+from apm_tta.data.sample import CLEAN
+from apm_tta.harness.manifest import read_manifest, write_manifest
+from apm_tta.report import write_report
+
+HOSTILE = "<img src=x onerror=\"document.title='run'\"></script><script>document.title='run'</script>"
+Open = Callable[..., Any]
+
+
+def test_names_that_hold_tags_are_text(opened: Open, run: Path, tmp_path: Path) -> None:
+    """In the title, in the caption, and in the answers to the questions; and the policy lets no other script run."""
+    other = Path(shutil.copytree(run, tmp_path / "run"))
+    manifest = read_manifest(other)
+    manifest["title"] = f"{HOSTILE} title"
+    manifest["numbers"]["dataset"]["title"] = HOSTILE
+    manifest["command"] = ["run-bench", HOSTILE]
+    manifest["environment"]["device_name"] = HOSTILE
+    write_manifest(other, manifest)
+    write_report(other)
+    one = opened(other / "report.html")
+    assert one.page.title() == f"{HOSTILE} title"
+    assert one.said == []
+    assert one.page.evaluate("document.scripts.length") == 1
+    one.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=document.title=1>')")
+    one.page.wait_for_timeout(50)
+    assert one.page.title() == f"{HOSTILE} title", "the policy holds what escaping would miss"
+
+
+def test_the_policy_lets_no_request_out(opened: Open, run: Path) -> None:
+    """Whatever got into the page could send nothing away."""
+    one = opened(run / "report.html")
+    failed = one.page.evaluate("fetch('https://example.invalid/').then(() => 'sent', () => 'refused')")
+    assert failed == "refused"
+    assert any("Content Security Policy" in message for message in one.said)
+    assert not [url for url in one.asked if url.startswith("https:")]
+
+
+@pytest.fixture(scope="module")
+def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of somebody's own: one class is called by a tag, and so is one of its files."""
+    folder = tmp_path_factory.mktemp("hostile")
+    dataset, root = open_dataset("fashion-mnist", limit=20), folder / "data"
+    for index, entry in enumerate(dataset.entries(CLEAN)):
+        place = root / f"{entry.label:02d}"
+        place.mkdir(parents=True, exist_ok=True)
+        picture: Image.Image = dataset.read(entry, CLEAN).image
+        picture.save(place / ('"><script>document.title=1<' + "b>.png" if index == 0 else f"{index}.png"))
+    names = [HOSTILE, *(f"class {index}" for index in range(1, 10))]
+    (root / "classes.txt").write_text("".join(f"{index:02d}\t{name}\n" for index, name in enumerate(names)))
+    words = ["folder", "--teacher", "embedded", "--data-root", str(root), "--methods", "zeroshot", "--quiet"]
+    assert main([*words, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_class_names_and_ids_that_hold_tags_are_text(opened: Open, hostile_run: Path) -> None:
+    """On the cards of the images, and in the words for those who do not see them."""
+    text = (hostile_run / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in text
+    assert text.count("</script>") == 1
+    one = opened(hostile_run / "report.html")
+    labels = [label.inner_text() for label in one.page.query_selector_all(".samples > li strong")]
+    assert HOSTILE in labels
+    assert f"{HOSTILE}, clean" in one.page.evaluate("[...document.images].map(image => image.alt)")
+    assert any('"><script>' in small.inner_text() for small in one.page.query_selector_all(".samples p small"))
+    assert one.page.title() not in ("run", "1")
+    assert one.said == []
