@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import linear, relu
 from torch.nn.utils import skip_init
 
 from apm_tta.apm.config import APMConfig
-from apm_tta.apm.positions import sine_cosine_code
+from apm_tta.apm.positions import axis_code, sine_cosine_code
 from apm_tta.apm.reference import from_reference_names
 
 
@@ -75,9 +75,6 @@ class APM(nn.Module):
         torch.Size([2, 8, 8, 64])
     """
 
-    position: Tensor
-    feature_position: Tensor
-
     def __init__(self, config: APMConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
@@ -92,10 +89,6 @@ class APM(nn.Module):
             skip_init(nn.Linear, before, after) for before, after in itertools.pairwise(rgb_widths)
         )
         self.global_token = GlobalToken(config.feature_dim, config.heads)
-        position = sine_cosine_code(config.grid, config.position_dim).flatten(0, 1)
-        feature_position = sine_cosine_code(config.grid, config.feature_dim).flatten(0, 1)
-        self.register_buffer("position", position, persistent=False)
-        self.register_buffer("feature_position", feature_position, persistent=False)
         self.refresh(generator)
 
     def refresh(self, generator: torch.Generator | None = None) -> None:
@@ -123,9 +116,9 @@ class APM(nn.Module):
 
     def queries(self, column: Tensor) -> Tensor:
         """Columns ``(B, D)`` -> the query u = [c ; p(i, j)] of every location, row by row, ``(B, g * g, 2 D)``."""
-        locations = self.position.shape[0]
-        everywhere = column[:, None, :].expand(-1, locations, -1)
-        return torch.cat([everywhere, self.position.expand(len(column), -1, -1)], dim=-1)
+        position = self._position(self.config.position_dim)
+        everywhere = column[:, None, :].expand(-1, len(position), -1)
+        return torch.cat([everywhere, position.expand(len(column), -1, -1)], dim=-1)
 
     def features(self, queries: Tensor) -> Tensor:
         """Queries ``(B, L, 2 D)`` -> features f ``(B, L, F)``."""
@@ -139,7 +132,7 @@ class APM(nn.Module):
         """Features of all locations ``(B, g * g, F)`` -> token t ``(B, F)``, as ``config.readout`` says."""
         if self.config.readout == "mean":
             return features.mean(1)
-        token: Tensor = self.global_token(features + self.feature_position)
+        token: Tensor = self.global_token(features + self._position(self.config.feature_dim))
         return token
 
     def token(self, images: Tensor, teacher_token: Tensor | None = None) -> Tensor:
@@ -164,6 +157,84 @@ class APM(nn.Module):
         grid = features.unflatten(1, (self.config.grid, self.config.grid))
         return APMOutput(self.readout(features), grid, self.rgb(features, queries))
 
+    def query(self, column: Tensor, locations: Tensor, chunk: int | None = None) -> Tensor:
+        r"""Features at any locations in any order, ``(B, L, F)``: the field is asked, not the grid computed.
+
+        With the first layer's weight :math:`[W_c \mid W_j \mid W_i]` and the halves of the position code, at a location
+
+        .. math:: W u = (W_c c + b) + W_j p_j + W_i p_i
+
+        so that the column is multiplied once an image, and every row and column of the asked locations once a chunk.
+        Beside the column, the answers and the weights nothing is held that grows with the grid: what a chunk needs
+        grows with the chunk alone.
+
+        Args:
+            column: ``(B, D)``.
+            locations: ``(L,)``, counted row by row, ``i * g + j``; may repeat.
+            chunk: locations that are answered at once; None for all.
+
+        Raises:
+            ValueError: when a location is not on the grid, or ``chunk`` is less than 1.
+        """
+        weight, bias = _linear(self.mlp[0])
+        image = linear(column, weight[:, : self.config.column_dim], bias)
+        return self._chunked(locations, chunk, lambda part: self._features_at(image, part))
+
+    def colours(self, column: Tensor, features: Tensor, locations: Tensor, chunk: int | None = None) -> Tensor:
+        """Decoded colours, ``(B, L, 3)``, at the locations at which ``query`` gave ``features``, ``(B, L, F)``.
+
+        ``column``, ``locations`` and ``chunk`` as in ``query``.
+        """
+        (weight, bias), width = _linear(self.rgb_head[0]), self.config.feature_dim
+        image = linear(column, weight[:, width : width + self.config.column_dim], bias)
+        places = torch.arange(len(locations), device=locations.device)
+
+        def decoded(part: Tensor) -> Tensor:
+            by_place = self._of_position(weight, locations[part])
+            hidden = relu(linear(features[:, part], weight[:, :width]) + image[:, None] + by_place)
+            for further in self.rgb_head[1:]:
+                hidden = relu(further(hidden))
+            return hidden
+
+        self._check(locations)
+        return self._chunked(places, chunk, decoded)
+
+    def _features_at(self, image: Tensor, locations: Tensor) -> Tensor:
+        """From the first layer's part of the column, ``(B, H)``, to features ``(B, L, F)``."""
+        self._check(locations)
+        hidden = relu(image[:, None] + self._of_position(_linear(self.mlp[0])[0], locations))
+        for layer in self.mlp[1:]:
+            hidden = relu(layer(hidden))
+        features: Tensor = self.feature_head(hidden)
+        return features
+
+    def _of_position(self, weight: Tensor, locations: Tensor) -> Tensor:
+        """The position's part of a layer over the query u, which ends its ``weight``'s columns: ``(L, H)``."""
+        half = self.config.position_dim // 2
+        parts = []
+        for axis, first in ((locations % self.config.grid, -2 * half), (locations // self.config.grid, -half)):
+            indices, places = axis.unique(return_inverse=True)
+            by_axis = weight[:, first : first + half or None]
+            parts.append(linear(axis_code(indices, half).to(weight.dtype), by_axis)[places])
+        return parts[0] + parts[1]
+
+    def _chunked(self, locations: Tensor, chunk: int | None, answer: Callable[[Tensor], Tensor]) -> Tensor:
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk is {chunk}; it must be at least 1")
+        if chunk is None or len(locations) <= chunk:
+            return answer(locations)
+        return torch.cat([answer(part) for part in locations.split(chunk)], 1)
+
+    def _check(self, locations: Tensor) -> None:
+        most = self.config.grid**2
+        if locations.ndim != 1 or bool(((locations < 0) | (locations >= most)).any()):
+            raise ValueError(f"locations must be (L,), each from 0 to {most - 1}: {self.config.grid} rows, row by row")
+
+    def _position(self, width: int) -> Tensor:
+        """The position code of every location, ``(g * g, width)``, of the parameters' type and device."""
+        like = self.feature_head.weight
+        return sine_cosine_code(self.config.grid, width).flatten(0, 1).to(like)
+
     def load_reference_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Loads weights in the published release's naming.
 
@@ -171,3 +242,9 @@ class APM(nn.Module):
             ValueError: naming the tensors that are missing, surplus or of another shape than this configuration's.
         """
         self.load_state_dict(from_reference_names(state, self.state_dict()))
+
+
+def _linear(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias, which a list of modules does not promise."""
+    assert isinstance(layer, nn.Linear)
+    return layer.weight, layer.bias

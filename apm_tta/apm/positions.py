@@ -23,10 +23,14 @@ def sine_cosine_code(grid: int, width: int) -> Tensor:
     """
     if width % 4:
         raise ValueError(f"a position code of width {width} does not exist; the width must be a multiple of 4")
-    half = width // 2
-    frequencies = torch.exp(torch.arange(0, half, 2) * (-math.log(10000.0) / half))
-    angles = torch.arange(grid)[:, None] * frequencies
-    axis = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # (grid, half), sin and cos alternating
-    by_column = axis[None, :, :].expand(grid, grid, half)
-    by_row = axis[:, None, :].expand(grid, grid, half)
+    axis = axis_code(torch.arange(grid), width // 2)
+    by_column = axis[None, :, :].expand(grid, grid, -1)
+    by_row = axis[:, None, :].expand(grid, grid, -1)
     return torch.cat([by_column, by_row], dim=-1)
+
+
+def axis_code(indices: Tensor, half: int) -> Tensor:
+    """One half of the code: rows or columns ``(N,)`` -> ``(N, half)``, sin and cos alternating; ``half`` is even."""
+    frequencies = torch.exp(torch.arange(0, half, 2, device=indices.device) * (-math.log(10000.0) / half))
+    angles = indices[:, None] * frequencies
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

@@ -1,0 +1,148 @@
+"""The field answers any locations in any order, alone or together, as the full grid does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from apm_tta.apm import APM, APMConfig
+
+GRID = 6
+CONFIG = APMConfig(image_size=6 * GRID, patch_size=6, hidden=(48, 32, 24), feature_dim=40, rgb_hidden=16)
+
+
+def field(config: APMConfig, dtype: torch.dtype) -> tuple[APM, torch.Tensor]:
+    """An APM whose answers differ from place to place by far more than they may be off, and two images."""
+    apm = APM(config, torch.Generator().manual_seed(3)).to(dtype)
+    with torch.no_grad():
+        for parameter in apm.parameters():
+            parameter.mul_(12)
+    images = torch.randn(2, 3, config.image_size, config.image_size, generator=torch.Generator().manual_seed(4))
+    return apm, images.to(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 2e-6), (torch.float64, 4e-15)])
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_order_and_chunk_size_gives_the_grid_s_own_answers(
+    dtype: torch.dtype, close: float, data: st.DataObject
+) -> None:
+    """As far as the arithmetic allows: a few units in the last place, since sums are taken in another order."""
+    locations = torch.tensor(data.draw(st.lists(st.integers(0, GRID**2 - 1), min_size=1, max_size=2 * GRID**2)))
+    chunk = data.draw(st.none() | st.integers(1, 2 * GRID**2))
+    apm, images = field(CONFIG, dtype)
+    with torch.no_grad():
+        whole, column = apm(images), apm.column(images)
+        features = apm.query(column, locations, chunk)
+        colours = apm.colours(column, features, locations, chunk)
+    expected = whole.grid.flatten(1, 2)[:, locations]
+    assert (features - expected).abs().max() <= close * whole.grid.abs().max()
+    expected = whole.rgb.flatten(2).transpose(1, 2)[:, locations]
+    assert (colours - expected).abs().max() <= close * whole.rgb.abs().max()
+    assert whole.grid.std() > 0.1
+    assert whole.rgb.std() > 0.01
+
+
+@given(order=st.permutations(range(GRID**2)), chunk=st.integers(1, GRID**2))
+@settings(max_examples=30)
+def test_where_sums_are_exact_so_are_the_answers(order: list[int], chunk: int) -> None:
+    """Weights and positions of few bits, in float64: no sum is rounded, so that no order of summation can matter."""
+    apm, images = field(CONFIG, torch.float64)
+    with torch.no_grad():
+        for parameter in apm.parameters():
+            parameter.copy_((parameter * 8).round() / 8)
+        column = (apm.column(images) * 4).round() / 4
+        locations = torch.tensor(order)
+        rounded = PositionOfFewBits()
+        with rounded:
+            together = apm.query(column, torch.arange(GRID**2))
+            pieces = apm.query(column, locations, chunk)
+    assert rounded.seen
+    assert torch.equal(pieces, together[:, locations])
+
+
+class PositionOfFewBits(TorchDispatchMode):
+    """Sines and cosines are rounded to eighths."""
+
+    seen = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func in (torch.ops.aten.sin.default, torch.ops.aten.cos.default):
+            self.seen += 1
+            return (found * 8).round() / 8
+        return found
+
+
+class LargestTensor(TorchDispatchMode):
+    """Elements of the largest tensor that any operation made anew."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        given = {one.untyped_storage().data_ptr() for one in args if isinstance(one, torch.Tensor)}
+        for one in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(one, torch.Tensor) and one.untyped_storage().data_ptr() not in given:
+                self.elements = max(self.elements, one.numel())
+        return found
+
+
+def test_what_is_held_grows_with_the_chunk_and_not_with_the_grid() -> None:
+    def largest(grid: int, chunk: int) -> int:
+        config = APMConfig(image_size=4 * grid, patch_size=4, hidden=(2048, 32), feature_dim=8, rgb_hidden=8)
+        apm, images = field(config, torch.float32)
+        locations = torch.arange(64).repeat(2)[: 2 * 64]
+        with torch.no_grad():
+            column = apm.column(images)
+            with LargestTensor() as seen:
+                apm.colours(column, apm.query(column, locations, chunk), locations, chunk)
+        return seen.elements
+
+    images, widest = 2, 2048
+    assert largest(8, 1) == largest(16, 1) == largest(24, 1) == images * widest
+    assert largest(8, 16) == largest(16, 16) == largest(24, 16) == 16 * images * widest
+
+
+def test_gradients_reach_every_parameter_of_the_field() -> None:
+    apm, images = field(CONFIG, torch.float64)
+    locations = torch.randperm(GRID**2, generator=torch.Generator().manual_seed(0))
+
+    def gradients(by_query: bool) -> dict[str, torch.Tensor]:
+        apm.zero_grad()
+        if by_query:
+            column = apm.column(images)
+            features = apm.query(column, locations, 5)
+            colours = apm.colours(column, features, locations, 5)
+            loss = features.square().mean() + colours.square().mean()
+        else:
+            output = apm(images)
+            loss = output.grid.square().mean() + output.rgb.square().mean()
+        loss.backward()
+        return {name: value.grad.clone() for name, value in apm.named_parameters() if value.grad is not None}
+
+    asked, whole = gradients(True), gradients(False)
+    assert set(asked) == {name for name, _ in apm.named_parameters() if not name.startswith("global_token")}
+    for name, value in asked.items():
+        torch.testing.assert_close(value, whole[name], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("locations", [[36], [-1], [[0, 1]]])
+def test_a_location_that_is_not_on_the_grid_is_refused(locations: list[Any]) -> None:
+    apm, images = field(CONFIG, torch.float32)
+    column, asked = apm.column(images), torch.tensor(locations)
+    with pytest.raises(ValueError, match="each from 0 to 35: 6 rows, row by row"):
+        apm.query(column, asked)
+    with pytest.raises(ValueError, match="each from 0 to 35"):
+        apm.colours(column, torch.zeros(2, 1, 40), asked)
+
+
+def test_a_chunk_of_nothing_is_refused() -> None:
+    apm, images = field(CONFIG, torch.float32)
+    with pytest.raises(ValueError, match="chunk is 0; it must be at least 1"):
+        apm.query(apm.column(images), torch.tensor([0]), 0)
