@@ -154,15 +154,23 @@ class Fitting:
         """Tokens ``(B, F)`` and losses ``(B,)`` as they are now."""
         return self._engine.forward(self._parameters)
 
+    def features(self) -> Tensor:
+        """The feature of every location, ``(B, g, g, F)``, at the parameters of the last ``evaluate``."""
+        return self._engine.features(self._parameters)
+
     def step(self) -> tuple[Tensor, Tensor]:
         """Tokens and losses as they are now; then one Adam step."""
-        now = self._engine.forward(self._parameters)
+        now = self.evaluate()
+        self.descend()
+        return now
+
+    def descend(self) -> None:
+        """One Adam step by the gradient at the last ``evaluate``."""
         self._engine.backward(self._gradients)
         for group in self._optimizer.param_groups:
             group["lr"] = self._fit.learning_rate_at(self._steps)
         self._optimizer.step()
         self._steps += 1
-        return now
 
 
 def _distill_together(

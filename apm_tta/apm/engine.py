@@ -88,6 +88,7 @@ class Engine:
     def __init__(self, images: Tensor, config: APMConfig, goals: Goals, products: torch.dtype | None = None) -> None:
         self._workspace = workspace = Workspace(products or images.dtype)
         self._device, self._token_dtype, self._goals = images.device.type, images.dtype, goals
+        self._grid = (config.grid, config.grid)
         self._column = ColumnBlock(images, config.patch_size) if config.column == "conv" else None
         self._first = FirstLayer(config, images, workspace)
         self._hidden = [HiddenLayer(f"mlp.{index}", workspace) for index in range(1, len(config.hidden))]
@@ -107,6 +108,12 @@ class Engine:
         """Fills ``gradients`` with those of the sum of the losses that ``forward`` gave last."""
         with torch.autocast(self._device, enabled=False):
             self._backward(gradients)
+
+    @torch.no_grad()
+    def features(self, parameters: Tensors) -> Tensor:
+        """f of every location, ``(B, g, g, F)``, of the ``parameters`` that ``forward`` was given last, unchanged."""
+        features: Tensor = FeatureHead().forward(parameters, self._last_hidden).unflatten(1, self._grid)
+        return features
 
     def compile(self) -> None:
         """Has both passes compiled at their next call by ``torch.compile``; where that fails, they stay as they are."""
@@ -137,6 +144,7 @@ class Engine:
         for layer in self._hidden:
             hidden = layer.forward(parameters, hidden)
         hidden = self._workspace.converted("readout", hidden, self._token_dtype)
+        self._last_hidden = hidden
         tokens = self._readout.forward(parameters, hidden)
         self._token_error = tokens - goals.tokens
         losses = goals.token_weight * self._token_error.square().mean(1)

@@ -91,3 +91,19 @@ class Part(click.ParamType[tuple[int, int]]):
         if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
             self.fail(f"{value!r} is no part; write 1/4 for the first of four", param, ctx)
         return int(part), int(parts)
+
+
+class Levels(click.ParamType[list[int] | str]):
+    """Layers of a teacher between commas, ``2,5,8,11``, or ``all``; negative ones count from the end."""
+
+    name = "2,5,...|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int] | str:
+        if isinstance(value, list):
+            return value
+        if value == "all":
+            return "all"
+        try:
+            return [int(part) for part in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is no list of layers; write for example 2,5,8,11, or all", param, ctx)

@@ -12,11 +12,11 @@ from annotated_types import Ge, Gt
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize, pad
-from torchvision.transforms import v2
 
-from apm_tta.apm import IMAGENET_MEAN, IMAGENET_STD, PRESETS, APMConfig, DistillConfig, distill
+from apm_tta.apm import PRESETS, APMConfig, DistillConfig, distill
 from apm_tta.data.task import Task
 from apm_tta.methods import mta, vte
+from apm_tta.methods.apm_input import apm_input
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.parameters import Templates
@@ -88,9 +88,7 @@ class APMMethod(Method):
     def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
         super().__init__(teacher, task, parameters, seed, memory)
         self.config = parameters.sizes(teacher)
-        side = (self.config.image_size, self.config.image_size)
-        self._resize = v2.Compose([v2.Resize(side), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-        self._normalize = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        self._square = apm_input(self.config.image_size)
 
     @classmethod
     def beside(cls, parameters: Any) -> tuple[str, ...]:
@@ -141,6 +139,5 @@ class APMMethod(Method):
 
     def prepare(self, images: Sequence[Image.Image]) -> Tensor:
         """The APM's own input: the whole image resized to a square, no crop, ImageNet-normalised, ``(B, 3, S, S)``."""
-        resized = torch.stack([self._resize(image) for image in images]).to(self.teacher.device)
-        normalized: Tensor = self._normalize(resized)
-        return normalized
+        squares = torch.stack([self._square.bytes(image) for image in images])
+        return self._square.normalized(squares.to(self.teacher.device))

@@ -75,6 +75,19 @@ class Teacher(Protocol):
         """
         ...
 
+    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """As ``encode_grid``, of several layers from one pass, in the order in which they are asked for."""
+        ...
+
+    @property
+    def layers(self) -> int:
+        """How many layers ``encode_grid`` has.
+
+        Raises:
+            UserError: when the encoder has no tokens by location. Exit code 2.
+        """
+        ...
+
     def scales(self, features: Tensor) -> Tensor:
         """Features ``(..., F)`` -> what their cosines with class weights are multiplied by, ``(..., 1)``."""
         ...

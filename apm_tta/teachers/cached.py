@@ -77,6 +77,15 @@ class CachedTeacher:
         """See ``Teacher.encode_grid``."""
         return self._built.encode_grid(pixels, layer)
 
+    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """See ``Teacher.encode_grids``."""
+        return self._built.encode_grids(pixels, layers)
+
+    @property
+    def layers(self) -> int:
+        """See ``Teacher.layers``."""
+        return self._built.layers
+
     def scales(self, features: Tensor) -> Tensor:
         """See ``Teacher.scales``."""
         return scales(features, self.logit_scale, self.classifier)

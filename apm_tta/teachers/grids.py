@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -28,21 +28,34 @@ class Grids:
         self._intermediates = intermediates
         self._blank = blank
 
-    def of_layer(self, pixels: Tensor, layer: int) -> Tensor:
-        """``(B, 3, S, S)`` -> ``(B, h, w, C)``; layers count from 0, or from the end.
+    def of_layers(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """``(B, 3, S, S)`` -> ``(B, h, w, C)`` of every layer, from one pass; layers count from 0, or from the end.
 
         Raises:
             UserError: when there is no such layer, or the encoder shows none. Exit code 2.
         """
-        if self._intermediates is None:
-            raise UserError(f"teacher {self._name} gives no tokens by location; choose a ViT", exit_code=2)
-        if not -self._layers <= layer < self._layers:
-            raise UserError(f"teacher {self._name} has layers 0 to {self._layers - 1}; there is no layer {layer}", 2)
-        return self._intermediates(pixels, [layer % self._layers])[0].permute(0, 2, 3, 1).float()
+        shown = self._shown()
+        for layer in layers:
+            if not -self.count <= layer < self.count:
+                raise UserError(f"teacher {self._name} has layers 0 to {self.count - 1}; there is no layer {layer}", 2)
+        wanted = [layer % self.count for layer in layers]
+        # Libraries answer in the order of depth, each layer once.
+        depths = sorted(set(wanted))
+        found = dict(zip(depths, shown(pixels, depths), strict=True))
+        return [found[layer].permute(0, 2, 3, 1).float() for layer in wanted]
 
     @cached_property
-    def _layers(self) -> int:
-        assert self._intermediates is not None
+    def count(self) -> int:
+        """How many layers there are.
+
+        Raises:
+            UserError: when the encoder shows none. Exit code 2.
+        """
         # Asked of the model: timm's families keep their layers under many names.
         with torch.no_grad():
-            return len(self._intermediates(self._blank, None))
+            return len(self._shown()(self._blank, None))
+
+    def _shown(self) -> Intermediates:
+        if self._intermediates is None:
+            raise UserError(f"teacher {self._name} gives no tokens by location; choose a ViT", exit_code=2)
+        return self._intermediates

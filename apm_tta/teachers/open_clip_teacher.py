@@ -104,7 +104,16 @@ class OpenClipTeacher:
 
     def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
         """See ``Teacher.encode_grid``; for a convolutional image tower the output of its stem or of a stage."""
-        return self._grids.of_layer(pixels, layer)
+        return self._grids.of_layers(pixels, [layer])[0]
+
+    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """See ``Teacher.encode_grids``."""
+        return self._grids.of_layers(pixels, layers)
+
+    @property
+    def layers(self) -> int:
+        """See ``Teacher.layers``."""
+        return self._grids.count
 
     def _intermediates(self, pixels: Tensor, layers: list[int] | None) -> list[Tensor]:
         visual: Any = self.model.visual

@@ -66,7 +66,16 @@ class TimmTeacher:
 
     def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
         """See ``Teacher.encode_grid``; for a convolutional network the output of a stage."""
-        return self._grids.of_layer(pixels, layer)
+        return self._grids.of_layers(pixels, [layer])[0]
+
+    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """See ``Teacher.encode_grids``."""
+        return self._grids.of_layers(pixels, layers)
+
+    @property
+    def layers(self) -> int:
+        """See ``Teacher.layers``."""
+        return self._grids.count
 
     def scales(self, features: Tensor) -> Tensor:
         """See ``Teacher.scales``: with a head it grows with the feature's norm."""

@@ -1,0 +1,169 @@
+"""``run-bench islands`` and ``run-bench video``: what the features of an image's locations have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from apm_tta.commands.values import Levels
+from apm_tta.errors import UserError
+
+_PATH = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=1)
+
+
+def picture_options(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that every command has that makes pictures; ``kind`` names the default folder."""
+    options = [
+        click.option("--out", type=_PATH, help=f"Folder of the files.  [default: results/{kind}/TIME]"),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every random draw."),
+        click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."),
+        click.option(
+            "--threshold",
+            type=click.FloatRange(-1, 1),
+            default=0.9,
+            show_default=True,
+            help="Cosine from which neighbours belong to one island.",
+        ),
+        click.option(
+            "--animation",
+            type=click.Choice(["gif", "webp", "none"]),
+            default="gif",
+            show_default=True,
+            help="Kind of animation.",
+        ),
+    ]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@click.command(
+    "islands", short_help="Islands of agreement: of a fresh APM while it is fitted, or of a teacher's layers."
+)
+@click.argument("image")
+@click.option("--teacher", "teacher_name", default="embedded", show_default=True, help="See run-bench list teachers.")
+@click.option("--iterations", type=click.IntRange(min=0), default=250, show_default=True, help="Adam steps of the fit.")
+@click.option("--every", type=_COUNT, default=50, show_default=True, help="Iterations between two pictures.")
+@click.option(
+    "--target",
+    type=click.Choice(["token", "grid"]),
+    default="token",
+    show_default=True,
+    help="What the APM is fitted to: the teacher's embedding, or its patch tokens.",
+)
+@click.option(
+    "--layer", type=int, default=-1, show_default=True, help="Of the patch tokens; counts from 0, or the end."
+)
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True, help="Of Adam."
+)
+@click.option(
+    "--levels", type=Levels(), help="Draw these layers of the teacher in place of a fit; over a folder, test."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=0, help="Images of a folder, by SHA-256 of their ids; 0: all."
+)
+@picture_options("islands")
+def islands_command(
+    image: str,
+    teacher_name: str,
+    iterations: int,
+    every: int,
+    target: Any,
+    layer: int,
+    learning_rate: float,
+    levels: list[int] | str | None,
+    limit: int,
+    out: Path | None,
+    seed: int,
+    device: str,
+    threshold: float,
+    animation: Any,
+) -> None:
+    """Draws islands of agreement in IMAGE: a file, or SET:ID of a set that the package carries.
+
+    A fresh APM is fitted to the teacher's embedding of it, and the features of its locations are drawn while it is.
+    With --levels the teacher's own layers are drawn; where IMAGE then is a folder, or a carried set, the claim that
+    agreement grows with the level is tested over its images.
+    """
+    from apm_tta.apm import PRESETS
+    from apm_tta.data.unlabelled import all_images, is_collection, one_image
+    from apm_tta.harness.device import resolve_device
+    from apm_tta.islands.folder import PictureFolder
+    from apm_tta.islands.gallery import Drawing
+    from apm_tta.islands.show_formation import show_formation
+    from apm_tta.islands.show_levels import show_growth, show_levels
+    from apm_tta.teachers import load_teacher
+
+    many = is_collection(image)
+    if many and levels is None:
+        raise UserError(f"{image} is a folder: name one image, or test its images with --levels all", exit_code=2)
+    images = all_images(image) if many else [one_image(image)]
+    if limit:
+        images = sorted(images, key=lambda one: hashlib.sha256(one.id.encode()).hexdigest())[:limit]
+    teacher = load_teacher(teacher_name, resolve_device(device))
+    folder = PictureFolder(out, "islands")
+    drawing = Drawing(threshold, seed, None if animation == "none" else animation)
+    if levels is None:
+        fit = replace(PRESETS["few"], iterations=iterations, learning_rate=learning_rate)
+        text = show_formation(folder, images[0], teacher, fit, every, target, layer, drawing)
+    else:
+        chosen = list(range(teacher.layers)) if isinstance(levels, str) else levels
+        show = show_growth if many else lambda folder, images, *more: show_levels(folder, images[0], *more)
+        text = show(folder, images, teacher, chosen, drawing)
+    click.echo(f"{text}\n\n{folder}")
+
+
+@click.command("video", short_help="Islands in a video in which nothing happens, through a video transformer.")
+@click.argument("image")
+@click.option(
+    "--weights",
+    default="KINETICS400_V1",
+    show_default=True,
+    help="Of torchvision's mvit_v2_s: a name of torchvision's, or a local file.",
+)
+@click.option("--frames", type=_COUNT, default=16, show_default=True, help="How often the image is repeated.")
+@click.option(
+    "--block", "blocks", type=Levels(), default="-1", show_default=True, help="Blocks whose tokens are drawn."
+)
+@click.option("--frame", type=int, default=0, show_default=True, help="Frame of the tokens, one for two of the video.")
+@picture_options("video")
+def video_command(
+    image: str,
+    weights: str,
+    frames: int,
+    blocks: list[int] | str,
+    frame: int,
+    out: Path | None,
+    seed: int,
+    device: str,
+    threshold: float,
+    animation: Any,
+) -> None:
+    """Repeats IMAGE along time, passes it through MViTv2, and draws the tokens of chosen blocks in one frame."""
+    from apm_tta.data.unlabelled import one_image
+    from apm_tta.harness.device import resolve_device
+    from apm_tta.islands.folder import PictureFolder
+    from apm_tta.islands.gallery import Drawing
+    from apm_tta.islands.show_video import show_video
+    from apm_tta.teachers.video import load_video_teacher
+
+    still = one_image(image)
+    teacher = load_video_teacher(weights, resolve_device(device))
+    folder = PictureFolder(out, "video")
+    chosen = list(range(teacher.blocks)) if isinstance(blocks, str) else blocks
+    drawing = Drawing(threshold, seed, None if animation == "none" else animation)
+    click.echo(f"{show_video(folder, still, teacher, frames, chosen, frame, drawing)}\n\n{folder}")
+
+
+COMMANDS = [islands_command, video_command]

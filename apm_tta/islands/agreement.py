@@ -1,0 +1,71 @@
+"""How far the features of neighbouring locations agree, and how many islands they form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from torch.nn.functional import normalize
+
+THRESHOLD = 0.9
+
+
+@dataclass(frozen=True)
+class Agreement:
+    r"""Of one grid of features, u being their unit vectors.
+
+    Attributes:
+        neighbours: mean of :math:`u_l \cdot u_m` over all pairs that share a side.
+        any_two: mean of :math:`u_l \cdot u_m` over all pairs of different locations: what two features agree in
+            wherever they lie. Deep features share a direction, so that ``neighbours`` alone says nothing of islands.
+        islands: locations joined where neighbours have at least the threshold's cosine: the number of parts.
+        largest: share of all locations in the largest part, 0 .. 1.
+    """
+
+    neighbours: float
+    any_two: float
+    islands: int
+    largest: float
+
+    @property
+    def beyond(self) -> float:
+        """By how much neighbours agree more than any two locations do."""
+        return self.neighbours - self.any_two
+
+
+def agreement(features: Tensor, threshold: float = THRESHOLD) -> Agreement:
+    """Of one grid of features ``(h, w, C)``, at least two locations.
+
+    Raises:
+        ValueError: for fewer than two locations, or a threshold outside -1 .. 1.
+    """
+    height, width, _ = features.shape
+    count = height * width
+    if count < 2:
+        raise ValueError(f"a grid of {height} x {width} has no neighbours")
+    if not -1 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; a cosine is from -1 to 1")
+    unit = normalize(features.detach().double().cpu(), dim=-1)
+    down, right = (unit[:-1] * unit[1:]).sum(-1), (unit[:, :-1] * unit[:, 1:]).sum(-1)
+    pairs = down.numel() + right.numel()
+    total = unit.sum((0, 1)).square().sum() - unit.square().sum()
+    parts, labels = _parts(height, width, (down >= threshold).numpy(), (right >= threshold).numpy())
+    return Agreement(
+        neighbours=float((down.sum() + right.sum()) / pairs),
+        any_two=float(total / (count * (count - 1))),
+        islands=parts,
+        largest=float(np.bincount(labels).max() / count),
+    )
+
+
+def _parts(height: int, width: int, down: np.ndarray, right: np.ndarray) -> tuple[int, np.ndarray]:
+    """Connected parts of a grid whose joints are where ``down`` (h - 1, w) and ``right`` (h, w - 1) are true."""
+    places = np.arange(height * width).reshape(height, width)
+    one = np.concatenate([places[:-1][down], places[:, :-1][right]])
+    other = np.concatenate([places[1:][down], places[:, 1:][right]])
+    joints = coo_array((np.ones(len(one)), (one, other)), shape=(places.size, places.size))
+    count, labels = connected_components(joints, directed=False)
+    return int(count), labels

@@ -1,0 +1,37 @@
+"""The folder that pictures and their numbers go into."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from apm_tta.errors import UserError
+from apm_tta.files import write_whole
+
+
+class PictureFolder:
+    """Writes files whole or not at all, and remembers which.
+
+    Args:
+        out: the folder; None for a new one below the current folder.
+        kind: what is drawn, in the new folder's name.
+    """
+
+    def __init__(self, out: Path | None, kind: str) -> None:
+        self.path = out or Path("results") / kind / datetime.now().strftime("%Y%m%d-%H%M%S")
+        self.files: list[str] = []
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes one file, in place of one of that name.
+
+        Raises:
+            UserError: when it cannot be written.
+        """
+        try:
+            write_whole(self.path / name, content)
+        except OSError as error:
+            raise UserError(f"{self.path / name} cannot be written ({error.strerror}); name another --out") from None
+        self.files.append(name)
+
+    def __str__(self) -> str:
+        return f"{self.path} ({', '.join(self.files)})"

@@ -1,0 +1,133 @@
+"""The levels of a teacher: how far neighbouring locations agree in every layer, on one image and over a folder.
+
+GLOM (arXiv 2102.12627) has levels whose islands grow from patch to object; a ViT's layers are read as such levels. That
+agreement grows with the level is a claim: over a folder it is tested, with an interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from scipy.stats import bootstrap, kendalltau
+from torch import Tensor
+
+from apm_tta.errors import UserError
+from apm_tta.islands.agreement import Agreement, agreement
+from apm_tta.teachers import Teacher
+from apm_tta.teachers.square import Square
+
+Floats = npt.NDArray[np.float64]
+
+_RESAMPLES = 10_000
+
+
+@torch.no_grad()
+def grids_of_levels(image: Image.Image, teacher: Teacher, levels: Sequence[int]) -> list[Tensor]:
+    """The teacher's tokens in each of ``levels``, ``(h, w, C)``, of the whole image as a square.
+
+    Raises:
+        UserError: when the teacher has no tokens by location, or no such level. Exit code 2.
+    """
+    pixels = Square(teacher.preprocessing)(image)[None].to(teacher.device)
+    return [grid[0] for grid in teacher.encode_grids(pixels, levels)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over images with its 95 % bootstrap interval.
+
+    Attributes:
+        mean: of all images.
+        low: of the interval; NaN for fewer than two images.
+        high: likewise.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ({self.low:.3f} .. {self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Growth:
+    r"""Whether one number grows with the level, over n images.
+
+    Attributes:
+        by_level: its mean at every level.
+        change: last level minus first, image by image.
+        trend: Kendall's :math:`\tau` of level and number within an image: 1 where it grows at every step, -1 where it
+            falls at every step.
+        growing: share of images whose number is larger at the last level than at the first.
+    """
+
+    by_level: list[Estimate]
+    change: Estimate
+    trend: Estimate
+    growing: float
+
+    def verdict(self) -> str:
+        """One word: ``grows`` or ``falls`` where both intervals say so, else ``neither``."""
+        if self.change.low > 0 and self.trend.low > 0:
+            return "grows"
+        if self.change.high < 0 and self.trend.high < 0:
+            return "falls"
+        return "neither"
+
+
+MEASURES: dict[str, Callable[[Agreement], float]] = {
+    "neighbours": lambda found: found.neighbours,
+    "any two": lambda found: found.any_two,
+    "beyond": lambda found: found.beyond,
+    "islands": lambda found: float(found.islands),
+}
+
+
+def agreements(
+    images: Iterable[Image.Image], teacher: Teacher, levels: Sequence[int], threshold: float
+) -> list[list[Agreement]]:
+    """Of every image, the agreement at every level."""
+    return [[agreement(grid, threshold) for grid in grids_of_levels(image, teacher, levels)] for image in images]
+
+
+def growth(found: Sequence[Sequence[Agreement]], measure: str, seed: int = 0) -> Growth:
+    """Whether a number of ``MEASURES`` grows from level to level.
+
+    Args:
+        found: of every image, the agreement at every level, first level first.
+        measure: its name.
+        seed: of the bootstrap over images.
+
+    Raises:
+        UserError: for fewer than two images or two levels: they have no trend and no interval. Exit code 2.
+    """
+    values = np.array([[MEASURES[measure](one) for one in image] for image in found])
+    if len(values) < 2 or values.shape[1] < 2:
+        raise UserError("a trend over levels needs at least two images and two levels", exit_code=2)
+    order = np.arange(values.shape[1])
+    # A number that is the same at every level has no order: it is no evidence for growth, nor against it.
+    trends = np.array([0.0 if not np.ptp(image) else kendalltau(order, image).statistic for image in values])
+    change = values[:, -1] - values[:, 0]
+    return Growth(
+        by_level=[_estimate(level, seed) for level in values.T],
+        change=_estimate(change, seed),
+        trend=_estimate(trends, seed),
+        growing=float((change > 0).mean()),
+    )
+
+
+def _estimate(values: Floats, seed: int) -> Estimate:
+    mean = float(values.mean())
+    if not np.ptp(values):  # all the same: SciPy has no interval for it, and it is known
+        return Estimate(mean, mean, mean)
+    generator = np.random.default_rng(seed)
+    interval = bootstrap(
+        (values,), np.mean, n_resamples=_RESAMPLES, vectorized=True, batch=500, method="percentile", rng=generator
+    ).confidence_interval
+    return Estimate(mean, float(interval.low), float(interval.high))

@@ -1,0 +1,28 @@
+"""Numbers beside the pictures: a CSV file, and a table for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+from tabulate import tabulate
+
+Value = str | int | float
+
+
+def as_csv(rows: Sequence[Mapping[str, Value]]) -> bytes:
+    """The rows with six digits of every number, columns as in the first."""
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row.values()] for row in rows)
+    return content.getvalue().encode()
+
+
+def as_table(rows: Sequence[Mapping[str, Value]]) -> str:
+    """The rows with three digits after the point, for a person."""
+    cells = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    numbers = [not isinstance(value, str) for value in rows[0].values()]
+    aligned = tuple("right" if number else "left" for number in numbers)
+    return tabulate(cells, list(rows[0]), tablefmt="github", colalign=aligned, disable_numparse=True)

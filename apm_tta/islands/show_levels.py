@@ -1,0 +1,89 @@
+"""``run-bench islands --levels``: a teacher's layers, on one image and over a folder of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from apm_tta.data.unlabelled import Unlabelled
+from apm_tta.islands.folder import PictureFolder
+from apm_tta.islands.gallery import Drawing, draw, legend, numbers, weights_name
+from apm_tta.islands.levels import MEASURES, agreements, grids_of_levels, growth
+from apm_tta.islands.rows import Value, as_csv, as_table
+from apm_tta.islands.strip import Chart, Curve, strip
+from apm_tta.teachers import Teacher
+
+_LABELS = {
+    "neighbours": "neighbours' cosine",
+    "any two": "any two locations' cosine",
+    "beyond": "neighbours beyond any two",
+    "islands": "islands",
+}
+
+
+def show_levels(
+    folder: PictureFolder, image: Unlabelled, teacher: Teacher, levels: Sequence[int], drawing: Drawing
+) -> str:
+    """Islands in a teacher's layers, with their agreement as a curve; -> the text.
+
+    Raises:
+        UserError: when the image cannot be read, or the teacher has no such layer.
+    """
+    pixels = image.read()
+    grids = grids_of_levels(pixels, teacher, levels)
+    named = {f"level {level}": grid for level, grid in zip(levels, grids, strict=True)}
+    said = f"levels of {teacher.name} ({weights_name(teacher)})"
+    rows = draw(folder, "levels", f"{image.id}: {said}", pixels, named, drawing, None)
+    curves = [Curve(_LABELS[name], levels, [float(row[name]) for row in rows]) for name in ("neighbours", "any two")]
+    islands = Curve(_LABELS["islands"], levels, [float(row["islands"]) for row in rows])
+    folder.write("agreement.png", strip(f"{image.id}: {said}", None, [], Chart("level", curves, [islands])))
+    return f"{image.id}: {said}\n\n{as_table(rows)}\n\n{legend(drawing.threshold)}"
+
+
+def show_growth(
+    folder: PictureFolder, images: Sequence[Unlabelled], teacher: Teacher, levels: Sequence[int], drawing: Drawing
+) -> str:
+    """Whether agreement grows with the level, over many images, with intervals; -> the text.
+
+    Raises:
+        UserError: when an image cannot be read, the teacher has no such layer, or there is but one image or level.
+    """
+    found = agreements((image.read() for image in images), teacher, levels, drawing.threshold)
+    each: list[dict[str, Value]] = [
+        {"image": image.id, "level": level, **numbers(one)}
+        for image, of_image in zip(images, found, strict=True)
+        for level, one in zip(levels, of_image, strict=True)
+    ]
+    folder.write("levels.csv", as_csv(each))
+    grown = {name: growth(found, name, drawing.seed) for name in MEASURES}
+    by_level: list[dict[str, Value]] = [
+        {"level": level, **{name: str(grown[name].by_level[index]) for name in MEASURES}}
+        for index, level in enumerate(levels)
+    ]
+    verdicts: list[dict[str, Value]] = [
+        {
+            "with the level": name,
+            "last - first (95 % interval)": str(one.change),
+            "Kendall's tau (95 % interval)": str(one.trend),
+            "images that grow %": 100 * one.growing,
+            "verdict": one.verdict(),
+        }
+        for name, one in grown.items()
+    ]
+    folder.write("growth.csv", as_csv(verdicts))
+    said = f"{len(images)} images: levels of {teacher.name} ({weights_name(teacher)})"
+    curves = [
+        Curve(
+            _LABELS[name],
+            levels,
+            [one.mean for one in grown[name].by_level],
+            [one.low for one in grown[name].by_level],
+            [one.high for one in grown[name].by_level],
+        )
+        for name in MEASURES
+    ]
+    folder.write("agreement.png", strip(said, None, [], Chart("level", curves[:3], curves[3:])))
+    note = (
+        "Means over the images with 95 % percentile bootstrap intervals; a verdict is given where both intervals lie "
+        "on one side of 0."
+    )
+    return "\n\n".join([said, as_table(by_level), as_table(verdicts), f"{note} {legend(drawing.threshold)}"])

@@ -1,0 +1,41 @@
+"""The whole image as a square, nothing cut off, so that every location of a grid lies where the image has it."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from apm_tta.teachers.preprocessing import Preprocessing
+
+
+class Square:
+    """Resizes images to a square, whatever their shape, and normalises them.
+
+    An evaluation crop cuts borders off; features of two models that are compared location by location need the same
+    part of the image at the same location.
+
+    Args:
+        preprocessing: side, normalisation and interpolation.
+    """
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        side = (preprocessing.size, preprocessing.size)
+        self._resize = v2.Compose([v2.Resize(side, InterpolationMode(preprocessing.interpolation)), v2.ToImage()])
+        self._scale = v2.ToDtype(torch.float32, scale=True)
+        self._normalize = v2.Normalize(list(preprocessing.mean), list(preprocessing.std))
+
+    def bytes(self, image: Image.Image) -> Tensor:
+        """An RGB image -> ``(3, S, S)``, uint8, on the CPU."""
+        resized: Tensor = self._resize(image)
+        return resized
+
+    def normalized(self, squares: Tensor) -> Tensor:
+        """What ``bytes`` gave, ``(..., 3, S, S)`` on any device, -> float32, normalised."""
+        found: Tensor = self._normalize(self._scale(squares))
+        return found
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image -> ``(3, S, S)``, float32, normalised, on the CPU."""
+        return self.normalized(self.bytes(image))

@@ -1,0 +1,95 @@
+"""A video transformer, torchvision's ``mvit_v2_s`` (MViTv2, arXiv 2112.01526), and its tokens by place and time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.video import MViT_V2_S_Weights, mvit_v2_s
+
+from apm_tta.errors import UnknownName, UserError
+from apm_tta.teachers.checkpoints import load_strictly, one_line_errors, read_state_dict, weights_file
+from apm_tta.teachers.preprocessing import Preprocessing
+
+# As torchvision's own transform for these weights, but for its crop.
+PREPROCESSING = Preprocessing(224, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225), "bilinear")
+
+
+class VideoTeacher:
+    """A frozen ``mvit_v2_s``.
+
+    Args:
+        model: torchvision's.
+        weights: how its weights were named.
+        weights_sha256: of their file.
+        device: where it computes.
+    """
+
+    def __init__(self, model: nn.Module, weights: str, weights_sha256: str, device: torch.device) -> None:
+        frozen: Any = model.eval().requires_grad_(False).to(device)
+        self._model = frozen
+        self.weights, self.weights_sha256, self.device = weights, weights_sha256, device
+        self.blocks = len(frozen.blocks)
+        self.frame_stride = int(frozen.conv_proj.stride[0])
+
+    @torch.no_grad()
+    def tokens(self, video: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """``(B, 3, T, 224, 224)`` -> tokens after some blocks by time and place, ``(B, T', h, w, C)``; T' = T / 2.
+
+        The positions of this model are relative, so that T may differ from the 16 frames that it was trained on: the
+        table of distances in time is then interpolated, as torchvision does where the sizes of two layers differ.
+
+        Raises:
+            UserError: when there is no such block, or a frame too few. Exit code 2.
+        """
+        for block in blocks:
+            if not -self.blocks <= block < self.blocks:
+                raise UserError(f"mvit_v2_s has blocks 0 to {self.blocks - 1}; there is no block {block}", exit_code=2)
+        if video.shape[2] < self.frame_stride:
+            raise UserError(f"a video of {video.shape[2]} frames is too short; at least {self.frame_stride}", 2)
+        wanted = [block % self.blocks for block in blocks]
+        patches = self._model.conv_proj(video)
+        size = tuple(patches.shape[2:])
+        hidden = self._model.pos_encoding(patches.flatten(2).transpose(1, 2))
+        found = {}
+        for index, layer in enumerate(self._model.blocks[: max(wanted) + 1]):
+            hidden, size = layer(hidden, size)
+            if index in wanted:
+                found[index] = hidden[:, 1:].unflatten(1, size).float()
+        return [found[block] for block in wanted]
+
+
+def load_video_teacher(weights: str, device: torch.device) -> VideoTeacher:
+    """``mvit_v2_s`` with torchvision's weights of that name, such as ``KINETICS400_V1``, or those in a local file.
+
+    Raises:
+        UnknownName: when there are no weights of that name and no such file.
+        UserError: when they cannot be had, are no checkpoint of this model, or hold more than weights.
+    """
+    names = {entry.name for entry in MViT_V2_S_Weights} | {"DEFAULT"}
+    if weights in names:
+        path = _downloaded(MViT_V2_S_Weights[weights])
+    elif Path(weights).is_file():
+        path = Path(weights)
+    else:
+        raise UnknownName("weights of mvit_v2_s (no such name, no such file)", weights, names)
+    file = weights_file(path)
+    with one_line_errors("mvit_v2_s"), torch.random.fork_rng(devices=[]):
+        # Drawing the weights that are about to be replaced must not move the global generator.
+        model = mvit_v2_s(weights=None)
+    load_strictly(model, read_state_dict(file), path)
+    return VideoTeacher(model, weights, file.sha256, device)
+
+
+def _downloaded(entry: MViT_V2_S_Weights) -> Path:
+    """torchvision's file, in the folder in which torch keeps its downloads; its name holds the digest it must have."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with one_line_errors("mvit_v2_s"):
+            digest = path.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(entry.url, str(path), digest, progress=False)
+    return path
