@@ -98,6 +98,23 @@ class APM(nn.Module):
             for parameter in self.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator).mul_(self.config.init_std))
 
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draws every layer as torch does, uniform within one over the root of its inputs: for long trainings.
+
+        The published code draws from N(0, 0.01 squared) for a fit to one image, and as torch does for many. The colours
+        begin at mid-grey: their last ReLU would never move from below 0.
+        """
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    bound = module.weight[0].numel() ** -0.5
+                    for parameter in (module.weight, module.bias):
+                        if parameter is not None:
+                            drawn = torch.rand(parameter.shape, generator=generator)
+                            parameter.copy_(drawn.mul_(2 * bound).sub_(bound))
+            bias = _linear(self.rgb_head[-1])[1]
+            bias.fill_(0.5)
+
     def column(self, images: Tensor, teacher_token: Tensor | None = None) -> Tensor:
         """Images ``(B, 3, S, S)``, ImageNet-normalised, -> columns c ``(B, D)``; with ``column: vit`` the token itself.
 
@@ -236,12 +253,12 @@ class APM(nn.Module):
         return sine_cosine_code(self.config.grid, width).flatten(0, 1).to(like)
 
     def load_reference_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Loads weights in the published release's naming.
+        """Loads weights in the published release's naming; without a global token where ``readout`` needs none.
 
         Raises:
             ValueError: naming the tensors that are missing, surplus or of another shape than this configuration's.
         """
-        self.load_state_dict(from_reference_names(state, self.state_dict()))
+        self.load_state_dict(from_reference_names(state, self.state_dict(), self.config.readout == "token"))
 
 
 def _linear(layer: nn.Module) -> tuple[Tensor, Tensor]:

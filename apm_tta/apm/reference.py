@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from apm_tta.apm.config import APMConfig
 
 # In released checkpoints, and never used by the released forward pass.
 _UNUSED = {"norm.weight", "norm.bias"}
@@ -20,12 +23,53 @@ _LAYERS = {
 }
 
 
-def from_reference_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+_QUERY = "little_query"
+_ATTENTION = {kind: f"little_self_attention.in_proj_{kind}" for kind in ("weight", "bias")}
+_GLOBAL_TOKEN = {_QUERY, *_ATTENTION.values(), *(f"little_self_attention.out_proj.{kind}" for kind in _ATTENTION)}
+
+
+def has_reference_names(state: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors of ``state`` are named as the release names them."""
+    return "feat_proj_head.weight" in state and "conv1.weight" in state
+
+
+def reference_config(state: Mapping[str, Tensor]) -> APMConfig:
+    """The sizes of a released checkpoint, from the shapes of its tensors.
+
+    The one that was pretrained on many images (seven linear layers with its convolution and its head) has no global
+    token: its readout is then the mean, which needs none.
+
+    Raises:
+        ValueError: when tensors are missing, or their sizes are those of no APM.
+    """
+    depths = [depth for depth, names in _MLP_BY_DEPTH.items() if all(f"{name}.weight" in state for name in names)]
+    needed = {"conv1.weight", "feat_proj_head.weight", "rgb_head_1.weight"}
+    if not depths or needed - set(state):
+        raise ValueError(f"not a released APM checkpoint: {sorted(needed - set(state)) or 'fc1, fc4 or fc5'} missing")
+    layers = [state[f"{name}.weight"] for name in _MLP_BY_DEPTH[max(depths)]]
+    patch, width = state["conv1.weight"].shape[-1], layers[0].shape[1] // 2
+    grid = math.isqrt(width)
+    if grid * grid != width:
+        raise ValueError(f"its queries have {2 * width} numbers: {width} for the column, which is no square grid")
+    return APMConfig(
+        image_size=grid * patch,
+        patch_size=patch,
+        hidden=tuple(layer.shape[0] for layer in layers),
+        feature_dim=state["feat_proj_head.weight"].shape[0],
+        rgb_hidden=state["rgb_head_1.weight"].shape[0],
+        readout="token" if _QUERY in state else "mean",
+    )
+
+
+def from_reference_names(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], needs_token: bool = True
+) -> dict[str, Tensor]:
     """``state`` in the release's naming -> the same tensors under this package's names.
 
     Args:
         state: a released checkpoint's state dict; the attention's input projections are one tensor of three blocks.
         own: the state dict of the APM that is to be filled: its names and shapes are what is needed.
+        needs_token: whether the global token is read; else one that the checkpoint lacks altogether stays as it is.
 
     Raises:
         ValueError: naming the tensors that are missing, surplus or of another shape.
@@ -35,16 +79,15 @@ def from_reference_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor])
         raise ValueError(f"the release has MLPs of {sorted(_MLP_BY_DEPTH)} ReLU layers; this APM has {depth}")
     layers = {**_LAYERS, **{f"mlp.{index}": name for index, name in enumerate(_MLP_BY_DEPTH[depth])}}
     names = {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in layers.items() for kind in ("weight", "bias")}
-    names["global_token.query"] = "little_query"
-    attention = {kind: f"little_self_attention.in_proj_{kind}" for kind in ("weight", "bias")}
-
-    expected = {*names.values(), *attention.values()}
+    names["global_token.query"] = _QUERY
+    absent = set() if needs_token or _GLOBAL_TOKEN & set(state) else _GLOBAL_TOKEN
+    expected = {*names.values(), *_ATTENTION.values()} - absent
     missing, surplus = sorted(expected - set(state)), sorted(set(state) - expected - _UNUSED)
     if missing or surplus:
         raise ValueError(f"not a released APM checkpoint of this depth: missing {missing}, surplus {surplus}")
 
-    loaded = {ours: state[theirs] for ours, theirs in names.items()}
-    for kind, theirs in attention.items():
+    loaded = {ours: state[theirs] for ours, theirs in names.items() if theirs not in absent}
+    for kind, theirs in _ATTENTION.items() if not absent else ():
         blocks = torch.chunk(state[theirs], 3)
         for part, block in zip(("query", "key", "value"), blocks, strict=True):
             loaded[f"global_token.project_{part}.{kind}"] = block
@@ -55,4 +98,4 @@ def from_reference_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor])
     ]
     if wrong:
         raise ValueError(f"the checkpoint has other sizes than this configuration: {'; '.join(wrong)}")
-    return loaded
+    return {**{name: value for name, value in own.items() if absent and name not in loaded}, **loaded}

@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from apm_tta.commands.options import picture_options
 from apm_tta.commands.values import Levels
 from apm_tta.errors import UserError
 
-_PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
-
-
-def picture_options(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Options that every command has that makes pictures; ``kind`` names the default folder."""
-    options = [
-        click.option("--out", type=_PATH, help=f"Folder of the files.  [default: results/{kind}/TIME]"),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every random draw."),
-        click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."),
-        click.option(
-            "--threshold",
-            type=click.FloatRange(-1, 1),
-            default=0.9,
-            show_default=True,
-            help="Cosine from which neighbours belong to one island.",
-        ),
-        click.option(
-            "--animation",
-            type=click.Choice(["gif", "webp", "none"]),
-            default="gif",
-            show_default=True,
-            help="Kind of animation.",
-        ),
-    ]
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 @click.command(

@@ -107,3 +107,17 @@ class Levels(click.ParamType[list[int] | str]):
             return [int(part) for part in str(value).split(",")]
         except ValueError:
             self.fail(f"{value!r} is no list of layers; write for example 2,5,8,11, or all", param, ctx)
+
+
+class Integers(click.ParamType[list[int]]):
+    """Positive whole numbers between commas, ``4096,2048,1024``."""
+
+    name = "4096,2048,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        if isinstance(value, list):
+            return value
+        parts = str(value).split(",")
+        if not all(part.strip().isdecimal() and int(part) for part in parts):
+            self.fail(f"{value!r} is no list of widths; write for example 4096,2048,1024", param, ctx)
+        return [int(part) for part in parts]

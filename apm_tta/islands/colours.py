@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -58,6 +59,18 @@ def colours(grids: Sequence[Tensor], kind: Kind, seed: int) -> list[Shading]:
         before = embedded
         found.append(Shading(_shaded(embedded).reshape(*grid.shape[:2], 3), _trustworthiness(points, embedded)))
     return found
+
+
+def joint_colours(grids: Sequence[Tensor]) -> list[Floats]:
+    """Grids ``(h, w, C)`` -> RGB ``(h, w, 3)`` each, by the three principal components of all of them together.
+
+    The same feature has the same colour in every picture.
+    """
+    points = _standardised(torch.cat([grid.flatten(0, 1) for grid in grids])[None])
+    shaded = _shaded(_embedded(points, "pca", 0))
+    sizes = [grid.shape[0] * grid.shape[1] for grid in grids]
+    parts = np.split(shaded, np.cumsum(sizes)[:-1])
+    return [part.reshape(*grid.shape[:2], 3) for part, grid in zip(parts, grids, strict=True)]
 
 
 def _drawable(grid: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
@@ -56,6 +58,7 @@ def draw(
     drawing: Drawing,
     chart: Chart | None = None,
     more: Sequence[Mapping[str, Value]] | None = None,
+    beside: Mapping[str, Sequence[npt.NDArray[np.float64]]] | None = None,
 ) -> list[dict[str, Value]]:
     """Writes ``NAME.png``, ``NAME.csv`` and the animation; returns the rows of the CSV.
 
@@ -68,12 +71,14 @@ def draw(
         drawing: how.
         chart: below the strip; None for curves of the agreement.
         more: further cells of every grid's row, before its agreement.
+        beside: further rows of pictures, RGB ``(h, w, 3)``, by what they show, a picture a grid.
     """
     found = [agreement(grid, drawing.threshold) for grid in grids.values()]
     side = max(image.size)
     square = image.resize((side, side), Image.Resampling.BICUBIC)
     shadings = {kind: colours(list(grids.values()), kind, drawing.seed) for kind in KINDS}
-    pictures = {kind: [one.picture for one in shading] for kind, shading in shadings.items()}
+    pictures = {KINDS[kind]: [one.picture for one in shading] for kind, shading in shadings.items()}
+    pictures |= {name: list(row) for name, row in (beside or {}).items()}
     rows: list[dict[str, Value]] = [
         {
             "of": heading,
@@ -89,7 +94,7 @@ def draw(
     columns = [
         Column(
             f"{heading}\nneighbours {one.neighbours:.3f}\nislands {one.islands}",
-            {KINDS[kind]: pictures[kind][index] for kind in KINDS},
+            {name: row[index] for name, row in pictures.items()},
         )
         for index, (heading, one) in enumerate(zip(grids, found, strict=True))
     ]
@@ -97,9 +102,9 @@ def draw(
     if drawing.animation is not None:
         frames = [
             frame(
-                [square, *(pictures[kind][index] for kind in KINDS)],
+                [square, *(row[index] for row in pictures.values())],
                 f"{heading}: neighbours' cosine {one.neighbours:.3f}, {one.islands} islands at {drawing.threshold:g}\n"
-                f"the image, {', '.join(KINDS.values())}",
+                f"the image, {', '.join(pictures)}",
             )
             for index, (heading, one) in enumerate(zip(grids, found, strict=True))
         ]

@@ -59,12 +59,14 @@ class Chart:
         left: curves on the left scale.
         right: curves on the right scale.
         marks: places on the axis that the columns show.
+        whole: whether only whole numbers are written on the axis.
     """
 
     x_label: str
     left: Sequence[Curve]
     right: Sequence[Curve] = field(default=())
     marks: Sequence[float] = field(default=())
+    whole: bool = True
 
 
 def strip(title: str, image: Image.Image | None, columns: Sequence[Column], chart: Chart | None = None) -> bytes:
@@ -139,7 +141,7 @@ def _draw(axis: Any, chart: Chart) -> None:
             own.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
     for mark in chart.marks:
         axis.axvline(mark, color="#999999", linewidth=0.5, linestyle=":")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.get_major_locator().set_params(integer=chart.whole)
     axis.set_xlabel(chart.x_label, fontsize=8)
     axis.set_ylabel(_joined(chart.left), fontsize=8)
     if right is not None:

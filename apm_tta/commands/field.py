@@ -1,0 +1,126 @@
+"""``run-bench train-field``, ``field`` and ``interpolate``: one APM on many images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from apm_tta.commands.options import picture_options, within
+from apm_tta.commands.values import Integers
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("train-field", short_help="Trains one APM on many images: a field that answers for any of them.")
+@click.option(
+    "--data", default="fashion-mnist", show_default=True, help="Folder of images, or a set that the package carries."
+)
+@click.option("--teacher", "teacher_name", default="embedded", show_default=True, help="See run-bench list teachers.")
+@click.option("--layer", type=int, help="Whose patch tokens are the target; counts from 0, or from the end.")
+@click.option("--hidden", type=Integers(), help="Widths of the MLP's layers, such as 4096,4096,4096,2048,1024.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Views a step.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam, at its largest.")
+@click.option("--rgb-weight", type=click.FloatRange(min=0), help="Of the colours' loss; 0 for none.")
+@click.option("--locations", type=click.IntRange(min=0), help="Asked a step; 0 for all.")
+@click.option("--views", type=click.IntRange(min=1), help="Of every image: itself, then random crops.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Of the training's products.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of every random draw.")
+@click.option("--out", type=_PATH, help="Folder; one that holds this training is gone on with.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def train_field_command(
+    data: str,
+    teacher_name: str,
+    hidden: list[int] | None,
+    out: Path | None,
+    device: str,
+    quiet: bool,
+    **asked: Any,
+) -> None:
+    """Trains one APM on all images of a folder, against a teacher's patch tokens and the images' colours.
+
+    One image in ten is held out and measured on after every epoch. The checkpoint is written after every epoch; killed
+    at any moment and started again with the same --out, the training goes on and ends with the same weights.
+    """
+    from apm_tta.data.unlabelled import all_images
+    from apm_tta.field.settings import Schedule
+    from apm_tta.field.train_field import train_field
+    from apm_tta.harness.device import resolve_device
+    from apm_tta.teachers import load_teacher
+
+    images = all_images(data)
+    teacher = load_teacher(teacher_name, resolve_device(device))
+    schedule = Schedule(**{key: value for key, value in asked.items() if value is not None})
+    widths = tuple(hidden) if hidden else None
+    click.echo(train_field(out, images, teacher, schedule, widths, quiet, lambda text: click.echo(text, err=True)))
+
+
+@click.command("field", short_help="A trained field's answers for one image: features, islands, colours.")
+@click.argument("image")
+@click.option("--checkpoint", type=_PATH, required=True, help="Of train-field, or a released one (.pth).")
+@click.option(
+    "--teacher",
+    "teacher_name",
+    default="auto",
+    show_default=True,
+    help="To compare with: auto for the one that it was trained on, none, or a name.",
+)
+@click.option("--layer", type=int, help="Of the teacher.  [default: the one that it was trained on]")
+@click.option("--chunk", type=click.IntRange(min=1), help="Locations that are asked at once.  [default: all]")
+@picture_options("field")
+def field_command(
+    image: str,
+    checkpoint: Path,
+    teacher_name: str,
+    layer: int | None,
+    chunk: int | None,
+    out: Path | None,
+    seed: int,
+    device: str,
+    threshold: float,
+    animation: Any,
+) -> None:
+    """Asks a field about every location of IMAGE, and draws its features and the colours that it decodes."""
+    from apm_tta.data.unlabelled import one_image
+    from apm_tta.field.answers import teacher_of
+    from apm_tta.field.checkpoint import load_field
+    from apm_tta.field.show_field import show_field
+    from apm_tta.harness.device import resolve_device
+    from apm_tta.islands.folder import PictureFolder
+    from apm_tta.islands.gallery import Drawing
+
+    asked, where = one_image(image), resolve_device(device)
+    field = load_field(checkpoint, where)
+    teacher = teacher_of(field, teacher_name, layer, where)
+    folder = PictureFolder(out, "field")
+    drawing = Drawing(threshold, seed, None if animation == "none" else animation)
+    click.echo(f"{show_field(folder, asked, field, teacher, chunk, drawing)}\n\n{folder}")
+
+
+@click.command("interpolate", short_help="One image walks into another through the column of a trained field.")
+@click.argument("image_a")
+@click.argument("image_b")
+@click.option("--checkpoint", type=_PATH, required=True, help="Of train-field, or a released one (.pth).")
+@click.option("--steps", type=click.IntRange(min=2), default=24, show_default=True, help="With both ends.")
+@within("out", "device", "animation", kind="interpolate")
+def interpolate_command(
+    image_a: str, image_b: str, checkpoint: Path, steps: int, out: Path | None, device: str, animation: Any
+) -> None:
+    """Draws the features and colours of a field along the straight line from IMAGE_A's column to IMAGE_B's."""
+    from apm_tta.data.unlabelled import one_image
+    from apm_tta.field.checkpoint import load_field
+    from apm_tta.field.show_interpolation import show_interpolation
+    from apm_tta.harness.device import resolve_device
+    from apm_tta.islands.folder import PictureFolder
+
+    one, other = one_image(image_a), one_image(image_b)
+    field = load_field(checkpoint, resolve_device(device))
+    folder = PictureFolder(out, "interpolate")
+    kind = None if animation == "none" else animation
+    click.echo(f"{show_interpolation(folder, one, other, field, steps, kind)}\n\n{folder}")
+
+
+COMMANDS = [train_field_command, field_command, interpolate_command]

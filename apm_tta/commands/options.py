@@ -1,0 +1,50 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def picture_options(kind: str) -> Decorator:
+    """All that a command has that draws islands; ``kind`` names its default folder."""
+    return within("out", "seed", "device", "threshold", "animation", kind=kind)
+
+
+def within(*names: str, kind: str) -> Decorator:
+    """Some options of commands that draw; ``kind`` names their default folder."""
+    known = {
+        "out": click.option(
+            "--out", type=click.Path(path_type=Path), help=f"Folder of the files.  [default: results/{kind}/TIME]"
+        ),
+        "seed": click.option(
+            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every random draw."
+        ),
+        "device": click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."),
+        "threshold": click.option(
+            "--threshold",
+            type=click.FloatRange(-1, 1),
+            default=0.9,
+            show_default=True,
+            help="Cosine from which neighbours belong to one island.",
+        ),
+        "animation": click.option(
+            "--animation",
+            type=click.Choice(["gif", "webp", "none"]),
+            default="gif",
+            show_default=True,
+            help="Kind of animation.",
+        ),
+    }
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names):
+            function = known[name](function)
+        return function
+
+    return decorate

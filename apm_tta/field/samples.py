@@ -1,0 +1,148 @@
+"""Training and validation images with their targets: pixels for the APM, tokens of the teacher at the same places."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
+from torchvision.transforms.functional import hflip
+
+from apm_tta.apm import APMConfig
+from apm_tta.apm.memory import free_memory
+from apm_tta.data.unlabelled import Unlabelled
+from apm_tta.islands.targets import resampled
+from apm_tta.methods.apm_input import apm_input
+from apm_tta.randomness import torch_generator
+from apm_tta.teachers import Teacher
+from apm_tta.teachers.square import Square
+
+T = TypeVar("T")
+Watch = Callable[[Sequence[Sequence[int]]], Iterable[Sequence[int]]]
+"""Wraps the batches that are gone through, as a progress bar does."""
+
+_VALIDATION = 0.1
+_AT_ONCE = 64
+_SHARE_OF_FREE = 0.5
+_AREA, _STRETCH = (0.7, 1.0), 1.1
+
+
+def split(images: Sequence[Unlabelled]) -> tuple[list[Unlabelled], list[Unlabelled]]:
+    """Training and validation images: of ten one is held out, those whose ids have the lowest SHA-256; at least one.
+
+    Raises:
+        ValueError: for fewer than two images.
+    """
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images cannot be split into training and validation; at least 2 are needed")
+    ranked = sorted(images, key=lambda image: hashlib.sha256(image.id.encode()).hexdigest())
+    held = {image.id for image in ranked[: max(1, round(_VALIDATION * len(images)))]}
+    return [image for image in images if image.id not in held], [image for image in images if image.id in held]
+
+
+class Samples:
+    """Views of images with their targets.
+
+    Where all of them fit into half of the memory that is free they are made once, in a fixed order, and kept; else each
+    is made whenever it is asked for. Sample n is view ``n % views`` of image ``n // views``.
+
+    Args:
+        images: in a fixed order.
+        teacher: gives the targets.
+        layer: whose tokens they are.
+        config: the APM's sizes.
+        views: of every image; the first is the image itself.
+        seed: of the views.
+    """
+
+    def __init__(
+        self, images: Sequence[Unlabelled], teacher: Teacher, layer: int, config: APMConfig, views: int, seed: int
+    ) -> None:
+        self._images, self._teacher, self._layer, self._config = images, teacher, layer, config
+        self._views, self._seed = views, seed
+        self._square, self._teacher_square = apm_input(config.image_size), Square(teacher.preprocessing)
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the images."""
+        return [image.id for image in self._images]
+
+    def __len__(self) -> int:
+        return len(self._images) * self._views
+
+    def keep(self, watch: Watch) -> bool:
+        """Makes all samples now, where there is room for them; whether there was."""
+        locations, side = self._config.grid**2, self._config.image_size
+        each = 3 * side**2 + 4 * locations * self._config.feature_dim
+        if len(self) * each > _SHARE_OF_FREE * free_memory(torch.device("cpu")):
+            return False
+        batches = [range(start, min(start + _AT_ONCE, len(self))) for start in range(0, len(self), _AT_ONCE)]
+        made = [self._made(batch) for batch in watch(batches)]
+        self._kept = torch.cat([pixels for pixels, _ in made]), torch.cat([targets for _, targets in made])
+        return True
+
+    def get(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Samples -> the APM's pixels ``(B, 3, S, S)``, uint8, and the teacher's tokens ``(B, g * g, F)``; on the CPU.
+
+        Raises:
+            UserError: when an image cannot be read.
+        """
+        if self._kept is None:
+            return self._made(indices)
+        rows = torch.tensor(indices)
+        return self._kept[0][rows], self._kept[1][rows]
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """What ``get`` gave, on any device, as the APM takes it."""
+        return self._square.normalized(pixels)
+
+    @torch.no_grad()
+    def _made(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        read = _in_threads(self._read, indices)
+        seen = self._teacher_square.normalized(torch.stack([square for _, square in read]).to(self._teacher.device))
+        tokens = resampled(self._teacher.encode_grid(seen, self._layer), self._config.grid).flatten(1, 2)
+        filled = pad(tokens, (0, self._config.feature_dim - tokens.shape[-1]))
+        return torch.stack([pixels for pixels, _ in read]), filled.cpu()
+
+    def _read(self, index: int) -> tuple[Tensor, Tensor]:
+        image = self._images[index // self._views]
+        view = view_of(image.read(), image.id, index % self._views, self._seed)
+        return self._square.bytes(view), self._teacher_square.bytes(view)
+
+
+def view_of(image: Image.Image, sample_id: str, view: int, seed: int) -> Image.Image:
+    """The image itself, or a crop of 0.7 to 1 of its area, sides stretched by at most 10 %, flipped at random."""
+    if view == 0:
+        return image
+    generator = torch_generator(seed, sample_id, f"view {view} for a field")
+    area, stretch, left, top, flip = torch.rand(5, generator=generator).tolist()
+    side = math.sqrt(_AREA[0] + area * (_AREA[1] - _AREA[0]))
+    ratio = _STRETCH ** (2 * stretch - 1)
+    width = min(image.width, max(1, round(image.width * side * ratio)))
+    height = min(image.height, max(1, round(image.height * side / ratio)))
+    x, y = round(left * (image.width - width)), round(top * (image.height - height))
+    crop = image.crop((x, y, x + width, y + height))
+    return hflip(crop) if flip < 0.5 else crop
+
+
+def images_digest(images: Sequence[Unlabelled], validation: Sequence[Unlabelled], size: int) -> str:
+    """SHA-256 of the ids of all ``images``, and of the ``validation`` images' pixels as squares of ``size``."""
+    digest = hashlib.sha256("\n".join(image.id for image in images).encode())
+    square = apm_input(size)
+    for pixels in _in_threads(lambda image: square.bytes(image.read()), validation):
+        digest.update(pixels.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _in_threads(work: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
+    """The results in order; decoding and resizing let go of Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(work, items))

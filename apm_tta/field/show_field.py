@@ -1,0 +1,68 @@
+"""``run-bench field``: grid, islands and decoded colours of one image in one pass."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from apm_tta.data.unlabelled import Unlabelled
+from apm_tta.field.answers import answer, column_of, teacher_grid, true_colours
+from apm_tta.field.checkpoint import Field
+from apm_tta.islands.folder import PictureFolder
+from apm_tta.islands.gallery import DIGITS, Drawing, draw, legend
+from apm_tta.islands.rows import Value, as_table
+from apm_tta.teachers import Teacher
+
+
+def show_field(
+    folder: PictureFolder,
+    image: Unlabelled,
+    field: Field,
+    teacher: tuple[Teacher, int] | None,
+    chunk: int | None,
+    drawing: Drawing,
+) -> str:
+    """The field's answers beside its teacher's; -> the text.
+
+    Args:
+        folder: takes the files.
+        image: asked about.
+        field: answers.
+        teacher: with its layer; None for no comparison.
+        chunk: locations that are asked at once; None for all.
+        drawing: how.
+
+    Raises:
+        UserError: when the image cannot be read, or the teacher's tokens are not of the field's width.
+    """
+    pixels = image.read()
+    found = answer(field, column_of(field, pixels), chunk)
+    true = true_colours(field, pixels)
+    error = float((found.rgb.cpu() - true).square().mean())
+    row: dict[str, Value] = {"rgb mse": error, "rgb psnr dB": -10 * math.log10(max(error, 1e-12))}
+    grids, rows = {"field": found.grid}, [row]
+    colours = [_picture(found.rgb)]
+    if teacher is not None:
+        wanted = teacher_grid(field, *teacher, pixels)
+        row |= {
+            "cosine": float(cosine_similarity(found.grid, wanted, dim=-1).mean()),
+            "mse": float((found.grid - wanted).square().mean()),
+        }
+        grids[f"teacher, layer {teacher[1]}"] = wanted
+        rows.append({"rgb mse": 0.0, "rgb psnr dB": math.inf, "cosine": 1.0, "mse": 0.0})
+        colours.append(_picture(true))
+    title = f"{image.id}: field {field.sha256[:DIGITS]}"
+    if field.settings is not None:
+        held = "held out" if image.id in field.held_out else "not one of those held out"
+        title += f", trained on {field.settings.training_images} images; this one was {held}"
+    table = draw(folder, "field", title, pixels, grids, drawing, None, rows, {"colours": colours})
+    return f"{title}\n\n{as_table(table)}\n\n{legend(drawing.threshold)}"
+
+
+def _picture(colours: Tensor) -> npt.NDArray[np.float64]:
+    picture: npt.NDArray[np.float64] = colours.double().cpu().numpy()
+    return picture

@@ -1,0 +1,182 @@
+"""Trains one APM on many images: its features against a teacher's tokens, its colours against the images'."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from apm_tta.apm import APM, APMConfig
+from apm_tta.apm.heads import rgb_target
+from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained
+from apm_tta.field.samples import Samples, Watch
+from apm_tta.field.settings import Schedule, Settings
+
+_WARM_UP = 0.02
+_VALIDATED_AT_ONCE = 64
+
+
+def fresh_training(settings: Settings, training: Samples, held_out: Sequence[str], device: torch.device) -> Trained:
+    """An APM that nothing has been taught, and the scale of its targets, from the training images alone."""
+    schedule = settings.schedule
+    apm = APM(settings.config)
+    apm.initialise(torch.Generator().manual_seed(schedule.seed))
+    apm.to(device)
+    trained = [
+        parameter
+        for name, parameter in apm.named_parameters()
+        if not name.startswith("global_token") and (schedule.rgb_weight or not name.startswith("rgb_head"))
+    ]
+    optimizer = torch.optim.Adam(trained, lr=schedule.learning_rate, fused=True)
+    mean, std = target_scale(training)
+    return Trained(apm, optimizer, mean.to(device), std.to(device), settings, held_out, [])
+
+
+def target_scale(samples: Samples, most: int = 2048) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel of the targets, ``(F,)`` each, of at most ``most`` samples.
+
+    A channel that never changes, such as one that only fills the APM's width, has a standard deviation of 1.
+    """
+    step = max(1, -(-len(samples) // most))
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    chosen = range(0, len(samples), step)
+    for start in range(0, len(chosen), _VALIDATED_AT_ONCE):
+        targets = samples.get(chosen[start : start + _VALIDATED_AT_ONCE])[1].double().flatten(0, 1)
+        count += len(targets)
+        total, squares = total + targets.sum(0), squares + targets.square().sum(0)
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    return mean.float(), torch.where(std > 1e-6, std, 1.0).float()
+
+
+def train(
+    folder: Path,
+    state: Trained,
+    training: Samples,
+    validation: Samples,
+    watch: Watch,
+    report: Callable[[Row], None],
+) -> None:
+    """Trains from where ``state`` is to its last epoch; the checkpoint is written after every epoch.
+
+    The order of the samples and the locations depend on the seed and the epoch alone, so that a training that was
+    killed and goes on ends with the weights of one that was not.
+
+    Args:
+        folder: takes the checkpoint.
+        state: changed in place.
+        training: samples to learn from.
+        validation: samples to measure on, one view each.
+        watch: wraps the batches of an epoch.
+        report: is told the row of every epoch that is done.
+
+    Raises:
+        UserError: when an image cannot be read, or the checkpoint cannot be written.
+    """
+    schedule = state.settings.schedule
+    for epoch in range(len(state.epochs), schedule.epochs):
+        started = time.perf_counter()
+        losses = _epoch(state, training, epoch, watch)
+        row: Row = {"epoch": epoch + 1, **losses, **validate(state, validation)}
+        row["seconds"] = time.perf_counter() - started
+        state.epochs.append(row)
+        state.write(folder / CHECKPOINT_FILE)
+        report(row)
+
+
+def _epoch(state: Trained, samples: Samples, epoch: int, watch: Watch) -> Row:
+    """One pass; the mean losses of its steps."""
+    schedule, config, device = state.settings.schedule, state.settings.config, state.mean.device
+    generator = torch.Generator().manual_seed((schedule.seed << 20) + epoch)
+    batches = [part.tolist() for part in torch.randperm(len(samples), generator=generator).split(schedule.batch_size)]
+    variance = state.std[: state.settings.width].square().mean()
+    sums = torch.zeros(2, device=device)
+    state.apm.train()
+    for step, batch in enumerate(watch(batches)):
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate_at(schedule, epoch * len(batches) + step, schedule.epochs * len(batches))
+        pixels, targets = samples.get(batch)
+        images = samples.normalized(pixels.to(device))
+        asked = locations_of(schedule, config, generator)
+        wanted = targets[:, asked].to(device, non_blocking=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
+            column = state.apm.column(images)
+            features = state.apm.query(column, asked.to(device))
+            colours = state.apm.colours(column, features, asked.to(device)) if schedule.rgb_weight else None
+        error = features.float() * state.std + state.mean - wanted
+        # Divided by the variance, the weight of the colours means the same for every teacher and layer.
+        grid = error[..., : state.settings.width].square().mean() / variance
+        rgb = torch.zeros((), device=device)
+        if colours is not None:
+            rgb = (colours.float() - rgb_target(images, config.patch_size)[:, asked]).square().mean()
+        state.optimizer.zero_grad()
+        (grid + schedule.rgb_weight * rgb).backward()
+        state.optimizer.step()
+        sums += torch.stack([grid.detach(), rgb.detach()])
+    grid_loss, rgb_loss = (sums / len(batches)).tolist()
+    return {"training grid loss": grid_loss, "training rgb loss": rgb_loss}
+
+
+def locations_of(schedule: Schedule, config: APMConfig, generator: torch.Generator) -> Tensor:
+    """The locations of one step, ``(L,)``."""
+    order = torch.randperm(config.grid**2, generator=generator)
+    return order[: schedule.locations or None]
+
+
+def learning_rate_at(schedule: Schedule, step: int, steps: int) -> float:
+    """Of one step of all, counted from 0."""
+    warm_up = max(1, round(_WARM_UP * steps))
+    if step < warm_up:
+        return schedule.learning_rate * (step + 1) / warm_up
+    return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+@torch.no_grad()
+def validate(state: Trained, samples: Samples) -> Row:
+    """Cosine and mean squared error to the teacher's tokens, and the colours' error: of all locations, in float32."""
+    config, width, device = state.settings.config, state.settings.width, state.mean.device
+    everywhere = torch.arange(config.grid**2, device=device)
+    state.apm.eval()
+    sums, count = torch.zeros(3, dtype=torch.float64), 0
+    for batch in _in_order(samples):
+        pixels, targets = samples.get(batch)
+        images = samples.normalized(pixels.to(device))
+        column = state.apm.column(images)
+        standardised = state.apm.query(column, everywhere)
+        features = (standardised * state.std + state.mean)[..., :width]
+        wanted = targets[..., :width].to(device)
+        colours = state.apm.colours(column, standardised, everywhere)
+        found = (
+            cosine_similarity(features, wanted, dim=-1).mean(),
+            (features - wanted).square().mean(),
+            (colours - rgb_target(images, config.patch_size)).square().mean(),
+        )
+        sums += len(batch) * torch.stack(found).double().cpu()
+        count += len(batch)
+    cosine, error, rgb = (sums / count).tolist()
+    return {"validation cosine": cosine, "validation mse": error, "validation rgb mse": rgb}
+
+
+@torch.no_grad()
+def mean_token_cosine(training: Samples, validation: Samples, width: int) -> float:
+    """What an answer that never looks at the image reaches: the cosine of every location's mean token, over training
+    images, to the validation images' tokens.
+    """
+    total = torch.zeros(())
+    for batch in _in_order(training):
+        total = total + training.get(batch)[1][..., :width].sum(0)
+    cosines = [
+        cosine_similarity(total[None], validation.get(batch)[1][..., :width], dim=-1).mean(1)
+        for batch in _in_order(validation)
+    ]
+    return float(torch.cat(cosines).mean())
+
+
+def _in_order(samples: Samples) -> Sequence[range]:
+    count = len(samples)
+    return [range(start, min(start + _VALIDATED_AT_ONCE, count)) for start in range(0, count, _VALIDATED_AT_ONCE)]
