@@ -15,7 +15,13 @@ _FOLDER = click.Path(path_type=Path)
 @click.argument("runs", type=_FOLDER, nargs=-1, required=True)
 @click.option("--out", type=_FOLDER, help="Of several runs: where their common table is written.")
 @click.option("--partial", is_flag=True, help="Of a half-finished run, show what is whole.")
-def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool) -> None:
+@click.option(
+    "--islands",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Of one run: fit the APM again to so many images, and show its islands below them in report.html.",
+)
+def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, islands: int) -> None:
     """Makes the tables of the run folder RUNS from its records, and prints them.
 
     Several run folders, of one teacher on several data sets, make one table of methods by data set.
@@ -23,7 +29,7 @@ def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool) -> N
     if len(runs) == 1 and out is None:
         from apm_tta.report import write_report
 
-        click.echo(write_report(runs[0], partial).text)
+        click.echo(write_report(runs[0], partial, islands).text)
         return
     from apm_tta.report.papers import write_papers_tables
 

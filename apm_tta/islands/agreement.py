@@ -61,6 +61,11 @@ def agreement(features: Tensor, threshold: float = THRESHOLD) -> Agreement:
     )
 
 
+def said_cosine(value: float) -> str:
+    """Three digits, or how far from 1 where three digits would say 1."""
+    return f"{value:.3f}" if value < 0.9995 else f"1 - {max(0.0, 1 - value):.0e}"
+
+
 def _parts(height: int, width: int, down: np.ndarray, right: np.ndarray) -> tuple[int, np.ndarray]:
     """Connected parts of a grid whose joints are where ``down`` (h - 1, w) and ``right`` (h, w - 1) are true."""
     places = np.arange(height * width).reshape(height, width)

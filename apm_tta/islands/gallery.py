@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-from apm_tta.islands.agreement import Agreement, agreement
+from apm_tta.islands.agreement import Agreement, agreement, said_cosine
 from apm_tta.islands.animation import Format, animation, frame
 from apm_tta.islands.colours import KINDS, colours
 from apm_tta.islands.folder import PictureFolder
@@ -93,7 +93,7 @@ def draw(
     ]
     columns = [
         Column(
-            f"{heading}\nneighbours {one.neighbours:.3f}\nislands {one.islands}",
+            f"{heading}\nneighbours {said_cosine(one.neighbours)}\nislands {one.islands}",
             {name: row[index] for name, row in pictures.items()},
         )
         for index, (heading, one) in enumerate(zip(grids, found, strict=True))
@@ -103,7 +103,7 @@ def draw(
         frames = [
             frame(
                 [square, *(row[index] for row in pictures.values())],
-                f"{heading}: neighbours' cosine {one.neighbours:.3f}, {one.islands} islands at {drawing.threshold:g}\n"
+                f"{heading}: neighbours' cosine {said_cosine(one.neighbours)}, {one.islands} islands at {drawing.threshold:g}\n"
                 f"the image, {', '.join(pictures)}",
             )
             for index, (heading, one) in enumerate(zip(grids, found, strict=True))

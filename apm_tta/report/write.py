@@ -8,7 +8,8 @@ from pathlib import Path
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
 from apm_tta.report.data import ReportData, listed, read_report_data
-from apm_tta.report.html import write_html
+from apm_tta.report.html import Islands, write_html
+from apm_tta.report.html.page import SAMPLES
 from apm_tta.report.render import latex, markdown, markdown_text
 from apm_tta.report.results import mean_over_corruptions, over_seeds
 from apm_tta.report.tables import (
@@ -39,15 +40,17 @@ class Report:
     errors: int
 
 
-def write_report(run: Path, partial: bool = False) -> Report:
+def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
     """Writes the tables and pictures of a run folder.
 
     Args:
         run: the folder.
         partial: whether a half-finished run is shown too, marked as such.
+        islands: images of the page, at most, under which stand the islands of their APM; they are fitted again.
 
     Raises:
-        UserError: when ``run`` is no run folder, lacks records, or cannot be written.
+        UserError: when ``run`` is no run folder, lacks records, or cannot be written; for ``islands`` also when the
+            run's fits cannot be made again here.
     """
     data = read_report_data(run, partial)
     said = [caption(data.manifest), *notes(data.manifest, data.damaged)]
@@ -67,8 +70,15 @@ def write_report(run: Path, partial: bool = False) -> Report:
     ):
         if len(frame):
             write_text(run / name, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_html(data)
+    write_html(data, islands=_islands(data, islands) if islands else None)
     return Report(f"{text}\n", int(data.results["errors"].sum()))
+
+
+def _islands(data: ReportData, count: int) -> Islands:
+    # What draws is not imported by those who only want tables.
+    from apm_tta.report.html.formation import islands_of
+
+    return islands_of(data, SAMPLES, count)
 
 
 def tables_of(data: ReportData) -> list[Table]:

@@ -100,7 +100,7 @@ def choose_samples(data: ReportData, count: int, islands: Islands | None = None)
         count: images, at most.
         islands: further pictures of them.
     """
-    names, dataset, why = _classes(data)
+    names, dataset, why = classes_and_images(data)
     conditions = _spread(conditions_of(data), count)
     share = count // max(1, len(conditions))
     album = Album()
@@ -190,7 +190,7 @@ def _with_islands(shown: Shown, islands: Sequence[Island], album: Album) -> Show
     return replace(shown, islands=[picture for picture in added if picture is not None])
 
 
-def _classes(data: ReportData) -> tuple[Sequence[str], Dataset | None, str]:
+def classes_and_images(data: ReportData) -> tuple[Sequence[str], Dataset | None, str]:
     """Class names, the data set where it can be read here and is the run's, and why not where it is not."""
     numbers, manifest = data.manifest["numbers"], data.manifest
     described = numbers["dataset"]
