@@ -6,6 +6,9 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
+
+from apm_tta.harness.measure import counted_flops
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,6 +27,42 @@ def test_the_committed_page_of_scale_is_what_its_costs_make() -> None:
         pytest.skip("docs/ is part of a checkout, not of the source distribution")
     own = runpy.run_path(str(ROOT / "docs" / "scale.py"))
     assert own["page"](own["read_costs"]()) == (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+
+
+def test_the_committed_page_of_patches_is_what_its_costs_make() -> None:
+    """Else run ``python docs/patches.py``."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    own = runpy.run_path(str(ROOT / "docs" / "patches.py"))
+    assert own["page"](own["read_costs"]()) == (ROOT / "docs" / "patches.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["FIELD", "ENCODER"])
+def test_the_committed_flops_of_few_patches_are_what_is_counted(name: str) -> None:
+    """Else run ``python docs/patches.py measure``."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    own = runpy.run_path(str(ROOT / "docs" / "patches.py"))
+    costs = [cost for cost in own["read_costs"]() if cost.model == own[name] and cost.patches <= 4]
+    assert {cost.patches for cost in costs} == {1, 4}
+    model, image = own["build"](own[name], torch.device("cpu"))
+    for cost in costs:
+        with counted_flops() as counter:
+            features = own["forward"](model, image, cost.patches, cost.chunk)
+        assert features.shape[1] == cost.patches + (name == "ENCODER")
+        assert f"{counter.get_total_flops() / 1e9:.6g}" == f"{cost.gflop:.6g}"
+
+
+def test_peak_memory_of_a_linear_layer_is_its_output_s() -> None:
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    own = runpy.run_path(str(ROOT / "docs" / "patches.py"))
+    layer, inputs = torch.nn.Linear(1000, 500), torch.randn(64, 1000)
+    with torch.no_grad():
+        peak = own["peak_megabytes"](lambda: layer(inputs), torch.device("cpu"))
+        twice = own["peak_megabytes"](lambda: layer(inputs).relu(), torch.device("cpu"))
+    assert peak == 4 * 64 * 500 / 1e6
+    assert twice == 2 * peak
 
 
 def test_every_method_of_the_embedded_results_stands_on_the_page() -> None:

@@ -103,7 +103,7 @@ def draw(
         frames = [
             frame(
                 [square, *(row[index] for row in pictures.values())],
-                f"{heading}: neighbours' cosine {said_cosine(one.neighbours)}, {one.islands} islands at {drawing.threshold:g}\n"
+                f"{heading}: neighbours' cosine {said_cosine(one.neighbours)}, islands {one.islands}\n"
                 f"the image, {', '.join(pictures)}",
             )
             for index, (heading, one) in enumerate(zip(grids, found, strict=True))

@@ -71,8 +71,8 @@ def islands_of(data: ReportData, samples: int, count: int) -> Islands:
         if abs(watched.cosines[-1] - expected) > _CLOSE:
             raise UserError(
                 f"the fit of {shown.id} under {shown.condition} ends at a cosine of {watched.cosines[-1]:.4f} here, "
-                f"the run recorded {expected:.4f}: its islands would be those of another fit; draw them with the versions "
-                "in run.yaml"
+                f"the run recorded {expected:.4f}: its islands would be those of another fit; draw them with the "
+                "versions in run.yaml"
             )
         found[shown.condition, shown.id] = _drawn(watched, expected)
     return found
@@ -141,10 +141,10 @@ def _drawn(watched: Formation, recorded: float) -> list[Island]:
     for index, (iteration, grid) in enumerate(zip(watched.iterations, watched.grids, strict=True)):
         found = agreement(grid)
         last = iteration == watched.iterations[-1]
+        recorded_too = f" (in the run {recorded:.3f})" if last else ""
         caption = (
-            f"apm, iteration {iteration}: cosine to the target {watched.cosines[iteration]:.3f}"
-            f"{f' (in the run {recorded:.3f})' if last else ''}; neighbours' cosine {said_cosine(found.neighbours)}, islands "
-            f"{found.islands}. 3-D t-SNE, PCA of all three"
+            f"apm, iteration {iteration}: cosine to the target {watched.cosines[iteration]:.3f}{recorded_too}; "
+            f"neighbours' cosine {said_cosine(found.neighbours)}, islands {found.islands}. 3-D t-SNE, PCA of all three"
         )
         islands.append(Island(caption, _png([embedded[index].picture, together[index]])))
     return islands

@@ -1,0 +1,81 @@
+"""Agreement and islands are their definitions, found by counting."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apm_tta.islands.agreement import agreement, said_cosine
+
+
+def by_hand(features: torch.Tensor, threshold: float) -> tuple[float, float, int, float]:
+    """Location by location, with plain Python: cosines, then a flood fill."""
+    height, width, _ = features.shape
+    vectors = {(i, j): features[i, j].double().tolist() for i in range(height) for j in range(width)}
+
+    def cosine(one: tuple[int, int], other: tuple[int, int]) -> float:
+        a, b = vectors[one], vectors[other]
+        dot = sum(x * y for x, y in zip(a, b, strict=True))
+        return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+    beside = [((i, j), (i + 1, j)) for i in range(height - 1) for j in range(width)]
+    beside += [((i, j), (i, j + 1)) for i in range(height) for j in range(width - 1)]
+    neighbours = sum(cosine(*pair) for pair in beside) / len(beside)
+    places = list(vectors)
+    pairs = [(one, other) for index, one in enumerate(places) for other in places[index + 1 :]]
+    any_two = sum(cosine(*pair) for pair in pairs) / len(pairs)
+    joined = [pair for pair in beside if cosine(*pair) >= threshold]
+    left, sizes = set(places), []
+    while left:
+        part, todo = set(), [left.pop()]
+        while todo:
+            at = todo.pop()
+            part.add(at)
+            todo += [b if a == at else a for a, b in joined if at in (a, b) and (b if a == at else a) not in part]
+        left -= part
+        sizes.append(len(part))
+    return neighbours, any_two, len(sizes), max(sizes) / len(places)
+
+
+@given(
+    height=st.integers(1, 5),
+    width=st.integers(2, 5),
+    seed=st.integers(0, 1000),
+    threshold=st.sampled_from([-0.37, 0.01, 0.52, 0.93]),
+    common=st.sampled_from([0.0, 1.0, 4.0]),
+)
+def test_every_number_is_what_counting_gives(
+    height: int, width: int, seed: int, threshold: float, common: float
+) -> None:
+    features = torch.randn(height, width, 6, generator=torch.Generator().manual_seed(seed)) + common
+    found = agreement(features, threshold)
+    neighbours, any_two, islands, largest = by_hand(features, threshold)
+    assert found.neighbours == pytest.approx(neighbours, abs=1e-6)
+    assert found.any_two == pytest.approx(any_two, abs=1e-6)
+    assert (found.islands, found.largest) == (islands, pytest.approx(largest))
+    assert found.beyond == found.neighbours - found.any_two
+
+
+def test_two_halves_are_two_islands() -> None:
+    features = torch.zeros(4, 6, 3)
+    features[:, :2, 0], features[:, 2:, 1] = 1, 5
+    found = agreement(features, 0.9)
+    assert (found.islands, found.largest) == (2, pytest.approx(16 / 24))
+    assert found.neighbours == pytest.approx(34 / 38)  # of 38 sides 4 lie between the halves
+
+
+@pytest.mark.parametrize(("shape", "threshold", "message"), [((1, 1, 3), 0.9, "no neighbours"), ((2, 2, 3), 1.5, "-1")])
+def test_what_has_no_answer_is_refused(shape: tuple[int, ...], threshold: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        agreement(torch.ones(shape), threshold)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.5, "0.500"), (0.9994, "0.999"), (0.99999, "1 - 1e-05"), (1.0, "1 - 0e+00")]
+)
+def test_a_cosine_next_to_one_says_how_far_it_is(value: float, said: str) -> None:
+    assert said_cosine(value) == said

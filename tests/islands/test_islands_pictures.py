@@ -1,0 +1,48 @@
+"""Files are what they say: the same bytes every time, frames in their order, numbers beside them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from apm_tta.islands.animation import Format, animation, frame
+from apm_tta.islands.rows import as_csv, as_table
+from apm_tta.islands.strip import Chart, Column, Curve, strip
+
+
+def picture(value: float) -> np.ndarray:
+    return np.full((4, 4, 3), value)
+
+
+def test_a_strip_is_the_same_bytes_every_time() -> None:
+    image = Image.new("RGB", (40, 20), (255, 0, 0))
+    columns = [Column(f"iteration {index}", {"PCA": picture(index / 3)}) for index in range(3)]
+    chart = Chart("iteration", [Curve("loss", [0, 1, 2], [3, 2, 1])], [Curve("cosine", [0, 1, 2], [0, 0.5, 1])], [1])
+    first, again = (strip("a title", image, columns, chart) for _ in range(2))
+    assert first == again
+    drawn = Image.open(io.BytesIO(first)).convert("RGB")
+    assert drawn.getcolors(10_000_000) is not None
+    colours = {colour for _, colour in drawn.getcolors(10_000_000) or []}
+    assert (255, 0, 0) in colours, "the image is there"
+    assert {(0, 0, 0), (85, 85, 85), (170, 170, 170)} <= colours, "and every column's picture"
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_an_animation_has_its_frames_in_order(kind: Format) -> None:
+    frames = [frame([picture(value), Image.new("RGB", (9, 5), "white")], f"step {value}") for value in (0.0, 0.5, 1.0)]
+    with Image.open(io.BytesIO(animation(frames, kind, 100))) as found:
+        assert found.n_frames == 3  # type: ignore[attr-defined]
+        levels = []
+        for index in range(3):
+            found.seek(index)
+            levels.append(np.asarray(found.convert("RGB"))[80, 80, 0])
+    assert levels == [0, 128, 255]
+
+
+def test_rows_keep_six_digits_in_the_file_and_three_in_the_text() -> None:
+    rows = [{"of": "a, b", "cosine": 0.123456789, "islands": 3}, {"of": "c", "cosine": 1.0, "islands": 12}]
+    assert as_csv(rows) == b'of,cosine,islands\n"a, b",0.123457,3\nc,1,12\n'
+    assert "| a, b |    0.123 |         3 |" in as_table(rows)
