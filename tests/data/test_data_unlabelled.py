@@ -48,7 +48,7 @@ def test_what_is_not_there_is_refused_with_what_would_be_right(folder: Path) -> 
         one_image(str(folder))
     with pytest.raises(UserError, match="fashion-mnist has no image 'test/x'; there are: test/00000 and 1999 more"):
         one_image("fashion-mnist:test/x")
-    with pytest.raises(UserError, match="there is no folder .*; the package carries: fashion-mnist"):
+    with pytest.raises(UserError, match=r"there is no folder .*; the package carries: fashion-mnist"):
         all_images(str(folder / "nowhere"))
     (folder / "empty").mkdir()
     with pytest.raises(UserError, match="holds no image"):

@@ -1,0 +1,33 @@
+"""A field that was trained by its command, small enough for a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from apm_tta.cli import main
+from apm_tta.field.checkpoint import CHECKPOINT_FILE
+
+WORDS = [
+    "train-field",
+    "--locations",
+    "32",
+    "--epochs",
+    "4",
+    "--views",
+    "1",
+    "--hidden",
+    "96,64",
+    "--batch-size",
+    "32",
+    "--quiet",
+]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of four epochs on the images that the package carries."""
+    out = tmp_path_factory.mktemp("field")
+    assert main([*WORDS, "--out", str(out)]) == 0
+    return out / CHECKPOINT_FILE

@@ -1,0 +1,244 @@
+"""A field learns, its checkpoints hold all of it, and a training that is killed ends as one that is not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.nn.functional import cosine_similarity
+
+from apm_tta.apm import APM, APMConfig
+from apm_tta.cli import main
+from apm_tta.data.unlabelled import all_images, one_image
+from apm_tta.field.answers import answer, column_of, teacher_grid
+from apm_tta.field.checkpoint import fold, load_field
+from apm_tta.field.samples import Samples, split, view_of
+from apm_tta.field.settings import Schedule
+from apm_tta.field.training import learning_rate_at, target_scale
+from apm_tta.teachers import Teacher
+
+WORDS = [
+    "train-field",
+    "--locations",
+    "32",
+    "--epochs",
+    "4",
+    "--views",
+    "1",
+    "--hidden",
+    "96,64",
+    "--batch-size",
+    "32",
+    "--quiet",
+]
+RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Forty real images as files."""
+    made = tmp_path / "images"
+    made.mkdir()
+    for index, image in enumerate(all_images("fashion-mnist")[:40]):
+        image.read().save(made / f"{index:02d}.png")
+    return made
+
+
+def rows_of(checkpoint: Path) -> list[dict[str, str]]:
+    with (checkpoint.parent / "epochs.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_learns_beyond_what_never_looks_at_the_image(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = rows_of(checkpoint)
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
+    cosines = [float(row["validation cosine"]) for row in rows]
+    assert cosines == sorted(cosines)
+    assert main([*WORDS, "--out", str(checkpoint.parent)]) == 0  # done already: it says what there is
+    said = capsys.readouterr().out
+    baseline = float(said.partition("which never looks at an image: ")[2].partition(". ")[0])
+    assert 0.4 < baseline < cosines[-1]
+    assert float(rows[-1]["validation mse"]) < float(rows[0]["validation mse"])
+    assert {path.name for path in checkpoint.parent.iterdir()} >= {"curve.png", "settings.json", "field.safetensors"}
+
+
+def test_the_loaded_field_has_the_validation_cosine_that_was_recorded(
+    checkpoint: Path, embedded_teacher: Teacher
+) -> None:
+    """From the file alone, image by image, by another path than the training's."""
+    field = load_field(checkpoint, torch.device("cpu"))
+    _, held = split(all_images("fashion-mnist"))
+    assert field.held_out == {image.id for image in held}
+    cosines = []
+    for image in held:
+        pixels = image.read()
+        found = answer(field, column_of(field, pixels)).grid
+        cosines.append(cosine_similarity(found, teacher_grid(field, embedded_teacher, 3, pixels), dim=-1).mean())
+    recorded = float(rows_of(checkpoint)[-1]["validation cosine"])
+    assert torch.stack(cosines).mean().item() == pytest.approx(recorded, abs=1e-5)
+
+
+def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
+    """Real processes, killed without warning once another epoch is there."""
+    words = [RUN_BENCH, *WORDS, "--data", str(folder), "--epochs", "60"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*words, "--out", str(whole)], check=True, capture_output=True)
+    kills, finished = 0, False
+    while not finished:
+        process = subprocess.Popen([*words, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        path = killed / "field.safetensors"
+        before = path.stat().st_mtime_ns if path.exists() else None
+        while process.poll() is None and kills < 2:
+            if path.exists() and path.stat().st_mtime_ns != before:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.005)
+        finished = process.wait() == 0
+    assert kills == 2
+    one, other = (load_file(folder / "field.safetensors") for folder in (whole, killed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [RUN_BENCH, *WORDS, "--data", str(folder), "--epochs", "100000", "--out", str(out)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while not (out / "field.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said.strip().splitlines()[-1].endswith(f"the same command with --out {out} goes on")
+
+
+def test_another_training_in_the_folder_is_refused_by_field(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(checkpoint, tmp_path / checkpoint.name)
+    assert main([*WORDS, "--out", str(tmp_path), "--seed", "1", "--layer", "0"]) == 1
+    said = capsys.readouterr().err
+    assert "schedule.layer: 3 there, 0 now" in said
+    assert "schedule.seed: 0 there, 1 now" in said
+    assert said.count("\n") == 1
+
+
+def test_a_folder_of_files_and_another_layer(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    words = ["--data", str(folder), "--layer", "-3", "--views", "3", "--locations", "0", "--out", str(out)]
+    assert main([*WORDS, *words]) == 0
+    capsys.readouterr()
+    settings = json.loads((out / "settings.json").read_text())
+    assert (settings["training_images"], settings["validation_images"]) == (36, 4)
+    assert settings["schedule"]["layer"] == 1
+    (folder / "07.png").write_bytes(b"no image")
+    assert main([*WORDS, *words, "--out", str(tmp_path / "other")]) == 1
+    assert "07.png is not a readable image" in capsys.readouterr().err
+
+
+def test_samples_are_the_same_whether_they_are_kept_or_not(embedded_teacher: Teacher) -> None:
+    images = all_images("fashion-mnist")[:10]
+    config = APMConfig(image_size=32, patch_size=4, hidden=(8,), feature_dim=128)
+    kept, made = (Samples(images, embedded_teacher, 2, config, 3, 0) for _ in range(2))
+    assert kept.keep(lambda batches: batches)
+    assert len(kept) == 30
+    for one, other in zip(kept.get([29, 0, 13]), made.get([29, 0, 13]), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_views_are_seeded_crops_and_the_first_is_the_image() -> None:
+    image = one_image("fashion-mnist:test/00004").read()
+    assert view_of(image, "id", 0, 0) is image
+    sizes = set()
+    for view in range(1, 20):
+        crop = view_of(image, "id", view, 0)
+        assert crop.tobytes() == view_of(image, "id", view, 0).tobytes()
+        assert 0.6 * 28 * 28 <= crop.width * crop.height <= 28 * 28
+        sizes.add(crop.size)
+    assert len(sizes) > 5
+    assert view_of(image, "id", 1, 0).tobytes() != view_of(image, "id", 1, 1).tobytes()
+
+
+def test_one_in_ten_is_held_out_whatever_the_order() -> None:
+    images = all_images("fashion-mnist")[:95]
+    training, held = split(images)
+    assert (len(training), len(held)) == (85, 10)
+    _, again = split(images[::-1])
+    assert {image.id for image in again} == {image.id for image in held}
+    with pytest.raises(ValueError, match="1 images cannot be split"):
+        split(images[:1])
+
+
+def test_folding_the_scale_into_the_weights_changes_no_answer() -> None:
+    config = APMConfig(image_size=16, patch_size=4, hidden=(32, 24), feature_dim=24, rgb_hidden=8, readout="mean")
+    apm = APM(config)
+    apm.initialise(torch.Generator().manual_seed(0))
+    apm.double()
+    generator = torch.Generator().manual_seed(1)
+    mean, std = torch.randn(24, generator=generator).double(), torch.rand(24, generator=generator).double() + 0.5
+    images, everywhere = torch.randn(2, 3, 16, 16, generator=generator).double(), torch.arange(16)
+    with torch.no_grad():
+        column = apm.column(images)
+        standardised = apm.query(column, everywhere)
+        colours = apm.colours(column, standardised, everywhere)
+        fold(apm, mean, std)
+        features = apm.query(column, everywhere)
+        torch.testing.assert_close(features, standardised * std + mean)
+        torch.testing.assert_close(apm.colours(column, features, everywhere), colours)
+    assert colours.std() > 0
+
+
+def test_the_scale_is_that_of_the_training_targets_alone(embedded_teacher: Teacher) -> None:
+    config = APMConfig(image_size=32, patch_size=4, hidden=(8,), feature_dim=136)
+    samples = Samples(all_images("fashion-mnist")[:12], embedded_teacher, 3, config, 1, 0)
+    mean, std = target_scale(samples)
+    targets = samples.get(range(12))[1].flatten(0, 1)
+    torch.testing.assert_close(mean, targets.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(std[:128], targets.std(0, correction=0)[:128], rtol=1e-4, atol=1e-5)
+    assert torch.equal(std[128:], torch.ones(8)), "channels that only fill the width"
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    schedule = Schedule(learning_rate=1.0)
+    rates = [learning_rate_at(schedule, step, 1000) for step in range(1000)]
+    assert rates[19] == 1.0
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert 0 < rates[-1] < 1e-4
+
+
+def test_fresh_layers_are_uniform_within_one_over_the_root_of_their_inputs() -> None:
+    apm = APM(APMConfig(image_size=32, patch_size=4, hidden=(256, 128), feature_dim=64))
+    apm.initialise(torch.Generator().manual_seed(0))
+    weight = apm.mlp[1].weight
+    assert isinstance(weight, torch.Tensor)
+    assert weight.abs().max().item() == pytest.approx(256**-0.5, rel=1e-3)
+    assert weight.std().item() == pytest.approx(256**-0.5 / 3**0.5, rel=0.02)
+    assert torch.equal(apm.state_dict()["rgb_head.2.bias"], torch.full((3,), 0.5))
+
+
+def test_a_teacher_s_grey_image_is_learnt_by_the_colours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Forty images of one colour each: a field that sees no more than a column decodes them."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    for index in range(40):
+        shade = (6 * index, 255 - 6 * index, 128)
+        Image.new("RGB", (32, 32), shade).save(folder / f"{index:02d}.png")
+    out = tmp_path / "out"
+    words = ["--data", str(folder), "--epochs", "150", "--rgb-weight", "20", "--locations", "0", "--out", str(out)]
+    assert main([*WORDS, *words]) == 0
+    capsys.readouterr()
+    rows = rows_of(out / "field.safetensors")
+    assert float(rows[-1]["validation rgb mse"]) < 0.05 * float(rows[0]["validation rgb mse"])

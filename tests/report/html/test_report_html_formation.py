@@ -1,0 +1,63 @@
+"""Islands in the report are of the run's own fits, and of no others."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from apm_tta.cli import main
+from apm_tta.errors import UserError
+from apm_tta.report import write_report
+from apm_tta.report.data import read_report_data
+from apm_tta.report.html.formation import islands_of
+
+WORDS = ["demo", "--limit", "20", "--corruptions", "contrast", "--severities", "5", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main([*WORDS, "--methods", "zeroshot,apm", "--set", "apm.iterations=9", "--out", str(out)]) == 0
+    return out
+
+
+def test_first_middle_and_last_iteration_stand_under_a_handful_of_images(real_run: Path) -> None:
+    assert "<figcaption>" not in (real_run / "report.html").read_text()
+    assert main(["report", str(real_run), "--islands", "4"]) == 0
+    text = (real_run / "report.html").read_text()
+    captions = re.findall(r"<figcaption>([^<]*)", text)
+    assert [int(found) for caption in captions for found in re.findall(r"iteration (\d+)", caption)] == [0, 4, 9] * 4
+    ends = [re.search(r"target (-?[\d.]+) \(in the run (-?[\d.]+)\)", caption) for caption in captions[2::3]]
+    assert all(found is not None and abs(float(found[1]) - float(found[2])) <= 0.001 for found in ends)
+
+
+def test_their_cosines_are_those_of_the_records(real_run: Path) -> None:
+    found = islands_of(read_report_data(real_run), 60, 3)
+    assert 1 <= len(found) <= 3
+    recorded = {}
+    for condition in ("clean", "contrast-5"):
+        table = pq.read_table(real_run / "records" / "apm" / condition / "episodic-seed-0-shard-00000.parquet")
+        recorded |= {(condition, row["id"]): row["last_cosine"] for row in table.to_pylist()}
+    for (condition, sample_id), islands in found.items():
+        assert f"(in the run {recorded[condition.replace(' ', '-'), sample_id]:.3f})" in islands[-1].caption
+        assert all(island.png.startswith(b"\x89PNG") for island in islands)
+
+
+def test_a_run_whose_fits_cannot_be_made_again_is_refused(real_run: Path, tmp_path: Path) -> None:
+    """Its manifest says another learning rate than the one that its records come from."""
+    other = Path(shutil.copytree(real_run, tmp_path / "other"))
+    manifest = other / "run.yaml"
+    manifest.write_text(manifest.read_text().replace("learning_rate: 0.0001", "learning_rate: 0.001"))
+    with pytest.raises(UserError, match="its islands would be those of another fit"):
+        write_report(other, islands=2)
+
+
+def test_a_run_without_an_apm_has_no_islands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WORDS, "--methods", "zeroshot", "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "run"), "--islands", "2"]) == 2
+    assert "the run has no method apm" in capsys.readouterr().err

@@ -1,0 +1,176 @@
+"""The commands that draw, as they are typed: their files, their numbers, and one line for every mistake."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from apm_tta.cli import main
+from apm_tta.teachers import FAMILIES, Teacher
+from apm_tta.teachers.base import Source
+from apm_tta.teachers.grids import Grids
+
+IMAGE = "fashion-mnist:test/00000"
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_islands_of_a_fresh_apm_are_the_same_files_every_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["islands", IMAGE, "--iterations", "20", "--every", "10"]
+    before = torch.get_num_threads()
+    for name, threads in (("a", 1), ("b", before)):
+        torch.set_num_threads(threads)
+        assert main([*words, "--out", str(tmp_path / name)]) == 0
+    torch.set_num_threads(before)
+    said = capsys.readouterr().out
+    names = {"islands.png", "islands.gif", "islands.csv", "fit.csv"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == names
+    assert main([*words, "--out", str(tmp_path / "b")]) == 0
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    rows, fitted = rows_of(tmp_path / "a" / "islands.csv"), rows_of(tmp_path / "a" / "fit.csv")
+    assert [row["of"] for row in rows] == ["iteration 0", "iteration 10", "iteration 20"]
+    assert [int(row["iteration"]) for row in fitted] == list(range(21))
+    assert [row["loss"] for row in rows] == [fitted[at]["loss"] for at in (0, 10, 20)]
+    assert float(fitted[20]["cosine"]) > float(fitted[0]["cosine"]) + 0.5
+    assert f"| {float(rows[2]['cosine']):8.3f} |" in said
+    with Image.open(tmp_path / "a" / "islands.gif") as animation:
+        assert animation.n_frames == 3  # type: ignore[attr-defined]
+    assert main([*words, "--out", str(tmp_path / "c"), "--seed", "1", "--animation", "none"]) == 0
+    assert (tmp_path / "c" / "islands.png").read_bytes() != (tmp_path / "a" / "islands.png").read_bytes()
+
+
+def test_levels_of_one_image_and_the_claim_over_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["islands", IMAGE, "--levels", "0,3", "--out", str(tmp_path / "one"), "--animation", "none"]) == 0
+    assert [row["of"] for row in rows_of(tmp_path / "one" / "levels.csv")] == ["level 0", "level 3"]
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {"levels.png", "levels.csv", "agreement.png"}
+    capsys.readouterr()
+    words = ["islands", "fashion-mnist", "--levels", "all", "--limit", "30", "--out", str(tmp_path / "many")]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    each, growth = rows_of(tmp_path / "many" / "levels.csv"), rows_of(tmp_path / "many" / "growth.csv")
+    assert len(each) == 30 * 4
+    assert [row["with the level"] for row in growth] == ["neighbours", "any two", "beyond", "islands"]
+    by_image: dict[str, list[float]] = {}
+    for row in each:
+        by_image.setdefault(row["image"], []).append(float(row["neighbours"]))
+    change = sum(values[-1] - values[0] for values in by_image.values()) / 30
+    assert growth[0]["last - first (95 % interval)"].startswith(f"{change:.3f} (")
+    assert growth[0]["verdict"] in said
+
+
+def test_a_convolutional_teacher_s_stages_on_real_photographs(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = shared / "weights" / "tf_efficientnet_lite0.safetensors"
+    photographs = shared / "data" / "imagenet-sample" / "val"
+    teacher = f"timm:tf_efficientnet_lite0.in1k:{weights}"
+    words = ["islands", str(photographs), "--teacher", teacher, "--levels", "3,4", "--limit", "5"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    rows = rows_of(tmp_path / "levels.csv")
+    assert len(rows) == 10
+    assert all(float(row["neighbours"]) > float(row["any two"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["islands", "nowhere.png"], 1, "there is no image file nowhere.png"),
+        (["islands", "fashion-mnist"], 2, "is a folder: name one image, or test its images with --levels all"),
+        (["islands", IMAGE, "--levels", "0,9"], 2, "teacher embedded has layers 0 to 3; there is no layer 9"),
+        (["islands", IMAGE, "--target", "grid", "--layer", "5"], 2, "there is no layer 5"),
+        (["islands", IMAGE, "--levels", "x"], 2, "'x' is no list of layers"),
+        (["islands", IMAGE, "--teacher", "nobody"], 2, "unknown teacher 'nobody'"),
+        (["video", IMAGE, "--weights", "nowhere"], 2, "no such name, no such file"),
+        (["field", IMAGE, "--checkpoint", "nowhere"], 1, "nowhere cannot be read"),
+        (["interpolate", IMAGE, "nowhere", "--checkpoint", "nowhere"], 1, "there is no image file nowhere"),
+        (["train-field", "--data", "nowhere"], 1, "there is no folder nowhere"),
+        (["train-field", "--layer", "4"], 2, "there is no layer 4"),
+        (["train-field", "--hidden", "12,x"], 2, "'12,x' is no list of widths"),
+    ],
+)
+def test_mistakes_get_one_line(
+    words: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--out", str(tmp_path / "out")]) == code
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_an_unreadable_image_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    assert main(["islands", str(tmp_path / "broken.jpg"), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "broken.jpg is not a readable image" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def tokenless() -> Iterator[str]:
+    """A teacher of another package's, with an image tower that shows no layers."""
+
+    def family(name: str, classifier: str) -> Source:
+        plain = FAMILIES.get("embedded")("embedded", classifier)
+
+        def build(device: torch.device) -> Teacher:
+            teacher: Any = plain.build(device)
+            teacher._grids = Grids(name, None, torch.zeros(1, 3, 32, 32))
+            return teacher  # type: ignore[no-any-return]
+
+        return replace(plain, name=name, build=build)
+
+    FAMILIES.register("tokenless")(family)
+    yield "tokenless"
+    del FAMILIES._entries["tokenless"]
+
+
+@pytest.mark.parametrize("words", [["islands", IMAGE, "--levels", "all"], ["islands", IMAGE, "--target", "grid"]])
+def test_a_teacher_without_patch_tokens_is_refused(
+    words: list[str], tokenless: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (words, ["train-field"]):
+        assert main([*command, "--teacher", tokenless, "--out", str(tmp_path / "out")]) == 2
+        said = capsys.readouterr().err
+        assert "teacher tokenless gives no tokens by location; choose a ViT" in said
+        assert said.count("\n") == 1
+
+
+HEAVY = ("sklearn", "matplotlib", "apm_tta.islands", "apm_tta.field")
+BENCHMARK = """
+import builtins, sys
+from apm_tta.cli import main
+plain, seen = builtins.__import__, []
+heavy = tuple(sys.argv[2].split(","))
+def watched(name, globals=None, locals=None, fromlist=(), level=0):
+    importer = (globals or {}).get("__name__", "")
+    if importer.startswith("apm_tta") and name.startswith(heavy):
+        seen.append((importer, name))
+    return plain(name, globals, locals, fromlist, level)
+builtins.__import__ = watched
+words = ["demo", "--limit", "10", "--corruptions", "", "--methods", "zeroshot,apm", "--quiet", "--out", sys.argv[1]]
+code = main(words)
+print(code, seen, "sklearn" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_who_only_benchmarks_imports_nothing_that_draws(tmp_path: Path) -> None:
+    """Nothing of this package does; torchmetrics imports matplotlib by itself wherever that is installed."""
+    command = [sys.executable, "-c", BENCHMARK, str(tmp_path / "run"), ",".join(HEAVY)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "0 [] False"
