@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ def islands_command(
     agreement grows with the level is tested over its images.
     """
     from apm_tta.apm import PRESETS
-    from apm_tta.data.unlabelled import all_images, is_collection, one_image
+    from apm_tta.data.unlabelled import all_images, by_digest, is_collection, one_image
     from apm_tta.harness.device import resolve_device
     from apm_tta.islands.folder import PictureFolder
     from apm_tta.islands.gallery import Drawing
@@ -79,7 +78,7 @@ def islands_command(
         raise UserError(f"{image} is a folder: name one image, or test its images with --levels all", exit_code=2)
     images = all_images(image) if many else [one_image(image)]
     if limit:
-        images = sorted(images, key=lambda one: hashlib.sha256(one.id.encode()).hexdigest())[:limit]
+        images = by_digest(images)[:limit]
     teacher = load_teacher(teacher_name, resolve_device(device))
     folder = PictureFolder(out, "islands")
     drawing = Drawing(threshold, seed, None if animation == "none" else animation)

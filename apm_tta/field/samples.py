@@ -17,7 +17,7 @@ from torchvision.transforms.functional import hflip
 
 from apm_tta.apm import APMConfig
 from apm_tta.apm.memory import free_memory
-from apm_tta.data.unlabelled import Unlabelled
+from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.islands.targets import resampled
 from apm_tta.methods.apm_input import apm_input
 from apm_tta.randomness import torch_generator
@@ -42,8 +42,7 @@ def split(images: Sequence[Unlabelled]) -> tuple[list[Unlabelled], list[Unlabell
     """
     if len(images) < 2:
         raise ValueError(f"{len(images)} images cannot be split into training and validation; at least 2 are needed")
-    ranked = sorted(images, key=lambda image: hashlib.sha256(image.id.encode()).hexdigest())
-    held = {image.id for image in ranked[: max(1, round(_VALIDATION * len(images)))]}
+    held = {image.id for image in by_digest(images)[: max(1, round(_VALIDATION * len(images)))]}
     return [image for image in images if image.id not in held], [image for image in images if image.id in held]
 
 

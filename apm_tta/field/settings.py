@@ -22,17 +22,19 @@ class Schedule(Configuration):
         rgb_weight: of the colours' mean squared error, beside the grid's, which is divided by the targets' variance.
         locations: asked a step, drawn anew for each; 0 for all. Locations of one image teach much the same.
         views: of every training image: the image itself, then random crops of 0.7 to 1 of its area, flipped at random.
+        limit: training images, those whose ids have the lowest SHA-256; 0 for all. Those held out stay the same.
         precision: of the products of the training; validation is in float32.
         seed: of the first weights, the order, the locations and the views.
     """
 
     layer: int = -1
-    epochs: Annotated[int, Ge(1)] = 60
+    epochs: Annotated[int, Ge(1)] = 64
     batch_size: Annotated[int, Ge(1)] = 128
     learning_rate: Annotated[float, Gt(0)] = 3e-3
     rgb_weight: Annotated[float, Ge(0)] = 0.1
     locations: Annotated[int, Ge(0)] = 8
-    views: Annotated[int, Ge(1)] = 4
+    views: Annotated[int, Ge(1)] = 8
+    limit: Annotated[int, Ge(0)] = 0
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     seed: Annotated[int, Ge(0)] = 0
 

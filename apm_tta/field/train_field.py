@@ -11,12 +11,12 @@ import torch
 from tqdm import tqdm
 
 from apm_tta.apm import APMConfig
-from apm_tta.data.unlabelled import Unlabelled
+from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
 from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained
 from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Schedule, Settings, sizes_of
-from apm_tta.field.training import fresh_training, mean_token_cosine, train
+from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
 from apm_tta.harness.lock import only_writer
 from apm_tta.harness.stop import said, stop_code, terminable
 from apm_tta.islands.folder import PictureFolder
@@ -29,7 +29,7 @@ from apm_tta.teachers.square import Square
 # The pretraining variant of the public code, for teachers whose APM has the published sizes.
 _PRETRAINING = (4096, 4096, 4096, 2048, 1024)
 # In units of the column's width: a small field holds many images, a fresh APM one.
-_UNITS = (16, 8, 4)
+_UNITS = (16, 8, 8)
 _SHOWN = 8  # rows of the history
 
 
@@ -86,7 +86,7 @@ def _train(
     quiet: bool,
     say: Callable[[str], None],
 ) -> str:
-    settings, training, validation = _settled(images, teacher, schedule, hidden)
+    settings, training, validation, seen = _settled(images, teacher, schedule, hidden)
 
     def watch(what: str) -> Callable[[Sequence[Sequence[int]]], tqdm[Sequence[int]]]:
         return lambda batches: tqdm(batches, desc=what, leave=False, disable=quiet or None)
@@ -109,17 +109,25 @@ def _train(
             )
 
     train(folder.path, state, training, validation, watch("training"), report)
-    return _finished(folder, state, baseline)
+    summary = {
+        **state.epochs[-1],
+        "training cosine": validate(state, seen)["validation cosine"],
+        "mean token": baseline,
+    }
+    return _finished(folder, state, summary)
 
 
 def _settled(
     images: Sequence[Unlabelled], teacher: Teacher, schedule: Schedule, hidden: tuple[int, ...] | None
-) -> tuple[Settings, Samples, Samples]:
-    """Sizes and settings, and the images in two parts."""
+) -> tuple[Settings, Samples, Samples, Samples]:
+    """Settings; training and validation samples; and as many of the training images as are held out, one view each."""
     try:
         training_images, held_images = split(images)
     except ValueError as error:
         raise UserError(str(error)) from None
+    if schedule.limit:
+        kept = {image.id for image in by_digest(training_images)[: schedule.limit]}
+        training_images = [image for image in training_images if image.id in kept]
     probe = Square(teacher.preprocessing)(held_images[0].read())[None].to(teacher.device)
     with torch.no_grad():
         tokens = teacher.encode_grid(probe, schedule.layer)
@@ -137,8 +145,13 @@ def _settled(
         sizes=sizes_of(config),
     )
     layer, seed = schedule.layer, schedule.seed
-    training = Samples(training_images, teacher, layer, config, schedule.views, seed)
-    return settings, training, Samples(held_images, teacher, layer, config, 1, seed)
+    seen = training_images[: len(held_images)]
+    return (
+        settings,
+        Samples(training_images, teacher, layer, config, schedule.views, seed),
+        Samples(held_images, teacher, layer, config, 1, seed),
+        Samples(seen, teacher, layer, config, 1, seed),
+    )
 
 
 def _sized(config: APMConfig, hidden: tuple[int, ...] | None) -> APMConfig:
@@ -147,14 +160,14 @@ def _sized(config: APMConfig, hidden: tuple[int, ...] | None) -> APMConfig:
     return replace(config, hidden=hidden or own, readout="mean")
 
 
-def _finished(folder: PictureFolder, state: Trained, baseline: float) -> str:
+def _finished(folder: PictureFolder, state: Trained, summary: Row) -> str:
     settings, rows = state.settings, state.epochs
     at = [row["epoch"] for row in rows]
     chart = Chart(
         "epoch",
         [
             Curve("validation cosine to the teacher's grid", at, [row["validation cosine"] for row in rows]),
-            Curve("the mean token of every location", at, [baseline] * len(rows)),
+            Curve("the mean token of every location", at, [summary["mean token"]] * len(rows)),
         ],
         [
             Curve("training grid loss / variance", at, [row["training grid loss"] for row in rows]),
@@ -168,12 +181,15 @@ def _finished(folder: PictureFolder, state: Trained, baseline: float) -> str:
     folder.files.append(CHECKPOINT_FILE)
     folder.write("epochs.csv", as_csv(rows))
     folder.write("settings.json", f"{json.dumps(settings.model_dump(mode='json'), indent=2)}\n".encode())
+    seconds = sum(row["seconds"] for row in rows)
+    summary = {**summary, "seconds": seconds}
+    folder.write("summary.json", f"{json.dumps(summary, indent=2)}\n".encode())
     folder.write("curve.png", strip(title, None, [], chart))
     step = max(1, -(-len(rows) // _SHOWN))
     shown = [row for row in rows if row["epoch"] in {1, len(rows)} or row["epoch"] % step == 0]
     table = as_table([{**row, "epoch": int(row["epoch"])} for row in shown])
-    seconds = sum(row["seconds"] for row in rows)
     return (
-        f"{title}\n\n{table}\n\nCosine of the mean token of every location, which never looks at an image: "
-        f"{baseline:.3f}. {seconds:.0f} s of epochs.\n\n{folder}"
+        f"{title}\n\n{table}\n\nCosine to the teacher's grid at the end: {summary['validation cosine']:.3f} on images "
+        f"held out, {summary['training cosine']:.3f} on as many that were trained on. The mean token of every "
+        f"location, which never looks at an image: {summary['mean token']:.3f}. {seconds:.0f} s of epochs.\n\n{folder}"
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -122,5 +124,8 @@ def legend(threshold: float) -> str:
     )
 
 
-def weights_name(teacher: Teacher) -> str:
-    return f"weights {teacher.identity['weights_sha256'][:DIGITS]}"
+def titled(teacher: Teacher) -> str:
+    """A teacher in a caption: its name without the folders of a local file, and the digest of its weights."""
+    name, colon, last = teacher.name.rpartition(":")
+    shown = name if colon and (os.sep in last or Path(last).is_file()) else teacher.name
+    return f"{shown} (weights {teacher.identity['weights_sha256'][:DIGITS]})"

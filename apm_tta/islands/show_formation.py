@@ -6,7 +6,7 @@ from apm_tta.apm import DistillConfig
 from apm_tta.data.unlabelled import Unlabelled
 from apm_tta.islands.folder import PictureFolder
 from apm_tta.islands.formation import chosen_iterations, form
-from apm_tta.islands.gallery import Drawing, draw, legend, weights_name
+from apm_tta.islands.gallery import Drawing, draw, legend, titled
 from apm_tta.islands.rows import Value, as_csv, as_table
 from apm_tta.islands.strip import Chart, Curve
 from apm_tta.islands.targets import Target, aim_at_grid, aim_at_token
@@ -44,7 +44,7 @@ def show_formation(
     seed = seed_for(drawing.seed, image.id, "fresh APM")
     watched = form(pixels, aim, chosen_iterations(fit.iterations, every), seed, teacher.device)
     what = "token" if target == "token" else f"patch tokens of layer {layer}"
-    said = f"a fresh APM fitted to the {what} of {teacher.name} ({weights_name(teacher)}), seed {drawing.seed}"
+    said = f"a fresh APM fitted to the {what} of {titled(teacher)}, seed {drawing.seed}"
     if aim.resampled is not None:
         said += f"; its grid of {aim.config.grid} x {aim.config.grid}: the teacher's of {aim.resampled} interpolated"
     chart = Chart(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from apm_tta.data.unlabelled import Unlabelled
 from apm_tta.islands.folder import PictureFolder
-from apm_tta.islands.gallery import Drawing, draw, legend, numbers, weights_name
+from apm_tta.islands.gallery import Drawing, draw, legend, numbers, titled
 from apm_tta.islands.levels import MEASURES, agreements, grids_of_levels, growth
 from apm_tta.islands.rows import Value, as_csv, as_table
 from apm_tta.islands.strip import Chart, Curve, strip
@@ -31,7 +31,7 @@ def show_levels(
     pixels = image.read()
     grids = grids_of_levels(pixels, teacher, levels)
     named = {f"level {level}": grid for level, grid in zip(levels, grids, strict=True)}
-    said = f"levels of {teacher.name} ({weights_name(teacher)})"
+    said = f"levels of {titled(teacher)}"
     rows = draw(folder, "levels", f"{image.id}: {said}", pixels, named, drawing, None)
     curves = [Curve(_LABELS[name], levels, [float(row[name]) for row in rows]) for name in ("neighbours", "any two")]
     islands = Curve(_LABELS["islands"], levels, [float(row["islands"]) for row in rows])
@@ -70,7 +70,7 @@ def show_growth(
         for name, one in grown.items()
     ]
     folder.write("growth.csv", as_csv(verdicts))
-    said = f"{len(images)} images: levels of {teacher.name} ({weights_name(teacher)})"
+    said = f"{len(images)} images: levels of {titled(teacher)}"
     curves = [
         Curve(
             _LABELS[name],

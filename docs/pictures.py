@@ -1,0 +1,163 @@
+"""Makes the README's pictures of islands, levels and the field, and the text between them.
+
+``python docs/pictures.py make`` runs every command that the README prints and leaves its files in ``docs/pictures/``;
+``python docs/pictures.py`` writes the README's section from them. A test compares the committed section with that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shlex
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from apm_tta.cli import main as run_bench
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER, README = ROOT / "docs" / "pictures", ROOT / "README.md"
+BEGIN, END = "<!-- pictures: begin -->", "<!-- pictures: end -->"
+PHOTOGRAPH = FOLDER / "coffee.jpg"
+CHECKPOINT = "docs/pictures/field/field.safetensors"
+
+# By the folder that their files go to.
+COMMANDS = {
+    "token": "run-bench islands fashion-mnist:test/00083 --out docs/pictures/token",
+    "grid": "run-bench islands fashion-mnist:test/00083 --target grid --learning-rate 1e-3 --out docs/pictures/grid",
+    "photograph": "run-bench islands docs/pictures/coffee.jpg --levels 0,1,2,3 --out docs/pictures/photograph",
+    "levels": "run-bench islands fashion-mnist --levels all --out docs/pictures/levels",
+    "field": "run-bench train-field --out docs/pictures/field",
+    "answer": f"run-bench field fashion-mnist:test/00083 --checkpoint {CHECKPOINT} --out docs/pictures/answer",
+    "walk": (
+        "run-bench interpolate fashion-mnist:test/00029 fashion-mnist:test/00083 --steps 24 "
+        f"--checkpoint {CHECKPOINT} --out docs/pictures/walk"
+    ),
+}
+
+
+def make(names: list[str]) -> int:
+    """Runs the commands of those names in the repository's root; the exit code of the first that fails."""
+    from skimage.data import coffee
+
+    FOLDER.mkdir(exist_ok=True)
+    Image.fromarray(coffee()).save(PHOTOGRAPH, quality=90)
+    for name in names:
+        print(f"$ {COMMANDS[name]}", flush=True)
+        if code := run_bench(shlex.split(COMMANDS[name])[1:]):
+            return code
+    return 0
+
+
+def rows(name: str, file: str) -> list[dict[str, str]]:
+    """A CSV file that a command wrote."""
+    with (FOLDER / name / file).open(newline="", encoding="utf-8") as found:
+        return list(csv.DictReader(found))
+
+
+def section() -> str:
+    """The README's section: what each command shows, with its numbers, its picture, and itself."""
+    parts = [_token(), _grid(), _photograph(), _levels(), _field(), _answer(), _walk()]
+    return "\n\n".join(parts)
+
+
+def _shown(name: str, file: str, text: str, alternative: str) -> str:
+    return f"{text}\n\n![{alternative}](docs/pictures/{name}/{file})\n\n```sh\n{COMMANDS[name]}\n```"
+
+
+def _token() -> str:
+    found, fitted = rows("token", "islands.csv"), rows("token", "fit.csv")
+    last = found[-1]
+    text = (
+        f"**Islands of a fresh APM.** Fitted to the teacher's embedding for {len(fitted) - 1} iterations, its token "
+        f"reaches a cosine of {float(fitted[-1]['cosine']):.3f}. t-SNE and PCA draw differences between locations "
+        "however small they are; the numbers say how small: neighbours' features have a cosine of "
+        f"{float(last['neighbours']):.5f}, any two {float(last['any two']):.5f}, which is {_count(last['islands'])} at "
+        "0.9. A fit to one token asks nothing of single locations."
+    )
+    return _shown("token", "islands.png", text, "a fresh APM's features at six iterations, with loss and cosine below")
+
+
+def _grid() -> str:
+    last = rows("grid", "islands.csv")[-1]
+    text = (
+        f"**Fitted to the teacher's grid**: neighbours {float(last['neighbours']):.3f}, any two "
+        f"{float(last['any two']):.3f}, {_count(last['islands'])} at 0.9, and {float(last['cosine']):.3f} to the "
+        "teacher's tokens."
+    )
+    return _shown("grid", "islands.gif", text, "islands that form while an APM is fitted to the teacher's grid")
+
+
+def _photograph() -> str:
+    numbers = ", ".join(f"{float(row['neighbours']):.3f}" for row in rows("photograph", "levels.csv"))
+    text = (
+        "**Levels of a teacher**: GLOM's levels are a ViT's layers. Here those of the embedded teacher, which learnt "
+        f"clothes, on a photograph; neighbours' cosine from level to level: {numbers}."
+    )
+    return _shown("photograph", "levels.png", text, "a teacher's four layers on a photograph of a cup of coffee")
+
+
+def _levels() -> str:
+    images = len({row["image"] for row in rows("levels", "levels.csv")})
+    lines = [
+        f"{row['with the level']} {row['verdict']}, by {row['last - first (95 % interval)']}"
+        for row in rows("levels", "growth.csv")
+    ]
+    text = (
+        f"**Does agreement grow with the level?** Over {images:,} images, from the first level to the last with 95 % "
+        f"intervals: {'; '.join(lines)}. *Beyond* is how much more neighbours agree than any two locations do. Another "
+        "teacher may answer otherwise: the command takes any, and any folder of images."
+    )
+    return _shown("levels", "agreement.png", text, "agreement by level with intervals")
+
+
+def _field() -> str:
+    found = rows("field", "epochs.csv")
+    last, seconds = found[-1], sum(float(row["seconds"]) for row in found)
+    text = (
+        f"**The field.** One APM on all images, {len(found)} epochs in {seconds:.0f} s on 2 cores: a cosine of "
+        f"{float(last['validation cosine']):.3f} to the teacher's last layer on images that were held out. "
+        "[docs/field.md](docs/field.md) says by layer, by the number of images and by size what more would take."
+    )
+    return _shown("field", "curve.png", text, "validation cosine and losses by epoch")
+
+
+def _answer() -> str:
+    ours = rows("answer", "field.csv")[0]
+    text = (
+        "Asked about an image that it never saw, it answers grid and colours in one pass: cosine "
+        f"{float(ours['cosine']):.3f} to the teacher's grid, colours at {float(ours['rgb psnr dB']):.1f} dB."
+    )
+    return _shown("answer", "field.png", text, "the field's features and colours beside its teacher's")
+
+
+def _walk() -> str:
+    found = rows("walk", "interpolation.csv")
+    lowest = min(found, key=lambda row: float(row["cosine to their blend"]))
+    text = (
+        "**One image walks into another** along the line between their columns. A cross-fade would have a cosine of 1 "
+        f"to the blend of its ends' features all along; at {100 * float(lowest['share of B']):.0f} % of the way the "
+        f"field's is {float(lowest['cosine to their blend']):.3f}."
+    )
+    return _shown("walk", "interpolation.gif", text, "a dress walks into an ankle boot")
+
+
+def _count(islands: str) -> str:
+    return "one island" if int(islands) == 1 else f"{int(islands)} islands"
+
+
+def main() -> int:
+    """Runs commands, or writes the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", metavar="make [NAME ...]", help=f"names: {', '.join(COMMANDS)}")
+    words = parser.parse_args().what
+    if words and words[0] == "make" and (code := make(words[1:] or list(COMMANDS))):
+        return code
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    README.write_text(f"{before}{BEGIN}\n{section()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
