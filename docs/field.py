@@ -70,17 +70,16 @@ def page() -> str:
             f"`run-bench train-field {VARIANTS[name]}`".replace(" `", "`"),
             *(f"{end[key]:.3f}" for key in ("validation cosine", "training cosine", "mean token")),
             f"{end['epoch']:.0f}",
-            f"{end['seconds']:.0f}",
         ]
         for name, end in ends.items()
     ]
-    names = ["variant", "command", "held out", "trained on", "mean token", "epochs", "s"]
-    table = tabulate(rows, names, tablefmt="github", colalign=("left", "left", *("right",) * 5), disable_numparse=True)
+    names = ["variant", "command", "held out", "trained on", "mean token", "epochs"]
+    table = tabulate(rows, names, tablefmt="github", colalign=("left", "left", *("right",) * 4), disable_numparse=True)
     reached = [name for name, end in ends.items() if end["validation cosine"] >= GOAL]
     paragraphs = [
         "# How near a field comes to its teacher",
         "Made by `python docs/field.py` from `docs/field/`, which `python docs/field.py measure` writes: one command a "
-        "row, on 2 CPU cores. Cosine to the grid of the embedded teacher, of all locations: on 200 images held out, on "
+        "row. Cosine to the grid of the embedded teacher, of all locations: on 200 images held out, on "
         "as many that were trained on, and of the mean token of every location, which never looks at an image.",
         table,
         "![validation cosine by epoch](field/curves.png)",

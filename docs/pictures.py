@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from apm_tta.cli import main as run_bench
+from apm_tta.islands.agreement import said_cosine
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, README = ROOT / "docs" / "pictures", ROOT / "README.md"
@@ -24,14 +25,19 @@ CHECKPOINT = "docs/pictures/field/field.safetensors"
 
 # By the folder that their files go to.
 COMMANDS = {
-    "token": "run-bench islands fashion-mnist:test/00083 --out docs/pictures/token",
+    "token": "run-bench islands fashion-mnist:test/00083 --animation none --out docs/pictures/token",
     "grid": "run-bench islands fashion-mnist:test/00083 --target grid --learning-rate 1e-3 --out docs/pictures/grid",
-    "photograph": "run-bench islands docs/pictures/coffee.jpg --levels 0,1,2,3 --out docs/pictures/photograph",
+    "photograph": (
+        "run-bench islands docs/pictures/coffee.jpg --levels 0,1,2,3 --animation none --out docs/pictures/photograph"
+    ),
     "levels": "run-bench islands fashion-mnist --levels all --out docs/pictures/levels",
     "field": "run-bench train-field --out docs/pictures/field",
-    "answer": f"run-bench field fashion-mnist:test/00083 --checkpoint {CHECKPOINT} --out docs/pictures/answer",
+    "answer": (
+        f"run-bench field fashion-mnist:test/00083 --checkpoint {CHECKPOINT} --animation none "
+        "--out docs/pictures/answer"
+    ),
     "walk": (
-        "run-bench interpolate fashion-mnist:test/00029 fashion-mnist:test/00083 --steps 24 "
+        "run-bench interpolate fashion-mnist:test/00029 fashion-mnist:test/00083 --steps 24 --animation webp "
         f"--checkpoint {CHECKPOINT} --out docs/pictures/walk"
     ),
 }
@@ -73,8 +79,8 @@ def _token() -> str:
         f"**Islands of a fresh APM.** Fitted to the teacher's embedding for {len(fitted) - 1} iterations, its token "
         f"reaches a cosine of {float(fitted[-1]['cosine']):.3f}. t-SNE and PCA draw differences between locations "
         "however small they are; the numbers say how small: neighbours' features have a cosine of "
-        f"{float(last['neighbours']):.5f}, any two {float(last['any two']):.5f}, which is {_count(last['islands'])} at "
-        "0.9. A fit to one token asks nothing of single locations."
+        f"{said_cosine(float(last['neighbours']))}, any two {said_cosine(float(last['any two']))}, which is "
+        f"{_count(last['islands'])} at 0.9. A fit to one token asks nothing of single locations."
     )
     return _shown("token", "islands.png", text, "a fresh APM's features at six iterations, with loss and cosine below")
 
@@ -99,15 +105,12 @@ def _photograph() -> str:
 
 
 def _levels() -> str:
-    images = len({row["image"] for row in rows("levels", "levels.csv")})
-    lines = [
-        f"{row['with the level']} {row['verdict']}, by {row['last - first (95 % interval)']}"
-        for row in rows("levels", "growth.csv")
-    ]
+    growth = rows("levels", "growth.csv")
+    lines = [f"{row['with the level']} {row['verdict']}, by {row['last - first (95 % interval)']}" for row in growth]
     text = (
-        f"**Does agreement grow with the level?** Over {images:,} images, from the first level to the last with 95 % "
-        f"intervals: {'; '.join(lines)}. *Beyond* is how much more neighbours agree than any two locations do. Another "
-        "teacher may answer otherwise: the command takes any, and any folder of images."
+        f"**Does agreement grow with the level?** Over {int(growth[0]['images']):,} images, from the first level to "
+        f"the last with 95 % intervals: {'; '.join(lines)}. *Beyond* is how much more neighbours agree than any two "
+        "locations do. Another teacher may answer otherwise: the command takes any, and any folder of images."
     )
     return _shown("levels", "agreement.png", text, "agreement by level with intervals")
 
@@ -140,7 +143,7 @@ def _walk() -> str:
         f"to the blend of its ends' features all along; at {100 * float(lowest['share of B']):.0f} % of the way the "
         f"field's is {float(lowest['cosine to their blend']):.3f}."
     )
-    return _shown("walk", "interpolation.gif", text, "a dress walks into an ankle boot")
+    return _shown("walk", "interpolation.webp", text, "a dress walks into an ankle boot")
 
 
 def _count(islands: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -40,6 +42,17 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder of shared test vectors is not beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference(shared: Path) -> ModuleType:
+    """The published architecture's weights by name and seed."""
+    spec = importlib.util.spec_from_file_location("apm_vector_weights", shared / "apm_vectors" / "weights.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

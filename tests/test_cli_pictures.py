@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
+from torchvision.models.video import mvit_v2_s
 
 from apm_tta.cli import main
 from apm_tta.teachers import FAMILIES, Teacher
@@ -84,6 +86,22 @@ def test_a_convolutional_teacher_s_stages_on_real_photographs(
     rows = rows_of(tmp_path / "levels.csv")
     assert len(rows) == 10
     assert all(float(row["neighbours"]) > float(row["any two"]) for row in rows)
+
+
+def test_a_video_in_which_nothing_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through a real checkpoint of torchvision's model, of drawn weights."""
+    weights, out = tmp_path / "mvit.safetensors", tmp_path / "out"
+    save_file(mvit_v2_s().state_dict(), weights)
+    words = ["video", IMAGE, "--weights", str(weights), "--frames", "4", "--out", str(out)]
+    assert main([*words, "--block", "14,15", "--frame", "1"]) == 0
+    assert "4 frames of one image through mvit_v2_s" in capsys.readouterr().out
+    assert [(row["of"], row["grid"]) for row in rows_of(out / "video.csv")] == [
+        ("block 14", "7 x 7"),
+        ("block 15", "7 x 7"),
+    ]
+    assert {path.name for path in out.iterdir()} == {"video.png", "video.gif", "video.csv"}
+    assert main([*words, "--frame", "2"]) == 2
+    assert "the tokens have frames 0 to 1; there is no frame 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
+from apm_tta.cli import main
 from apm_tta.harness.measure import counted_flops
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,3 +74,36 @@ def test_every_method_of_the_embedded_results_stands_on_the_page() -> None:
     methods = {line.split(",")[5] for line in (ROOT / "results/embedded/results.csv").read_text().splitlines()[1:]}
     assert len(methods) == 12
     assert all(f"\n## {name}\n" in page for name in methods)
+
+
+def test_the_committed_page_of_fields_is_what_its_measurements_make() -> None:
+    """Else run ``python docs/field.py``."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    own = runpy.run_path(str(ROOT / "docs" / "field.py"))
+    assert set(own["found"]()) == set(own["VARIANTS"])
+    assert own["page"]() == (ROOT / "docs" / "field.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_s_pictures_have_the_numbers_of_their_files() -> None:
+    """Else run ``python docs/pictures.py``."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    own = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.partition(own["BEGIN"])[2].partition(own["END"])[0].strip()
+    assert section == own["section"]()
+    shown = [line.partition("](")[2].rstrip(")") for line in section.splitlines() if line.startswith("![")]
+    assert len(shown) == len(own["COMMANDS"])
+    assert all((ROOT / path).is_file() for path in shown)
+
+
+def test_the_readme_s_islands_are_made_again_by_their_command(tmp_path: Path) -> None:
+    """The cheapest of its pictures: as the committed numbers, but for what another processor's last bits change."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    own = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
+    words = own["COMMANDS"]["token"].split()[1:-1]
+    assert main([*words, str(tmp_path), "--animation", "none"]) == 0
+    committed, again = (pd.read_csv(folder / "fit.csv") for folder in (ROOT / "docs" / "pictures" / "token", tmp_path))
+    pd.testing.assert_frame_equal(committed, again, rtol=1e-3, atol=1e-4)

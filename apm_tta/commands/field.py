@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from apm_tta.commands.options import picture_options, within
+from apm_tta.commands.options import opened, picture_options, within
 from apm_tta.commands.values import Integers
 
 _PATH = click.Path(path_type=Path)
@@ -47,16 +47,15 @@ def train_field_command(
     at any moment and started again with the same --out, the training goes on and ends with the same weights.
     """
     from apm_tta.data.unlabelled import all_images
-    from apm_tta.field.settings import Schedule
     from apm_tta.field.train_field import train_field
     from apm_tta.harness.device import resolve_device
     from apm_tta.teachers import load_teacher
 
     images = all_images(data)
     teacher = load_teacher(teacher_name, resolve_device(device))
-    schedule = Schedule(**{key: value for key, value in asked.items() if value is not None})
+    chosen = {key: value for key, value in asked.items() if value is not None}
     widths = tuple(hidden) if hidden else None
-    click.echo(train_field(out, images, teacher, schedule, widths, quiet, lambda text: click.echo(text, err=True)))
+    click.echo(train_field(out, images, teacher, chosen, widths, quiet, lambda text: click.echo(text, err=True)))
 
 
 @click.command("field", short_help="A trained field's answers for one image: features, islands, colours.")
@@ -78,11 +77,7 @@ def field_command(
     teacher_name: str,
     layer: int | None,
     chunk: int | None,
-    out: Path | None,
-    seed: int,
-    device: str,
-    threshold: float,
-    animation: Any,
+    **pictures: Any,
 ) -> None:
     """Asks a field about every location of IMAGE, and draws its features and the colours that it decodes."""
     from apm_tta.data.unlabelled import one_image
@@ -90,14 +85,11 @@ def field_command(
     from apm_tta.field.checkpoint import load_field
     from apm_tta.field.show_field import show_field
     from apm_tta.harness.device import resolve_device
-    from apm_tta.islands.folder import PictureFolder
-    from apm_tta.islands.gallery import Drawing
 
-    asked, where = one_image(image), resolve_device(device)
+    asked, where = one_image(image), resolve_device(pictures["device"])
     field = load_field(checkpoint, where)
     teacher = teacher_of(field, teacher_name, layer, where)
-    folder = PictureFolder(out, "field")
-    drawing = Drawing(threshold, seed, None if animation == "none" else animation)
+    folder, drawing = opened("field", pictures)
     click.echo(f"{show_field(folder, asked, field, teacher, chunk, drawing)}\n\n{folder}")
 
 

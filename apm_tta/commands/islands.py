@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
 
-from apm_tta.commands.options import picture_options
+from apm_tta.commands.options import opened, picture_options
 from apm_tta.commands.values import Levels
 from apm_tta.errors import UserError
 
@@ -52,11 +51,7 @@ def islands_command(
     learning_rate: float,
     levels: list[int] | str | None,
     limit: int,
-    out: Path | None,
-    seed: int,
-    device: str,
-    threshold: float,
-    animation: Any,
+    **pictures: Any,
 ) -> None:
     """Draws islands of agreement in IMAGE: a file, or SET:ID of a set that the package carries.
 
@@ -67,8 +62,6 @@ def islands_command(
     from apm_tta.apm import PRESETS
     from apm_tta.data.unlabelled import all_images, by_digest, is_collection, one_image
     from apm_tta.harness.device import resolve_device
-    from apm_tta.islands.folder import PictureFolder
-    from apm_tta.islands.gallery import Drawing
     from apm_tta.islands.show_formation import show_formation
     from apm_tta.islands.show_levels import show_growth, show_levels
     from apm_tta.teachers import load_teacher
@@ -79,9 +72,8 @@ def islands_command(
     images = all_images(image) if many else [one_image(image)]
     if limit:
         images = by_digest(images)[:limit]
-    teacher = load_teacher(teacher_name, resolve_device(device))
-    folder = PictureFolder(out, "islands")
-    drawing = Drawing(threshold, seed, None if animation == "none" else animation)
+    teacher = load_teacher(teacher_name, resolve_device(pictures["device"]))
+    folder, drawing = opened("islands", pictures)
     if levels is None:
         fit = replace(PRESETS["few"], iterations=iterations, learning_rate=learning_rate)
         text = show_formation(folder, images[0], teacher, fit, every, target, layer, drawing)
@@ -112,25 +104,18 @@ def video_command(
     frames: int,
     blocks: list[int] | str,
     frame: int,
-    out: Path | None,
-    seed: int,
-    device: str,
-    threshold: float,
-    animation: Any,
+    **pictures: Any,
 ) -> None:
     """Repeats IMAGE along time, passes it through MViTv2, and draws the tokens of chosen blocks in one frame."""
     from apm_tta.data.unlabelled import one_image
     from apm_tta.harness.device import resolve_device
-    from apm_tta.islands.folder import PictureFolder
-    from apm_tta.islands.gallery import Drawing
     from apm_tta.islands.show_video import show_video
     from apm_tta.teachers.video import load_video_teacher
 
     still = one_image(image)
-    teacher = load_video_teacher(weights, resolve_device(device))
-    folder = PictureFolder(out, "video")
+    teacher = load_video_teacher(weights, resolve_device(pictures["device"]))
+    folder, drawing = opened("video", pictures)
     chosen = list(range(teacher.blocks)) if isinstance(blocks, str) else blocks
-    drawing = Drawing(threshold, seed, None if animation == "none" else animation)
     click.echo(f"{show_video(folder, still, teacher, frames, chosen, frame, drawing)}\n\n{folder}")
 
 

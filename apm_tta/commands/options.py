@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from apm_tta.islands.folder import PictureFolder
+    from apm_tta.islands.gallery import Drawing
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -48,3 +52,13 @@ def within(*names: str, kind: str) -> Decorator:
         return function
 
     return decorate
+
+
+def opened(kind: str, pictures: Mapping[str, Any]) -> tuple[PictureFolder, Drawing]:
+    """The folder that ``within``'s options name, and how they have islands drawn."""
+    from apm_tta.islands.folder import PictureFolder
+    from apm_tta.islands.gallery import Drawing
+
+    animation = pictures["animation"]
+    drawn = Drawing(pictures["threshold"], pictures["seed"], None if animation == "none" else animation)
+    return PictureFolder(pictures["out"], kind), drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -10,33 +11,51 @@ from annotated_types import Ge, Gt
 from apm_tta.apm import APMConfig
 from apm_tta.configuration import Configuration
 
+_SHARE = 8  # one location of so many is asked a step
+_PUBLISHED_RATE, _SMALL_RATE = 1e-4, 3e-3  # public code's; this suite's, for the embedded teacher
+
 
 class Schedule(Configuration):
     """How a field is trained; all of it is the user's to choose.
 
     Attributes:
-        layer: of the teacher, whose tokens are the target; counts from 0, or from the end.
+        layer: of the teacher, whose tokens are the target; counts from 0.
+        learning_rate: of Adam at its largest: it rises over the first 2 % of the steps and falls to 0 as half a cosine.
+        locations: asked a step, drawn anew for each: those of one image teach much the same.
         epochs: passes over all views of all training images.
         batch_size: views a step.
-        learning_rate: of Adam at its largest: it rises over the first 2 % of the steps and falls to 0 as half a cosine.
         rgb_weight: of the colours' mean squared error, beside the grid's, which is divided by the targets' variance.
-        locations: asked a step, drawn anew for each; 0 for all. Locations of one image teach much the same.
         views: of every training image: the image itself, then random crops of 0.7 to 1 of its area, flipped at random.
         limit: training images, those whose ids have the lowest SHA-256; 0 for all. Those held out stay the same.
         precision: of the products of the training; validation is in float32.
         seed: of the first weights, the order, the locations and the views.
     """
 
-    layer: int = -1
+    layer: Annotated[int, Ge(0)]
+    learning_rate: Annotated[float, Gt(0)]
+    locations: Annotated[int, Ge(1)]
     epochs: Annotated[int, Ge(1)] = 64
     batch_size: Annotated[int, Ge(1)] = 128
-    learning_rate: Annotated[float, Gt(0)] = 3e-3
     rgb_weight: Annotated[float, Ge(0)] = 0.1
-    locations: Annotated[int, Ge(0)] = 8
     views: Annotated[int, Ge(1)] = 8
     limit: Annotated[int, Ge(0)] = 0
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     seed: Annotated[int, Ge(0)] = 0
+
+
+def schedule_for(config: APMConfig, layer: int, asked: Mapping[str, Any]) -> Schedule:
+    """What was asked for, and for the rest what suits an APM of these sizes.
+
+    Args:
+        config: of the APM.
+        layer: counted from 0.
+        asked: fields of ``Schedule``; ``locations`` 0 is all of them, none at all an eighth.
+    """
+    everywhere = config.grid**2
+    locations = asked.get("locations", max(1, everywhere // _SHARE))
+    rate = _SMALL_RATE if config.hidden[0] < APMConfig().hidden[0] else _PUBLISHED_RATE
+    chosen = {"learning_rate": rate, **asked, "layer": layer, "locations": min(locations or everywhere, everywhere)}
+    return Schedule(**chosen)
 
 
 class Settings(Configuration):

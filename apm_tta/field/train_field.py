@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -15,7 +16,7 @@ from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
 from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained
 from apm_tta.field.samples import Samples, images_digest, split
-from apm_tta.field.settings import Schedule, Settings, sizes_of
+from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
 from apm_tta.harness.lock import only_writer
 from apm_tta.harness.stop import said, stop_code, terminable
@@ -41,7 +42,7 @@ def train_field(
     out: Path | None,
     images: Sequence[Unlabelled],
     teacher: Teacher,
-    schedule: Schedule,
+    asked: Mapping[str, Any],
     hidden: tuple[int, ...] | None = None,
     quiet: bool = False,
     say: Callable[[str], None] = _silent,
@@ -52,7 +53,7 @@ def train_field(
         out: folder of the checkpoint; None for a new one below the current folder.
         images: all of them, of which one in ten is held out.
         teacher: gives the targets.
-        schedule: how.
+        asked: fields of ``Schedule``, its layer counted from 0 or from the end; what is left out suits the APM's sizes.
         hidden: widths of the MLP; None for the pretraining variant's, or a small teacher's.
         quiet: whether no progress is shown.
         say: is told what a person should know before it takes long.
@@ -68,7 +69,7 @@ def train_field(
         raise UserError(f"{folder.path} cannot be written ({error.strerror}); name another folder with --out") from None
     with terminable(), only_writer(folder.path):
         try:
-            return _train(folder, images, teacher, schedule, hidden, quiet, say)
+            return _train(folder, images, teacher, asked, hidden, quiet, say)
         except KeyboardInterrupt as stop:
             raise UserError(
                 f"{said(stop)}; every epoch that was done is kept in {folder.path}, and the same command with --out "
@@ -81,12 +82,12 @@ def _train(
     folder: PictureFolder,
     images: Sequence[Unlabelled],
     teacher: Teacher,
-    schedule: Schedule,
+    asked: Mapping[str, Any],
     hidden: tuple[int, ...] | None,
     quiet: bool,
     say: Callable[[str], None],
 ) -> str:
-    settings, training, validation, seen = _settled(images, teacher, schedule, hidden)
+    settings, training, validation, seen = _settled(images, teacher, asked, hidden)
 
     def watch(what: str) -> Callable[[Sequence[Sequence[int]]], tqdm[Sequence[int]]]:
         return lambda batches: tqdm(batches, desc=what, leave=False, disable=quiet or None)
@@ -94,6 +95,7 @@ def _train(
     kept = training.keep(watch("teacher: training images")) and validation.keep(watch("teacher: validation images"))
     if not kept:
         say("the images and their tokens do not fit into half of the free memory: they are made anew at every epoch")
+    schedule = settings.schedule
     state = fresh_training(settings, training, validation.ids, teacher.device)
     path = folder.path / CHECKPOINT_FILE
     if path.exists():
@@ -118,21 +120,22 @@ def _train(
 
 
 def _settled(
-    images: Sequence[Unlabelled], teacher: Teacher, schedule: Schedule, hidden: tuple[int, ...] | None
+    images: Sequence[Unlabelled], teacher: Teacher, asked: Mapping[str, Any], hidden: tuple[int, ...] | None
 ) -> tuple[Settings, Samples, Samples, Samples]:
     """Settings; training and validation samples; and as many of the training images as are held out, one view each."""
     try:
         training_images, held_images = split(images)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if schedule.limit:
-        kept = {image.id for image in by_digest(training_images)[: schedule.limit]}
+    if asked.get("limit"):
+        kept = {image.id for image in by_digest(training_images)[: asked["limit"]]}
         training_images = [image for image in training_images if image.id in kept]
     probe = Square(teacher.preprocessing)(held_images[0].read())[None].to(teacher.device)
+    layer = asked.get("layer", -1)
     with torch.no_grad():
-        tokens = teacher.encode_grid(probe, schedule.layer)
-    schedule = schedule.model_copy(update={"layer": schedule.layer % teacher.layers})
+        tokens = teacher.encode_grid(probe, layer)
     config = _sized(sizes_for_grid(teacher, tokens), hidden)
+    schedule = schedule_for(config, layer % teacher.layers, asked)
     settings = Settings(
         schedule=schedule,
         teacher=teacher.name,

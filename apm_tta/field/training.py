@@ -125,7 +125,7 @@ def _epoch(state: Trained, samples: Samples, epoch: int, watch: Watch) -> Row:
 def locations_of(schedule: Schedule, config: APMConfig, generator: torch.Generator) -> Tensor:
     """The locations of one step, ``(L,)``."""
     order = torch.randperm(config.grid**2, generator=generator)
-    return order[: schedule.locations or None]
+    return order[: schedule.locations]
 
 
 def learning_rate_at(schedule: Schedule, step: int, steps: int) -> float:

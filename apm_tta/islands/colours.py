@@ -21,6 +21,7 @@ KINDS: dict[Kind, str] = {"tsne1": "1-D t-SNE", "tsne3": "3-D t-SNE", "pca": "PC
 _PERPLEXITY, _LOCATIONS_A_NEIGHBOUR, _LEAST = 30.0, 10, 5.0
 _LARGEST = 32  # side of a grid that is embedded, the APM's; t-SNE of 112 x 112 locations takes minutes and gigabytes
 _NEIGHBOURS = 5
+_OUTERMOST = 2  # percent
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,12 @@ def _turned(points: Floats, before: Floats) -> Floats:
 def _shaded(points: Floats) -> Floats:
     """Coordinates ``(L, 1)`` or ``(L, 3)`` -> RGB ``(L, 3)``: a map of colours, or a coordinate a channel.
 
-    All channels have one scale, so that a coordinate in which nothing differs does not look as if it did.
+    All channels have one scale, so that a coordinate in which nothing differs does not look as if it did. It is that of
+    all but the outermost 2 % on each side: t-SNE throws single points far out, beside which all others would be one.
     """
-    low = points.min(0)
-    span = (points - low).max()
-    scaled = np.full_like(points, 0.5) if not span else (points - low) / span
+    low, high = np.percentile(points, [_OUTERMOST, 100 - _OUTERMOST], axis=0)
+    span = (high - low).max()
+    scaled = np.full_like(points, 0.5) if not span else np.clip((points - low) / span, 0, 1)
     if points.shape[1] == 3:
         return scaled
     import matplotlib

@@ -62,6 +62,7 @@ def show_growth(
     verdicts: list[dict[str, Value]] = [
         {
             "with the level": name,
+            "images": len(images),
             "last - first (95 % interval)": str(one.change),
             "Kendall's tau (95 % interval)": str(one.trend),
             "images that grow %": 100 * one.growing,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 from types import ModuleType
@@ -17,16 +16,6 @@ from apm_tta.apm import APM, IMAGENET_MEAN, IMAGENET_STD, APMConfig
 from apm_tta.apm.positions import sine_cosine_code
 
 SMALL = APMConfig(image_size=16, patch_size=4, hidden=(32, 24, 16), feature_dim=24, rgb_hidden=8)
-
-
-@pytest.fixture(scope="module")
-def reference(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("apm_vector_weights", shared / "apm_vectors" / "weights.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,12 @@ WORDS = [
 
 
 @pytest.fixture(scope="session")
+def words() -> list[str]:
+    """A training that is over in seconds; later words take the place of these."""
+    return WORDS
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of four epochs on the images that the package carries."""
     out = tmp_path_factory.mktemp("field")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -57,13 +57,8 @@ def test_the_public_seven_layer_checkpoint_loads_by_its_own_names(tmp_path: Path
     torch.testing.assert_close(found.rgb, expected.rgb[0].permute(1, 2, 0).flip(-1))
 
 
-def test_the_published_sizes_are_read_off_the_shapes(shared: Path) -> None:
-    spec = importlib.util.spec_from_file_location("apm_vector_weights", shared / "apm_vectors" / "weights.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert reference_config(module.reference_state_dict(1)) == APMConfig()
+def test_the_published_sizes_are_read_off_the_shapes(reference: ModuleType) -> None:
+    assert reference_config(reference.reference_state_dict(1)) == APMConfig()
 
 
 def test_released_pixels_are_stretched_blue_green_red_as_opencv_reads_them(tmp_path: Path) -> None:

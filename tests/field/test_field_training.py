@@ -23,24 +23,10 @@ from apm_tta.data.unlabelled import all_images, one_image
 from apm_tta.field.answers import answer, column_of, teacher_grid
 from apm_tta.field.checkpoint import fold, load_field
 from apm_tta.field.samples import Samples, split, view_of
-from apm_tta.field.settings import Schedule
+from apm_tta.field.settings import Schedule, schedule_for
 from apm_tta.field.training import learning_rate_at, target_scale
 from apm_tta.teachers import Teacher
 
-WORDS = [
-    "train-field",
-    "--locations",
-    "32",
-    "--epochs",
-    "4",
-    "--views",
-    "1",
-    "--hidden",
-    "96,64",
-    "--batch-size",
-    "32",
-    "--quiet",
-]
 RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
 
 
@@ -59,12 +45,14 @@ def rows_of(checkpoint: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_it_learns_beyond_what_never_looks_at_the_image(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_learns_beyond_what_never_looks_at_the_image(
+    words: list[str], checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = rows_of(checkpoint)
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
     cosines = [float(row["validation cosine"]) for row in rows]
     assert cosines == sorted(cosines)
-    assert main([*WORDS, "--out", str(checkpoint.parent)]) == 0  # done already: it says what there is
+    assert main([*words, "--out", str(checkpoint.parent)]) == 0  # done already: it says what there is
     said = capsys.readouterr().out
     baseline = float(said.partition("never looks at an image: ")[2].partition(". ")[0])
     assert 0.4 < baseline < cosines[-1]
@@ -88,14 +76,18 @@ def test_the_loaded_field_has_the_validation_cosine_that_was_recorded(
     assert torch.stack(cosines).mean().item() == pytest.approx(recorded, abs=1e-5)
 
 
-def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
+def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
+    words: list[str], folder: Path, tmp_path: Path
+) -> None:
     """Real processes, killed without warning once another epoch is there."""
-    words = [RUN_BENCH, *WORDS, "--data", str(folder), "--epochs", "60"]
+    command = [RUN_BENCH, *words, "--data", str(folder), "--epochs", "60"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*words, "--out", str(whole)], check=True, capture_output=True)
+    subprocess.run([*command, "--out", str(whole)], check=True, capture_output=True)
     kills, finished = 0, False
     while not finished:
-        process = subprocess.Popen([*words, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*command, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         path = killed / "field.safetensors"
         before = path.stat().st_mtime_ns if path.exists() else None
         while process.poll() is None and kills < 2:
@@ -111,10 +103,10 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(fo
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(words: list[str], folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = [RUN_BENCH, *WORDS, "--data", str(folder), "--epochs", "100000", "--out", str(out)]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    command = [RUN_BENCH, *words, "--data", str(folder), "--epochs", "100000", "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (out / "field.safetensors").exists():
         assert process.poll() is None
         time.sleep(0.01)
@@ -125,26 +117,28 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
 
 
 def test_another_training_in_the_folder_is_refused_by_field(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(checkpoint, tmp_path / checkpoint.name)
-    assert main([*WORDS, "--out", str(tmp_path), "--seed", "1", "--layer", "0"]) == 1
+    assert main([*words, "--out", str(tmp_path), "--seed", "1", "--layer", "0"]) == 1
     said = capsys.readouterr().err
     assert "schedule.layer: 3 there, 0 now" in said
     assert "schedule.seed: 0 there, 1 now" in said
     assert said.count("\n") == 1
 
 
-def test_a_folder_of_files_and_another_layer(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_files_and_another_layer(
+    words: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    words = ["--data", str(folder), "--layer", "-3", "--views", "3", "--locations", "0", "--out", str(out)]
-    assert main([*WORDS, *words]) == 0
+    more = ["--data", str(folder), "--layer", "-3", "--views", "3", "--locations", "0", "--out", str(out)]
+    assert main([*words, *more]) == 0
     capsys.readouterr()
     settings = json.loads((out / "settings.json").read_text())
     assert (settings["training_images"], settings["validation_images"]) == (36, 4)
     assert settings["schedule"]["layer"] == 1
     (folder / "07.png").write_bytes(b"no image")
-    assert main([*WORDS, *words, "--out", str(tmp_path / "other")]) == 1
+    assert main([*words, *more, "--out", str(tmp_path / "other")]) == 1
     assert "07.png is not a readable image" in capsys.readouterr().err
 
 
@@ -210,8 +204,16 @@ def test_the_scale_is_that_of_the_training_targets_alone(embedded_teacher: Teach
     assert torch.equal(std[128:], torch.ones(8)), "channels that only fill the width"
 
 
+def test_what_is_not_asked_for_suits_the_sizes() -> None:
+    small = APMConfig(image_size=32, patch_size=4, hidden=(1024, 512), feature_dim=128)
+    assert schedule_for(small, 3, {}) == Schedule(layer=3, learning_rate=3e-3, locations=8)
+    assert schedule_for(APMConfig(), 3, {"seed": 4}) == Schedule(layer=3, learning_rate=1e-4, locations=128, seed=4)
+    asked = {"locations": 0, "learning_rate": 0.5}
+    assert schedule_for(small, 1, asked) == Schedule(layer=1, learning_rate=0.5, locations=64)
+
+
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    schedule = Schedule(learning_rate=1.0)
+    schedule = Schedule(layer=0, learning_rate=1.0, locations=8)
     rates = [learning_rate_at(schedule, step, 1000) for step in range(1000)]
     assert rates[19] == 1.0
     assert rates[:20] == sorted(rates[:20])
@@ -229,7 +231,9 @@ def test_fresh_layers_are_uniform_within_one_over_the_root_of_their_inputs() -> 
     assert torch.equal(apm.state_dict()["rgb_head.2.bias"], torch.full((3,), 0.5))
 
 
-def test_a_teacher_s_grey_image_is_learnt_by_the_colours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_teacher_s_grey_image_is_learnt_by_the_colours(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Forty images of one colour each: a field that sees no more than a column decodes them."""
     folder = tmp_path / "plain"
     folder.mkdir()
@@ -237,8 +241,8 @@ def test_a_teacher_s_grey_image_is_learnt_by_the_colours(tmp_path: Path, capsys:
         shade = (6 * index, 255 - 6 * index, 128)
         Image.new("RGB", (32, 32), shade).save(folder / f"{index:02d}.png")
     out = tmp_path / "out"
-    words = ["--data", str(folder), "--epochs", "150", "--rgb-weight", "20", "--locations", "0", "--out", str(out)]
-    assert main([*WORDS, *words]) == 0
+    more = ["--data", str(folder), "--epochs", "150", "--rgb-weight", "20", "--locations", "0", "--out", str(out)]
+    assert main([*words, *more]) == 0
     capsys.readouterr()
     rows = rows_of(out / "field.safetensors")
     assert float(rows[-1]["validation rgb mse"]) < 0.05 * float(rows[0]["validation rgb mse"])

@@ -77,3 +77,11 @@ def test_large_grids_are_drawn_as_means_of_blocks() -> None:
     assert found.picture.shape == (24, 24, 3)
     block = module._drawable(grid)
     torch.testing.assert_close(block[1, 2], grid[3:6, 6:9].mean((0, 1)))
+
+
+def test_one_point_far_out_does_not_make_all_others_one_colour() -> None:
+    points = np.random.default_rng(0).normal(size=(64, 3))
+    points[7] = 1000
+    shaded = module._shaded(points)
+    assert shaded[np.arange(64) != 7].std() > 0.1
+    assert np.array_equal(shaded[7], np.ones(3))

@@ -42,7 +42,7 @@ def test_an_animation_has_its_frames_in_order(kind: Format) -> None:
     assert levels == [0, 128, 255]
 
 
-def test_rows_keep_six_digits_in_the_file_and_three_in_the_text() -> None:
-    rows = [{"of": "a, b", "cosine": 0.123456789, "islands": 3}, {"of": "c", "cosine": 1.0, "islands": 12}]
-    assert as_csv(rows) == b'of,cosine,islands\n"a, b",0.123457,3\nc,1,12\n'
+def test_rows_keep_nine_digits_in_the_file_and_three_in_the_text() -> None:
+    rows = [{"of": "a, b", "cosine": 0.12345678912, "islands": 3}, {"of": "c", "cosine": 1.0, "islands": 12}]
+    assert as_csv(rows) == b'of,cosine,islands\n"a, b",0.123456789,3\nc,1,12\n'
     assert "| a, b |    0.123 |         3 |" in as_table(rows)
