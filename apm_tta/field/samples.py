@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from PIL import Image
@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from torchvision.transforms.functional import hflip
 
 from apm_tta.apm import APMConfig
+from apm_tta.apm.heads import rgb_target
 from apm_tta.apm.memory import free_memory
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.islands.targets import resampled
@@ -32,6 +33,20 @@ _VALIDATION = 0.1
 _AT_ONCE = 64
 _SHARE_OF_FREE = 0.5
 _AREA, _STRETCH = (0.7, 1.0), 1.1
+
+
+class Made(NamedTuple):
+    """B samples.
+
+    Attributes:
+        pixels: as the APM takes them once they are normalised, ``(B, 3, S, S)``, uint8.
+        tokens: the teacher's, ``(B, g * g, F)``.
+        colours: means of the image's patches, ``(B, g * g, 3)``.
+    """
+
+    pixels: Tensor
+    tokens: Tensor
+    colours: Tensor
 
 
 def split(images: Sequence[Unlabelled]) -> tuple[list[Unlabelled], list[Unlabelled]]:
@@ -67,7 +82,7 @@ class Samples:
         self._images, self._teacher, self._layer, self._config = images, teacher, layer, config
         self._views, self._seed = views, seed
         self._square, self._teacher_square = apm_input(config.image_size), Square(teacher.preprocessing)
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self._kept: Made | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -80,16 +95,16 @@ class Samples:
     def keep(self, watch: Watch) -> bool:
         """Makes all samples now, where there is room for them; whether there was."""
         locations, side = self._config.grid**2, self._config.image_size
-        each = 3 * side**2 + 4 * locations * self._config.feature_dim
+        each = 3 * side**2 + 4 * locations * (self._config.feature_dim + 3)
         if len(self) * each > _SHARE_OF_FREE * free_memory(torch.device("cpu")):
             return False
         batches = [range(start, min(start + _AT_ONCE, len(self))) for start in range(0, len(self), _AT_ONCE)]
         made = [self._made(batch) for batch in watch(batches)]
-        self._kept = torch.cat([pixels for pixels, _ in made]), torch.cat([targets for _, targets in made])
+        self._kept = Made(*(torch.cat(parts) for parts in zip(*made, strict=True)))
         return True
 
-    def get(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Samples -> the APM's pixels ``(B, 3, S, S)``, uint8, and the teacher's tokens ``(B, g * g, F)``; on the CPU.
+    def get(self, indices: Sequence[int]) -> Made:
+        """Samples, on the CPU.
 
         Raises:
             UserError: when an image cannot be read.
@@ -97,19 +112,20 @@ class Samples:
         if self._kept is None:
             return self._made(indices)
         rows = torch.tensor(indices)
-        return self._kept[0][rows], self._kept[1][rows]
+        return Made(*(part[rows] for part in self._kept))
 
     def normalized(self, pixels: Tensor) -> Tensor:
-        """What ``get`` gave, on any device, as the APM takes it."""
+        """The pixels that ``get`` gave, on any device, as the APM takes them."""
         return self._square.normalized(pixels)
 
     @torch.no_grad()
-    def _made(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _made(self, indices: Sequence[int]) -> Made:
         read = _in_threads(self._read, indices)
         seen = self._teacher_square.normalized(torch.stack([square for _, square in read]).to(self._teacher.device))
         tokens = resampled(self._teacher.encode_grid(seen, self._layer), self._config.grid).flatten(1, 2)
         filled = pad(tokens, (0, self._config.feature_dim - tokens.shape[-1]))
-        return torch.stack([pixels for pixels, _ in read]), filled.cpu()
+        pixels = torch.stack([square for square, _ in read])
+        return Made(pixels, filled.cpu(), rgb_target(self._square.normalized(pixels), self._config.patch_size))
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         image = self._images[index // self._views]

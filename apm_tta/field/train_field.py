@@ -21,6 +21,7 @@ from apm_tta.field.training import fresh_training, mean_token_cosine, train, val
 from apm_tta.harness.lock import only_writer
 from apm_tta.harness.stop import said, stop_code, terminable
 from apm_tta.islands.folder import PictureFolder
+from apm_tta.islands.gallery import titled
 from apm_tta.islands.rows import as_csv, as_table
 from apm_tta.islands.strip import Chart, Curve, strip
 from apm_tta.islands.targets import sizes_for_grid
@@ -178,8 +179,8 @@ def _finished(folder: PictureFolder, state: Trained, summary: Row) -> str:
         ],
     )
     title = (
-        f"one APM on {settings.training_images} images: layer {settings.schedule.layer} of {settings.teacher}, "
-        f"{settings.validation_images} held out"
+        f"one APM on {settings.training_images} images: layer {settings.schedule.layer} of "
+        f"{titled(settings.teacher, settings.teacher_identity)}, {settings.validation_images} held out"
     )
     folder.files.append(CHECKPOINT_FILE)
     folder.write("epochs.csv", as_csv(rows))

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from apm_tta.apm import APM, APMConfig
-from apm_tta.apm.heads import rgb_target
 from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained
 from apm_tta.field.samples import Samples, Watch
 from apm_tta.field.settings import Schedule, Settings
@@ -46,7 +45,7 @@ def target_scale(samples: Samples, most: int = 2048) -> tuple[Tensor, Tensor]:
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     chosen = range(0, len(samples), step)
     for start in range(0, len(chosen), _VALIDATED_AT_ONCE):
-        targets = samples.get(chosen[start : start + _VALIDATED_AT_ONCE])[1].double().flatten(0, 1)
+        targets = samples.get(chosen[start : start + _VALIDATED_AT_ONCE]).tokens.double().flatten(0, 1)
         count += len(targets)
         total, squares = total + targets.sum(0), squares + targets.square().sum(0)
     mean = total / count
@@ -100,10 +99,10 @@ def _epoch(state: Trained, samples: Samples, epoch: int, watch: Watch) -> Row:
     for step, batch in enumerate(watch(batches)):
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate_at(schedule, epoch * len(batches) + step, schedule.epochs * len(batches))
-        pixels, targets = samples.get(batch)
-        images = samples.normalized(pixels.to(device))
+        made = samples.get(batch)
+        images = samples.normalized(made.pixels.to(device))
         asked = locations_of(schedule, config, generator)
-        wanted = targets[:, asked].to(device, non_blocking=True)
+        wanted = made.tokens[:, asked].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
             column = state.apm.column(images)
             features = state.apm.query(column, asked.to(device))
@@ -113,7 +112,7 @@ def _epoch(state: Trained, samples: Samples, epoch: int, watch: Watch) -> Row:
         grid = error[..., : state.settings.width].square().mean() / variance
         rgb = torch.zeros((), device=device)
         if colours is not None:
-            rgb = (colours.float() - rgb_target(images, config.patch_size)[:, asked]).square().mean()
+            rgb = (colours.float() - made.colours[:, asked].to(device)).square().mean()
         state.optimizer.zero_grad()
         (grid + schedule.rgb_weight * rgb).backward()
         state.optimizer.step()
@@ -144,17 +143,17 @@ def validate(state: Trained, samples: Samples) -> Row:
     state.apm.eval()
     sums, count = torch.zeros(3, dtype=torch.float64), 0
     for batch in _in_order(samples):
-        pixels, targets = samples.get(batch)
-        images = samples.normalized(pixels.to(device))
+        made = samples.get(batch)
+        images = samples.normalized(made.pixels.to(device))
         column = state.apm.column(images)
         standardised = state.apm.query(column, everywhere)
         features = (standardised * state.std + state.mean)[..., :width]
-        wanted = targets[..., :width].to(device)
+        wanted = made.tokens[..., :width].to(device)
         colours = state.apm.colours(column, standardised, everywhere)
         found = (
             cosine_similarity(features, wanted, dim=-1).mean(),
             (features - wanted).square().mean(),
-            (colours - rgb_target(images, config.patch_size)).square().mean(),
+            (colours - made.colours.to(device)).square().mean(),
         )
         sums += len(batch) * torch.stack(found).double().cpu()
         count += len(batch)
@@ -169,9 +168,9 @@ def mean_token_cosine(training: Samples, validation: Samples, width: int) -> flo
     """
     total = torch.zeros(())
     for batch in _in_order(training):
-        total = total + training.get(batch)[1][..., :width].sum(0)
+        total = total + training.get(batch).tokens[..., :width].sum(0)
     cosines = [
-        cosine_similarity(total[None], validation.get(batch)[1][..., :width], dim=-1).mean(1)
+        cosine_similarity(total[None], validation.get(batch).tokens[..., :width], dim=-1).mean(1)
         for batch in _in_order(validation)
     ]
     return float(torch.cat(cosines).mean())

@@ -18,7 +18,6 @@ from apm_tta.islands.colours import KINDS, colours
 from apm_tta.islands.folder import PictureFolder
 from apm_tta.islands.rows import Value, as_csv
 from apm_tta.islands.strip import Chart, Column, strip
-from apm_tta.teachers import Teacher
 
 _FRAME_MS = 700
 DIGITS = 12
@@ -124,8 +123,8 @@ def legend(threshold: float) -> str:
     )
 
 
-def titled(teacher: Teacher) -> str:
+def titled(name: str, identity: Mapping[str, str]) -> str:
     """A teacher in a caption: its name without the folders of a local file, and the digest of its weights."""
-    name, colon, last = teacher.name.rpartition(":")
-    shown = name if colon and (os.sep in last or Path(last).is_file()) else teacher.name
-    return f"{shown} (weights {teacher.identity['weights_sha256'][:DIGITS]})"
+    before, colon, last = name.rpartition(":")
+    shown = before if colon and (os.sep in last or Path(last).is_file()) else name
+    return f"{shown} (weights {identity['weights_sha256'][:DIGITS]})"

@@ -44,7 +44,7 @@ def show_formation(
     seed = seed_for(drawing.seed, image.id, "fresh APM")
     watched = form(pixels, aim, chosen_iterations(fit.iterations, every), seed, teacher.device)
     what = "token" if target == "token" else f"patch tokens of layer {layer}"
-    said = f"a fresh APM fitted to the {what} of {titled(teacher)}, seed {drawing.seed}"
+    said = f"a fresh APM fitted to the {what} of {titled(teacher.name, teacher.identity)}, seed {drawing.seed}"
     if aim.resampled is not None:
         said += f"; its grid of {aim.config.grid} x {aim.config.grid}: the teacher's of {aim.resampled} interpolated"
     chart = Chart(

@@ -31,7 +31,7 @@ def show_levels(
     pixels = image.read()
     grids = grids_of_levels(pixels, teacher, levels)
     named = {f"level {level}": grid for level, grid in zip(levels, grids, strict=True)}
-    said = f"levels of {titled(teacher)}"
+    said = f"levels of {titled(teacher.name, teacher.identity)}"
     rows = draw(folder, "levels", f"{image.id}: {said}", pixels, named, drawing, None)
     curves = [Curve(_LABELS[name], levels, [float(row[name]) for row in rows]) for name in ("neighbours", "any two")]
     islands = Curve(_LABELS["islands"], levels, [float(row["islands"]) for row in rows])
@@ -71,7 +71,7 @@ def show_growth(
         for name, one in grown.items()
     ]
     folder.write("growth.csv", as_csv(verdicts))
-    said = f"{len(images)} images: levels of {titled(teacher)}"
+    said = f"{len(images)} images: levels of {titled(teacher.name, teacher.identity)}"
     curves = [
         Curve(
             _LABELS[name],

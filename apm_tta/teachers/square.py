@@ -24,7 +24,7 @@ class Square:
         side = (preprocessing.size, preprocessing.size)
         self._resize = v2.Compose([v2.Resize(side, InterpolationMode(preprocessing.interpolation)), v2.ToImage()])
         self._scale = v2.ToDtype(torch.float32, scale=True)
-        self._normalize = v2.Normalize(list(preprocessing.mean), list(preprocessing.std))
+        self._normalize = v2.Normalize(list(preprocessing.mean), list(preprocessing.std), inplace=True)
 
     def bytes(self, image: Image.Image) -> Tensor:
         """An RGB image -> ``(3, S, S)``, uint8, on the CPU."""
@@ -32,7 +32,7 @@ class Square:
         return resized
 
     def normalized(self, squares: Tensor) -> Tensor:
-        """What ``bytes`` gave, ``(..., 3, S, S)`` on any device, -> float32, normalised."""
+        """What ``bytes`` gave, ``(..., 3, S, S)``, uint8 on any device, -> float32, normalised."""
         found: Tensor = self._normalize(self._scale(squares))
         return found
 

@@ -198,7 +198,7 @@ def test_the_scale_is_that_of_the_training_targets_alone(embedded_teacher: Teach
     config = APMConfig(image_size=32, patch_size=4, hidden=(8,), feature_dim=136)
     samples = Samples(all_images("fashion-mnist")[:12], embedded_teacher, 3, config, 1, 0)
     mean, std = target_scale(samples)
-    targets = samples.get(range(12))[1].flatten(0, 1)
+    targets = samples.get(range(12)).tokens.flatten(0, 1)
     torch.testing.assert_close(mean, targets.mean(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(std[:128], targets.std(0, correction=0)[:128], rtol=1e-4, atol=1e-5)
     assert torch.equal(std[128:], torch.ones(8)), "channels that only fill the width"
