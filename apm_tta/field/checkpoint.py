@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,8 @@ class Trained:
         Raises:
             UserError: when it cannot be read, or is of other settings: naming each with both values.
         """
-        settings, history, tensors = _read(path)
-        if differ := settings.differences(self.settings):
-            raise UserError(
-                f"{path.parent} holds another training ({'; '.join(differ)}); name another folder with --out"
-            )
+        refuse_other_training(path, self.settings)
+        _, history, tensors = _read(path)
         self.mean.copy_(tensors["target.mean"])
         self.std.copy_(tensors["target.std"])
         load_strictly(self.apm, _within(tensors, "apm."), path)
@@ -95,6 +93,18 @@ class Trained:
                 # The count of steps stays on the CPU unless the optimiser is fused: as torch itself loads it.
                 self.optimizer.state[parameter] = {moment: own[moment].to(parameter.device) for moment in _MOMENTS}
         self.epochs[:] = history["epochs"]
+
+
+def refuse_other_training(path: Path, settings: Settings) -> None:
+    """Refuses a checkpoint of other settings, before anything is computed; its tensors are not read.
+
+    Raises:
+        UserError: when it cannot be read, or is of other settings: naming each with both values.
+    """
+    with _checkpoint_errors(path), safe_open(path, "pt") as file:
+        there = _settings(path, file.metadata() or {})
+    if differ := there.differences(settings):
+        raise UserError(f"{path.parent} holds another training ({'; '.join(differ)}); name another folder with --out")
 
 
 @dataclass(frozen=True)
@@ -175,16 +185,27 @@ def _is_ours(path: Path) -> bool:
 
 def _read(path: Path) -> tuple[Settings, dict[str, Any], dict[str, Tensor]]:
     """Settings, what else its header says, and its tensors."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata: Mapping[str, Any] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-        if metadata.get(_FORMAT) != _VERSION:
-            raise UserError(f"{path} is no checkpoint of this version of run-bench train-field")
+    with _checkpoint_errors(path), safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        settings = _settings(path, metadata)
         history = {name: json.loads(metadata[name]) for name in ("held_out", "epochs")}
-        return Settings.model_validate_json(metadata["settings"]), history, tensors
+        return settings, history, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+
+
+def _settings(path: Path, metadata: Mapping[str, str]) -> Settings:
+    if metadata.get(_FORMAT) != _VERSION:
+        raise UserError(f"{path} is no checkpoint of this version of run-bench train-field")
+    try:
+        return Settings.model_validate_json(metadata["settings"])
     except ValidationError as error:
         raise UserError(f"{path} has settings that cannot be read: {one_line(error)}") from None
+
+
+@contextmanager
+def _checkpoint_errors(path: Path) -> Iterator[None]:
+    """What reading a damaged checkpoint raises becomes one line."""
+    try:
+        yield
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())}") from None
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from apm_tta.apm import APMConfig
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
-from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained
+from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained, refuse_other_training
 from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
@@ -89,6 +89,9 @@ def _train(
     say: Callable[[str], None],
 ) -> str:
     settings, training, validation, seen = _settled(images, teacher, asked, hidden)
+    path = folder.path / CHECKPOINT_FILE
+    if path.exists():
+        refuse_other_training(path, settings)
 
     def watch(what: str) -> Callable[[Sequence[Sequence[int]]], tqdm[Sequence[int]]]:
         return lambda batches: tqdm(batches, desc=what, leave=False, disable=quiet or None)
@@ -98,7 +101,6 @@ def _train(
         say("the images and their tokens do not fit into half of the free memory: they are made anew at every epoch")
     schedule = settings.schedule
     state = fresh_training(settings, training, validation.ids, teacher.device)
-    path = folder.path / CHECKPOINT_FILE
     if path.exists():
         state.resume(path)
         say(f"{path} has {len(state.epochs)} of {schedule.epochs} epochs; going on")

@@ -18,6 +18,7 @@ from apm_tta.field.settings import Schedule, Settings
 
 _WARM_UP = 0.02
 _VALIDATED_AT_ONCE = 64
+_MEASURED = 2048  # samples, where all of a large set would take an epoch
 
 
 def fresh_training(settings: Settings, training: Samples, held_out: Sequence[str], device: torch.device) -> Trained:
@@ -36,16 +37,14 @@ def fresh_training(settings: Settings, training: Samples, held_out: Sequence[str
     return Trained(apm, optimizer, mean.to(device), std.to(device), settings, held_out, [])
 
 
-def target_scale(samples: Samples, most: int = 2048) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every channel of the targets, ``(F,)`` each, of at most ``most`` samples.
+def target_scale(samples: Samples) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel of the targets, ``(F,)`` each, of at most 2048 samples.
 
     A channel that never changes, such as one that only fills the APM's width, has a standard deviation of 1.
     """
-    step = max(1, -(-len(samples) // most))
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    chosen = range(0, len(samples), step)
-    for start in range(0, len(chosen), _VALIDATED_AT_ONCE):
-        targets = samples.get(chosen[start : start + _VALIDATED_AT_ONCE]).tokens.double().flatten(0, 1)
+    for batch in _in_order(samples, _MEASURED):
+        targets = samples.get(batch).tokens.double().flatten(0, 1)
         count += len(targets)
         total, squares = total + targets.sum(0), squares + targets.square().sum(0)
     mean = total / count
@@ -163,11 +162,11 @@ def validate(state: Trained, samples: Samples) -> Row:
 
 @torch.no_grad()
 def mean_token_cosine(training: Samples, validation: Samples, width: int) -> float:
-    """What an answer that never looks at the image reaches: the cosine of every location's mean token, over training
-    images, to the validation images' tokens.
+    """What an answer that never looks at the image reaches: the cosine of every location's mean token to the validation
+    images' tokens; the mean is over 2048 training samples at most.
     """
     total = torch.zeros(())
-    for batch in _in_order(training):
+    for batch in _in_order(training, _MEASURED):
         total = total + training.get(batch).tokens[..., :width].sum(0)
     cosines = [
         cosine_similarity(total[None], validation.get(batch).tokens[..., :width], dim=-1).mean(1)
@@ -176,6 +175,7 @@ def mean_token_cosine(training: Samples, validation: Samples, width: int) -> flo
     return float(torch.cat(cosines).mean())
 
 
-def _in_order(samples: Samples) -> Sequence[range]:
-    count = len(samples)
-    return [range(start, min(start + _VALIDATED_AT_ONCE, count)) for start in range(0, count, _VALIDATED_AT_ONCE)]
+def _in_order(samples: Samples, most: int | None = None) -> Sequence[range]:
+    """All samples in batches; or every so many, so that they are ``most`` at most."""
+    chosen = range(0, len(samples), 1 if most is None else max(1, -(-len(samples) // most)))
+    return [chosen[start : start + _VALIDATED_AT_ONCE] for start in range(0, len(chosen), _VALIDATED_AT_ONCE)]
