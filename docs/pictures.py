@@ -121,7 +121,7 @@ def _field() -> str:
     text = (
         f"**The field.** One APM on all images, {len(found)} epochs in {seconds:.0f} s on 2 cores: a cosine of "
         f"{float(last['validation cosine']):.3f} to the teacher's last layer on images that were held out. "
-        "[docs/field.md](docs/field.md) says by layer, by the number of images and by size what more would take."
+        "[docs/field.md](docs/field.md) says what other layers and fewer images give."
     )
     return _shown("field", "curve.png", text, "validation cosine and losses by epoch")
 
