@@ -14,7 +14,7 @@ from PIL import Image
 _SIDE = 1.35  # of a picture, inches
 _DPI = 110
 _LARGEST = 320  # pixels of the image's longer side: more would be scaled down on the page
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito: told apart by the colour-blind too
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 _STYLES = ("-", "--", "-.", ":")
 
 
