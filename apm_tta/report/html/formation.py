@@ -143,8 +143,8 @@ def _drawn(watched: Formation, recorded: float) -> list[Island]:
         last = iteration == watched.iterations[-1]
         recorded_too = f" (in the run {recorded:.3f})" if last else ""
         caption = (
-            f"apm, iteration {iteration}: cosine to the target {watched.cosines[iteration]:.3f}{recorded_too}; "
-            f"neighbours' cosine {said_cosine(found.neighbours)}, islands {found.islands}. 3-D t-SNE, PCA of all three"
+            f"apm, iteration {iteration}: cosine {watched.cosines[iteration]:.3f}{recorded_too}, neighbours "
+            f"{said_cosine(found.neighbours)}, islands {found.islands}"
         )
         islands.append(Island(caption, _png([embedded[index].picture, together[index]])))
     return islands

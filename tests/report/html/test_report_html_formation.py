@@ -31,7 +31,7 @@ def test_first_middle_and_last_iteration_stand_under_a_handful_of_images(real_ru
     text = (real_run / "report.html").read_text()
     captions = re.findall(r"<figcaption>([^<]*)", text)
     assert [int(found) for caption in captions for found in re.findall(r"iteration (\d+)", caption)] == [0, 4, 9] * 4
-    ends = [re.search(r"target (-?[\d.]+) \(in the run (-?[\d.]+)\)", caption) for caption in captions[2::3]]
+    ends = [re.search(r"cosine (-?[\d.]+) \(in the run (-?[\d.]+)\)", caption) for caption in captions[2::3]]
     assert all(found is not None and abs(float(found[1]) - float(found[2])) <= 0.001 for found in ends)
 
 
