@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 
 _SIDE = 1.35  # of a picture, inches
 _DPI = 110
+_LETTERS = 13  # of the title, an inch
 _LARGEST = 320  # pixels of the image's longer side: more would be scaled down on the page
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 _STYLES = ("-", "--", "-.", ":")
@@ -88,7 +90,7 @@ def strip(title: str, image: Image.Image | None, columns: Sequence[Column], char
         _SIDE * max(1, len(rows)) + 0.5 * (1 + max((each.heading.count("\n") for each in columns), default=0)) + tall
     )
     figure = Figure(figsize=(max(width, 5.5), height + 0.3), dpi=_DPI, layout="constrained")
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(textwrap.fill(title, int(_LETTERS * figure.get_figwidth())), fontsize=9)
     upper: Any = figure
     if chart and columns:
         halves: Any = figure.subfigures(2, 1, height_ratios=(height - tall, tall))

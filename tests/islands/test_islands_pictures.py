@@ -46,3 +46,11 @@ def test_rows_keep_nine_digits_in_the_file_and_three_in_the_text() -> None:
     rows = [{"of": "a, b", "cosine": 0.12345678912, "islands": 3}, {"of": "c", "cosine": 1.0, "islands": 12}]
     assert as_csv(rows) == b'of,cosine,islands\n"a, b",0.123456789,3\nc,1,12\n'
     assert "| a, b |    0.123 |         3 |" in as_table(rows)
+
+
+def test_a_long_title_is_broken_into_lines() -> None:
+    columns = [Column("iteration 0", {"PCA": picture(0.5)})]
+    short, long = (Image.open(io.BytesIO(strip(title, None, columns))).convert("L") for title in ("a", "word " * 60))
+    assert short.size == long.size
+    edges = np.asarray(long)[:, [0, -1]]
+    assert (edges == 255).all(), "nothing of it is cut off at the sides"
