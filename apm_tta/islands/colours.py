@@ -116,7 +116,7 @@ def _embedded(points: Floats, kind: Kind, seed: int) -> Floats:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), warnings.catch_warnings():
-        # One thread: sums of several come in any order, and t-SNE turns a last bit into another picture.
+        # At 1,024 locations two threads took longer than one, and the order of their sums is promised by nobody.
         warnings.simplefilter("ignore", FutureWarning)
         wanted = min(_PERPLEXITY, max(_LEAST, len(points) / _LOCATIONS_A_NEIGHBOUR))
         perplexity = min(wanted, (len(points) - 1) / 3)
