@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from torchvision.models.video import mvit_v2_s
 
 from apm_tta.cli import main
+from apm_tta.commands.field import train_field_command
+from apm_tta.field.settings import Schedule
 from apm_tta.teachers import FAMILIES, Teacher
 from apm_tta.teachers.base import Source
 from apm_tta.teachers.grids import Grids
@@ -86,6 +88,7 @@ def test_a_convolutional_teacher_s_stages_on_real_photographs(
     rows = rows_of(tmp_path / "levels.csv")
     assert len(rows) == 10
     assert all(float(row["neighbours"]) > float(row["any two"]) for row in rows)
+    assert "The levels have grids of 14 x 14, 7 x 7" in capsys.readouterr().out
 
 
 def test_a_video_in_which_nothing_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +140,32 @@ def test_an_unreadable_image_gets_one_line(tmp_path: Path, capsys: pytest.Captur
     assert "broken.jpg is not a readable image" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_help_of_train_field_says_the_defaults_that_hold() -> None:
+    settled = {name: field.default for name, field in Schedule.model_fields.items() if not field.is_required()}
+    assert len(settled) == 7
+    options = {option.name: str(getattr(option, "help", "")) for option in train_field_command.params}
+    for name, default in settled.items():
+        assert options[name].endswith(f"[default: {default}]"), name
+
+
+def test_levels_count_from_either_end_and_come_each_once_and_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["islands", IMAGE, "--levels", "3,-4,-1,0", "--animation", "none", "--out", str(tmp_path)]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert [row["of"] for row in rows_of(tmp_path / "levels.csv")] == ["level 0", "level 3"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    out = tmp_path / "file" / "below"
+    assert main(["islands", IMAGE, "--iterations", "1000000000", "--out", str(out)]) == 1
+    assert f"{out} cannot be written: {tmp_path / 'file'} is no folder to write into" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ def islands_command(
     from apm_tta.apm import PRESETS
     from apm_tta.data.unlabelled import all_images, by_digest, is_collection, one_image
     from apm_tta.harness.device import resolve_device
+    from apm_tta.islands.levels import ordered_levels
     from apm_tta.islands.show_formation import show_formation
     from apm_tta.islands.show_levels import show_growth, show_levels
     from apm_tta.teachers import load_teacher
@@ -78,7 +79,7 @@ def islands_command(
         fit = replace(PRESETS["few"], iterations=iterations, learning_rate=learning_rate)
         text = show_formation(folder, images[0], teacher, fit, every, target, layer, drawing)
     else:
-        chosen = list(range(teacher.layers)) if isinstance(levels, str) else levels
+        chosen = ordered_levels(levels, teacher)
         show = show_growth if many else lambda folder, images, *more: show_levels(folder, images[0], *more)
         text = show(folder, images, teacher, chosen, drawing)
     click.echo(f"{text}\n\n{folder}")
@@ -115,7 +116,7 @@ def video_command(
     still = one_image(image)
     teacher = load_video_teacher(weights, resolve_device(pictures["device"]))
     folder, drawing = opened("video", pictures)
-    chosen = list(range(teacher.blocks)) if isinstance(blocks, str) else blocks
+    chosen = list(range(teacher.blocks)) if isinstance(blocks, str) else list(dict.fromkeys(blocks))
     click.echo(f"{show_video(folder, still, teacher, frames, chosen, frame, drawing)}\n\n{folder}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
@@ -15,7 +14,7 @@ from apm_tta.field.checkpoint import Field
 from apm_tta.islands.animation import Format, animation, frame
 from apm_tta.islands.colours import joint_colours
 from apm_tta.islands.folder import PictureFolder
-from apm_tta.islands.gallery import DIGITS
+from apm_tta.islands.gallery import DIGITS, squared
 from apm_tta.islands.rows import as_csv, as_table
 from apm_tta.islands.strip import Chart, Column, Curve, strip
 
@@ -44,8 +43,9 @@ def show_interpolation(
     Raises:
         UserError: when an image cannot be read.
     """
-    images = [_square(one.read()), _square(other.read())]
-    first, last = (column_of(field, image.read()) for image in (one, other))
+    pixels = [one.read(), other.read()]
+    images = [squared(image) for image in pixels]
+    first, last = (column_of(field, image) for image in pixels)
     shares = [step / (steps - 1) for step in range(steps)]
     found = [answer(field, torch.lerp(first, last, share)) for share in shares]
     start, end = found[0].grid, found[-1].grid
@@ -95,8 +95,3 @@ def _heading(row: Mapping[str, float], between: str) -> str:
 
 def _cosine(features: Tensor, other: Tensor) -> float:
     return float(cosine_similarity(features, other, dim=-1).mean())
-
-
-def _square(image: Image.Image) -> Image.Image:
-    side = max(image.size)
-    return image.resize((side, side), Image.Resampling.BICUBIC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -15,11 +16,17 @@ class PictureFolder:
     Args:
         out: the folder; None for a new one below the current folder.
         kind: what is drawn, in the new folder's name.
+
+    Raises:
+        UserError: when it cannot be made, before anything is computed.
     """
 
     def __init__(self, out: Path | None, kind: str) -> None:
         self.path = out or Path("results") / kind / datetime.now().strftime("%Y%m%d-%H%M%S")
         self.files: list[str] = []
+        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise UserError(f"{self.path} cannot be written: {there} is no folder to write into; name another --out")
 
     def write(self, name: str, content: bytes) -> None:
         """Writes one file, in place of one of that name.

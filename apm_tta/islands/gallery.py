@@ -70,13 +70,12 @@ def draw(
         image: RGB, shown as the square that the features are of.
         grids: by heading, in their order, ``(h, w, C)``; the headings are the first column of the numbers.
         drawing: how.
-        chart: below the strip; None for curves of the agreement.
+        chart: below the strip; None for none.
         more: further cells of every grid's row, before its agreement.
         beside: further rows of pictures, RGB ``(h, w, 3)``, by what they show, a picture a grid.
     """
     found = [agreement(grid, drawing.threshold) for grid in grids.values()]
-    side = max(image.size)
-    square = image.resize((side, side), Image.Resampling.BICUBIC)
+    square = squared(image)
     shadings = {kind: colours(list(grids.values()), kind, drawing.seed) for kind in KINDS}
     pictures = {KINDS[kind]: [one.picture for one in shading] for kind, shading in shadings.items()}
     pictures |= {name: list(row) for name, row in (beside or {}).items()}
@@ -114,7 +113,14 @@ def draw(
     return rows
 
 
+def squared(image: Image.Image) -> Image.Image:
+    """The image as the square that its features are of."""
+    side = max(image.size)
+    return image.resize((side, side), Image.Resampling.BICUBIC)
+
+
 def legend(threshold: float) -> str:
+    """What the numbers of a table are, in sentences."""
     return (
         "Neighbours: mean cosine of locations that share a side; any two: of any two locations; beyond: the "
         f"difference. Islands: parts joined where neighbours have a cosine of at least {threshold:g}; largest: its "

@@ -26,6 +26,20 @@ Floats = npt.NDArray[np.float64]
 _RESAMPLES = 10_000
 
 
+def ordered_levels(levels: Sequence[int] | str, teacher: Teacher) -> list[int]:
+    """Layers counted from 0, each once and ascending, whatever the order and the signs in which they are asked for.
+
+    A level that does not exist stays as it is: ``encode_grids`` refuses it.
+
+    Raises:
+        UserError: when the teacher has no tokens by location. Exit code 2.
+    """
+    count = teacher.layers
+    if isinstance(levels, str):
+        return list(range(count))
+    return sorted({level + count if -count <= level < 0 else level for level in levels})
+
+
 @torch.no_grad()
 def grids_of_levels(image: Image.Image, teacher: Teacher, levels: Sequence[int]) -> list[Tensor]:
     """The teacher's tokens in each of ``levels``, ``(h, w, C)``, of the whole image as a square.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from apm_tta.data.unlabelled import Unlabelled
 from apm_tta.islands.folder import PictureFolder
 from apm_tta.islands.gallery import Drawing, draw, legend, numbers, titled
@@ -32,11 +34,11 @@ def show_levels(
     grids = grids_of_levels(pixels, teacher, levels)
     named = {f"level {level}": grid for level, grid in zip(levels, grids, strict=True)}
     said = f"levels of {titled(teacher.name, teacher.identity)}"
-    rows = draw(folder, "levels", f"{image.id}: {said}", pixels, named, drawing, None)
+    rows = draw(folder, "levels", f"{image.id}: {said}", pixels, named, drawing)
     curves = [Curve(_LABELS[name], levels, [float(row[name]) for row in rows]) for name in ("neighbours", "any two")]
     islands = Curve(_LABELS["islands"], levels, [float(row["islands"]) for row in rows])
     folder.write("agreement.png", strip(f"{image.id}: {said}", None, [], Chart("level", curves, [islands])))
-    return f"{image.id}: {said}\n\n{as_table(rows)}\n\n{legend(drawing.threshold)}"
+    return f"{image.id}: {said}\n\n{as_table(rows)}\n\n{_distances(grids)}{legend(drawing.threshold)}"
 
 
 def show_growth(
@@ -87,4 +89,17 @@ def show_growth(
         "Means over the images with 95 % percentile bootstrap intervals; a verdict is given where both intervals lie "
         "on one side of 0."
     )
-    return "\n\n".join([said, as_table(by_level), as_table(verdicts), f"{note} {legend(drawing.threshold)}"])
+    grids = grids_of_levels(images[0].read(), teacher, levels)
+    note = f"{note} {_distances(grids)}{legend(drawing.threshold)}"
+    return "\n\n".join([said, as_table(by_level), as_table(verdicts), note])
+
+
+def _distances(grids: Sequence[Tensor]) -> str:
+    """What has to be said where the levels have grids of several sizes, as a convolutional network's stages have."""
+    if len({grid.shape[:2] for grid in grids}) == 1:
+        return ""
+    sizes = ", ".join(f"{grid.shape[0]} x {grid.shape[1]}" for grid in grids)
+    return (
+        f"The levels have grids of {sizes}: their neighbours lie at other distances in the image, and their numbers of "
+        "islands do not compare. "
+    )

@@ -89,7 +89,9 @@ def _downloaded(entry: MViT_V2_S_Weights) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with one_line_errors("mvit_v2_s"):
-            digest = path.stem.rpartition("-")[2]
-            torch.hub.download_url_to_file(entry.url, str(path), digest, progress=False)
+        try:
+            torch.hub.download_url_to_file(entry.url, str(path), path.stem.rpartition("-")[2], progress=False)
+        except (OSError, RuntimeError) as error:  # no network, no room; another digest
+            reason = " ".join(str(error).split())
+            raise UserError(f"{entry.url} cannot be had ({reason}); give its file: --weights /path") from None
     return path
