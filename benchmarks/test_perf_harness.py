@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from apm_tta.harness import loading
-from apm_tta.harness import worker as worker_module
-from apm_tta.harness.request import Request
+from apm_tta.harness.compute import loading
+from apm_tta.harness.compute import worker as worker_module
+from apm_tta.harness.compute.worker import Worker
+from apm_tta.harness.request.run_request import Request
+from apm_tta.harness.request.suite import load_suite
 from apm_tta.harness.run import run
-from apm_tta.harness.suite import load_suite
-from apm_tta.harness.worker import Worker
 
 ALLOWED = 0.05
 

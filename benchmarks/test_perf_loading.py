@@ -19,7 +19,7 @@ from timm.data import create_transform, resolve_data_config
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.harness.loading import load
+from apm_tta.harness.compute.loading import load
 
 IMAGES = 32
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import Condition
 from apm_tta.data.task import Task
-from apm_tta.harness.measure import counted_flops
+from apm_tta.harness.compute.measure import counted_flops
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 

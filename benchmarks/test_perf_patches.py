@@ -13,7 +13,7 @@ import timm
 import torch
 
 from apm_tta.apm import APM, APMConfig
-from apm_tta.harness.measure import counted_flops
+from apm_tta.harness.compute.measure import counted_flops
 
 ROUNDS = 5
 PATCHES = 196  # of ViT-B/16's image of 224 pixels

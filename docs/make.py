@@ -19,7 +19,7 @@ from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, Cost, Method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
-from apm_tta.teachers.support import SupportedTeacher, encode_support
+from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
 PAGE = Path(__file__).parent / "methods.md"
 RESULTS = Path(__file__).parent.parent / "results" / "embedded" / "results.csv"

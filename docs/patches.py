@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from apm_tta.apm import APM, APMConfig, DistillConfig
 from apm_tta.apm.flops import flops_an_iteration
-from apm_tta.harness.measure import counted_flops, peak_memory
+from apm_tta.harness.compute.measure import counted_flops, peak_memory
 from apm_tta.methods.batch import synchronize
 
 COSTS, PAGE, CHART = (Path(__file__).with_name(f"patches.{suffix}") for suffix in ("csv", "md", "png"))

@@ -63,7 +63,7 @@ def embedded_teacher() -> Teacher:
 @pytest.fixture(scope="session")
 def supported_teacher(embedded_teacher: Teacher) -> Teacher:
     """The embedded teacher with five labelled images a class beside it."""
-    from apm_tta.teachers.support import SupportedTeacher, encode_support
+    from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
     dataset = open_dataset("fashion-mnist", limit=150)
     entries = dataset.entries(CLEAN)[100:]

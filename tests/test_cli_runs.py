@@ -11,7 +11,7 @@ import yaml
 from apm_tta.cli import main
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN
-from apm_tta.teachers import cached
+from apm_tta.teachers import lazy_teacher
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -115,10 +115,10 @@ def test_a_second_run_with_the_feature_cache_does_not_build_the_teacher(
     def refuse(self: object) -> None:
         raise AssertionError("the model was built")
 
-    built = cached.CachedTeacher._built
+    built = lazy_teacher.CachedTeacher._built
     built_once = type(built)(refuse)
-    built_once.__set_name__(cached.CachedTeacher, "_built")
-    monkeypatch.setattr(cached.CachedTeacher, "_built", built_once)
+    built_once.__set_name__(lazy_teacher.CachedTeacher, "_built")
+    monkeypatch.setattr(lazy_teacher.CachedTeacher, "_built", built_once)
     assert run(tmp_path / "second", tree, *words) == 0
     first, second = (read_csv(tmp_path / name / "results.csv") for name in ("first", "second"))
     assert [(row["method"], row["top1"], row["top5"]) for row in first] == [

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from apm_tta.cli import main
-from apm_tta.harness.measure import counted_flops
+from apm_tta.harness.compute.measure import counted_flops
 
 ROOT = Path(__file__).resolve().parent.parent
 

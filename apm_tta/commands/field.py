@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from apm_tta.commands.option_types import Integers
 from apm_tta.commands.options import opened, picture_options, within
-from apm_tta.commands.values import Integers
 
 _PATH = click.Path(path_type=Path)
 
@@ -51,8 +51,8 @@ def train_field_command(
     at any moment and started again with the same --out, the training goes on and ends with the same weights.
     """
     from apm_tta.data.unlabelled import all_images
+    from apm_tta.devices import resolve_device
     from apm_tta.field.train_field import train_field
-    from apm_tta.harness.device import resolve_device
     from apm_tta.teachers import load_teacher
 
     images = all_images(data)
@@ -85,10 +85,10 @@ def field_command(
 ) -> None:
     """Asks a field about every location of IMAGE, and draws its features and the colours that it decodes."""
     from apm_tta.data.unlabelled import one_image
-    from apm_tta.field.answers import teacher_of
+    from apm_tta.devices import resolve_device
     from apm_tta.field.checkpoint import load_field
+    from apm_tta.field.field_answers import teacher_of
     from apm_tta.field.show_field import show_field
-    from apm_tta.harness.device import resolve_device
 
     asked, where = one_image(image), resolve_device(pictures["device"])
     field = load_field(checkpoint, where)
@@ -108,10 +108,10 @@ def interpolate_command(
 ) -> None:
     """Draws the features and colours of a field along the straight line from IMAGE_A's column to IMAGE_B's."""
     from apm_tta.data.unlabelled import one_image
+    from apm_tta.devices import resolve_device
     from apm_tta.field.checkpoint import load_field
     from apm_tta.field.show_interpolation import show_interpolation
-    from apm_tta.harness.device import resolve_device
-    from apm_tta.islands.folder import PictureFolder
+    from apm_tta.islands.picture_folder import PictureFolder
 
     one, other = one_image(image_a), one_image(image_b)
     field = load_field(checkpoint, resolve_device(device))

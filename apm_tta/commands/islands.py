@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from apm_tta.commands.option_types import Levels
 from apm_tta.commands.options import opened, picture_options
-from apm_tta.commands.values import Levels
 from apm_tta.errors import UserError
 
 _COUNT = click.IntRange(min=1)
@@ -61,7 +61,7 @@ def islands_command(
     """
     from apm_tta.apm import PRESETS
     from apm_tta.data.unlabelled import all_images, by_digest, is_collection, one_image
-    from apm_tta.harness.device import resolve_device
+    from apm_tta.devices import resolve_device
     from apm_tta.islands.levels import ordered_levels
     from apm_tta.islands.show_formation import show_formation
     from apm_tta.islands.show_levels import show_growth, show_levels
@@ -109,7 +109,7 @@ def video_command(
 ) -> None:
     """Repeats IMAGE along time, passes it through MViTv2, and draws the tokens of chosen blocks in one frame."""
     from apm_tta.data.unlabelled import one_image
-    from apm_tta.harness.device import resolve_device
+    from apm_tta.devices import resolve_device
     from apm_tta.islands.show_video import show_video
     from apm_tta.teachers.video import load_video_teacher
 

@@ -26,7 +26,7 @@ def list_command(kind: str, data_root: Path | None) -> None:
 
 def _listing(kind: str, data_root: Path | None = None) -> list[str]:
     if kind == "suites":
-        from apm_tta.harness.suite import load_suite
+        from apm_tta.harness.request.suite import load_suite
 
         return [f"{name}: {load_suite(name).title}" for name in yaml_names(SUITES)]
     if kind == "datasets":

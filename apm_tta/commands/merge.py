@@ -16,7 +16,7 @@ def merge_command(parts: tuple[Path, ...], out: Path) -> None:
     The parts must be of one run: the same suite, data, teacher, methods, seeds and versions. What is still missing
     then is computed by the run's own command with --out.
     """
-    from apm_tta.harness.merge import merge
+    from apm_tta.harness.storage.merge import merge
     from apm_tta.report import write_report
 
     copied = merge(out, parts)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from apm_tta.islands.folder import PictureFolder
     from apm_tta.islands.gallery import Drawing
+    from apm_tta.islands.picture_folder import PictureFolder
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -56,8 +56,8 @@ def within(*names: str, kind: str) -> Decorator:
 
 def opened(kind: str, pictures: Mapping[str, Any]) -> tuple[PictureFolder, Drawing]:
     """The folder that ``within``'s options name, and how they have islands drawn."""
-    from apm_tta.islands.folder import PictureFolder
     from apm_tta.islands.gallery import Drawing
+    from apm_tta.islands.picture_folder import PictureFolder
 
     animation = pictures["animation"]
     drawn = Drawing(pictures["threshold"], pictures["seed"], None if animation == "none" else animation)

@@ -45,7 +45,7 @@ def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, isla
 def compare_command(run_a: Path, run_b: Path, csv_file: Path | None) -> None:
     """Prints the difference RUN_B minus RUN_A for every condition and method that both have, with interval and p."""
     from apm_tta.report.compare import compare, comparison_text
-    from apm_tta.report.text import write_text
+    from apm_tta.report.text_files import write_text
 
     table = compare(run_a, run_b)
     if csv_file is not None:

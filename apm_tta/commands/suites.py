@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from apm_tta.commands.values import JpegQuality, MethodSetting, Names, Part, Seeds, Severities
+from apm_tta.commands.option_types import JpegQuality, MethodSetting, Names, Part, Seeds, Severities
 from apm_tta.errors import DAMAGED, UserError
 
 if TYPE_CHECKING:
-    from apm_tta.harness.suite import Suite
+    from apm_tta.harness.request.suite import Suite
 
 
 def suite_command(name: str) -> click.Command:
     """``run-bench NAME``: runs that suite and prints its table."""
-    from apm_tta.harness.suite import load_suite
+    from apm_tta.harness.request.suite import load_suite
 
     suite = load_suite(name)
 
     def run_suite(settings: Sequence[tuple[str, str, Any]], jpeg_quality: int | str | None, **asked: Any) -> None:
         from apm_tta.harness.estimate import estimate
-        from apm_tta.harness.request import Request
+        from apm_tta.harness.request.run_request import Request
 
         source = click.get_current_context().get_parameter_source("data_root")
         asked["root_from_environment"] = source is click.core.ParameterSource.ENVIRONMENT
@@ -48,7 +48,7 @@ def suite_command(name: str) -> click.Command:
 
 
 def _run(suite: Suite, request: Any) -> None:
-    from apm_tta.harness.lines import JsonLines
+    from apm_tta.harness.progress.run_lines import JsonLines
     from apm_tta.harness.run import run
     from apm_tta.report import ERRORS_FILE, write_report
 
@@ -80,8 +80,8 @@ def _run(suite: Suite, request: Any) -> None:
 
 
 def _options(suite: Suite) -> list[click.Parameter]:
-    from apm_tta.harness.plan import Reset, Setting
-    from apm_tta.harness.suite import Classifier
+    from apm_tta.harness.compute.plan import Reset, Setting
+    from apm_tta.harness.request.suite import Classifier
 
     def shown(value: Any) -> str:
         return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from apm_tta.data.unlabelled import Unlabelled
-from apm_tta.field.answers import answer, column_of, teacher_grid, true_colours
 from apm_tta.field.checkpoint import Field
-from apm_tta.islands.folder import PictureFolder
+from apm_tta.field.field_answers import answer, column_of, teacher_grid, true_colours
 from apm_tta.islands.gallery import DIGITS, Drawing, draw, legend
-from apm_tta.islands.rows import Value, as_table
+from apm_tta.islands.number_tables import Value, as_table
+from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.teachers import Teacher
 
 

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from apm_tta.data.unlabelled import Unlabelled
-from apm_tta.field.answers import answer, column_of
 from apm_tta.field.checkpoint import Field
+from apm_tta.field.field_answers import answer, column_of
 from apm_tta.islands.animation import Format, animation, frame
 from apm_tta.islands.colours import joint_colours
-from apm_tta.islands.folder import PictureFolder
 from apm_tta.islands.gallery import DIGITS, squared
-from apm_tta.islands.rows import as_csv, as_table
+from apm_tta.islands.number_tables import as_csv, as_table
+from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Column, Curve, strip
 
 _SHOWN = 8  # columns of the strip, and rows of the text

@@ -18,15 +18,15 @@ from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained, refuse_other
 from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
-from apm_tta.harness.lock import only_writer
-from apm_tta.harness.stop import said, stop_code, terminable
-from apm_tta.islands.folder import PictureFolder
 from apm_tta.islands.gallery import titled
-from apm_tta.islands.rows import as_csv, as_table
+from apm_tta.islands.number_tables import as_csv, as_table
+from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Curve, strip
 from apm_tta.islands.targets import sizes_for_grid
+from apm_tta.stop_signals import said, stop_code, terminable
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
+from apm_tta.writer_lock import only_writer
 
 # The pretraining variant of the public code, for teachers whose APM has the published sizes.
 _PRETRAINING = (4096, 4096, 4096, 2048, 1024)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
-from apm_tta.harness.device import resolve_devices
-from apm_tta.harness.events import Event
-from apm_tta.harness.job import Job
-from apm_tta.harness.plan import Cell, Shard
-from apm_tta.harness.prepare import Prepared, plan, prepare
-from apm_tta.harness.records import encode_rows, read_table
-from apm_tta.harness.request import Request
-from apm_tta.harness.suite import Suite
+from apm_tta.devices import resolve_devices
+from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.plan import Cell, Shard
+from apm_tta.harness.compute.prepare import Prepared, plan, prepare
+from apm_tta.harness.progress.events import Event
+from apm_tta.harness.request.run_request import Request
+from apm_tta.harness.request.suite import Suite
+from apm_tta.harness.storage.records import encode_rows, read_table
 
 _CALIBRATION_IMAGES = 16
 _CALIBRATION_S = 60.0

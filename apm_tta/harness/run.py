@@ -7,35 +7,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from apm_tta.devices import resolve_devices
 from apm_tta.errors import UserError
-from apm_tta.harness.description import describe
-from apm_tta.harness.device import resolve_devices
-from apm_tta.harness.engines import ENGINES, Engine
-from apm_tta.harness.events import Emit, Event, Finished, Note, Planned
-from apm_tta.harness.folder import (
-    make_folder,
-    remove_if_empty,
-    remove_leftovers,
-    set_damaged_aside,
-    unfinished,
-)
-from apm_tta.harness.job import Job
-from apm_tta.harness.lines import LOG_FILE, JsonLines, LogFile, LoggedNotes
-from apm_tta.harness.lock import only_writer
-from apm_tta.harness.manifest import (
+from apm_tta.harness.compute.description import describe
+from apm_tta.harness.compute.engines import ENGINES, Engine
+from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.plan import part_of
+from apm_tta.harness.compute.prepare import Opened, check_methods, open_data, plan, prepare
+from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
+from apm_tta.harness.progress.progress_bar import Progress
+from apm_tta.harness.progress.run_lines import LOG_FILE, JsonLines, LogFile, LoggedNotes
+from apm_tta.harness.request.run_request import Request
+from apm_tta.harness.request.suite import Suite
+from apm_tta.harness.storage.manifest import (
     MANIFEST_FILE,
     also_computed_on,
     read_manifest,
     refuse_other_run,
     write_manifest,
 )
-from apm_tta.harness.plan import part_of
-from apm_tta.harness.prepare import Opened, check_methods, open_data, plan, prepare
-from apm_tta.harness.progress import Progress
-from apm_tta.harness.records import write_content
-from apm_tta.harness.request import Request
-from apm_tta.harness.stop import said, stop_code, terminable
-from apm_tta.harness.suite import Suite
+from apm_tta.harness.storage.records import write_content
+from apm_tta.harness.storage.run_folder import (
+    make_folder,
+    remove_if_empty,
+    remove_leftovers,
+    set_damaged_aside,
+    unfinished,
+)
+from apm_tta.stop_signals import said, stop_code, terminable
+from apm_tta.writer_lock import only_writer
 
 
 def run(suite: Suite, request: Request) -> Path:

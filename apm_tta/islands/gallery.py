@@ -15,8 +15,8 @@ from torch import Tensor
 from apm_tta.islands.agreement import Agreement, agreement, said_cosine
 from apm_tta.islands.animation import Format, animation, frame
 from apm_tta.islands.colours import KINDS, colours
-from apm_tta.islands.folder import PictureFolder
-from apm_tta.islands.rows import Value, as_csv
+from apm_tta.islands.number_tables import Value, as_csv
+from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Column, strip
 
 _FRAME_MS = 700

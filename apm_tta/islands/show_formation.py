@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from apm_tta.apm import DistillConfig
 from apm_tta.data.unlabelled import Unlabelled
-from apm_tta.islands.folder import PictureFolder
 from apm_tta.islands.formation import chosen_iterations, form
 from apm_tta.islands.gallery import Drawing, draw, legend, titled
-from apm_tta.islands.rows import Value, as_csv, as_table
+from apm_tta.islands.number_tables import Value, as_csv, as_table
+from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Curve
 from apm_tta.islands.targets import Target, aim_at_grid, aim_at_token
 from apm_tta.randomness import seed_for

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from apm_tta.data.unlabelled import Unlabelled
-from apm_tta.islands.folder import PictureFolder
 from apm_tta.islands.gallery import Drawing, draw, legend, numbers, titled
 from apm_tta.islands.levels import MEASURES, agreements, grids_of_levels, growth
-from apm_tta.islands.rows import Value, as_csv, as_table
+from apm_tta.islands.number_tables import Value, as_csv, as_table
+from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Curve, strip
 from apm_tta.teachers import Teacher
 

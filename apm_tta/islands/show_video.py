@@ -8,9 +8,9 @@ from torch import Tensor
 
 from apm_tta.data.unlabelled import Unlabelled
 from apm_tta.errors import UserError
-from apm_tta.islands.folder import PictureFolder
 from apm_tta.islands.gallery import DIGITS, Drawing, draw, legend
-from apm_tta.islands.rows import as_table
+from apm_tta.islands.number_tables import as_table
+from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.teachers.square import Square
 from apm_tta.teachers.video import PREPROCESSING, VideoTeacher
 

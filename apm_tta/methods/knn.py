@@ -11,7 +11,7 @@ from apm_tta.errors import UserError
 from apm_tta.methods.base import Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.parameters import Templates
-from apm_tta.teachers.support import SupportedTeacher, knn_logits
+from apm_tta.teachers.support_features import SupportedTeacher, knn_logits
 
 
 @dataclass(frozen=True)

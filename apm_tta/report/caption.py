@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from apm_tta.harness.plan import EPISODIC
+from apm_tta.harness.compute.plan import EPISODIC
 
 
 def caption(manifest: dict[str, Any]) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from apm_tta.report.answers import CELL, Answers, positions
+from apm_tta.report.aggregate import condition_name
+from apm_tta.report.cell_answers import CELL, Answers, positions
 from apm_tta.report.published import published_number
-from apm_tta.report.results import condition_name
 from apm_tta.report.statistics import calibration_error, holm, mcnemar_p, paired_interval, wilson_interval
 
 ZEROSHOT = "zeroshot"

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.errors import UserError
-from apm_tta.harness.manifest import differences, read_manifest
-from apm_tta.report.answers import Answers, condition_files, positions, read_condition
+from apm_tta.harness.storage.manifest import differences, read_manifest
+from apm_tta.report.aggregate import condition_name
+from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import discordant
-from apm_tta.report.data import numbers_of, other_label, refuse_unknown
 from apm_tta.report.render import markdown, markdown_text
-from apm_tta.report.results import condition_name
+from apm_tta.report.run_data import numbers_of, other_label, refuse_unknown
 from apm_tta.report.statistics import holm, mcnemar_p, paired_interval
 from apm_tta.report.tables import Table, interval, number, p_value, signed
 

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.errors import UserError
+from apm_tta.report.aggregate import over_seeds
 from apm_tta.report.caption import caption
-from apm_tta.report.data import ReportData, read_report_data
 from apm_tta.report.render import markdown, markdown_text
-from apm_tta.report.results import over_seeds
+from apm_tta.report.run_data import ReportData, read_report_data
 from apm_tta.report.tables import Table, by_corruption_table, cost_table, mean_and_deviation, number
-from apm_tta.report.text import write_text
+from apm_tta.report.text_files import write_text
 from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, latex_document
 
 # By the papers' columns. The average over all, and over those that are not ImageNet itself.

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from apm_tta.harness.plan import EPISODIC
-from apm_tta.report.results import condition_name
+from apm_tta.harness.compute.plan import EPISODIC
+from apm_tta.report.aggregate import condition_name
 
 _SHOWN_ITERATIONS = 8
 Row = dict[Any, Any]

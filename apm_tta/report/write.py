@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from apm_tta.report.aggregate import mean_over_corruptions, over_seeds
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
-from apm_tta.report.data import ReportData, listed, read_report_data
 from apm_tta.report.html import Islands, write_html
 from apm_tta.report.html.page import SAMPLES
 from apm_tta.report.render import latex, markdown, markdown_text
-from apm_tta.report.results import mean_over_corruptions, over_seeds
+from apm_tta.report.run_data import ReportData, listed, read_report_data
 from apm_tta.report.tables import (
     Table,
     by_corruption_table,
@@ -21,7 +21,7 @@ from apm_tta.report.tables import (
     means_table,
     results_table,
 )
-from apm_tta.report.text import write_text
+from apm_tta.report.text_files import write_text
 
 CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"
 MARKDOWN_FILE, LATEX_FILE, ERRORS_FILE = "results.md", "results.tex", "errors.csv"

@@ -8,8 +8,8 @@ import torch
 
 from apm_tta.errors import UserError
 from apm_tta.teachers.base import FAMILIES, Teacher
-from apm_tta.teachers.cache import default_cache
-from apm_tta.teachers.cached import CachedTeacher
+from apm_tta.teachers.disk_cache import default_cache
+from apm_tta.teachers.lazy_teacher import CachedTeacher
 from apm_tta.teachers.preprocessing import Preprocessing
 from apm_tta.teachers.templates import TEMPLATES, read_templates
 

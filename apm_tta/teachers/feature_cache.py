@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apm_tta.teachers.cache import entry_path, keep, key_text
+from apm_tta.teachers.disk_cache import entry_path, keep, key_text
 
 
 class FeatureCache:

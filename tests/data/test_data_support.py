@@ -12,7 +12,7 @@ from PIL import Image
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.sample import CLEAN
-from apm_tta.data.support import SupportImages
+from apm_tta.data.support_images import SupportImages
 from apm_tta.errors import UserError
 
 CLASSES = ("ant", "bee", "cat")

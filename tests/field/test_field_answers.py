@@ -19,8 +19,8 @@ from apm_tta.apm.reference import reference_config
 from apm_tta.cli import main
 from apm_tta.data.unlabelled import one_image
 from apm_tta.errors import UserError
-from apm_tta.field.answers import answer, column_of, true_colours
 from apm_tta.field.checkpoint import load_field
+from apm_tta.field.field_answers import answer, column_of, true_colours
 from apm_tta.field.pixels import ReleasedPixels
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ import torch
 
 from apm_tta.cli import main
 from apm_tta.data.unlabelled import one_image
-from apm_tta.field.answers import answer, column_of
 from apm_tta.field.checkpoint import load_field
+from apm_tta.field.field_answers import answer, column_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -20,8 +20,8 @@ from torch.nn.functional import cosine_similarity
 from apm_tta.apm import APM, APMConfig
 from apm_tta.cli import main
 from apm_tta.data.unlabelled import all_images, one_image
-from apm_tta.field.answers import answer, column_of, teacher_grid
 from apm_tta.field.checkpoint import fold, load_field
+from apm_tta.field.field_answers import answer, column_of, teacher_grid
 from apm_tta.field.samples import Samples, split, view_of
 from apm_tta.field.settings import Schedule, schedule_for
 from apm_tta.field.training import learning_rate_at, target_scale

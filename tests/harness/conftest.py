@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from apm_tta.cli import main
-from apm_tta.harness.records import read_records
+from apm_tta.harness.storage.records import read_records
 
 TIMINGS = ["latency_ms", "batch_ms", "peak_memory_mb"]
 KEYS = ["method", "corruption", "severity", "setting", "seed", "id"]

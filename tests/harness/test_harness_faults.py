@@ -18,7 +18,7 @@ import torch
 
 from apm_tta import files
 from apm_tta.cli import main
-from apm_tta.harness.records import read_records
+from apm_tta.harness.storage.records import read_records
 from apm_tta.methods import METHODS, Batch, Method, Predictions
 from apm_tta.methods.parameters import Templates
 

@@ -13,7 +13,7 @@ from PIL import Image
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.harness.loading import Loaded, Place, default_workers, load
+from apm_tta.harness.compute.loading import Loaded, Place, default_workers, load
 from apm_tta.teachers import Teacher
 
 NOISE = Condition("gaussian_noise", 5)

@@ -19,8 +19,15 @@ from hypothesis import strategies as st
 
 import apm_tta
 from apm_tta.errors import UserError
-from apm_tta.harness.manifest import commit, environment, read_manifest, refuse_other_run, versions, write_manifest
-from apm_tta.harness.records import SCHEMA_VERSION
+from apm_tta.harness.storage.manifest import (
+    commit,
+    environment,
+    read_manifest,
+    refuse_other_run,
+    versions,
+    write_manifest,
+)
+from apm_tta.harness.storage.records import SCHEMA_VERSION
 
 MANIFEST: dict[str, Any] = {
     "numbers": {

@@ -6,7 +6,7 @@ import torch
 
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.task import Task
-from apm_tta.harness.measure import LATENCY_IMAGES, measure_alone, peak_memory
+from apm_tta.harness.compute.measure import LATENCY_IMAGES, measure_alone, peak_memory
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.teachers import Teacher
 

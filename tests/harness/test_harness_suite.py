@@ -10,7 +10,7 @@ import pytest
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UnknownName, UserError
-from apm_tta.harness.suite import Suite, load_suite, suite_names
+from apm_tta.harness.request.suite import Suite, load_suite, suite_names
 from apm_tta.methods import METHODS, build_parameters
 from apm_tta.teachers import check_teacher_name
 
@@ -29,7 +29,7 @@ settings: {apm: {iterations: 3, hidden: [8, 4]}}
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of suites with one in it, which has settings of its own."""
-    monkeypatch.setattr("apm_tta.harness.suite.SUITES", tmp_path)
+    monkeypatch.setattr("apm_tta.harness.request.suite.SUITES", tmp_path)
     path = tmp_path / "mine.yaml"
     path.write_text(MINE)
     return path

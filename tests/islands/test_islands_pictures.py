@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from apm_tta.islands.animation import Format, animation, frame
-from apm_tta.islands.rows import as_csv, as_table
+from apm_tta.islands.number_tables import as_csv, as_table
 from apm_tta.islands.strip import Chart, Column, Curve, strip
 
 

@@ -13,7 +13,7 @@ from apm_tta.errors import UserError
 from apm_tta.methods import METHODS, Batch, build_parameters
 from apm_tta.methods.tpt import Tpt
 from apm_tta.teachers import Teacher
-from apm_tta.teachers.support import SupportedTeacher
+from apm_tta.teachers.support_features import SupportedTeacher
 
 CLASSES = load_card("fashion-mnist").class_list.names
 TASK = Task(CLASSES, crop_scale=(0.5, 1.0))

@@ -22,10 +22,10 @@ import pandas as pd
 import pytest
 
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.harness.manifest import write_manifest
-from apm_tta.harness.plan import Cell, plan_shards
-from apm_tta.harness.records import Row, write_rows
-from apm_tta.report.data import ReportData, read_report_data
+from apm_tta.harness.compute.plan import Cell, plan_shards
+from apm_tta.harness.storage.manifest import write_manifest
+from apm_tta.harness.storage.records import Row, write_rows
+from apm_tta.report.run_data import ReportData, read_report_data
 
 # In the order of the table, which is neither that of the alphabet nor that of the files' names.
 ANSWERS = {

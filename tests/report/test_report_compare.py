@@ -11,12 +11,12 @@ import pytest
 from apm_tta.cli import main
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
-from apm_tta.harness.manifest import read_manifest, write_manifest
-from apm_tta.harness.plan import Cell, record_file
-from apm_tta.harness.records import Row, write_rows
+from apm_tta.harness.compute.plan import Cell, record_file
+from apm_tta.harness.storage.manifest import read_manifest, write_manifest
+from apm_tta.harness.storage.records import Row, write_rows
 from apm_tta.report.compare import compare
-from apm_tta.report.data import read_report_data
 from apm_tta.report.published import published_number, published_table
+from apm_tta.report.run_data import read_report_data
 
 
 def run_of(folder: Path, like: Path, right: dict[str, str], dataset: str = "fashion-mnist", **numbers: Any) -> Path:

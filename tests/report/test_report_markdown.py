@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from apm_tta.harness.manifest import read_manifest
+from apm_tta.harness.storage.manifest import read_manifest
+from apm_tta.report.aggregate import mean_over_corruptions, over_seeds
 from apm_tta.report.caption import caption, disagreement_sentence
-from apm_tta.report.data import ReportData
 from apm_tta.report.render import markdown
-from apm_tta.report.results import mean_over_corruptions, over_seeds
+from apm_tta.report.run_data import ReportData
 from apm_tta.report.tables import iterations_table, means_table, results_table
 
 

@@ -16,16 +16,16 @@ from apm_tta.cli import main
 from apm_tta.configuration import read_yaml
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.manifest import read_manifest, write_manifest
-from apm_tta.harness.plan import Cell, record_file
-from apm_tta.harness.records import Row, write_rows
+from apm_tta.harness.compute.plan import Cell, record_file
+from apm_tta.harness.storage.manifest import read_manifest, write_manifest
+from apm_tta.harness.storage.records import Row, write_rows
 from apm_tta.methods.base import METHODS
 from apm_tta.report import write_report
+from apm_tta.report.aggregate import mean_over_corruptions
 from apm_tta.report.compare import compare, comparison_text
-from apm_tta.report.data import read_report_data
 from apm_tta.report.published import published_number
 from apm_tta.report.render import markdown_text
-from apm_tta.report.results import mean_over_corruptions
+from apm_tta.report.run_data import read_report_data
 from apm_tta.report.statistics import BINS, calibration_error, reliability
 from apm_tta.resources import PUBLISHED
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.manifest import read_manifest, write_manifest
-from apm_tta.harness.plan import Cell, record_file
-from apm_tta.harness.records import Row, as_rows, read_shard, write_rows
-from apm_tta.report.data import ReportData, read_report_data
-from apm_tta.report.results import condition_name, mean_over_corruptions, over_seeds
+from apm_tta.harness.compute.plan import Cell, record_file
+from apm_tta.harness.storage.manifest import read_manifest, write_manifest
+from apm_tta.harness.storage.records import Row, as_rows, read_shard, write_rows
+from apm_tta.report.aggregate import condition_name, mean_over_corruptions, over_seeds
+from apm_tta.report.run_data import ReportData, read_report_data
 
 # corruption, severity, method, top-1, top-5, agreement: letters counted, of 8 images.
 EXPECTED = [

@@ -13,11 +13,11 @@ import pytest
 
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.manifest import read_manifest, write_manifest
-from apm_tta.harness.plan import Cell
-from apm_tta.harness.records import Row, as_rows, read_shard, write_digest, write_rows
+from apm_tta.harness.compute.plan import Cell
+from apm_tta.harness.storage.manifest import read_manifest, write_manifest
+from apm_tta.harness.storage.records import Row, as_rows, read_shard, write_digest, write_rows
 from apm_tta.report import write_report
-from apm_tta.report.data import ReportData
+from apm_tta.report.run_data import ReportData
 
 
 def markdown_rows(text: str, heading: str) -> list[list[str]]:

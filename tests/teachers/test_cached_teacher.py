@@ -13,7 +13,7 @@ from torch import Tensor
 
 from apm_tta.errors import UserError
 from apm_tta.teachers import TEMPLATES, default_cache, load_teacher
-from apm_tta.teachers.cache import TensorCache, TextCache
+from apm_tta.teachers.disk_cache import TensorCache, TextCache
 
 State = dict[str, Tensor]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from apm_tta.teachers import cache
+from apm_tta.teachers import disk_cache
 from apm_tta.teachers.feature_cache import FeatureCache
 
 IDS = ("a/1.png", "a/2.png", "b/1.png")
@@ -57,7 +57,7 @@ def test_any_changed_part_of_the_key_never_matches(tmp_path: Path, monkeypatch: 
     assert there(tmp_path, ids=IDS[:2]) is None
     assert there(tmp_path, ids=(*IDS[:1], "a/2.png\nb/1.png")) is None
     assert there(tmp_path) is not None
-    monkeypatch.setattr(cache, "_libraries", lambda: {"timm": "another"})
+    monkeypatch.setattr(disk_cache, "_libraries", lambda: {"timm": "another"})
     assert there(tmp_path) is None
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
-from apm_tta.teachers.support import Support, SupportedTeacher, encode_support, knn_logits
+from apm_tta.teachers.support_features import Support, SupportedTeacher, encode_support, knn_logits
 
 CLASSES = ("cat", "dog", "emu")
 

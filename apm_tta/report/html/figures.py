@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from apm_tta.report.data import ReportData
+from apm_tta.report.aggregate import condition_name
 from apm_tta.report.html.axes import Axis, linear_axis, logarithmic_axis, percent_axis
 from apm_tta.report.html.charts import REFERENCE, Series, bars, heat_map, plot
 from apm_tta.report.html.means import over_all, over_severities
-from apm_tta.report.results import condition_name
+from apm_tta.report.run_data import ReportData
 from apm_tta.report.tables import Table, number
 
 

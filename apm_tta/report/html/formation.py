@@ -17,9 +17,9 @@ from torch.nn.functional import normalize, pad
 from apm_tta.apm.engine import Goals
 from apm_tta.data.sample import Condition
 from apm_tta.data.task import Task
+from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
-from apm_tta.harness.device import resolve_device
-from apm_tta.harness.records import read_shard
+from apm_tta.harness.storage.records import read_shard
 from apm_tta.islands.agreement import agreement, said_cosine
 from apm_tta.islands.colours import Floats, colours, joint_colours
 from apm_tta.islands.formation import Formation, form
@@ -27,10 +27,10 @@ from apm_tta.islands.targets import Aim
 from apm_tta.methods import Batch, build_parameters
 from apm_tta.methods.apm import APMMethod
 from apm_tta.randomness import seed_for
-from apm_tta.report.answers import condition_files
-from apm_tta.report.data import ReportData
+from apm_tta.report.cell_answers import condition_files
 from apm_tta.report.html.means import condition_called
 from apm_tta.report.html.samples import Island, Islands, choose_samples, classes_and_images
+from apm_tta.report.run_data import ReportData
 from apm_tta.teachers import Teacher, load_teacher
 
 # The same sums in batches of another size: the last bits of a fit differ, and no more.

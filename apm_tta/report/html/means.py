@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.report.data import ReportData
+from apm_tta.report.run_data import ReportData
 
 
 def conditions_of(data: ReportData) -> list[Condition]:

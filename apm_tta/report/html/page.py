@@ -10,14 +10,14 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from apm_tta.report.aggregate import over_seeds
 from apm_tta.report.caption import caption, notes
-from apm_tta.report.data import ReportData
 from apm_tta.report.html.figures import figures
 from apm_tta.report.html.questions import answers
 from apm_tta.report.html.samples import Islands, choose_samples
-from apm_tta.report.results import over_seeds
+from apm_tta.report.run_data import ReportData
 from apm_tta.report.tables import cost_table, results_table
-from apm_tta.report.text import write_text
+from apm_tta.report.text_files import write_text
 
 HTML_FILE = "report.html"
 SAMPLES = 60

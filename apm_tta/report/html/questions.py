@@ -8,10 +8,10 @@ from collections import Counter
 
 import pandas as pd
 
+from apm_tta.report.aggregate import condition_name
 from apm_tta.report.caption import disagreement_sentence
-from apm_tta.report.data import ReportData
 from apm_tta.report.html.means import over_all
-from apm_tta.report.results import condition_name
+from apm_tta.report.run_data import ReportData
 
 
 def answers(data: ReportData, results: pd.DataFrame) -> list[tuple[str, str]]:

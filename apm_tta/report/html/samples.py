@@ -14,10 +14,10 @@ from apm_tta.data.dataset import Dataset
 from apm_tta.data.layouts import LAYOUTS, DamagedImage
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
-from apm_tta.report.answers import Answers, condition_files, positions, read_condition
-from apm_tta.report.data import ReportData
+from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.html.means import conditions_of
 from apm_tta.report.html.pictures import Album, Picture
+from apm_tta.report.run_data import ReportData
 
 RULE = (
     "images on which methods disagree first, then the others, each in the order of the SHA-256 of their ids; as many "

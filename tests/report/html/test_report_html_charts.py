@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.report.data import ReportData, read_report_data
+from apm_tta.report.aggregate import over_seeds
 from apm_tta.report.html.axes import linear_axis, logarithmic_axis, percent_axis
 from apm_tta.report.html.charts import REFERENCE, Series, plot
 from apm_tta.report.html.figures import Figure, figures
 from apm_tta.report.html.means import condition_called, over_all, over_severities
 from apm_tta.report.html.questions import answers
-from apm_tta.report.results import over_seeds
+from apm_tta.report.run_data import ReportData, read_report_data
 
 
 def figure(data: ReportData, key: str) -> Figure:

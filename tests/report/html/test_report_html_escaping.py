@@ -13,7 +13,7 @@ from PIL import Image
 from apm_tta.cli import main
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN
-from apm_tta.harness.manifest import read_manifest, write_manifest
+from apm_tta.harness.storage.manifest import read_manifest, write_manifest
 from apm_tta.report import write_report
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\"></script><script>document.title='run'</script>"

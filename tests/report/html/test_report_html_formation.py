@@ -12,8 +12,8 @@ import pytest
 from apm_tta.cli import main
 from apm_tta.errors import UserError
 from apm_tta.report import write_report
-from apm_tta.report.data import read_report_data
 from apm_tta.report.html.formation import islands_of
+from apm_tta.report.run_data import read_report_data
 
 WORDS = ["demo", "--limit", "20", "--corruptions", "contrast", "--severities", "5", "--quiet"]
 

@@ -15,11 +15,11 @@ from PIL import Image
 
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import Condition
-from apm_tta.harness.manifest import read_manifest, write_manifest
-from apm_tta.report.data import ReportData, read_report_data
+from apm_tta.harness.storage.manifest import read_manifest, write_manifest
 from apm_tta.report.html import Island, write_html
 from apm_tta.report.html.pictures import ALLOWED, LARGEST_SIDE, Album, Picture
 from apm_tta.report.html.samples import choose_samples
+from apm_tta.report.run_data import ReportData, read_report_data
 
 
 def decoded(picture: Picture) -> Image.Image:

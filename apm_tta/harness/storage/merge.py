@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from apm_tta.errors import UserError
-from apm_tta.harness.folder import make_folder, remove_if_empty, remove_leftovers
-from apm_tta.harness.lock import only_writer
-from apm_tta.harness.manifest import (
+from apm_tta.harness.storage.manifest import (
     MANIFEST_FILE,
     also_computed_on,
     differences,
@@ -17,7 +15,9 @@ from apm_tta.harness.manifest import (
     refuse_other_run,
     write_manifest,
 )
-from apm_tta.harness.records import digest_path, read_content, record_files, write_content
+from apm_tta.harness.storage.records import digest_path, read_content, record_files, write_content
+from apm_tta.harness.storage.run_folder import make_folder, remove_if_empty, remove_leftovers
+from apm_tta.writer_lock import only_writer
 
 
 def merge(out: Path, parts: Sequence[Path]) -> int:

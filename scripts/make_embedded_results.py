@@ -1,4 +1,4 @@
-"""Makes ``results/embedded/`` and the README's table: ``python results/make.py``.
+"""Makes ``results/embedded/`` and the README's table: ``python scripts/make_embedded_results.py``.
 
 It runs the demo with every method and keeps its tables, then the demo as the README has it and puts what it prints
 there, with the answers that its report gives.
@@ -13,12 +13,13 @@ import tempfile
 from pathlib import Path
 
 from apm_tta.cli import main
-from apm_tta.report.data import read_report_data
+from apm_tta.report.aggregate import over_seeds
 from apm_tta.report.html.questions import answers
-from apm_tta.report.results import over_seeds
+from apm_tta.report.run_data import read_report_data
 
-FOLDER = Path(__file__).parent / "embedded"
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "results" / "embedded"
+README = ROOT / "README.md"
 WORDS = ["demo", "--methods", "all", "--limit", "300", "--severities", "5"]
 KEPT = ["results.csv", "iterations.csv", "calibration.csv", "results.md", "results.tex", "run.yaml", "report.html"]
 

@@ -16,14 +16,14 @@ from multiprocessing.queues import SimpleQueue
 
 import torch
 
+from apm_tta.devices import resolve_devices, share_cores
 from apm_tta.errors import UserError
-from apm_tta.harness.device import resolve_devices, share_cores
-from apm_tta.harness.engines.base import ENGINES
-from apm_tta.harness.events import Emit, Event, Finished
-from apm_tta.harness.job import Job
-from apm_tta.harness.lines import LoggedNotes
-from apm_tta.harness.plan import Work
-from apm_tta.harness.worker import Worker
+from apm_tta.harness.compute.engines.base import ENGINES
+from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.plan import Work
+from apm_tta.harness.compute.worker import Worker
+from apm_tta.harness.progress.events import Emit, Event, Finished
+from apm_tta.harness.progress.run_lines import LoggedNotes
 
 _POLL_S = 0.2
 

@@ -1,4 +1,4 @@
-"""Trains the teacher that the package carries: ``python -m apm_tta.teachers.embedded.train``.
+"""Trains the teacher that the package carries: ``python scripts/train_embedded_teacher.py``.
 
 A small open_clip model learns Fashion-MNIST's 60,000 *training* images against class-name prompts. Each step draws
 a few of CLIP's 80 templates; under each, the image embedding must pick its class's prompt among all classes'

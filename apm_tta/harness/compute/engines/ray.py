@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
+from apm_tta.devices import AUTO, resolve_device, share_cores
 from apm_tta.errors import UserError
-from apm_tta.harness.device import AUTO, resolve_device, share_cores
-from apm_tta.harness.engines.base import ENGINES
-from apm_tta.harness.events import Answered, Emit, Event, Finished
-from apm_tta.harness.job import Job
-from apm_tta.harness.lines import LoggedNotes
-from apm_tta.harness.plan import Cell, Work
-from apm_tta.harness.worker import Worker
+from apm_tta.harness.compute.engines.base import ENGINES
+from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.plan import Cell, Work
+from apm_tta.harness.compute.worker import Worker
+from apm_tta.harness.progress.events import Answered, Emit, Event, Finished
+from apm_tta.harness.progress.run_lines import LoggedNotes
 
 LOCAL = "local"
 _RETRIES = 3

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from apm_tta.errors import UserError
-from apm_tta.harness.records import read_shard, record_files
+from apm_tta.harness.storage.records import read_shard, record_files
 
 _ROUNDING = 1e-6  # of a float32 softmax
 CELL = ["dataset", "corruption", "severity", "setting", "teacher", "method", "seed"]

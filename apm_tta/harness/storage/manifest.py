@@ -17,7 +17,7 @@ import apm_tta
 from apm_tta.configuration import read_yaml
 from apm_tta.errors import UserError
 from apm_tta.files import write_whole
-from apm_tta.harness.records import SCHEMA_VERSION
+from apm_tta.harness.storage.records import SCHEMA_VERSION
 
 MANIFEST_FILE = "run.yaml"
 _LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "opencv-python-headless", "pyarrow")

@@ -15,13 +15,13 @@ from torch import Tensor
 from apm_tta.apm.engine import is_out_of_memory
 from apm_tta.data.dataset import Dataset
 from apm_tta.errors import UserError
-from apm_tta.harness.events import Answered, Emit, Finished, Note
-from apm_tta.harness.features import CachedFeatures
-from apm_tta.harness.loading import Damaged, Loaded, Place, load
-from apm_tta.harness.measure import measure_alone, peak_memory, timed
-from apm_tta.harness.order import stream_order
-from apm_tta.harness.plan import Cell, Shard, Stream, Work
-from apm_tta.harness.records import Row, as_rows, encode_rows
+from apm_tta.harness.compute.loading import Damaged, Loaded, Place, load
+from apm_tta.harness.compute.measure import measure_alone, peak_memory, timed
+from apm_tta.harness.compute.plan import Cell, Shard, Stream, Work
+from apm_tta.harness.compute.shard_features import CachedFeatures
+from apm_tta.harness.compute.stream_order import stream_order
+from apm_tta.harness.progress.events import Answered, Emit, Finished, Note
+from apm_tta.harness.storage.records import Row, as_rows, encode_rows
 from apm_tta.methods import Batch, Method, Predictions
 from apm_tta.methods.base import FEATURES, PIXELS, check_logits
 from apm_tta.methods.batch import Shared

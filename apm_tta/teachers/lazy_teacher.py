@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from apm_tta.teachers.base import Classifier, Source, Teacher
-from apm_tta.teachers.cache import TensorCache, TextCache
+from apm_tta.teachers.disk_cache import TensorCache, TextCache
 from apm_tta.teachers.preprocessing import Preprocessing
 from apm_tta.teachers.scales import scales
 

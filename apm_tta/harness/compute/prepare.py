@@ -11,16 +11,16 @@ from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.layouts import LAYOUTS
 from apm_tta.data.sample import Condition
-from apm_tta.data.support import SupportImages
+from apm_tta.data.support_images import SupportImages
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import EPISODIC, Cell, Work, check_setting, plan_shards, plan_streams
-from apm_tta.harness.request import Request
-from apm_tta.harness.suite import Suite
+from apm_tta.harness.compute.plan import EPISODIC, Cell, Work, check_setting, plan_shards, plan_streams
+from apm_tta.harness.request.run_request import Request
+from apm_tta.harness.request.suite import Suite
 from apm_tta.methods import METHODS, Method, build_parameters
 from apm_tta.teachers import Teacher, check_teacher_name, load_teacher
 from apm_tta.teachers.base import Classifier
-from apm_tta.teachers.support import SupportedTeacher, encode_support
+from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
 
 @dataclass(frozen=True)

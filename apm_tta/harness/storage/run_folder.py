@@ -10,11 +10,11 @@ from pathlib import Path
 
 from apm_tta.errors import UserError
 from apm_tta.files import PARTIAL
-from apm_tta.harness.lines import LOG_FILE
-from apm_tta.harness.lock import LOCK_FILE, OWNER_FILE
-from apm_tta.harness.manifest import MANIFEST_FILE
-from apm_tta.harness.plan import Shard, Work
-from apm_tta.harness.records import read_content
+from apm_tta.harness.compute.plan import Shard, Work
+from apm_tta.harness.progress.run_lines import LOG_FILE
+from apm_tta.harness.storage.manifest import MANIFEST_FILE
+from apm_tta.harness.storage.records import read_content
+from apm_tta.writer_lock import LOCK_FILE, OWNER_FILE
 
 DAMAGED_SUFFIX = ".damaged"
 _OURS = {LOG_FILE, LOCK_FILE, OWNER_FILE}

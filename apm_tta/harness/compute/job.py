@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from apm_tta.errors import UserError
-from apm_tta.harness.description import numbers
-from apm_tta.harness.events import Emit
-from apm_tta.harness.loading import default_workers
-from apm_tta.harness.manifest import differences
-from apm_tta.harness.prepare import Prepared, prepare
-from apm_tta.harness.request import Request
-from apm_tta.harness.suite import Suite
-from apm_tta.harness.worker import Conduct, Worker
+from apm_tta.harness.compute.description import numbers
+from apm_tta.harness.compute.loading import default_workers
+from apm_tta.harness.compute.prepare import Prepared, prepare
+from apm_tta.harness.compute.worker import Conduct, Worker
+from apm_tta.harness.progress.events import Emit
+from apm_tta.harness.request.run_request import Request
+from apm_tta.harness.request.suite import Suite
+from apm_tta.harness.storage.manifest import differences
 from apm_tta.teachers import default_cache
 
 

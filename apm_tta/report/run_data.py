@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 
 from apm_tta.errors import UserError
-from apm_tta.harness.manifest import read_manifest
-from apm_tta.report.answers import CELL, Answers, condition_files, positions, read_condition
+from apm_tta.harness.storage.manifest import read_manifest
+from apm_tta.report.aggregate import condition_name
+from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import RESULT_COLUMNS, cell_rows
-from apm_tta.report.results import condition_name
 from apm_tta.report.statistics import reliability
 
 _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from apm_tta.harness.events import Answered, Event, Note, Planned
-from apm_tta.harness.plan import Cell
+from apm_tta.harness.compute.plan import Cell
+from apm_tta.harness.progress.events import Answered, Event, Note, Planned
 
 
 class Progress:

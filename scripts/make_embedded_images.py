@@ -1,4 +1,4 @@
-"""Writes the embedded images: ``python -m apm_tta.data.embedded.make``.
+"""Writes the embedded images: ``python scripts/make_embedded_images.py``.
 
 The rule: of Fashion-MNIST's 10,000 test images, the first 200 of each class in the order of the published file.
 """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from apm_tta.harness.device import resolve_devices
-from apm_tta.harness.engines.base import ENGINES
-from apm_tta.harness.events import Emit
-from apm_tta.harness.job import Job
-from apm_tta.harness.plan import Work
+from apm_tta.devices import resolve_devices
+from apm_tta.harness.compute.engines.base import ENGINES
+from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.plan import Work
+from apm_tta.harness.progress.events import Emit
 
 
 @ENGINES.register("serial")

@@ -1,8 +1,0 @@
-"""Who computes the shards; an engine decides where and in which order, never what."""
-
-from __future__ import annotations
-
-from apm_tta.harness.engines import local, ray, serial  # noqa: F401  each registers its engine
-from apm_tta.harness.engines.base import ENGINES, Engine
-
-__all__ = ["ENGINES", "Engine"]
