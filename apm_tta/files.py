@@ -7,6 +7,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from apm_tta.errors import UserError
+
 PARTIAL = ".partial"
 """Suffix of a file that is being written; one that is left behind belongs to a writer that was killed."""
 
@@ -36,3 +38,20 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_file(path: Path, content: bytes, advice: str = "name another folder with --out") -> None:
+    """Write a file that a person asked for: whole or not at all.
+
+    Raises:
+        UserError: naming the file, why it cannot be written, and ``advice``.
+    """
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise unwritable(path, error, advice) from error
+
+
+def unwritable(path: Path, error: OSError, advice: str = "name another folder with --out") -> UserError:
+    """Return the one line in which every failed write is told."""
+    return UserError(f"{path} cannot be written ({error.strerror or error}); {advice}")

@@ -2,129 +2,316 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
-import subprocess
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
+from pydantic import ConfigDict, Field, ValidationError
 
-import apm_tta
-from apm_tta.configuration import read_yaml
+from apm_tta.configuration import Configuration, one_line, read_yaml
 from apm_tta.errors import UserError
-from apm_tta.files import write_whole
+from apm_tta.files import write_file
+from apm_tta.harness.storage.code_identity import commit
 from apm_tta.harness.storage.records import SCHEMA_VERSION
+from apm_tta.methods.base import Cost
 
 MANIFEST_FILE = "run.yaml"
-_LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "opencv-python-headless", "pyarrow")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Where a run takes place: nothing here decides a number, all of it explains a timing."""
-    return {
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "clock": "time.perf_counter",
-    }
+class _Open(Configuration):
+    """Has more fields than those that are named: what a teacher's identity or a method's parameters consist of."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """The fields that are not named."""
+        return dict(self.model_extra or {})
 
 
-def versions() -> dict[str, str]:
-    """Of this package, its record schema, its commit, and the libraries that computed the numbers."""
-    found = {"apm-tta": importlib.metadata.version("apm-tta"), "record_schema": str(SCHEMA_VERSION), "commit": commit()}
-    return {**found, **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
+class DatasetFields(Configuration):
+    """The images of a run.
+
+    Attributes:
+        name: of the card.
+        title: in words.
+        classes: how many there are.
+        fingerprint: see ``Dataset.fingerprint``.
+        images_a_condition: under each condition, after the limit.
+        subset: the rule that chose them, in words.
+        corruptions: ``stored``, or ``made as read``.
+        corruption_parameters: whose severities.
+        corruption_seed: of those that are made as read.
+        jpeg_quality: that these pass through; None for none.
+    """
+
+    name: str
+    title: str
+    classes: int
+    fingerprint: str
+    images_a_condition: int
+    subset: str
+    corruptions: str
+    corruption_parameters: str
+    corruption_seed: int
+    jpeg_quality: int | None
 
 
-def commit() -> str:
-    """The commit of the checkout that runs, ``-dirty`` when its files differ; ``released`` outside a checkout."""
-    root = Path(apm_tta.__file__).parent.parent
-    if not (root / ".git").exists():
-        return "released"
+class TeacherFields(_Open):
+    """A teacher and its identity; see ``Teacher.identity``.
 
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
+    Attributes:
+        name: as it was asked for.
+        classifier: where class weights come from.
+        weights_sha256: of the file of weights.
+    """
 
-    try:
-        head = git("rev-parse", "HEAD")
-        return head + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    name: str
+    classifier: str
+    weights_sha256: str
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Writes ``run.yaml``, whole or not at all.
+class MethodFields(_Open):
+    """A method and its resolved parameters.
+
+    Attributes:
+        protocol: ``episodic`` or ``online``.
+        votes: whether its logits are counts of votes.
+        templates: name, or the sentences themselves.
+    """
+
+    protocol: str
+    votes: bool
+    templates: str | tuple[str, ...]
+
+
+class StreamFields(Configuration):
+    """How online methods met the images; see ``Suite``."""
+
+    setting: str
+    reset: str
+
+
+class RevisionFields(Configuration):
+    """What a commit raises that changes numbers, and what sets the code apart from every commit.
+
+    Attributes:
+        engine: of what methods share.
+        methods: by name.
+        corruptions: of the families whose corruptions were made as images were read.
+        uncommitted: see ``code_identity.uncommitted``.
+    """
+
+    engine: int
+    methods: dict[str, int]
+    corruptions: dict[str, int]
+    uncommitted: str
+
+
+class Numbers(Configuration):
+    """Everything that a number depends on; two runs that differ in any of it are two runs.
+
+    Attributes:
+        versions: of this package, of the record schema, and of every library on the way from file to number.
+    """
+
+    suite: str
+    dataset: DatasetFields
+    conditions: tuple[str, ...]
+    teacher: TeacherFields
+    methods: dict[str, MethodFields]
+    streams: StreamFields | Literal["episodic"]
+    crop_scale: tuple[float, float]
+    seeds: tuple[int, ...]
+    precision: str
+    shard_size: int
+    versions: dict[str, str]
+    revisions: RevisionFields
+
+    def code_differences(self, other: Numbers) -> list[str]:
+        """Name every version and revision that both runs have and that differs: such runs share no table."""
+        return [
+            line
+            for field in ("versions", "revisions")
+            for line in differing_fields(
+                {field: self.model_dump(mode="json")[field]}, {field: other.model_dump(mode="json")[field]}, common=True
+            )
+        ]
+
+
+class Environment(Configuration):
+    """Where a run takes place: nothing here decides a number, all of it explains a timing or where code came from."""
+
+    started: str
+    commit: str
+    device: str
+    device_name: str
+    threads: int
+    python: str
+    platform: str
+    clock: str
+    devices: tuple[str, ...]
+    data_root: str | None
+
+    def same_place(self, other: Environment) -> bool:
+        """Return whether all but the time is the same."""
+        return self.model_copy(update={"started": other.started}) == other
+
+
+class Manifest(Configuration):
+    """The content of ``run.yaml``.
+
+    Attributes:
+        numbers: what decides.
+        title: of the suite.
+        command: that was typed, or would have been.
+        limit: images under each condition; 0 for all.
+        left_out: methods that cannot work with the teacher, and why.
+        costs: of one image, by method.
+        batch_size: of episodic methods.
+        environment: where it was begun.
+        also_computed_on: where it went on.
+    """
+
+    numbers: Numbers
+    title: str
+    command: tuple[str, ...]
+    limit: int
+    left_out: dict[str, str]
+    costs: dict[str, Cost]
+    batch_size: int
+    environment: Environment
+    also_computed_on: tuple[Environment, ...] = Field(default=())
+
+    @property
+    def environments(self) -> tuple[Environment, ...]:
+        """Every place that computed a part."""
+        return (self.environment, *self.also_computed_on)
+
+    def with_environment(self, found: Environment) -> Manifest:
+        """Return the manifest with one more environment where none is the same; timings have to be told apart."""
+        if any(found.same_place(known) for known in self.environments):
+            return self
+        return self.model_copy(update={"also_computed_on": (*self.also_computed_on, found)})
+
+
+def environment(device: torch.device, devices: tuple[str, ...], data_root: Path | None) -> Environment:
+    """Describe this machine and the code that runs on it."""
+    return Environment(
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        commit=commit(),
+        device=str(device),
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        clock="time.perf_counter",
+        devices=devices,
+        data_root=None if data_root is None else str(data_root),
+    )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``run.yaml``, whole or not at all.
 
     Raises:
         UserError: when the folder cannot be written.
     """
-    path = folder / MANIFEST_FILE
-    try:
-        write_whole(path, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=120).encode())
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error})") from error
+    plain = manifest.model_dump(mode="json")
+    if not manifest.also_computed_on:
+        del plain["also_computed_on"]
+    content = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+    write_file(folder / MANIFEST_FILE, content.encode())
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What ``write_manifest`` wrote.
+def read_manifest(folder: Path) -> Manifest:
+    """Return what ``write_manifest`` wrote.
 
     Raises:
-        UserError: when ``folder`` is no run folder.
+        UserError: when ``folder`` is no run folder, or its manifest is damaged or another version's.
     """
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise UserError(f"{folder} is not a run folder: it has no {MANIFEST_FILE}")
-    manifest = read_yaml(path)
-    if not isinstance(manifest, dict) or "numbers" not in manifest:
+    content = read_yaml(path)
+    if not isinstance(content, dict) or "numbers" not in content:
         raise UserError(f"{path} is not a manifest of this program")
-    return manifest
+    _refuse_other_schema(path, content["numbers"])
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged, or another version's ({one_line(error)})") from None
 
 
-def refuse_other_run(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuses to go on with a run whose numbers would depend on something else than they did.
+def _refuse_other_schema(path: Path, numbers: Any) -> None:
+    versions = numbers.get("versions") if isinstance(numbers, dict) else None
+    schema = versions.get("record_schema") if isinstance(versions, dict) else None
+    if isinstance(versions, dict) and schema != str(SCHEMA_VERSION):
+        writer = f"apm-tta {versions.get('apm-tta', 'of an unknown version')}"
+        raise UserError(
+            f"{path} is of record schema {schema or 'none'}, this version reads {SCHEMA_VERSION}; {writer} that wrote "
+            "it reads it"
+        )
+
+
+def refuse_other_run(folder: Path, before: Numbers, now: Numbers, defaults: Mapping[str, Any] | None = None) -> None:
+    """Refuse to go on with a run whose numbers would depend on something else than they did.
+
+    Args:
+        folder: of the run.
+        before: what it depends on.
+        now: what it would depend on.
+        defaults: see ``differences``.
 
     Raises:
         UserError: naming each differing field with both values.
     """
-    if differing := differences(before["numbers"], now["numbers"]):
+    if differing := differences(before, now, defaults):
         raise UserError(
             f"{folder} holds another run ({'; '.join(differing)}); choose another --out, or --force-new for a folder "
             "beside it"
         )
 
 
-def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Every field in which two manifests' numbers differ, with both values."""
-    old, new = _flat(dict(there)), _flat(dict(now))
+def differences(there: Numbers, now: Numbers, defaults: Mapping[str, Any] | None = None) -> list[str]:
+    """Name every field in which the numbers of two runs differ, with both values.
+
+    Args:
+        there: of one run.
+        now: of the other.
+        defaults: values, by dotted field, that an absent field stands for: a parameter that a method did not have when
+            one of the runs was computed had its default, or the method's revision would have been raised.
+    """
+    return differing_fields(there.model_dump(mode="json"), now.model_dump(mode="json"), defaults=defaults)
+
+
+def differing_fields(
+    there: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    common: bool = False,
+) -> list[str]:
+    """Compare two nested mappings leaf by leaf; with ``common`` only the leaves that both have."""
+    old, new, known = _flat(dict(there)), _flat(dict(now)), dict(defaults or {})
+    if common:
+        fields = sorted(old.keys() & new.keys())
+    else:
+        fields = sorted({*old, *new})
+        old, new = {**_of(fields, known), **old}, {**_of(fields, known), **new}
     return [
         f"{field}: {old.get(field, 'absent')} there, {new.get(field, 'absent')} now"
-        for field in sorted({*old, *new})
+        for field in fields
         if (field in old, old.get(field)) != (field in new, new.get(field))
     ]
 
 
-def also_computed_on(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any] | None:
-    """``before`` with the environment of a run that goes on elsewhere; None where it is the same.
-
-    Timings of two machines in one table have to be told apart.
-    """
-    others: list[dict[str, Any]] = before.get("also_computed_on", [])
-
-    def place(environment: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in environment.items() if key != "started"}
-
-    here = now["environment"]
-    if place(here) in [place(environment) for environment in (before["environment"], *others)]:
-        return None
-    return {**before, "also_computed_on": [*others, here]}
+def _of(fields: list[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: known[field] for field in fields if field in known}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -134,7 +321,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name as the system gives it."""
+    """Return the processor's name as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,0 +1,224 @@
+"""The columns of records and tables, each declared once.
+
+The Parquet schema, ``results.csv``, the printed tables and ``docs/columns.md`` are made from ``COLUMNS``. To add a
+column, declare it here and compute it: one of images where an answer becomes columns
+(``apm_tta.harness.compute.answer_columns``), one of cells where a cell becomes a row (``apm_tta.report.cells``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+Per = Literal["cell key", "image", "cell"]
+Seeds = Literal["same", "mean", "mean of all", "every", "unknown"]
+Form = Literal["text", "count", "number", "signed", "p", "interval", "signed interval", "mean", "published"]
+Omit = Literal["never", "unknown", "zero", "episodic", "teacher's own"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a column appears in the results table.
+
+    Attributes:
+        header: above it.
+        place: columns stand in the order of their places.
+        form: how a value is written; ``interval`` takes ``upto`` for its other end.
+        digits: after the point.
+        upto: name of the column that holds the other end of an interval.
+        omit: when the column is left out: where every value is unknown, or zero; ``never``; where every cell is
+            episodic; where it only repeats the agreement with the teacher.
+    """
+
+    header: str
+    place: int
+    form: Form = "number"
+    digits: int = 1
+    upto: str = ""
+    omit: Omit = "never"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the records, of ``results.csv``, or of both.
+
+    Attributes:
+        name: in both.
+        type: of Parquet.
+        per: ``cell key``: says which cell a row belongs to, in records and results; ``image``: one value an image, in
+            records; ``cell``: one value a cell, in results.
+        doc: what it says, one line.
+        unit: of its values; empty for none.
+        required: whether records without it cannot be read. Any other that is absent, as from records that were
+            written before there was one, reads as unknown.
+        mean: of a column of images: whether results have the mean over a cell's images under the same name.
+        seeds: what several seeds make of it in one table: ``same``, the value of the first; ``mean`` over those that
+            have one; ``mean of all``, unknown where a seed lacks it; ``every``, true where it is true of all;
+            ``unknown``, since it is of one seed's images.
+        shown: how the results table shows it; None where it does not.
+    """
+
+    name: str
+    type: pa.DataType
+    per: Per
+    doc: str
+    unit: str = ""
+    required: bool = False
+    mean: bool = False
+    seeds: Seeds = "mean"
+    shown: Shown | None = None
+
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+_CLASS, _REAL, _SMALL = pa.int32(), pa.float64(), pa.float32()
+
+
+def _key(name: str, type: pa.DataType, doc: str, shown: Shown | None = None) -> Column:
+    return Column(name, type, "cell key", doc, required=True, seeds="same", shown=shown)
+
+
+def _share(name: str, doc: str, shown: Shown | None = None, *, seeds: Seeds = "mean of all") -> Column:
+    return Column(name, _REAL, "cell", doc, "%", seeds=seeds, shown=shown)
+
+
+COLUMNS: tuple[Column, ...] = (
+    _key("dataset", _NAME, "data set, by the name of its card"),
+    _key("corruption", _NAME, "corruption, or clean"),
+    _key("severity", pa.int8(), "1 to 5; 0 for clean"),
+    _key(
+        "setting",
+        _NAME,
+        "episodic, or the stream in which an online method met the images",
+        Shown("setting", 30, "text", omit="episodic"),
+    ),
+    _key("teacher", _NAME, "teacher, as it was asked for"),
+    _key("method", _NAME, "method", Shown("method", 20, "text")),
+    _key("seed", pa.int64(), "of every random draw"),
+    # Records: one value an image.
+    Column("id", pa.string(), "image", "path of the image below the data set's root", required=True),
+    Column("label", _CLASS, "image", "class of the image, from 0", required=True),
+    Column("error", pa.string(), "image", "why there is no answer; null where there is one"),
+    Column("prediction", _CLASS, "image", "answer; null, like all below it, where there is an error"),
+    Column("top5", pa.list_(_CLASS), "image", "classes by falling logit, at most five"),
+    Column("confidence", _SMALL, "image", "softmax probability of the prediction", "0 .. 1"),
+    Column("teacher_prediction", _CLASS, "image", "zero-shot answer of the teacher under the method's templates"),
+    Column("target_prediction", _CLASS, "image", "answer of the feature that the method was fitted to; null for none"),
+    Column("iteration_predictions", pa.list_(_CLASS), "image", "answers after 0 .. T iterations; empty for none"),
+    Column("first_loss", _SMALL, "image", "the method's own loss before its first iteration; null for none"),
+    Column("last_loss", _SMALL, "image", "the same after its last"),
+    Column("last_cosine", _SMALL, "image", "cosine of the adapted feature to its target after the last iteration"),
+    Column("iterations", _CLASS, "image", "T"),
+    Column("latency_ms", _REAL, "image", "time alone in a batch of one; null where it was not measured", "ms"),
+    Column("batch_ms", _REAL, "image", "share of its batch's time; null where features came from a cache", "ms"),
+    Column("peak_memory_mb", _SMALL, "image", "memory while its batch was answered: device, or process on a CPU", "MB"),
+    Column("gflop", _REAL, "image", "of one image, counted once a cell, on its first; null elsewhere", "GFLOP"),
+    # Results: one value a cell.
+    Column("n", pa.int64(), "cell", "images with an answer", shown=Shown("n", 40, "count")),
+    Column(
+        "errors",
+        pa.int64(),
+        "cell",
+        "images that could not be read",
+        shown=Shown("errors", 50, digits=0, omit="zero"),
+    ),
+    _share("top1", "right answers", Shown("top-1 %", 60, "mean")),
+    _share(
+        "top1_low",
+        "lower end of top1's 95 % Wilson interval",
+        Shown("95 % interval", 70, "interval", upto="top1_high", omit="unknown"),
+        seeds="unknown",
+    ),
+    _share("top1_high", "its upper end", seeds="unknown"),
+    _share("top5", "labels among the five best"),
+    Column(
+        "delta_zeroshot",
+        _REAL,
+        "cell",
+        "difference of top1 to zeroshot on the same images",
+        "percentage points",
+        seeds="mean of all",
+        shown=Shown("to zeroshot", 80, "signed", omit="unknown"),
+    ),
+    Column(
+        "delta_low",
+        _REAL,
+        "cell",
+        "lower end of its paired bootstrap 95 % interval",
+        "percentage points",
+        seeds="unknown",
+        shown=Shown("its interval", 90, "signed interval", upto="delta_high", omit="unknown"),
+    ),
+    Column("delta_high", _REAL, "cell", "its upper end", "percentage points", seeds="unknown"),
+    Column("p_mcnemar", _REAL, "cell", "McNemar's exact p of that difference", seeds="unknown"),
+    _share("agreement", "answers that are the teacher's zero-shot answer", Shown("agreement %", 120)),
+    _share("ece", "expected calibration error, 15 bins; none where confidences are votes", Shown("ECE %", 110)),
+    Column(
+        "latency_ms_p50",
+        _REAL,
+        "cell",
+        "median time of one image alone",
+        "ms",
+        shown=Shown("latency p50 ms", 150),
+    ),
+    Column("latency_ms_p95", _REAL, "cell", "its 95th percentile", "ms", shown=Shown("p95", 160)),
+    Column(
+        "images_per_s",
+        _REAL,
+        "cell",
+        "images a second at the run's batch size",
+        "1/s",
+        shown=Shown("images/s", 170, digits=0),
+    ),
+    Column("peak_memory_mb", _REAL, "cell", "most memory of any batch: device, or process on a CPU", "MB"),
+    Column("gflop_per_image", _REAL, "cell", "floating-point operations of one image", "GFLOP"),
+    Column("forwards", _REAL, "cell", "forward passes of one image through the teacher, by the method's formula"),
+    Column("backwards", _REAL, "cell", "backward passes likewise"),
+    Column(
+        "published_top1",
+        _REAL,
+        "cell",
+        "a paper's number for the same cell",
+        "%",
+        shown=Shown("published %", 140, "published", omit="unknown"),
+    ),
+    Column("published_source", pa.string(), "cell", "paper or table that it stands in", seeds="same"),
+    Column(
+        "p_holm",
+        _REAL,
+        "cell",
+        "p_mcnemar by Holm's correction over the methods of the condition",
+        seeds="unknown",
+        shown=Shown("p", 100, "p", omit="unknown"),
+    ),
+    Column(
+        "best",
+        pa.bool_(),
+        "cell",
+        "whether top1 is the best under its condition, apart from every other",
+        seeds="every",
+    ),
+    _share(
+        "agreement_target",
+        "answers that are those of the feature that the method was fitted to",
+        Shown("with target %", 130, omit="teacher's own"),
+    ),
+    Column("iterations", pa.int64(), "cell", "most iterations of any image"),
+    Column(
+        "published_differs",
+        pa.string(),
+        "cell",
+        "in what the paper's protocol differs; empty for nothing",
+        seeds="same",
+    ),
+)
+
+KEY: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.per == "cell key")
+"""What says which cell a row belongs to."""
+
+RECORD_COLUMNS: tuple[Column, ...] = tuple(column for column in COLUMNS if column.per != "cell")
+"""Of the records, in their order."""
+
+RESULT_COLUMNS: tuple[Column, ...] = tuple(column for column in COLUMNS if column.per != "image" or column.mean)
+"""Of ``results.csv``, in their order."""
