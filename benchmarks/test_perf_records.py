@@ -12,7 +12,7 @@ import pytest
 from apm_tta.data.corruptions import CORRUPTIONS, SEVERITIES
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.measure import process_peak
-from apm_tta.harness.compute.plan import SHARD_SIZE, Cell, plan_shards
+from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
 from apm_tta.harness.storage.records import Row, encode_rows, read_shard, record_files, write_content
 
 IMAGES = 50_000

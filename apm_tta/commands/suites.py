@@ -80,7 +80,7 @@ def _run(suite: Suite, request: Any) -> None:
 
 
 def _options(suite: Suite) -> list[click.Parameter]:
-    from apm_tta.harness.compute.plan import Reset, Setting
+    from apm_tta.harness.plan import Reset, Setting
     from apm_tta.harness.request.suite import Classifier
 
     def shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from apm_tta.devices import resolve_devices
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.compute.plan import Cell, Shard
+from apm_tta.harness.plan import Cell, Shard
 from apm_tta.harness.compute.prepare import Prepared, plan, prepare
 from apm_tta.harness.progress.events import Event
 from apm_tta.harness.request.run_request import Request

@@ -12,7 +12,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.compute.description import describe
 from apm_tta.harness.compute.engines import ENGINES, Engine
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.compute.plan import part_of
+from apm_tta.harness.plan import part_of
 from apm_tta.harness.compute.prepare import Opened, check_methods, open_data, plan, prepare
 from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
 from apm_tta.harness.progress.progress_bar import Progress

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.harness.compute.plan import SHARD_SIZE, Cell, Shard, part_of, plan_shards
+from apm_tta.harness.plan import SHARD_SIZE, Cell, Shard, part_of, plan_shards
 
 METHODS = ["zeroshot", "ensemble", "apm"]
 conditions = st.builds(Condition, st.sampled_from(["fog", "snow", "gaussian_noise"]), st.integers(1, 5)) | st.just(

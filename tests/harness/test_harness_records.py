@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.plan import Cell
+from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.records import (
     SCHEMA,
     Row,

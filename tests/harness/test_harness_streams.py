@@ -10,7 +10,7 @@ import pytest
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.plan import Cell, Reset, Setting, Stream, default_reset, plan_streams
+from apm_tta.harness.plan import Cell, Reset, Setting, Stream, default_reset, plan_streams
 from apm_tta.harness.compute.stream_order import stream_order
 
 FOG, SNOW = Condition("contrast", 3), Condition("pixelate", 3)

@@ -7,7 +7,7 @@ from typing import Any
 
 from apm_tta.data.dataset import CORRUPTION_SEED
 from apm_tta.data.subset import subset_rule
-from apm_tta.harness.compute.plan import EPISODIC
+from apm_tta.harness.plan import EPISODIC
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.request.run_request import Request
 from apm_tta.harness.request.suite import Suite, command_words

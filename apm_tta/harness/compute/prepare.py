@@ -14,7 +14,7 @@ from apm_tta.data.sample import Condition
 from apm_tta.data.support_images import SupportImages
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.plan import EPISODIC, Cell, Work, check_setting, plan_shards, plan_streams
+from apm_tta.harness.plan import EPISODIC, Cell, Work, check_setting, plan_shards, plan_streams
 from apm_tta.harness.request.run_request import Request
 from apm_tta.harness.request.suite import Suite
 from apm_tta.methods import METHODS, Method, build_parameters

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from apm_tta.data.dataset import Dataset
-from apm_tta.harness.compute.plan import Shard
+from apm_tta.harness.plan import Shard
 from apm_tta.methods import Batch
 from apm_tta.methods.base import FEATURES
 from apm_tta.teachers import Teacher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apm_tta.data.dataset import Dataset
 from apm_tta.harness.compute.loading import Place
-from apm_tta.harness.compute.plan import Stream
+from apm_tta.harness.plan import Stream
 from apm_tta.randomness import numpy_generator
 
 

@@ -17,7 +17,7 @@ from apm_tta.data.dataset import Dataset
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.loading import Damaged, Loaded, Place, load
 from apm_tta.harness.compute.measure import measure_alone, peak_memory, timed
-from apm_tta.harness.compute.plan import Cell, Shard, Stream, Work
+from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.compute.shard_features import CachedFeatures
 from apm_tta.harness.compute.stream_order import stream_order
 from apm_tta.harness.progress.events import Answered, Emit, Finished, Note

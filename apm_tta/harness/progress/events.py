@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from apm_tta.harness.compute.plan import Cell, Work
+from apm_tta.harness.plan import Cell, Work
 
 
 @dataclass(frozen=True)

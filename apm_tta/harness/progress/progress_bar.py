@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from apm_tta.harness.compute.plan import Cell
+from apm_tta.harness.plan import Cell
 from apm_tta.harness.progress.events import Answered, Event, Note, Planned
 
 

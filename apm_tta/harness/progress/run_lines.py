@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
 
-from apm_tta.harness.compute.plan import Shard, Work
+from apm_tta.harness.plan import Shard, Work
 from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
 
 LOG_FILE = "run.log"

@@ -13,7 +13,7 @@ from apm_tta.configuration import Configuration, one_line, read_configuration
 from apm_tta.data.corruptions import SEVERITIES
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.plan import SHARD_SIZE, Reset, Setting, default_reset
+from apm_tta.harness.plan import SHARD_SIZE, Reset, Setting, default_reset
 from apm_tta.resources import SUITES, yaml_names, yaml_path
 
 Classifier = Literal["auto", "text", "head", "prototypes"]

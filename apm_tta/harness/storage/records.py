@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from apm_tta.errors import UserError
 from apm_tta.files import write_whole
-from apm_tta.harness.compute.plan import Cell
+from apm_tta.harness.plan import Cell
 
 SCHEMA_VERSION = 3
 _VERSION_KEY = b"apm_tta_schema"

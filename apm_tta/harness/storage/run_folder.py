@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apm_tta.errors import UserError
 from apm_tta.files import PARTIAL
-from apm_tta.harness.compute.plan import Shard, Work
+from apm_tta.harness.plan import Shard, Work
 from apm_tta.harness.progress.run_lines import LOG_FILE
 from apm_tta.harness.storage.manifest import MANIFEST_FILE
 from apm_tta.harness.storage.records import read_content

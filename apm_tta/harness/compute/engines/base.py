@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.compute.plan import Work
+from apm_tta.harness.plan import Work
 from apm_tta.harness.progress.events import Emit
 from apm_tta.registry import Registry
 

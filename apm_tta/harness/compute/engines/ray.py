@@ -17,7 +17,7 @@ from apm_tta.devices import AUTO, resolve_device, share_cores
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.engines.base import ENGINES
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.compute.plan import Cell, Work
+from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.progress.events import Answered, Emit, Event, Finished
 from apm_tta.harness.progress.run_lines import LoggedNotes

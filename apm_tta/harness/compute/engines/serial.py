@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from apm_tta.devices import resolve_devices
 from apm_tta.harness.compute.engines.base import ENGINES
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.compute.plan import Work
+from apm_tta.harness.plan import Work
 from apm_tta.harness.progress.events import Emit
 
 
