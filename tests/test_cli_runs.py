@@ -115,10 +115,7 @@ def test_a_second_run_with_the_feature_cache_does_not_build_the_teacher(
     def refuse(self: object) -> None:
         raise AssertionError("the model was built")
 
-    built = lazy_teacher.CachedTeacher._built
-    built_once = type(built)(refuse)
-    built_once.__set_name__(lazy_teacher.CachedTeacher, "_built")
-    monkeypatch.setattr(lazy_teacher.CachedTeacher, "_built", built_once)
+    monkeypatch.setattr(lazy_teacher.LazyTeacher, "built", property(refuse))
     assert run(tmp_path / "second", tree, *words) == 0
     first, second = (read_csv(tmp_path / name / "results.csv") for name in ("first", "second"))
     assert [(row["method"], row["top1"], row["top5"]) for row in first] == [

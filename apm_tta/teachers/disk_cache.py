@@ -84,7 +84,7 @@ class TensorCache:
         keep(entry_path(self._folder, key, ".safetensors"), content)
 
 
-class TextCache:
+class JsonCache:
     """One small mapping an entry, as JSON; see ``TensorCache``."""
 
     def __init__(self, folder: Path) -> None:

@@ -1,21 +1,20 @@
-"""A teacher that knows itself and its class weights from disk, and builds its model when pixels come."""
+"""A teacher that knows itself and its class weights from the disk cache, and builds its model when pixels come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from apm_tta.teachers.base import Classifier, Source, Teacher
-from apm_tta.teachers.disk_cache import TensorCache, TextCache
-from apm_tta.teachers.preprocessing import Preprocessing
-from apm_tta.teachers.scales import scales
+from apm_tta.teachers.base import Source, Teacher
+from apm_tta.teachers.disk_cache import JsonCache, TensorCache
+from apm_tta.teachers.source_teacher import SourceTeacher
+from apm_tta.teachers.text_tower import TextTower
 
 
 @dataclass(frozen=True)
@@ -27,71 +26,77 @@ class Description:
     logit_scale: float
 
 
-class CachedTeacher:
-    """See ``Teacher``. What it keeps depends on its identity: other weights, other entries.
+class LazyTeacher(SourceTeacher):
+    """A ``Teacher`` that states itself from what its source and the cache know.
+
+    What it writes to the cache depends on its identity: other weights, other entries.
 
     Args:
         source: how to build the model.
         device: where it computes.
-        folder: of the cache; None keeps nothing and builds the model at once.
+        folder: of the cache; None writes nothing and builds the model at once.
     """
 
     def __init__(self, source: Source, device: torch.device, folder: Path | None) -> None:
+        super().__init__(source, device)
         self._source = source
         self._weights = None if folder is None else TensorCache(folder / "class-weights")
         self._known: dict[tuple[tuple[str, ...], tuple[str, ...]], Tensor] = {}
-        self.name: str = source.name
-        self.identity: Mapping[str, str] = source.identity
-        self.classifier: Classifier = source.classifier
-        self.classifiers: tuple[Classifier, ...] = source.classifiers
-        self.preprocessing: Preprocessing = source.preprocessing
-        self.preprocess: Callable[[Image.Image], Tensor] = source.transform
-        self.device = device
-        described = None if folder is None else TextCache(folder / "teachers").read(self._key)
-        self._description = self._describe(folder) if described is None else Description(**described)
-        self.feature_dim: int = self._description.feature_dim
-        self.patch_size: int | None = self._description.patch_size
-        self.logit_scale: float = self._description.logit_scale
-        self.image_size: int = source.preprocessing.size
+        description = self._describe(None if folder is None else JsonCache(folder / "teachers"))
+        self.feature_dim: int = description.feature_dim
+        self.patch_size: int | None = description.patch_size
+        self.logit_scale: float = description.logit_scale
 
     @property
     def loaded(self) -> bool:
-        """Whether the model has been built."""
-        return "_built" in vars(self)
+        """Tell whether the model has been built."""
+        return "built" in vars(self)
+
+    @cached_property
+    def built(self) -> Teacher:
+        """Return the family's own teacher, which has the model; built when it is first asked for.
+
+        Raises:
+            UserError: when the weights cannot be read, or are of another model.
+        """
+        # The first image may come under autocast: what is checked and measured of a model must not depend on that.
+        with torch.autocast(self.device.type, enabled=False):
+            return self._source.build(self.device)
 
     @property
     def weights_sha256(self) -> str:
-        """Of the file of weights, as ``sha256sum`` prints it."""
+        """Return the SHA-256 of the file of weights, as ``sha256sum`` prints it."""
         return self.identity["weights_sha256"]
 
     @property
     def image_encoder(self) -> nn.Module:
-        """See ``Teacher.image_encoder``."""
-        return self._built.image_encoder
+        """Return the built teacher's ``Teacher.image_encoder``."""
+        return self.built.image_encoder
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """See ``Teacher.encode_image``."""
-        return self._built.encode_image(pixels)
-
-    def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """See ``Teacher.encode_grid``."""
-        return self._built.encode_grid(pixels, layer)
-
-    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """See ``Teacher.encode_grids``."""
-        return self._built.encode_grids(pixels, layers)
+    @property
+    def text_tower(self) -> TextTower | None:
+        """Return the built teacher's ``Teacher.text_tower``."""
+        return self.built.text_tower
 
     @property
     def layers(self) -> int:
-        """See ``Teacher.layers``."""
-        return self._built.layers
+        """Return the built teacher's ``Teacher.layers``."""
+        return self.built.layers
 
-    def scales(self, features: Tensor) -> Tensor:
-        """See ``Teacher.scales``."""
-        return scales(features, self.logit_scale, self.classifier)
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Embed images by the built teacher; see ``Teacher.encode_image``."""
+        return self.built.encode_image(pixels)
+
+    def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
+        """Compute one layer's tokens by the built teacher; see ``Teacher.encode_grid``."""
+        return self.built.encode_grid(pixels, layer)
+
+    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Compute several layers' tokens by the built teacher; see ``Teacher.encode_grids``."""
+        return self.built.encode_grids(pixels, layers)
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """See ``Teacher.class_weights``; kept in memory and on disk."""
+        """Return class weights from memory, from the cache or from the model; see ``Teacher.class_weights``."""
         key = (tuple(classes), tuple(templates))
         if key not in self._known:
             parts = {**self._key, "device": self.device.type, "classes": key[0], "templates": key[1]}
@@ -99,31 +104,20 @@ class CachedTeacher:
             if found is None:
                 # Made in full precision whatever surrounds it: the cache must not depend on who asked first.
                 with torch.autocast(self.device.type, enabled=False):
-                    found = self._built.class_weights(classes, templates)
+                    found = self.built.class_weights(classes, templates)
                 if self._weights is not None:
                     self._weights.write(parts, found)
             self._known[key] = found.to(self.device)
         return self._known[key]
 
-    def __getattr__(self, name: str) -> Any:
-        """What a family has beyond the protocol, such as ``model`` and ``tokenizer`` of open_clip's."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._built, name)
-
-    @cached_property
-    def _built(self) -> Teacher:
-        # The first image may come under autocast: what is checked and measured of a model must not depend on that.
-        with torch.autocast(self.device.type, enabled=False):
-            return self._source.build(self.device)
-
     @property
     def _key(self) -> dict[str, Any]:
         return {"teacher": dict(self._source.identity), "classifier": self._source.classifier}
 
-    def _describe(self, folder: Path | None) -> Description:
-        built = self._built
-        description = Description(built.feature_dim, built.patch_size, built.logit_scale)
-        if folder is not None:
-            TextCache(folder / "teachers").write(self._key, asdict(description))
+    def _describe(self, cache: JsonCache | None) -> Description:
+        if cache is not None and (found := cache.read(self._key)) is not None:
+            return Description(**found)
+        description = Description(self.built.feature_dim, self.built.patch_size, self.built.logit_scale)
+        if cache is not None:
+            cache.write(self._key, asdict(description))
         return description

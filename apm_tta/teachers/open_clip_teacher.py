@@ -19,16 +19,18 @@ from torch.nn.functional import normalize
 
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.teachers.base import FAMILIES, Classifier, Source
+from apm_tta.teachers.built_teacher import BuiltTeacher
 from apm_tta.teachers.checkpoints import WeightsFile, one_line_errors, weights_file
 from apm_tta.teachers.embedded import FOLDER as EMBEDDED_FOLDER
-from apm_tta.teachers.grids import Grids
 from apm_tta.teachers.open_clip_model import build_model
 from apm_tta.teachers.preprocessing import Preprocessing, patch_size, side
 from apm_tta.teachers.quick_gelu import known_release, refuse_mismatch
 from apm_tta.teachers.templates import fill
+from apm_tta.teachers.text_tower import TextTower, Tokenizer
 
 _PROMPTS_AT_ONCE = 256
 _CONFIGURATION = "open_clip_config.json"
+_CLASSIFIERS: tuple[Classifier, ...] = ("text", "prototypes")
 
 
 @dataclass(frozen=True)
@@ -50,39 +52,27 @@ class Release:
     quick_gelu: bool
 
 
-class OpenClipTeacher:
+class OpenClipTeacher(BuiltTeacher):
     """A frozen open_clip model; see ``Teacher`` for what its members mean."""
-
-    classifiers: tuple[Classifier, ...] = ("text", "prototypes")
 
     def __init__(
         self,
         source: Source,
         model: nn.Module,
-        load_tokenizer: Callable[[], Callable[[Sequence[str]], Tensor]],
+        load_tokenizer: Callable[[], Tokenizer],
         device: torch.device,
     ) -> None:
-        self.name = source.name
-        self.identity = source.identity
-        self.classifier = source.classifier
-        self.preprocessing = source.preprocessing
-        self.preprocess = source.transform
         self.model = model.eval().requires_grad_(False).to(device)
         self._load_tokenizer = load_tokenizer
-        self.device = device
-        self.image_encoder = _ImageEncoder(self.model)
         self.logit_scale = float(model.logit_scale.exp())  # type: ignore[operator]
-        self.image_size = source.preprocessing.size
         self.patch_size = patch_size(model.visual)
-        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=device)
         shows_layers = hasattr(getattr(model.visual, "trunk", model.visual), "forward_intermediates")
-        self._grids = Grids(source.name, self._intermediates if shows_layers else None, blank)
-        with torch.no_grad():
-            self.feature_dim = int(self.encode_image(blank).shape[1])
+        intermediates = self._intermediates if shows_layers else None
+        super().__init__(source, _ImageEncoder(self.model), intermediates, device)
 
     @cached_property
-    def tokenizer(self) -> Callable[[Sequence[str]], Tensor]:
-        """Prompts -> tokens ``(N, L)``.
+    def tokenizer(self) -> Tokenizer:
+        """Return the tokenizer of the text tower, loaded when it is first needed.
 
         Raises:
             UserError: when it needs a package that is missing, or a hub that cannot be reached.
@@ -97,23 +87,10 @@ class OpenClipTeacher:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"the tokenizer of teacher {self.name} cannot be had: {reason}") from None
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """See ``Teacher.encode_image``."""
-        features: Tensor = self.image_encoder(pixels)
-        return features
-
-    def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """See ``Teacher.encode_grid``; for a convolutional image tower the output of its stem or of a stage."""
-        return self._grids.of_layers(pixels, [layer])[0]
-
-    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """See ``Teacher.encode_grids``."""
-        return self._grids.of_layers(pixels, layers)
-
-    @property
-    def layers(self) -> int:
-        """See ``Teacher.layers``."""
-        return self._grids.count
+    @cached_property
+    def text_tower(self) -> TextTower:
+        """Return the tower that prompts are tuned through; see ``Teacher.text_tower``."""
+        return TextTower(self.name, self.model, self.tokenizer, self.device)
 
     def _intermediates(self, pixels: Tensor, layers: list[int] | None) -> list[Tensor]:
         visual: Any = self.model.visual
@@ -121,12 +98,12 @@ class OpenClipTeacher:
         found: list[Tensor] = output["image_intermediates"]
         return found
 
-    def scales(self, features: Tensor) -> Tensor:
-        """See ``Teacher.scales``: the same for every feature."""
-        return torch.full_like(features[..., :1], self.logit_scale)
-
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """See ``Teacher.class_weights``."""
+        """Return the text tower's class weights; see ``Teacher.class_weights``.
+
+        Raises:
+            UserError: when prototypes were asked for: these come from labelled images. Exit code 2.
+        """
         if self.classifier != "text":
             raise UserError(f"the prototypes of teacher {self.name} are to come from --support FOLDER", exit_code=2)
         prompts = [fill(template, name) for name in classes for template in templates]
@@ -178,7 +155,7 @@ def _source(name: str, classifier: str, release: Release) -> Source:
             return OpenClipTeacher(source, model, partial(open_clip.get_tokenizer, release.tokenizer), device)
 
     chosen: Classifier = "prototypes" if classifier == "prototypes" else "text"
-    source = Source(name, identity, chosen, OpenClipTeacher.classifiers, preprocessing, transform, build)
+    source = Source(name, identity, chosen, _CLASSIFIERS, preprocessing, transform, build)
     return source
 
 

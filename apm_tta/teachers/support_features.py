@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
-from apm_tta.teachers.base import Classifier, Teacher
+from apm_tta.teachers.base import Classifier, Support, Teacher
+from apm_tta.teachers.preprocessing import Preprocessing
+from apm_tta.teachers.text_tower import TextTower
 
 _IMAGES_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Support:
-    """Features of labelled images.
-
-    Attributes:
-        features: unit rows, ``(N, F)``; without the constants that a teacher with a linear head puts behind them.
-        labels: indices into ``classes``, ``(N,)``.
-        classes: names in label order; every one has an image.
-        fingerprint: SHA-256 of the images' ids, labels and contents.
-    """
-
-    features: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    fingerprint: str
 
 
 def encode_support(
@@ -94,10 +77,80 @@ class SupportedTeacher:
         sums = support.features.new_zeros(len(classes), support.features.shape[1])
         return normalize(sums.index_add(0, support.labels, support.features), dim=-1)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._teacher, name)
+    @property
+    def name(self) -> str:
+        """Return the teacher's own."""
+        return self._teacher.name
+
+    @property
+    def feature_dim(self) -> int:
+        """Return the teacher's own."""
+        return self._teacher.feature_dim
+
+    @property
+    def image_size(self) -> int:
+        """Return the teacher's own."""
+        return self._teacher.image_size
+
+    @property
+    def patch_size(self) -> int | None:
+        """Return the teacher's own."""
+        return self._teacher.patch_size
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the teacher's own."""
+        return self._teacher.logit_scale
+
+    @property
+    def device(self) -> torch.device:
+        """Return the teacher's own."""
+        return self._teacher.device
+
+    @property
+    def classifiers(self) -> tuple[Classifier, ...]:
+        """Return the teacher's own."""
+        return self._teacher.classifiers
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return the teacher's own."""
+        return self._teacher.preprocessing
+
+    @property
+    def image_encoder(self) -> nn.Module:
+        """Return the teacher's own."""
+        return self._teacher.image_encoder
+
+    @property
+    def text_tower(self) -> TextTower | None:
+        """Return the teacher's own."""
+        return self._teacher.text_tower
+
+    @property
+    def layers(self) -> int:
+        """Return the teacher's own."""
+        return self._teacher.layers
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Return an image's evaluation crop, as the teacher does."""
+        return self._teacher.preprocess(image)
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Embed images, as the teacher does."""
+        return self._teacher.encode_image(pixels)
+
+    def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
+        """Compute one layer's tokens, as the teacher does."""
+        return self._teacher.encode_grid(pixels, layer)
+
+    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Compute several layers' tokens, as the teacher does."""
+        return self._teacher.encode_grids(pixels, layers)
+
+    def scales(self, features: Tensor) -> Tensor:
+        """Return what cosines are multiplied by, as the teacher does."""
+        return self._teacher.scales(features)
 
 
 def knn_logits(features: Tensor, support: Support, neighbours: int, temperature: float, classes: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
-from apm_tta.teachers.base import Teacher
+
+Tokenizer = Callable[[Sequence[str]], Tensor]
+"""Takes N prompts, returns their tokens ``(N, L)``."""
 
 # Pooling that reads one position, so that under a causal mask what stands behind it has no say.
 _POOLED_BY_POSITION = ("argmax", "eos", "first")
@@ -23,10 +25,13 @@ class TextTower:
     """open_clip's own text towers: built into ``CLIP``, or the ``TextTransformer`` of ``CustomTextCLIP`` and ``CoCa``.
 
     Args:
-        teacher: one whose ``model`` is open_clip's.
+        name: the teacher's.
+        model: open_clip's, with both towers.
+        tokenizer: the model's.
+        device: where the model lies.
 
     Raises:
-        UserError: when it has no text tower, or one that is not open_clip's own. Exit code 2.
+        UserError: when the tower is not open_clip's own, or computes what this class does not. Exit code 2.
 
     Attributes:
         width: W, of a token embedding.
@@ -34,17 +39,11 @@ class TextTower:
         heads: of each layer's attention.
     """
 
-    def __init__(self, teacher: Teacher) -> None:
-        model: Any = getattr(teacher, "model", None)
-        tokenizer: Any = getattr(teacher, "tokenizer", None) or getattr(teacher, "_tokenizer", None)
-        if not hasattr(model, "encode_text") or tokenizer is None:
-            raise UserError(
-                f"teacher {teacher.name} has no text tower; prompt tuning needs a CLIP, such as ViT-B-16:openai", 2
-            )
+    def __init__(self, name: str, model: Any, tokenizer: Tokenizer, device: torch.device) -> None:
         tower: Any = getattr(model, "text", model)
-        if any(not hasattr(tower, name) for name in _NEEDED):
+        if any(not hasattr(tower, part) for part in _NEEDED):
             raise UserError(
-                f"the text tower of teacher {teacher.name} is a {type(tower).__name__}; prompts are tuned through "
+                f"the text tower of teacher {name} is a {type(tower).__name__}; prompts are tuned through "
                 "open_clip's own text transformers only, such as that of ViT-B-16:openai",
                 2,
             )
@@ -53,20 +52,20 @@ class TextTower:
         self.heads = int(getattr(tower.transformer.resblocks[0].attn, "num_heads", 1))
         self._tower = tower
         self._tokenizer = tokenizer
-        self._device = teacher.device
+        self._device = device
         self._pool = getattr(tower, "text_pool_type", None) or tower.pool_type
         self._eos = getattr(tower, "text_eos_id", None) or getattr(tower, "eos_id", None)
         self._appended = getattr(tower, "cls_emb", None)
         self._masks_padding = bool(getattr(tower, "use_pad_mask", False)) or self._appended is not None
-        self._refuse_disagreement(teacher.name, model)
+        self._refuse_disagreement(name, model)
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
-        """C prompts -> tokens ``(C, L)``, padded to the context length."""
+        """Return the tokens of C prompts, ``(C, L)``, padded to the context length."""
         tokens: Tensor = self._tokenizer(list(prompts))
         return tokens.to(self._device)
 
     def cut(self, tokens: Tensor) -> Tensor:
-        """Tokens ``(C, L)`` without the columns that cannot reach any of their embeddings."""
+        """Return tokens ``(C, L)`` without the columns that cannot reach any of their embeddings."""
         if self._tower.attn_mask is None or self._masks_padding or self._pool not in _POOLED_BY_POSITION:
             return tokens
         positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)[..., None]
@@ -74,12 +73,12 @@ class TextTower:
         return tokens[:, : int(read.max()) + 1]
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens ``(C, L)`` -> their embeddings without positions, ``(C, L, W)``."""
+        """Return the embeddings of tokens ``(C, L)``, without positions, ``(C, L, W)``."""
         embedded: Tensor = self._tower.token_embedding(tokens)
         return embedded
 
     def encode(self, embedded: Tensor, tokens: Tensor) -> Tensor:
-        """What ``encode_text`` makes of ``tokens``, were they embedded so.
+        """Compute what ``encode_text`` would make of ``tokens``, were they embedded so.
 
         Args:
             embedded: ``(C, L, W)``; the result is differentiable in it.
@@ -118,7 +117,7 @@ class TextTower:
         return padding if causal is None else causal + padding
 
     def _refuse_disagreement(self, name: str, model: Any) -> None:
-        """A tower of a later open_clip that this class misreads must not become a number."""
+        """Refuse the tower of a later open_clip that this class misreads: it must not become a number."""
         tokens = self.tokens(_PROBE)
         with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
             expected = normalize(model.encode_text(tokens).float(), dim=-1)

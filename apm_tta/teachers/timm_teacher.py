@@ -18,11 +18,10 @@ from torch import Tensor, nn
 from apm_tta.data.class_lists import imagenet_rows
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.teachers.base import FAMILIES, Classifier, Source
+from apm_tta.teachers.built_teacher import BuiltTeacher
 from apm_tta.teachers.checkpoints import one_line_errors, weights_file
-from apm_tta.teachers.grids import Grids
 from apm_tta.teachers.linear_head import LinearHead, with_constants
 from apm_tta.teachers.preprocessing import Preprocessing, patch_size
-from apm_tta.teachers.scales import scales
 from apm_tta.teachers.timm_model import PROTOTYPES, build_model
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -32,57 +31,26 @@ _IMAGENET_CLASSES = 1000
 _DINO_TEMPERATURE = 0.07
 
 
-class TimmTeacher:
+class TimmTeacher(BuiltTeacher):
     """A frozen timm model; see ``Teacher`` for what its members mean.
 
     With its head the features end in the constants 1 and 0, see ``LinearHead``; cosines with prototypes are divided by
     the temperature of DINO's nearest neighbours (arXiv 2104.14294).
     """
 
+    text_tower = None
+
     def __init__(self, source: Source, model: nn.Module, device: torch.device) -> None:
-        self.name = source.name
-        self.identity = source.identity
-        self.classifier = source.classifier
-        self.classifiers = source.classifiers
-        self.preprocessing = source.preprocessing
-        self.preprocess = source.transform
         self.model = model.eval().requires_grad_(False).to(device)
-        self.device = device
-        self.image_size = source.preprocessing.size
         self.patch_size = patch_size(model)
         self._head = _take_head(source, self.model, device) if source.classifier == "head" else None
-        self.image_encoder = _ImageEncoder(self.model, constants=self._head is not None)
         self.logit_scale = 1 / _DINO_TEMPERATURE if self._head is None else self._head.norm
-        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=device)
-        shows_layers = hasattr(model, "forward_intermediates")
-        self._grids = Grids(source.name, self._intermediates if shows_layers else None, blank)
-        with torch.no_grad():
-            self.feature_dim = int(self.encode_image(blank).shape[1])
-
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """See ``Teacher.encode_image``."""
-        features: Tensor = self.image_encoder(pixels)
-        return features
-
-    def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """See ``Teacher.encode_grid``; for a convolutional network the output of a stage."""
-        return self._grids.of_layers(pixels, [layer])[0]
-
-    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """See ``Teacher.encode_grids``."""
-        return self._grids.of_layers(pixels, layers)
-
-    @property
-    def layers(self) -> int:
-        """See ``Teacher.layers``."""
-        return self._grids.count
-
-    def scales(self, features: Tensor) -> Tensor:
-        """See ``Teacher.scales``: with a head it grows with the feature's norm."""
-        return scales(features, self.logit_scale, self.classifier)
+        image_encoder = _ImageEncoder(self.model, constants=self._head is not None)
+        intermediates = self._intermediates if hasattr(model, "forward_intermediates") else None
+        super().__init__(source, image_encoder, intermediates, device)
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """See ``Teacher.class_weights``; a head knows no templates.
+        """Return the head's rows for these classes; see ``Teacher.class_weights``. A head knows no templates.
 
         Raises:
             UserError: when the head has no row for these classes, or the teacher no head. Exit code 2.

@@ -1,0 +1,70 @@
+"""Names of teachers: which family a name belongs to, and which names there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apm_tta.errors import UserError
+from apm_tta.registry import Registry
+from apm_tta.teachers.base import FAMILIES, Family
+
+_OPEN_CLIP = "open_clip"
+
+
+@dataclass(frozen=True)
+class TeacherName:
+    """A name that has been checked; see ``parse_teacher_name``.
+
+    Attributes:
+        name: as it was asked for.
+        family: name of its entry in ``FAMILIES``.
+    """
+
+    name: str
+    family: str
+
+
+def families() -> Registry[Family]:
+    """Return ``FAMILIES`` with this package's own families in it, whatever has been imported before."""
+    import apm_tta.teachers.open_clip_teacher
+    import apm_tta.teachers.timm_teacher  # noqa: F401  each registers its families
+
+    return FAMILIES
+
+
+def parse_teacher_name(name: str) -> TeacherName:
+    """Find the family that ``name`` belongs to, without loading anything.
+
+    Args:
+        name: see ``load_teacher``.
+
+    Raises:
+        UserError: saying what names are like. Exit code 2.
+    """
+    import open_clip
+
+    prefix = name.partition(":")[0]
+    if prefix != _OPEN_CLIP and prefix in families().names():
+        return TeacherName(name, prefix)
+    if prefix not in open_clip.list_models():
+        raise UserError(
+            f"unknown teacher {name!r}; there are: embedded, hf-hub:ORGANISATION/REPOSITORY, ARCHITECTURE:TAG or "
+            f"ARCHITECTURE:/path/to/checkpoint for open_clip's architectures, such as ViT-B-16:openai, and "
+            f"timm:NAME or timm:NAME:/path/to/checkpoint (run-bench list teachers names all with released weights)",
+            exit_code=2,
+        )
+    return TeacherName(name, _OPEN_CLIP)
+
+
+def check_teacher_name(name: str) -> str:
+    """Return the family that ``name`` belongs to; see ``parse_teacher_name``."""
+    return parse_teacher_name(name).family
+
+
+def teacher_names() -> list[str]:
+    """List names that ``load_teacher`` takes without a local file: the embedded teacher, open_clip's, timm's."""
+    import open_clip
+    import timm
+
+    released = [f"{architecture}:{tag}" for architecture, tag in open_clip.list_pretrained()]
+    return ["embedded", *released, *(f"timm:{name}" for name in timm.list_pretrained())]

@@ -1,0 +1,44 @@
+"""What a teacher takes over from its source, before anything is built and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from apm_tta.teachers.base import Classifier, Source, Support
+from apm_tta.teachers.preprocessing import Preprocessing
+
+
+class SourceTeacher:
+    """The members of ``Teacher`` that a source states, and those that follow from them.
+
+    Args:
+        source: of the teacher.
+        device: where it computes.
+
+    Attributes:
+        logit_scale: known to subclasses; for a head M of ``LinearHead``.
+    """
+
+    logit_scale: float
+
+    def __init__(self, source: Source, device: torch.device) -> None:
+        self.name: str = source.name
+        self.identity: Mapping[str, str] = source.identity
+        self.classifier: Classifier = source.classifier
+        self.classifiers: tuple[Classifier, ...] = source.classifiers
+        self.preprocessing: Preprocessing = source.preprocessing
+        self.preprocess: Callable[[Image.Image], Tensor] = source.transform
+        self.image_size: int = source.preprocessing.size
+        self.support: Support | None = None
+        self.device = device
+
+    def scales(self, features: Tensor) -> Tensor:
+        """Return ``logit_scale`` for every feature ``(..., F)``, ``(..., 1)``; for a head it times each one's norm."""
+        if self.classifier == "head":
+            norms: Tensor = features.norm(dim=-1, keepdim=True)
+            return self.logit_scale * norms
+        return torch.full_like(features[..., :1], self.logit_scale)
