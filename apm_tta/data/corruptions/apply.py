@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from apm_tta.data.corruptions.revisions import REVISIONS, Family
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.registry import Registry
 
@@ -32,11 +33,13 @@ class Corruption:
     """A corruption function with the parameter that its authors chose for each severity, 1 to 5.
 
     Attributes:
+        family: the group that its authors put it in; its pixels are of that family's revision.
         function: the arithmetic.
         imagenet: parameters for images of 224 pixels (``make_imagenet_c.py``).
         cifar: parameters for images of 32 pixels (``make_cifar_c.py``).
     """
 
+    family: Family
     function: CorruptionFunction
     imagenet: Sequence[Any]
     cifar: Sequence[Any]
@@ -46,11 +49,11 @@ CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 F = TypeVar("F", bound=CorruptionFunction)
 
 
-def corruption(imagenet: Sequence[Any], cifar: Sequence[Any]) -> Callable[[F], F]:
-    """Decorator: registers a function under its own name with its parameters for severities 1 to 5."""
+def corruption(family: Family, imagenet: Sequence[Any], cifar: Sequence[Any]) -> Callable[[F], F]:
+    """Register the decorated function under its own name, with its family and its parameters for severities 1 to 5."""
 
     def decorate(function: F) -> F:
-        CORRUPTIONS.register(function.__name__)(Corruption(function, imagenet, cifar))  # type: ignore[attr-defined]
+        CORRUPTIONS.register(function.__name__)(Corruption(family, function, imagenet, cifar))  # type: ignore[attr-defined]
         return function
 
     return decorate
@@ -76,7 +79,7 @@ def corrupt(
     rng: Generator,
     parameters: Parameters | None = None,
 ) -> Image.Image | NDArray[np.uint8]:
-    """The corrupted image, of the type that came in.
+    """Corrupt an image; what comes out is of the type that came in.
 
     Args:
         image: a PIL image (taken as RGB) or a uint8 array ``(H, W, 3)``.
@@ -109,8 +112,21 @@ def corrupt(
     return Image.fromarray(np.asarray(values).astype(np.uint8))
 
 
+def corruption_revisions(names: Iterable[str]) -> dict[str, int]:
+    """Return the revisions of the families that these corruptions belong to, by family, in the order of ``REVISIONS``.
+
+    Args:
+        names: of ``CORRUPTIONS.names()``; ``clean``, which belongs to none, may be among them.
+
+    Raises:
+        UnknownName: for an unknown corruption, listing those that exist.
+    """
+    touched = {CORRUPTIONS.get(name).family for name in names if name != "clean"}
+    return {family: revision for family, revision in REVISIONS.items() if family in touched}
+
+
 def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """The image as JPEG at ``quality``, 1 .. 100, gives it back, as RGB; the released ImageNet-C was stored at 85.
+    """Pass the image through JPEG at ``quality``, 1 .. 100, to RGB again; the released ImageNet-C was stored at 85.
 
     Raises:
         UserError: for a quality outside 1 .. 100.

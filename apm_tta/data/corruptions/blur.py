@@ -31,6 +31,7 @@ def disk(radius: float, alias_blur: float) -> NDArray[np.float32]:
 
 
 @corruption(
+    "blur",
     imagenet=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
     cifar=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
 )
@@ -47,13 +48,14 @@ def gaussian(values: NDArray[Any], sigma: float) -> NDArray[Any]:
     return np.asarray(gaussian_filter(values, (sigma, sigma, 0)[: values.ndim], mode="nearest", truncate=4.0))
 
 
-@corruption(imagenet=(1, 2, 3, 4, 6), cifar=(0.4, 0.6, 0.7, 0.8, 1))
+@corruption("blur", imagenet=(1, 2, 3, 4, 6), cifar=(0.4, 0.6, 0.7, 0.8, 1))
 def gaussian_blur(image: Image.Image, parameter: float, rng: Generator) -> NDArray[Any]:
     """Each channel filtered with a Gaussian of ``parameter`` pixels."""
     return levels(gaussian(unit(image), parameter))
 
 
 @corruption(
+    "blur",
     imagenet=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
     cifar=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
 )
@@ -73,6 +75,7 @@ def glass_blur(image: Image.Image, parameter: tuple[float, int, int], rng: Gener
 
 
 @corruption(
+    "blur",
     imagenet=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
     cifar=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
 )
@@ -82,6 +85,7 @@ def motion_blur(image: Image.Image, parameter: tuple[float, float], rng: Generat
 
 
 @corruption(
+    "blur",
     imagenet=((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
     cifar=((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
 )

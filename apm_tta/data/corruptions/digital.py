@@ -13,7 +13,7 @@ from apm_tta.data.corruptions.hsv import SATURATION, with_channel
 from apm_tta.data.corruptions.values import levels, unit
 
 
-@corruption(imagenet=(0.4, 0.3, 0.2, 0.1, 0.05), cifar=(0.75, 0.5, 0.4, 0.3, 0.15))
+@corruption("digital", imagenet=(0.4, 0.3, 0.2, 0.1, 0.05), cifar=(0.75, 0.5, 0.4, 0.3, 0.15))
 def contrast(image: Image.Image, parameter: float, rng: Generator) -> NDArray[Any]:
     r"""Each channel drawn towards its mean: :math:`c (x - \bar x) + \bar x`."""
     scaled = unit(image)
@@ -22,6 +22,7 @@ def contrast(image: Image.Image, parameter: float, rng: Generator) -> NDArray[An
 
 
 @corruption(
+    "digital",
     imagenet=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
     cifar=((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
 )
@@ -30,7 +31,7 @@ def saturate(image: Image.Image, parameter: tuple[float, float], rng: Generator)
     return with_channel(image, SATURATION, *parameter)
 
 
-@corruption(imagenet=(0.6, 0.5, 0.4, 0.3, 0.25), cifar=(0.95, 0.9, 0.85, 0.75, 0.65))
+@corruption("digital", imagenet=(0.6, 0.5, 0.4, 0.3, 0.25), cifar=(0.95, 0.9, 0.85, 0.75, 0.65))
 def pixelate(image: Image.Image, parameter: float, rng: Generator) -> NDArray[np.uint8]:
     """Shrunk to ``parameter`` of its sides and back again, both by averaging boxes."""
     width, height = image.size
@@ -38,7 +39,7 @@ def pixelate(image: Image.Image, parameter: float, rng: Generator) -> NDArray[np
     return np.asarray(small.resize((width, height), Image.Resampling.BOX))
 
 
-@corruption(imagenet=(25, 18, 15, 10, 7), cifar=(80, 65, 58, 50, 40))
+@corruption("digital", imagenet=(25, 18, 15, 10, 7), cifar=(80, 65, 58, 50, 40))
 def jpeg_compression(image: Image.Image, parameter: int, rng: Generator) -> NDArray[np.uint8]:
     """Through JPEG at quality ``parameter``."""
     return np.asarray(through_jpeg(image, parameter))

@@ -58,6 +58,7 @@ def corners_moved(height: int, width: int, most: float, rng: Generator) -> NDArr
 
 
 @corruption(
+    "digital",
     imagenet=tuple(
         tuple(_IMAGENET * share for share in shares)
         for shares in ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))

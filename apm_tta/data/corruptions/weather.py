@@ -20,6 +20,7 @@ from apm_tta.data.corruptions.zoom import zoomed
 
 
 @corruption(
+    "weather",
     imagenet=(
         (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
         (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
@@ -55,6 +56,7 @@ def snow(
 
 
 @corruption(
+    "weather",
     imagenet=((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
     cifar=((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
 )
@@ -70,6 +72,7 @@ def frost(image: Image.Image, parameter: tuple[float, float, float], rng: Genera
 
 
 @corruption(
+    "weather",
     imagenet=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
     cifar=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
 )
@@ -89,7 +92,7 @@ def fog(image: Image.Image, parameter: tuple[float, float], rng: Generator) -> N
     return levels((scaled + thickness * clouds) * brightest / (brightest + thickness))
 
 
-@corruption(imagenet=(0.1, 0.2, 0.3, 0.4, 0.5), cifar=(0.05, 0.1, 0.15, 0.2, 0.3))
+@corruption("weather", imagenet=(0.1, 0.2, 0.3, 0.4, 0.5), cifar=(0.05, 0.1, 0.15, 0.2, 0.3))
 def brightness(image: Image.Image, parameter: float, rng: Generator) -> NDArray[Any]:
     """``parameter`` added to the value of hue, saturation and value, all in 0 .. 1."""
     return with_channel(image, VALUE, 1, parameter)
