@@ -7,17 +7,16 @@ from pathlib import Path
 
 import click
 
+from apm_tta.commands.options import data_root_option
 from apm_tta.resources import SUITES, yaml_names
 
 
-@click.command("list", short_help="What exists: suites, datasets, methods, teachers, corruptions, templates.")
-@click.argument("kind", type=click.Choice(["suites", "datasets", "methods", "teachers", "corruptions", "templates"]))
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    envvar="APM_TTA_DATA_ROOT",
-    help="Of datasets: where they lie; also from APM_TTA_DATA_ROOT.",
+@click.command(
+    "list",
+    params=[data_root_option()],
+    short_help="What exists: suites, datasets, methods, teachers, corruptions, templates.",
 )
+@click.argument("kind", type=click.Choice(["suites", "datasets", "methods", "teachers", "corruptions", "templates"]))
 def list_command(kind: str, data_root: Path | None) -> None:
     """Prints what exists of KIND, one a line."""
     for line in _listing(kind, data_root):

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+def data_root_option() -> click.Option:
+    """Make the option ``--data-root``; ``apm_tta.data.data_root.resolve_data_root`` decides what it means."""
+    return click.Option(
+        ["--data-root"],
+        type=click.Path(path_type=Path),
+        help="Where the data set lies, or a folder that holds it under its name; also from APM_TTA_DATA_ROOT.",
+    )
+
+
 def picture_options(kind: str) -> Decorator:
     """All that a command has that draws islands; ``kind`` names its default folder."""
     return within("out", "seed", "device", "threshold", "animation", kind=kind)

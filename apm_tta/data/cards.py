@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StrictStr, StringConstraints, model_validator
 
 from apm_tta.configuration import Configuration, read_configuration
 from apm_tta.data.class_lists import CLASS_LISTS, ClassList
@@ -16,24 +16,6 @@ from apm_tta.resources import DATASETS, yaml_names, yaml_path
 
 Digest = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
 Prompt = Annotated[str, StringConstraints(pattern=r"^[^{}]*\{\}[^{}]*$")]
-
-
-class Tree(Configuration):
-    """What a layout has to know of one tree; which of these a layout reads is in its docstring.
-
-    Attributes:
-        split: the file that says which images are tested, below the place.
-        image_folder: the folder that the paths in ``split`` start from, below the place.
-        data: the file of the images' array.
-        labels: the file of the labels' array.
-        partial: whether some of the class folders are enough.
-    """
-
-    split: str = ""
-    image_folder: str = ""
-    data: str = ""
-    labels: str = ""
-    partial: bool = False
 
 
 class DatasetCard(Configuration):
@@ -46,7 +28,7 @@ class DatasetCard(Configuration):
         family: the literature that it belongs to, by which papers choose views and augmentation.
         template: its prompt, with ``{}`` for the class.
         layout: name of the class in ``apm_tta.data.layouts`` that knows the tree.
-        layout_options: what that class has to know of this tree.
+        layout_options: what that class has to know of this tree; it checks them itself (``Layout.Options``).
         classes: the class names in label order; the name of a list in ``apm_tta.data.class_lists``; the name of a card
             that writes them out; or null where the tree says them.
         class_count: how many classes there are; null where any number may be.
@@ -71,7 +53,7 @@ class DatasetCard(Configuration):
     family: Family
     template: Prompt = "a photo of a {}."
     layout: str
-    layout_options: Tree = Tree()
+    layout_options: dict[str, StrictStr | StrictBool] = Field(default_factory=dict)
     classes: tuple[str, ...] | str | None
     class_count: int | None = Field(gt=0)
     images: int | None = Field(gt=0)
@@ -118,7 +100,7 @@ class DatasetCard(Configuration):
 
 
 def load_card(name: str) -> DatasetCard:
-    """The card of that name.
+    """Return the card of that name.
 
     Raises:
         UnknownName: listing the cards that exist.
@@ -131,10 +113,10 @@ def load_card(name: str) -> DatasetCard:
 
 @cache
 def _read(path: Path, changed: int, size: int) -> DatasetCard:
-    """A check compares a tree with every card: each file is parsed once, and again where it has changed."""
+    """Parse a card once, and again where its file has changed: a check compares a tree with every card."""
     return read_configuration(path, DatasetCard)
 
 
 def card_names() -> list[str]:
-    """Names of all cards."""
+    """Return the names of all cards, sorted."""
     return yaml_names(DATASETS)

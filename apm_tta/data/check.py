@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from apm_tta.data.cards import DatasetCard, card_names, load_card
+from apm_tta.data.data_root import resolve_data_root
 from apm_tta.data.dataset import Dataset, add_entries
 from apm_tta.data.layouts import LAYOUTS, DamagedImage, Entry, Layout
 from apm_tta.errors import UserError
@@ -46,7 +48,7 @@ class CheckReport:
         return not self.problems
 
     def lines(self) -> list[str]:
-        """The report as a person reads it."""
+        """Write the report as a person reads it."""
         rows = [("", "found", "expected"), *self.rows] if self.rows else []
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
         shown = [f"{self.card.name}: {self.card.title}"]
@@ -62,25 +64,25 @@ class CheckReport:
         return [*shown, f"  expected tree: {self.card.tree}"]
 
 
-def check(card: DatasetCard, root: Path | None, deep: bool = False, progress: Progress | None = None) -> CheckReport:
-    """Walks the tree of ``card`` below ``root`` with the checks that a run makes, under every condition that is there.
+def check(
+    card: DatasetCard, data_root: Path | None, deep: bool = False, progress: Progress | None = None
+) -> CheckReport:
+    """Walk the tree of ``card`` below ``data_root`` with a run's own checks, under every condition that is there.
 
     Args:
         card: what is expected.
-        root: where it lies, or a folder that holds it; None for what the package carries.
+        data_root: where it lies, or a folder that holds it; None for what the package carries.
         deep: whether every image is decoded and every published digest compared.
         progress: wraps the images of one condition while they are decoded, with their number, for a bar.
 
     Raises:
-        UserError: for a root of what the package carries. Exit code 2.
+        UserError: for a data root of what the package carries. Exit code 2.
     """
     report = CheckReport(card)
-    dataset = Dataset(card, root)
-    layout = dataset.layout
-    if layout.root is None or not layout.root.is_dir():
-        where = (
-            "no folder is given: --data-root FOLDER, or APM_TTA_DATA_ROOT" if root is None else f"{root} is no folder"
-        )
+    layout = Dataset(card, data_root).layout
+    if layout.data_root is None or not layout.data_root.is_dir():
+        none_given = "no folder is given: --data-root FOLDER, or APM_TTA_DATA_ROOT"
+        where = none_given if data_root is None else f"{data_root} is no folder"
         report.problems.append(f"{where}; expected the one that holds {card.tree}")
         return report
     try:
@@ -94,21 +96,25 @@ def check(card: DatasetCard, root: Path | None, deep: bool = False, progress: Pr
     return report
 
 
-def presence(card: DatasetCard, root: Path | None) -> str:
-    """Whether the data set is there, by the shape of the tree alone: nothing is counted."""
+def presence(card: DatasetCard, data_root: Path | None) -> str:
+    """Tell whether the data set is there, by the shape of the tree alone: nothing is counted."""
     if LAYOUTS.get(card.layout).carried:
         return "carried"
-    if root is None:
+    if data_root is None:
         return "needs --data-root"
-    return "there" if Dataset(card, root).layout.there else "not there"
+    return "there" if Dataset(card, data_root).layout.there else "not there"
 
 
-def overview(root: Path | None) -> list[str]:
-    """A line a card, aligned: name, images, classes, whether it is there, title, licence."""
+def overview(data_root: Path | None) -> list[str]:
+    """Describe every card in a line, aligned: name, images, classes, whether it is there, title, licence.
+
+    Args:
+        data_root: what was given explicitly; see ``resolve_data_root``.
+    """
     rows = []
     for card in map(load_card, card_names()):
         numbers = [f"{_span([card.images])} images", f"{_span([card.class_count])} classes"]
-        rows.append([card.name, *numbers, presence(card, root), card.title, card.licence])
+        rows.append([card.name, *numbers, presence(card, resolve_data_root(card, data_root)), card.title, card.licence])
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     name, images, classes, there, title = widths
     return [
@@ -117,14 +123,14 @@ def overview(root: Path | None) -> list[str]:
     ]
 
 
-def _walk(report: CheckReport, layout: Layout, deep: bool, progress: Progress) -> None:
-    """One condition after the other: ImageNet-C's 4.75 million images are never all in memory."""
+def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progress) -> None:
+    """Count one condition after the other: ImageNet-C's 4.75 million images are never all in memory."""
     card, conditions = layout.card, layout.conditions()
     report.problems += layout.outline()
     if not conditions:
         report.problems[:0] = layout.other_sets(True) or [f"{layout.place} holds no images of {card.title}"]
     images: list[int] = []
-    a_class: list[int] = []
+    images_per_class: list[int] = []
     labels: set[int] = set()
     digest = hashlib.sha256()
     for condition in conditions:
@@ -132,7 +138,7 @@ def _walk(report: CheckReport, layout: Layout, deep: bool, progress: Progress) -
         report.problems += found.problems
         counts = Counter(entry.label for entry in found.entries)
         images.append(len(found.entries))
-        a_class += counts.values()
+        images_per_class += counts.values()
         labels |= set(counts)
         add_entries(digest, condition, found.entries)
         if deep:
@@ -144,9 +150,9 @@ def _walk(report: CheckReport, layout: Layout, deep: bool, progress: Progress) -
         report.rows.append(("conditions", str(len(conditions)), str(5 * most) if fewest == most else ANY))
     every = "images a condition" if layout.stores_corruptions else "images"
     report.rows += [
-        ("classes", _span([len(labels)]), _span([card.class_count]) if not card.layout_options.partial else ANY),
+        ("classes", _span([len(labels)]), _span([card.class_count]) if not layout.partial else ANY),
         (every, _span(images), _span([card.images])),
-        ("images a class", _span(a_class), _span([card.images_per_class])),
+        ("images a class", _span(images_per_class), _span([card.images_per_class])),
         ("fingerprint", digest.hexdigest()[:12], card.fingerprint[:12] if card.fingerprint else UNKNOWN),
     ]
     if card.fingerprint and not report.problems and digest.hexdigest() != card.fingerprint:
@@ -163,8 +169,8 @@ def _span(numbers: Sequence[int | None]) -> str:
     return f"{low:,}" if low == high else f"{low:,} .. {high:,}"
 
 
-def _decode(report: CheckReport, layout: Layout, entries: Sequence[Entry], progress: Progress) -> None:
-    """Reads every image; Pillow decodes beside Python, so threads are enough."""
+def _decode(report: CheckReport, layout: Layout[Any], entries: Sequence[Entry], progress: Progress) -> None:
+    """Read every image; Pillow decodes beside Python, so threads are enough."""
 
     def damage(entry: Entry) -> str | None:
         try:

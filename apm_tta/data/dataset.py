@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from PIL import Image
 from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
 from apm_tta.data.layouts import LAYOUTS, Entry, Layout
-from apm_tta.data.sample import CLEAN, Condition, Sample
+from apm_tta.data.sample import CLEAN, Condition, ReadImage
 from apm_tta.data.subset import even_subset
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator
@@ -21,28 +21,34 @@ from apm_tta.randomness import numpy_generator
 CORRUPTION_SEED = 0
 
 
+class TestedInSupport(UserError):
+    """An image that is tested lies among the labelled images of ``--support``; the message names both."""
+
+    __test__ = False  # no test class, whatever its name begins with
+
+
 class Dataset:
-    """The images of one card below one root.
+    """The images of one card below one data root.
 
     Args:
         card: what it is.
-        root: where it lies, or a folder that holds it under its name; None for what the package carries.
+        data_root: where it lies, or a folder that holds it under its name; None for what the package carries.
         limit: images under each condition, evenly over the classes; 0 for all.
         jpeg_quality: 1 .. 100: images that are corrupted as they are read pass through JPEG of that quality
             afterwards, as the released ImageNet-C did (85); None for none.
 
     Raises:
-        UserError: when the card and its layout disagree on whether corrupted images lie on disk; when a JPEG quality
-            is given for those that do. Exit code 2 for the latter.
+        UserError: when the card and its layout disagree, on options or on whether corrupted images lie on disk; when a
+            JPEG quality is given for those that do. Exit code 2 for the latter.
     """
 
     def __init__(
-        self, card: DatasetCard, root: Path | None = None, limit: int = 0, *, jpeg_quality: int | None = None
+        self, card: DatasetCard, data_root: Path | None = None, limit: int = 0, *, jpeg_quality: int | None = None
     ) -> None:
         self.card = card
         self.limit = limit
         self.jpeg_quality = jpeg_quality
-        self.layout: Layout = LAYOUTS.get(card.layout)(card, root)
+        self.layout: Layout[Any] = LAYOUTS.get(card.layout)(card, data_root)
         if self.layout.stores_corruptions != bool(card.stored_corruptions):
             needs = "needs stored_corruptions" if self.layout.stores_corruptions else "stores no corruptions"
             raise UserError(f"card {card.name}: layout {card.layout} {needs}; correct the card")
@@ -54,6 +60,9 @@ class Dataset:
         self._chosen: dict[Condition, Sequence[Entry]] = {}
         self._available: dict[Condition, int] = {}
         self._content_keys: dict[Condition, str] = {}
+        self._support_folder = Path()
+        self._support_ids: dict[str, str] = {}
+        self._found_apart: set[str] = set()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -86,7 +95,7 @@ class Dataset:
         return "stored" if self.layout.stores_corruptions else "made as read"
 
     def check_conditions(self, conditions: Sequence[Condition]) -> None:
-        """Refuses what does not exist for these images, before anything is read.
+        """Refuse what does not exist for these images, before anything is read.
 
         Raises:
             UnknownName: listing the corruptions that exist.
@@ -100,7 +109,7 @@ class Dataset:
             raise UserError(message, exit_code=2)
 
     def entries(self, condition: Condition) -> Sequence[Entry]:
-        """The chosen images under ``condition``, checked against the card.
+        """Return the chosen images under ``condition``, checked against the card.
 
         Raises:
             UserError: when the tree is not what the card says.
@@ -114,30 +123,45 @@ class Dataset:
         return self._chosen[condition]
 
     def available(self, condition: Condition) -> int:
-        """How many images there are under ``condition``, before the limit."""
+        """Count the images under ``condition``, before the limit."""
         self.entries(condition)
         return self._available[condition]
 
-    def read(self, entry: Entry, condition: Condition) -> Sample:
-        """One image under ``condition``; the same in every run, order and worker.
+    def keep_apart_from(self, support_ids: Mapping[str, str], support_folder: Path) -> None:
+        """Refuse from now on to read an image that is among the support; a copy in another process refuses it too.
+
+        Args:
+            support_ids: of labelled images their ids by their ``pixel_digest``; they are added to those from before.
+            support_folder: what ``--support`` names, for the message.
+        """
+        self._support_folder = support_folder
+        self._support_ids.update(support_ids)
+        self._found_apart.clear()
+
+    def read(self, entry: Entry, condition: Condition) -> ReadImage:
+        """Read one image under ``condition``; it is the same in every run, order and worker.
 
         Raises:
             DamagedImage: when the file is damaged.
+            TestedInSupport: when what was decoded, before it is corrupted, is among the support.
         """
-        return Sample(entry.id, self._image(entry, condition), entry.label)
+        found = self.layout.read(entry.id)
+        if self._support_ids and found.sha256 not in self._found_apart:
+            self._refuse_support(entry, found)
+        return ReadImage(self._under(condition, entry, found.image), found.sha256)
 
     def fingerprint(self, conditions: Sequence[Condition]) -> str:
-        """SHA-256 over the ids and labels of the chosen images under all ``conditions``."""
+        """Compute the SHA-256 over the ids and labels of the chosen images under all ``conditions``."""
         digest = hashlib.sha256()
         for condition in conditions:
             add_entries(digest, condition, self.entries(condition))
         return digest.hexdigest()
 
     def content_key(self, condition: Condition) -> str:
-        """SHA-256 over all that the pixels of the chosen images under ``condition`` depend on: a cache's key.
+        """Compute the SHA-256 over all that the pixels of the chosen images under ``condition`` depend on.
 
-        Ids, labels, the condition, how it is made, and size and time of change of every file that is read; no file is
-        opened.
+        A cache's key: of ids, labels, the condition, how it is made, and size and time of change of every file that is
+        read; no file is opened.
 
         Raises:
             UserError: when a file is gone.
@@ -157,8 +181,17 @@ class Dataset:
             self._content_keys[condition] = digest.hexdigest()
         return self._content_keys[condition]
 
-    def _image(self, entry: Entry, condition: Condition) -> Image.Image:
-        image = self.layout.read(entry.id)
+    def _refuse_support(self, entry: Entry, found: ReadImage) -> None:
+        for image in (found.image, found.uncropped):
+            if image is not None and (support_id := self._support_ids.get(pixel_digest(image))) is not None:
+                raise TestedInSupport(
+                    f"--support {self._support_folder} holds an image that is tested: {support_id} is {entry.id}; "
+                    "take it out"
+                )
+        # The same bytes need not be digested again where they are read again, under another condition or seed.
+        self._found_apart.add(found.sha256)
+
+    def _under(self, condition: Condition, entry: Entry, image: Image.Image) -> Image.Image:
         if condition.clean or self.layout.stores_corruptions:
             return image
         generator = numpy_generator(CORRUPTION_SEED, entry.id, f"corruption {condition}")
@@ -167,18 +200,28 @@ class Dataset:
         return corrupted if self.jpeg_quality is None else through_jpeg(corrupted, self.jpeg_quality)
 
 
+def pixel_digest(image: Image.Image) -> str:
+    """Compute the SHA-256 of what an image shows, whatever file it came from: mode RGB, width, height, bytes."""
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    digest = hashlib.sha256(f"RGB {rgb.width} {rgb.height}\n".encode())
+    digest.update(rgb.tobytes())
+    return digest.hexdigest()
+
+
 def add_entries(digest: Any, condition: Condition, entries: Sequence[Entry]) -> None:
-    """Adds ids and labels under ``condition`` to a digest of hashlib: a fingerprint is made of nothing else."""
+    """Add ids and labels under ``condition`` to a digest of hashlib: a fingerprint is made of nothing else."""
     digest.update(f"{condition}\n".encode())
     for entry in entries:
         digest.update(f"{entry.id}\t{entry.label}\n".encode())
 
 
-def open_dataset(name: str, root: Path | None = None, limit: int = 0, *, jpeg_quality: int | None = None) -> Dataset:
-    """The data set of that name.
+def open_dataset(
+    name: str, data_root: Path | None = None, limit: int = 0, *, jpeg_quality: int | None = None
+) -> Dataset:
+    """Open the data set of that name.
 
     Raises:
         UnknownName: listing those that exist.
         UserError: see ``Dataset``.
     """
-    return Dataset(load_card(name), root, limit, jpeg_quality=jpeg_quality)
+    return Dataset(load_card(name), data_root, limit, jpeg_quality=jpeg_quality)

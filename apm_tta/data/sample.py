@@ -1,4 +1,4 @@
-"""One image with its name and its label, and the condition under which it is seen."""
+"""What reading an image gives, and the condition under which it is seen."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from PIL import Image
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One test image.
+class ReadImage:
+    """One image as it was read, and what it was read from.
 
     Attributes:
-        id: stable across machines: the path below the dataset's root.
         image: RGB.
-        label: index into the dataset's class list. It stays in the harness: no method ever receives a ``Sample``.
+        sha256: hexadecimal SHA-256 of the bytes of the file that it was decoded from; of an image that lies in an
+            array, of the bytes of its row.
+        uncropped: RGB, all that the file shows, where ``image`` is a part of it; None where it is the whole.
     """
 
-    id: str
     image: Image.Image
-    label: int
+    sha256: str
+    uncropped: Image.Image | None = None
 
 
 @dataclass(frozen=True)

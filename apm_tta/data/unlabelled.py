@@ -40,7 +40,7 @@ def one_image(name: str) -> Unlabelled:
     """
     path = Path(name)
     if path.is_file():
-        return Unlabelled(path.name, partial(read_image, path))
+        return Unlabelled(path.name, partial(_read_file, path))
     if path.is_dir():
         raise UserError(f"{name} is a folder; name one image file")
     kind, colon, sample_id = name.partition(":")
@@ -86,7 +86,7 @@ def _below(folder: Path, root: Path) -> list[Unlabelled]:
     if circles:
         raise UserError(f"{folder} has a symbolic link that leads in a circle or to nothing: {circles[0]}; remove it")
     own = [folder / name for name in files if is_image_name(name)]
-    found = [Unlabelled(path.relative_to(root).as_posix(), partial(read_image, path)) for path in own]
+    found = [Unlabelled(path.relative_to(root).as_posix(), partial(_read_file, path)) for path in own]
     return found + [image for name in folders for image in _below(folder / name, root)]
 
 
@@ -97,8 +97,12 @@ def _carried() -> list[str]:
 
 def _of_set(name: str) -> list[Unlabelled]:
     dataset = Dataset(load_card(name))
-    return [Unlabelled(entry.id, partial(_read, dataset, entry)) for entry in dataset.entries(CLEAN)]
+    return [Unlabelled(entry.id, partial(_read_entry, dataset, entry)) for entry in dataset.entries(CLEAN)]
 
 
-def _read(dataset: Dataset, entry: Entry) -> Image.Image:
+def _read_file(path: Path) -> Image.Image:
+    return read_image(path).image
+
+
+def _read_entry(dataset: Dataset, entry: Entry) -> Image.Image:
     return dataset.read(entry, CLEAN).image

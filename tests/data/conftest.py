@@ -98,14 +98,14 @@ def by_integer(root: Path, name: str = "imagenet-v2-matched-frequency", width: i
 def coop(root: Path, name: str, classes: tuple[str, ...] = ("abyssinian", "great_pyrenees", "beagle")) -> Miniature:
     """Images of one folder for all classes, as OxfordPets has them; training images are in the split alone."""
     card = load_card(name)
-    options = card.layout_options
+    split_file, folder = str(card.layout_options["split"]), str(card.layout_options.get("image_folder", ""))
     test = [[f"all/{word}_{number}.jpg", label, word] for number in (1, 2) for label, word in enumerate(classes)]
     train = [[f"all/{word}_9.jpg", label, word] for label, word in enumerate(classes)]
     for path, label, _ in test:
-        put(root / options.image_folder / str(path), encoded(int(label)))
+        put(root / folder / str(path), encoded(int(label)))
     split = {"train": train, "val": [], "test": test}
-    put(root / options.split, json.dumps(split).encode())
-    start = f"{options.image_folder}/" if options.image_folder else ""
+    put(root / split_file, json.dumps(split).encode())
+    start = f"{folder}/" if folder else ""
     labels = {f"{start}{path}": int(label) for path, label, _ in test}
     return Miniature(card.model_copy(update={"class_count": len(classes), "images": len(test)}), root, labels)
 
@@ -147,13 +147,13 @@ def cifar(root: Path, name: str, binary: bool = False) -> Miniature:
     written = [word.replace(" ", "_") for word in names]
     if binary:
         columns = [labels] if total == 10 else [coarse, labels]
-        put(root / f"{card.layout_options.split}.bin", np.column_stack([*columns, rows]).astype(np.uint8).tobytes())
+        put(root / f"{card.layout_options['split']}.bin", np.column_stack([*columns, rows]).astype(np.uint8).tobytes())
         names_file = "batches.meta.txt" if total == 10 else "fine_label_names.txt"
         put(root / names_file, ("\n".join(written) + "\n\n").encode())
     else:
         keys = {"labels": labels} if total == 10 else {"fine_labels": labels, "coarse_labels": coarse}
         batch = {"batch_label": "testing batch 1 of 1", "data": rows, "filenames": ["a_s_000.png"], **keys}
-        put(root / card.layout_options.split, python2_pickle(batch))
+        put(root / str(card.layout_options["split"]), python2_pickle(batch))
         meta = {"label_names" if total == 10 else "fine_label_names": written, "num_vis": 3072}
         put(root / ("batches.meta" if total == 10 else "meta"), python2_pickle(meta))
     card = card.model_copy(update={"images": len(labels), "images_per_class": 2})
@@ -178,8 +178,8 @@ def cifar101(root: Path) -> Miniature:
     card = load_card("cifar10.1")
     labels = np.tile(np.arange(10, dtype=np.int32), 3)
     root.mkdir(parents=True, exist_ok=True)
-    np.save(root / card.layout_options.data, pixels(labels))
-    np.save(root / card.layout_options.labels, labels)
+    np.save(root / str(card.layout_options["data"]), pixels(labels))
+    np.save(root / str(card.layout_options["labels"]), labels)
     card = card.model_copy(update={"images": 30, "images_per_class": 3})
     return Miniature(card, root, {f"test/{row:05d}": int(label) for row, label in enumerate(labels)})
 

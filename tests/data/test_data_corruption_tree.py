@@ -95,7 +95,7 @@ def test_reads_the_stored_image_as_it_is(card: DatasetCard, good_root: Path) -> 
     dataset = Dataset(card, good_root)
     entry = dataset.entries(FOG)[281]
     sample = dataset.read(entry, FOG)
-    assert sample.label == 281
+    assert entry.label == 281
     assert (sample.image.mode, sample.image.size) == ("RGB", (8, 6))
     assert np.array_equal(np.asarray(sample.image), np.asarray(Image.open(good_root / entry.id)))
 
@@ -126,7 +126,7 @@ def test_images_of_one_class_are_in_the_order_of_their_names(tmp_path: Path) -> 
 
 def test_grey_images_are_read_as_rgb(card: DatasetCard, tmp_path: Path) -> None:
     Image.new("L", (5, 5), 77).save(tmp_path / "grey.JPEG")
-    image = CorruptionTreeLayout(card, tmp_path).read("grey.JPEG")
+    image = CorruptionTreeLayout(card, tmp_path).read("grey.JPEG").image
     assert image.mode == "RGB"
     assert image.getpixel((2, 2)) == (77, 77, 77)
 

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from apm_tta.data.class_lists import ClassList
-from apm_tta.data.layouts.base import LAYOUTS
-from apm_tta.data.layouts.class_folders import ClassFoldersLayout, folder_problems
+from apm_tta.data.layouts.base import LAYOUTS, NoOptions
+from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems
 from apm_tta.data.layouts.images import listing
 from apm_tta.errors import UserError
 
@@ -16,7 +16,7 @@ CLASSES_FILE = "classes.txt"
 
 
 @LAYOUTS.register("folder")
-class FolderLayout(ClassFoldersLayout):
+class FolderLayout(LabelledFoldersLayout[NoOptions]):
     """``class folder/image``, and beside the folders ``classes.txt``: one line a class in label order.
 
     A line is the folder's name, or the folder's name, a tab, and the class name for prompts. Without that file the

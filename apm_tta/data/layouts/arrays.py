@@ -1,15 +1,18 @@
-"""Images that lie in one array: what the three CIFAR layouts share."""
+"""Images that lie in one array: what the layouts of arrays share."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from apm_tta.data.layouts.base import Entry
 from apm_tta.data.layouts.images import DamagedImage
+from apm_tta.data.sample import ReadImage
 
 IMAGE = (32, 32, 3)
 
@@ -60,6 +63,19 @@ def check_labels(path: Path, labels: NDArray[Any], classes: int) -> None:
 def numbered(prefix: str, labels: NDArray[Any]) -> list[Entry]:
     """Entries of ids ``prefix/00000``, ``prefix/00001`` ..., one a label."""
     return [Entry(f"{prefix}/{row:05d}", int(label)) for row, label in enumerate(labels)]
+
+
+def read_row(row: NDArray[np.uint8], *, channels_first: bool = False) -> ReadImage:
+    """Make an image of one row of an array, with the digest of its bytes as they lie in the file.
+
+    Args:
+        row: ``(H, W, 3)``, or ``(H, W)`` of grey levels; uint8.
+        channels_first: whether it is ``(3, H, W)`` instead.
+    """
+    stored = np.ascontiguousarray(row)
+    digest = hashlib.sha256(stored.tobytes()).hexdigest()
+    shown = np.ascontiguousarray(stored.transpose(1, 2, 0)) if channels_first else stored
+    return ReadImage(Image.fromarray(shown).convert("RGB"), digest)
 
 
 def row_of(sample_id: str, rows: int) -> int:

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from PIL import Image
+from pydantic import ValidationError
 
+from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.images import count, some
-from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.data.sample import CLEAN, Condition, ReadImage
 from apm_tta.errors import UserError
 from apm_tta.registry import Registry
 
@@ -43,49 +44,71 @@ class Survey:
     where: Path | None = None
 
 
-class Layout(ABC):
+class NoOptions(Configuration):
+    """The options of a layout that has none."""
+
+
+O = TypeVar("O", bound=Configuration)  # noqa: E741  the options of a layout
+
+
+class Layout(ABC, Generic[O]):
     """Finds and reads the images of one data set.
+
+    A subclass states ``Options``, a frozen model of what a card's ``layout_options`` may hold, as the parameter of
+    ``Layout`` too: ``class MyLayout(Layout[MyOptions])`` with ``Options = MyOptions``.
 
     Args:
         card: what is expected.
-        root: where the tree, or a folder that holds it, lies; None for what the package carries.
+        data_root: where the tree, or a folder that holds it, lies; None for what the package carries.
+
+    Raises:
+        UserError: when the card's ``layout_options`` are not this layout's, naming the card and the field.
 
     Attributes:
+        Options: type of ``options``.
+        options: the card's ``layout_options``, checked.
         stores_corruptions: whether the tree holds corrupted images; else they are corrupted as they are read.
         carried: whether the package carries the images.
         open_ended: whether the tree may be anybody's: then it is never taken for the tree of a published set.
     """
 
+    Options: ClassVar[type[Configuration]] = NoOptions
     stores_corruptions: ClassVar[bool] = False
     carried: ClassVar[bool] = False
     open_ended: ClassVar[bool] = False
 
-    def __init__(self, card: DatasetCard, root: Path | None) -> None:
+    def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
         self.card = card
-        self.root = root
+        self.data_root = data_root
+        self.options: O = _checked_options(type(self), card)
+
+    @property
+    def partial(self) -> bool:
+        """Whether a part of the classes is enough."""
+        return False
 
     @abstractmethod
     def fits(self, folder: Path) -> bool:
-        """Whether ``folder`` looks like the place where the tree starts; quick, and true of a damaged tree too."""
+        """Tell whether ``folder`` looks like the place where the tree starts; quick, and true of a damaged tree too."""
 
     def matches(self, folder: Path) -> bool:
-        """Whether ``folder`` is this data set's and no other's, but for what lies inside the class folders."""
+        """Tell whether ``folder`` is this data set's and no other's, but for what lies inside the class folders."""
         return self.fits(folder)
 
     @abstractmethod
     def walk(self, condition: Condition) -> Survey:
-        """Every image under ``condition``, and what is wrong; counts are left to ``survey``."""
+        """Find every image under ``condition``, and what is wrong; counts are left to ``survey``."""
 
     @abstractmethod
-    def read(self, sample_id: str) -> Image.Image:
-        """The RGB image of that id.
+    def read(self, sample_id: str) -> ReadImage:
+        """Read the image of that id.
 
         Raises:
             DamagedImage: when it is damaged.
         """
 
     def class_list(self) -> ClassList:
-        """The classes: the card's, or what the tree says where the card leaves it to the tree.
+        """Return the classes: the card's, or what the tree says where the card leaves it to the tree.
 
         Raises:
             UserError: when the tree has to say it and cannot.
@@ -93,23 +116,23 @@ class Layout(ABC):
         return self.card.class_list
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
-        """The files that ``entries`` are read from."""
+        """Return the files that ``entries`` are read from."""
         return [self.place / entry.id for entry in entries]
 
     def conditions(self) -> list[Condition]:
-        """The conditions whose images lie in the tree."""
+        """Return the conditions whose images lie in the tree."""
         return [CLEAN]
 
     def outline(self) -> list[str]:
-        """What is wrong with the tree as a whole: lines that belong to no one condition."""
+        """Say what is wrong with the tree as a whole: lines that belong to no one condition."""
         return []
 
     def note(self) -> str:
-        """What the title should say of this tree beyond the card; empty for nothing."""
+        """Return what the title should say of this tree beyond the card; empty for nothing."""
         return ""
 
     def survey(self, condition: Condition) -> Survey:
-        """``walk``, with the card's counts compared, and other data sets named whose tree this is."""
+        """Walk, compare the card's counts, and name other data sets whose tree this is."""
         found = self.walk(condition)
         if not found.problems:
             found.problems += self._count_problems(found.entries, found.where or self.place)
@@ -117,7 +140,7 @@ class Layout(ABC):
         return found
 
     def entries(self, condition: Condition) -> Sequence[Entry]:
-        """Every image under ``condition``, in a fixed order.
+        """Return every image under ``condition``, in a fixed order.
 
         Raises:
             UserError: when the tree is not what the card says.
@@ -134,51 +157,50 @@ class Layout(ABC):
         """The folder where the tree starts, and that ids are paths below.
 
         Raises:
-            UserError: when no root is given, or it is no folder.
+            UserError: when no data root is given, or it is no folder.
         """
-        if self.root is None or not self.root.is_dir():
-            where = "needs --data-root FOLDER" if self.root is None else f"is not at {self.root}"
+        if self.data_root is None or not self.data_root.is_dir():
+            where = "needs --data-root FOLDER" if self.data_root is None else f"is not at {self.data_root}"
             raise UserError(f"{self.card.name} {where}; expected tree: {self.card.tree}; to get it: {self.card.get}")
-        return next(self._fitting(), self._own_folder() or self.root)
+        return next(self._fitting(), self._own_folder() or self.data_root)
 
     @property
     def there(self) -> bool:
-        """Whether this data set's tree lies below the root; no image is counted."""
-        return self.root is not None and any(self.matches(folder) for folder in self._fitting())
+        """Whether this data set's tree lies below the data root; no image is counted."""
+        return self.data_root is not None and any(self.matches(place) for place in self._fitting())
 
     @cached_property
     def _other_cards(self) -> list[DatasetCard]:
         return [load_card(name) for name in card_names() if name != self.card.name]
 
     def _fitting(self) -> Iterator[Path]:
-        starts = [start for start in (self._own_folder(), self.root) if start is not None]
-        for start in starts:
-            for place in self.card.places:
-                folder = Path(start, place)
-                try:
-                    if folder.is_dir() and self.fits(folder):
-                        yield folder
-                except UserError:
-                    continue  # a folder that may not be read is not the place
+        """Find the places that the tree may start at: below the folder of the card's name, then below the data root."""
+        candidates = [folder for folder in (self._own_folder(), self.data_root) if folder is not None]
+        for place in (Path(folder, below) for folder in candidates for below in self.card.places):
+            try:
+                if place.is_dir() and self.fits(place):
+                    yield place
+            except UserError:
+                continue  # a folder that may not be read is not the place
 
     def _own_folder(self) -> Path | None:
-        """The folder of the card's name below the root; an open-ended tree may have a class of that name."""
-        if self.root is None or self.open_ended:
+        """Find the folder of the card's name below the data root; an open-ended tree may have a class of that name."""
+        if self.data_root is None or self.open_ended:
             return None
-        folder = self.root / self.card.name
+        folder = self.data_root / self.card.name
         return folder if folder.is_dir() else None
 
     def other_sets(self, wrong: bool) -> list[str]:
-        """A line that says whose tree this is, if another card's: by its classes, or by its folder's published name."""
+        """Say in a line whose tree this is, if another card's: by its classes, or by its folder's published name."""
         own, others = self.card, self._other_cards
         if not wrong:
             twins = [card for card in others if _same_images(card, own)]
             called = [card for card in twins if self.place.name in _place_names(card) - _place_names(own)]
             return [f"{self.place} is named as {card.title} is, not as {own.title}; use {card.name}" for card in called]
-        if _is_tree_of(own, self.place) and not own.layout_options.partial:
+        if _is_tree_of(own, self.place) and not self.partial:
             return []
         fit = [card for card in others if _is_tree_of(card, self.place)]
-        if whole := [card for card in fit if not card.layout_options.partial]:
+        if whole := [card for card in fit if not LAYOUTS.get(card.layout)(card, self.place).partial]:
             names = " or ".join(card.name for card in whole)
             return [f"{self.place} has the tree of {whole[0].title}, not of {own.title}; use {names}"]
         return [
@@ -202,7 +224,14 @@ class Layout(ABC):
         return problems
 
 
-LAYOUTS: Registry[type[Layout]] = Registry("layout")
+LAYOUTS: Registry[type[Layout[Any]]] = Registry("layout")
+
+
+def _checked_options(layout: type[Layout[Any]], card: DatasetCard) -> Any:
+    try:
+        return layout.Options.model_validate(card.layout_options)
+    except ValidationError as error:
+        raise UserError(f"card {card.name}, layout_options: {one_line(error)}; correct the card") from None
 
 
 def _is_tree_of(card: DatasetCard, folder: Path) -> bool:

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from apm_tta.configuration import Configuration
 from apm_tta.data.cards import DatasetCard
-from apm_tta.data.layouts.arrays import WrongArray, check_labels, numbered, row_of
+from apm_tta.data.layouts.arrays import WrongArray, check_labels, numbered, read_row, row_of
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
 from apm_tta.data.layouts.inert_pickle import read_pickle
-from apm_tta.data.sample import Condition
-from apm_tta.errors import UserError
+from apm_tta.data.sample import Condition, ReadImage
 
 PIXELS = 3 * 32 * 32
 
@@ -46,23 +45,31 @@ _RELEASES = {
 }
 
 
+class CifarOptions(Configuration):
+    """Which file.
+
+    Attributes:
+        split: its name in the Python version, ``test_batch`` of CIFAR-10 or ``test`` of CIFAR-100.
+    """
+
+    split: Literal["test_batch", "test"]
+
+
 @LAYOUTS.register("cifar")
-class CifarLayout(Layout):
+class CifarLayout(Layout[CifarOptions]):
     """The file that the option ``split`` names, ``test_batch`` or ``test``, or the same with ``.bin``.
 
     Images lie in it channel by channel, row by row. The pickle is read as data: no object of it is ever built.
     """
 
-    def __init__(self, card: DatasetCard, root: Path | None) -> None:
-        super().__init__(card, root)
-        split = card.layout_options.split
-        if split not in _RELEASES:
-            known = " or ".join(_RELEASES)
-            raise UserError(f"card {card.name}: split is {split!r}, expected {known}; correct the card")
-        self._release = _RELEASES[split]
+    Options = CifarOptions
+
+    def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
+        super().__init__(card, data_root)
+        self._release = _RELEASES[self.options.split]
 
     def fits(self, folder: Path) -> bool:
-        split, release = self.card.layout_options.split, self._release
+        split, release = self.options.split, self._release
         whole = {split: release.names_file, f"{split}.bin": release.text_names}
         return any((folder / batch).is_file() and (folder / names).is_file() for batch, names in whole.items())
 
@@ -72,21 +79,21 @@ class CifarLayout(Layout):
         except WrongArray as error:
             return Survey(problems=[str(error)])
 
-    def read(self, sample_id: str) -> Image.Image:
+    def read(self, sample_id: str) -> ReadImage:
         images = self._arrays[0]
-        return Image.fromarray(images[row_of(sample_id, len(images))])
+        return read_row(images[row_of(sample_id, len(images))], channels_first=True)
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [self._batch]
 
     @property
     def _batch(self) -> Path:
-        plain = self.place / self.card.layout_options.split
+        plain = self.place / self.options.split
         return plain if plain.is_file() else plain.with_name(plain.name + ".bin")
 
     @cached_property
     def _arrays(self) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-        """Images ``(N, 32, 32, 3)`` and labels ``(N,)``."""
+        """Images ``(N, 3, 32, 32)`` as they lie in the file, and labels ``(N,)``."""
         path, release = self._batch, self._release
         if not path.is_file():
             raise WrongArray(f"{path.with_suffix('')} is missing; to get it: {self.card.get}")
@@ -95,10 +102,10 @@ class CifarLayout(Layout):
         check_labels(path, labels, len(self.class_list()))
         names_file = path.with_name(release.text_names if binary else release.names_file)
         self._check_names(names_file, _text_names(names_file) if binary else _names(names_file, release.names_key))
-        return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
+        return rows.reshape(-1, 3, 32, 32), labels
 
     def _check_names(self, path: Path, names: Sequence[str]) -> None:
-        """Labels mean what the card says only if the tree has the same classes in the same order."""
+        """Refuse a tree of other classes, or of another order: labels would not mean what the card says."""
         for label, (found, name) in enumerate(zip(names, self.class_list().names, strict=False)):
             if found.replace("_", " ") != name:
                 raise WrongArray(f"{path} calls class {label} {found!r}, expected {name!r}; is this another data set?")

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from apm_tta.data.cards import DatasetCard
-from apm_tta.data.layouts.arrays import IMAGE, WrongArray, check_labels, expect, numbered, open_npy, row_of
-from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
+from apm_tta.data.layouts.arrays import IMAGE, WrongArray, check_labels, expect, numbered, open_npy, read_row, row_of
+from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, NoOptions, Survey
 from apm_tta.data.layouts.images import DamagedImage, listing, some
-from apm_tta.data.sample import Condition
+from apm_tta.data.sample import Condition, ReadImage
 from apm_tta.errors import UserError
 
 SEVERITIES = 5
@@ -22,13 +20,13 @@ LABELS = "labels.npy"
 
 
 @LAYOUTS.register("cifar-corrupted")
-class CifarCorruptedLayout(Layout):
+class CifarCorruptedLayout(Layout[NoOptions]):
     """``CORRUPTION.npy`` and ``labels.npy``: of n images a severity, severity s in rows n (s - 1) to n s."""
 
     stores_corruptions = True
 
-    def __init__(self, card: DatasetCard, root: Path | None) -> None:
-        super().__init__(card, root)
+    def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
+        super().__init__(card, data_root)
         self._opened: dict[str, NDArray[Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -55,19 +53,19 @@ class CifarCorruptedLayout(Layout):
             labels, images = self._labels(), self._images(condition.corruption)
         except WrongArray as error:
             return Survey(problems=[str(error)])
-        a_severity = len(images) // SEVERITIES
-        first = a_severity * (condition.severity - 1)
+        images_per_severity = len(images) // SEVERITIES
+        first = images_per_severity * (condition.severity - 1)
         prefix = f"{condition.corruption}/{condition.severity}"
-        return Survey(numbered(prefix, labels[first : first + a_severity]))
+        return Survey(numbered(prefix, labels[first : first + images_per_severity]))
 
-    def read(self, sample_id: str) -> Image.Image:
+    def read(self, sample_id: str) -> ReadImage:
         corruption, severity, _ = sample_id.split("/")
         try:
             images = self._images(corruption)
         except WrongArray as error:
             raise DamagedImage(str(error)) from None
-        a_severity = len(images) // SEVERITIES
-        return Image.fromarray(np.asarray(images[a_severity * (int(severity) - 1) + row_of(sample_id, a_severity)]))
+        images_per_severity = len(images) // SEVERITIES
+        return read_row(images[images_per_severity * (int(severity) - 1) + row_of(sample_id, images_per_severity)])
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [self.place / f"{condition.corruption}.npy", self.place / LABELS]
@@ -77,7 +75,7 @@ class CifarCorruptedLayout(Layout):
         return [Condition(name, severity) for name in there for severity in range(1, SEVERITIES + 1)]
 
     def outline(self) -> list[str]:
-        """Missing corruptions."""
+        """Name the corruptions that are missing."""
         files = set(listing(self.place)[1])
         needed = [name for name in self.card.stored_corruptions if name not in self.card.extra_corruptions]
         missing = [f"{name}.npy" for name in needed if f"{name}.npy" not in files]

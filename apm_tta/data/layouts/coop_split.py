@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from pydantic import TypeAdapter, ValidationError
 
-from apm_tta.configuration import one_line
+from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.base import LAYOUTS, Entry
 from apm_tta.data.layouts.listed import ListedLayout
@@ -16,17 +16,30 @@ from apm_tta.errors import UserError
 _Split = TypeAdapter(dict[str, list[tuple[str, int, str]]])
 
 
+class CoopSplitOptions(Configuration):
+    """Where the split file lies, and what its paths are below.
+
+    Attributes:
+        split: the file that says which images are tested, below the place.
+        image_folder: the folder that the paths in ``split`` start from, below the place.
+    """
+
+    split: str
+    image_folder: str = ""
+
+
 @LAYOUTS.register("coop-split")
-class CoopSplitLayout(ListedLayout):
+class CoopSplitLayout(ListedLayout[CoopSplitOptions]):
     """``split_zhou_NAME.json`` names path, label and class of every image; its ``test`` part is what is tested.
 
-    Of the options it reads ``split`` and ``image_folder``. Class names are those of the file, underscores as spaces,
-    as CoOp's zero-shot prompts have them.
+    Class names are those of the file, underscores as spaces, as CoOp's zero-shot prompts have them.
     """
+
+    Options = CoopSplitOptions
 
     @property
     def list_file(self) -> str:
-        return self.card.layout_options.split
+        return self.options.split
 
     def parse(self) -> tuple[ClassList, list[Entry]]:
         path = self.place / self.list_file
@@ -45,7 +58,7 @@ class CoopSplitLayout(ListedLayout):
             raise UserError(f"{path} has labels {min(names)} to {max(names)} but {len(names)} classes; take it again")
         written = tuple(names[label] for label in range(len(names)))
         classes = ClassList(tuple(name.replace("_", " ") for name in written), written)
-        folder = self.card.layout_options.image_folder
+        folder = self.options.image_folder
         test = [
             Entry(PurePosixPath(folder, self.inside(path, self.list_file)).as_posix(), label)
             for path, label, _ in split["test"]

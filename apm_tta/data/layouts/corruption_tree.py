@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
-
-from apm_tta.data.layouts.base import LAYOUTS, Layout, Survey
+from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import folder_problems, walk_classes
 from apm_tta.data.layouts.images import DamagedImage, circle_problems, is_image_name, listing, read_image, some
-from apm_tta.data.sample import Condition
+from apm_tta.data.sample import Condition, ReadImage
 from apm_tta.errors import UserError
 
 SEVERITIES = tuple("12345")
@@ -17,7 +15,7 @@ TINY_CLASSES, TINY_SIDE = 200, 64
 
 
 @LAYOUTS.register("corruption-tree")
-class CorruptionTreeLayout(Layout):
+class CorruptionTreeLayout(Layout[NoOptions]):
     """Only the folders of the conditions that are asked for are walked: the whole tree has 4.75 million images."""
 
     stores_corruptions = True
@@ -43,7 +41,7 @@ class CorruptionTreeLayout(Layout):
         found.problems[:0] = circle_problems(folder, circles) + folder_problems(folder, expected, [*names, *circles])
         return found
 
-    def read(self, sample_id: str) -> Image.Image:
+    def read(self, sample_id: str) -> ReadImage:
         return read_image(self.place / sample_id)
 
     def conditions(self) -> list[Condition]:
@@ -55,7 +53,7 @@ class CorruptionTreeLayout(Layout):
         ]
 
     def outline(self) -> list[str]:
-        """Missing corruptions, surplus folders, and severities that are not 1 to 5."""
+        """Name missing corruptions, surplus folders, and severities that are not 1 to 5."""
         card = self.card
         folders, _, circles = listing(self.place)
         problems = circle_problems(self.place, circles)
@@ -74,11 +72,11 @@ class CorruptionTreeLayout(Layout):
 
 
 def _is_tiny(folder: Path, names: list[str], expected: tuple[str, ...]) -> bool:
-    """Whether these are Tiny-ImageNet's classes: 200 synsets, most of them ImageNet's, in images of 64 pixels."""
+    """Tell whether these are Tiny-ImageNet's classes: 200 synsets, most of them ImageNet's, in images of 64 pixels."""
     if len(names) != TINY_CLASSES or 2 * len(set(names) & set(expected)) < TINY_CLASSES:
         return False
     images = [name for name in listing(folder / names[0])[1] if is_image_name(name)]
     try:
-        return bool(images) and read_image(folder / names[0] / images[0]).size == (TINY_SIDE, TINY_SIDE)
+        return bool(images) and read_image(folder / names[0] / images[0]).image.size == (TINY_SIDE, TINY_SIDE)
     except DamagedImage:
         return False

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from apm_tta.data.cards import DatasetCard
 from apm_tta.data.embedded import IMAGES_FILE
-from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
-from apm_tta.data.sample import Condition
+from apm_tta.data.layouts.arrays import read_row
+from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, NoOptions, Survey
+from apm_tta.data.sample import Condition, ReadImage
 from apm_tta.errors import UserError
 
 
 @LAYOUTS.register("embedded")
-class EmbeddedLayout(Layout):
+class EmbeddedLayout(Layout[NoOptions]):
     """See ``apm_tta.data.embedded``."""
 
     carried = True
 
-    def __init__(self, card: DatasetCard, root: Path | None) -> None:
-        if root is not None:
-            raise UserError(f"{card.name} is carried by the package; leave out --data-root {root}", exit_code=2)
+    def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
+        if data_root is not None:
+            raise UserError(f"{card.name} is carried by the package; leave out --data-root {data_root}", exit_code=2)
         super().__init__(card, IMAGES_FILE.parent)
         with np.load(IMAGES_FILE, allow_pickle=False) as arrays:
             self._pixels, labels, positions = arrays["images"], arrays["labels"], arrays["positions"]
@@ -38,8 +38,8 @@ class EmbeddedLayout(Layout):
     def walk(self, condition: Condition) -> Survey:
         return Survey(list(self._entries))
 
-    def read(self, sample_id: str) -> Image.Image:
-        return Image.fromarray(self._pixels[self._rows[sample_id]]).convert("RGB")
+    def read(self, sample_id: str) -> ReadImage:
+        return read_row(self._pixels[self._rows[sample_id]])
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [IMAGES_FILE]

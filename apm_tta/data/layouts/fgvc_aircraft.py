@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from apm_tta.data.class_lists import ClassList
-from apm_tta.data.layouts.base import LAYOUTS, Entry
+from apm_tta.data.layouts.base import LAYOUTS, Entry, NoOptions
 from apm_tta.data.layouts.listed import ListedLayout
 from apm_tta.errors import UserError
 
 
 @LAYOUTS.register("fgvc-aircraft")
-class FgvcAircraftLayout(ListedLayout):
+class FgvcAircraftLayout(ListedLayout[NoOptions]):
     """``variants.txt`` has a class a line in label order; ``images_variant_test.txt`` has ``image variant`` a line."""
 
     @property

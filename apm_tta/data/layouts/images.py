@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from apm_tta.data.sample import ReadImage
 from apm_tta.errors import UserError
 
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
@@ -77,8 +79,8 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  a Path a file is what takes long
 
 
-def read_image(path: Path) -> Image.Image:
-    """The RGB image in that file.
+def read_image(path: Path) -> ReadImage:
+    """Decode the image in that file; the file is read once, and its digest is of the bytes that are decoded.
 
     Raises:
         DamagedImage: when it is missing, empty, cut short, text, of more pixels than Pillow takes for harmless, or
@@ -96,7 +98,7 @@ def read_image(path: Path) -> Image.Image:
         pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
         if most is not None and pixels > most:
             raise _damaged(path, f"it would have {pixels:,} pixels")
-        return image.convert("RGB")
+        return ReadImage(image.convert("RGB"), hashlib.sha256(data).hexdigest())
     except DamagedImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from apm_tta.data.layouts.base import LAYOUTS
-from apm_tta.data.layouts.class_folders import ClassFoldersLayout, folder_problems
+from apm_tta.data.layouts.base import LAYOUTS, NoOptions
+from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems
 from apm_tta.data.layouts.images import listing
 
 
 @LAYOUTS.register("integer-folders")
-class IntegerFoldersLayout(ClassFoldersLayout):
+class IntegerFoldersLayout(LabelledFoldersLayout[NoOptions]):
     """``label/image``. Names are read as integers, whatever their padding: as text, 10 comes before 2."""
 
     def fits(self, folder: Path) -> bool:

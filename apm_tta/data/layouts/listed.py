@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from apm_tta.data.class_lists import ClassList
-from apm_tta.data.layouts.base import Entry, Layout, Survey
+from apm_tta.data.layouts.base import Entry, Layout, O, Survey
 from apm_tta.data.layouts.images import count, listing, read_image, some
-from apm_tta.data.sample import Condition
+from apm_tta.data.sample import Condition, ReadImage
 from apm_tta.errors import UserError
 
 
-class ListedLayout(Layout):
+class ListedLayout(Layout[O]):
     """A folder of images and files that say which of them are tested and what is on each."""
 
     @property
@@ -46,11 +44,11 @@ class ListedLayout(Layout):
         number = count(len(missing), "image")
         return Survey(problems=[f"{self.place} lacks {number} that {self.list_file} lists: {some(missing)}"])
 
-    def read(self, sample_id: str) -> Image.Image:
+    def read(self, sample_id: str) -> ReadImage:
         return read_image(self.place / sample_id)
 
     def text(self, name: str) -> str:
-        """The file ``name`` below the place.
+        """Read the file ``name`` below the place.
 
         Raises:
             UserError: when it is missing or no text.
@@ -63,7 +61,7 @@ class ListedLayout(Layout):
             raise UserError(f"{path} cannot be read ({why}); to get it: {self.card.get}") from None
 
     def inside(self, path: str, file: str) -> str:
-        """``path`` as it stands in ``file``, once it is sure that it leads below the image folder.
+        """Return ``path`` as it stands in ``file``, once it is sure that it leads below the image folder.
 
         Raises:
             UserError: when it leads elsewhere.

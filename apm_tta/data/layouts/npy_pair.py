@@ -6,23 +6,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from apm_tta.configuration import Configuration
 from apm_tta.data.cards import DatasetCard
-from apm_tta.data.layouts.arrays import IMAGE, WrongArray, check_labels, expect, numbered, open_npy, row_of
+from apm_tta.data.layouts.arrays import IMAGE, WrongArray, check_labels, expect, numbered, open_npy, read_row, row_of
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
 from apm_tta.data.layouts.images import DamagedImage
-from apm_tta.data.sample import Condition
+from apm_tta.data.sample import Condition, ReadImage
+
+
+class NpyPairOptions(Configuration):
+    """Which two files, below the place.
+
+    Attributes:
+        data: of the images, ``(N, 32, 32, 3)``.
+        labels: of the labels, ``(N,)``.
+    """
+
+    data: str
+    labels: str
 
 
 @LAYOUTS.register("npy-pair")
-class NpyPairLayout(Layout):
-    """The files that the options ``data`` ``(N, 32, 32, 3)`` and ``labels`` ``(N,)`` name."""
+class NpyPairLayout(Layout[NpyPairOptions]):
+    """The files that the options ``data`` and ``labels`` name."""
 
-    def __init__(self, card: DatasetCard, root: Path | None) -> None:
-        super().__init__(card, root)
+    Options = NpyPairOptions
+
+    def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
+        super().__init__(card, data_root)
         self._opened: NDArray[Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -30,10 +43,10 @@ class NpyPairLayout(Layout):
         return {**self.__dict__, "_opened": None}
 
     def fits(self, folder: Path) -> bool:
-        return (folder / self.card.layout_options.data).is_file()
+        return (folder / self.options.data).is_file()
 
     def walk(self, condition: Condition) -> Survey:
-        path = self.place / self.card.layout_options.labels
+        path = self.place / self.options.labels
         try:
             labels = open_npy(path, self.card.get)
             check_labels(path, labels, len(self.class_list()))
@@ -43,19 +56,19 @@ class NpyPairLayout(Layout):
             return Survey(problems=[str(error)])
         return Survey(numbered("test", labels))
 
-    def read(self, sample_id: str) -> Image.Image:
+    def read(self, sample_id: str) -> ReadImage:
         try:
             images = self._images()
         except WrongArray as error:
             raise DamagedImage(str(error)) from None
-        return Image.fromarray(np.asarray(images[row_of(sample_id, len(images))]))
+        return read_row(images[row_of(sample_id, len(images))])
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
-        return [self._data, self.place / self.card.layout_options.labels]
+        return [self._data, self.place / self.options.labels]
 
     @property
     def _data(self) -> Path:
-        return self.place / self.card.layout_options.data
+        return self.place / self.options.data
 
     def _images(self) -> NDArray[Any]:
         if self._opened is None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from apm_tta.data.class_lists import ClassList
-from apm_tta.data.layouts.base import LAYOUTS, Layout, Survey
+from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import walk_classes
 from apm_tta.data.layouts.images import DamagedImage, circle_problems, listing, read_image, some
-from apm_tta.data.sample import Condition
+from apm_tta.data.sample import Condition, ReadImage
 from apm_tta.errors import UserError
 
 FOLDERS = "mappings/folder_to_objectnet_label.json"
@@ -23,7 +22,7 @@ _Names = TypeAdapter(dict[str, str])
 
 
 @LAYOUTS.register("objectnet")
-class ObjectNetLayout(Layout):
+class ObjectNetLayout(Layout[NoOptions]):
     """``images/folder/*.png``; of 313 folders those whose label the release maps to ImageNet, in the order of text.
 
     Class names are the release's own labels in small letters. The other folders are not looked at.
@@ -48,12 +47,13 @@ class ObjectNetLayout(Layout):
         found.problems[:0] = problems
         return found
 
-    def read(self, sample_id: str) -> Image.Image:
-        image = read_image(self.place / sample_id)
-        width, height = image.size
+    def read(self, sample_id: str) -> ReadImage:
+        whole = read_image(self.place / sample_id)
+        width, height = whole.image.size
         if min(width, height) <= 2 * BORDER:
             raise DamagedImage(f"{self.place / sample_id} is {width} x {height} pixels, all border; unpack it again")
-        return image.crop((BORDER, BORDER, width - BORDER, height - BORDER))
+        inner = whole.image.crop((BORDER, BORDER, width - BORDER, height - BORDER))
+        return ReadImage(inner, whole.sha256, uncropped=whole.image)
 
     @cached_property
     def _classes(self) -> ClassList:

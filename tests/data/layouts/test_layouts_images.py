@@ -40,7 +40,7 @@ def reason(path: Path, content: bytes) -> str:
 )
 def test_every_kind_of_image_is_read_as_rgb(kind: str, mode: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(saved(kind, mode))
-    image = read_image(tmp_path / "a")
+    image = read_image(tmp_path / "a").image
     assert (image.mode, image.size) == ("RGB", (60, 40))
 
 
@@ -85,7 +85,7 @@ def test_an_image_of_absurdly_many_pixels_is_not_decoded(tmp_path: Path, monkeyp
     assert "too many pixels" in reason(tmp_path / "a.png", saved("PNG"))
     assert "pixels" in reason(tmp_path / "a.png", saved("PNG", size=(40, 40)))
     (tmp_path / "a.png").write_bytes(saved("PNG", size=(40, 25)))
-    assert read_image(tmp_path / "a.png").size == (40, 25)
+    assert read_image(tmp_path / "a.png").image.size == (40, 25)
 
 
 def test_a_listing_is_sorted_and_leaves_hidden_files_out(tmp_path: Path) -> None:
