@@ -44,7 +44,7 @@ class WeightsFile:
 
 
 def weights_file(path: Path) -> WeightsFile:
-    """The file and its digest.
+    """Take the digest of a file.
 
     Raises:
         UserError: when it cannot be read.
@@ -61,7 +61,7 @@ def weights_file(path: Path) -> WeightsFile:
 
 
 def read_state_dict(weights: WeightsFile) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU: from safetensors, or by ``torch.load(weights_only=True)``; from nothing else.
+    """Read tensors by name, on the CPU: from safetensors, or by ``torch.load(weights_only=True)``; from nothing else.
 
     Names lose the prefixes of compiled and data-parallel modules.
 
@@ -85,7 +85,7 @@ def read_state_dict(weights: WeightsFile) -> dict[str, Tensor]:
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Collection[str] = ()) -> None:
-    """Every tensor of the model from ``state``, in its own shape; nothing is resized, nothing is left over.
+    """Load every tensor of the model from ``state``, in its own shape; nothing is resized, nothing is left over.
 
     Args:
         model: takes the tensors.
@@ -116,7 +116,7 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, opt
 
 @contextmanager
 def one_line_errors(name: str) -> Iterator[None]:
-    """What the libraries raise while a teacher is found or built becomes one line.
+    """Turn what the libraries raise while a teacher is found or built into one line.
 
     Raises:
         UserError: when the block raises.

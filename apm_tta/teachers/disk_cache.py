@@ -1,4 +1,7 @@
-"""What is kept on disk between runs, by the digest of everything that it depends on; a damaged file is made again."""
+"""Entries on disk that outlive a run, each under the digest of everything that it depends on.
+
+An entry that is damaged or was written for anything else counts as absent, so that it is computed again.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +27,26 @@ _LIBRARIES = ("open_clip_torch", "timm", "torch", "torchvision", "pillow")
 
 
 def default_cache() -> Path:
-    """``$APM_TTA_CACHE``, else ``apm-tta`` in ``$XDG_CACHE_HOME``, else in ``~/.cache``."""
+    """Return ``$APM_TTA_CACHE``, else ``apm-tta`` in ``$XDG_CACHE_HOME``, else in ``~/.cache``."""
     if own := os.environ.get("APM_TTA_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "apm-tta"
 
 
-def key_text(parts: Mapping[str, Any]) -> str:
-    """Everything that an entry depends on, as text; two entries are the same exactly if their texts are."""
+def entry_key(parts: Mapping[str, Any]) -> str:
+    """Write everything that an entry depends on as text; two entries are the same exactly if their keys are."""
     return json.dumps({"version": _VERSION, "libraries": _libraries(), **parts}, sort_keys=True, ensure_ascii=False)
 
 
 def entry_path(folder: Path, key: str, suffix: str) -> Path:
-    """Where the entry of that key lies."""
+    """Return where the entry of that key lies."""
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()}{suffix}"
 
 
-def keep(path: Path, content: bytes) -> bool:
-    """Writes an entry's file; whether it could be written.
+def write_entry(path: Path, content: bytes) -> bool:
+    """Write an entry's file, and tell whether that could be done.
 
-    Processes that keep the same entry at once do not meet: each writes under a name of its own, the last one stays.
+    Processes that write the same entry at once do not meet: each writes under a name of its own, the last one stays.
     """
     own = path.with_name(f"{os.getpid()}-{path.name}")
     try:
@@ -57,18 +60,18 @@ def keep(path: Path, content: bytes) -> bool:
 
 
 class TensorCache:
-    """One tensor an entry, as safetensors, with its key and its digest beside it.
+    """One tensor per entry, as safetensors, with its key and its digest beside it.
 
     Args:
-        folder: made at the first entry; one that cannot be written keeps nothing and stops nobody.
+        folder: made at the first entry; one that cannot be written stays without entries and stops nobody.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, parts: Mapping[str, Any]) -> Tensor | None:
-        """The tensor, or None when it was never kept, was kept for anything else, or is damaged."""
-        key = key_text(parts)
+        """Return the tensor, or None when there is no entry, it is another key's, or it is damaged."""
+        key = entry_key(parts)
         try:
             with safe_open(entry_path(self._folder, key, ".safetensors"), framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -78,33 +81,33 @@ class TensorCache:
             return None
 
     def write(self, parts: Mapping[str, Any], value: Tensor) -> None:
-        """Keeps ``value``."""
-        key, kept = key_text(parts), value.detach().cpu().contiguous()
-        content = safetensors.torch.save({"value": kept}, {"key": key, "sha256": _digest(kept)})
-        keep(entry_path(self._folder, key, ".safetensors"), content)
+        """Write ``value``, of any device, as the entry of ``parts``."""
+        key, plain = entry_key(parts), value.detach().cpu().contiguous()
+        content = safetensors.torch.save({"value": plain}, {"key": key, "sha256": _digest(plain)})
+        write_entry(entry_path(self._folder, key, ".safetensors"), content)
 
 
 class JsonCache:
-    """One small mapping an entry, as JSON; see ``TensorCache``."""
+    """One small mapping per entry, as JSON; see ``TensorCache``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, parts: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The mapping, or None when it was never kept, was kept for anything else, or is damaged."""
-        key = key_text(parts)
+        """Return the mapping, or None when there is no entry, it is another key's, or it is damaged."""
+        key = entry_key(parts)
         try:
             found = json.loads(entry_path(self._folder, key, ".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         whole = isinstance(found, dict) and found.get("key") == key and isinstance(found.get("value"), dict)
-        return found["value"] if whole and found.get("sha256") == _text_digest(found["value"]) else None
+        return found["value"] if whole and found.get("sha256") == _mapping_digest(found["value"]) else None
 
     def write(self, parts: Mapping[str, Any], value: Mapping[str, Any]) -> None:
-        """Keeps ``value``."""
-        key = key_text(parts)
-        content = json.dumps({"key": key, "value": value, "sha256": _text_digest(value)}, indent=1)
-        keep(entry_path(self._folder, key, ".json"), content.encode())
+        """Write ``value`` as the entry of ``parts``."""
+        key = entry_key(parts)
+        content = json.dumps({"key": key, "value": value, "sha256": _mapping_digest(value)}, indent=1)
+        write_entry(entry_path(self._folder, key, ".json"), content.encode())
 
 
 @cache
@@ -118,5 +121,5 @@ def _digest(value: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _text_digest(value: Mapping[str, Any]) -> str:
+def _mapping_digest(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

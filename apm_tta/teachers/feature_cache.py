@@ -1,4 +1,4 @@
-"""A teacher's features of many images on disk, memory-mapped; there whole or not at all."""
+"""A teacher's features of many images as one entry on disk, memory-mapped; there whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apm_tta.teachers.disk_cache import entry_path, keep, key_text
+from apm_tta.teachers.disk_cache import entry_key, entry_path, write_entry
 
 
 class FeatureCache:
@@ -25,26 +25,26 @@ class FeatureCache:
     absent and is written again.
 
     Args:
-        folder: of the cache; one that cannot be written keeps nothing and stops nobody.
+        folder: of the cache; one that cannot be written stays without the entry and stops nobody.
         parts: everything that the features depend on.
         ids: of all the images, in the order of the rows.
     """
 
     def __init__(self, folder: Path, parts: Mapping[str, Any], ids: Sequence[str]) -> None:
         listed = hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
-        self._key = key_text({**parts, "ids": listed})
+        self._key = entry_key({**parts, "ids": listed})
         self._array_path = entry_path(folder, self._key, ".npy")
         self._note_path = entry_path(folder, self._key, ".json")
         self._rows = {sample_id: row for row, sample_id in enumerate(ids)}
-        self._written: dict[str, NDArray[np.float32]] = {}
+        self._collected: dict[str, NDArray[np.float32]] = {}
 
     @property
     def complete(self) -> bool:
-        """Whether the features of every image can be read."""
+        """Tell whether the features of every image can be read."""
         return self._array is not None
 
     def read(self, ids: Sequence[str]) -> Tensor:
-        """Features ``(B, F)`` of some of the images, in the order of ``ids``; float32 on the CPU.
+        """Return features ``(B, F)`` of some of the images, in the order of ``ids``; float32 on the CPU.
 
         Raises:
             ValueError: when the cache is not complete.
@@ -54,18 +54,18 @@ class FeatureCache:
         return torch.from_numpy(self._array[[self._rows[sample_id] for sample_id in ids]])
 
     def write(self, ids: Sequence[str], features: Tensor) -> None:
-        """Takes in features ``(B, F)``; they can be read after ``finish``."""
+        """Collect features ``(B, F)`` in memory; they can be read after ``finish``."""
         rows = features.detach().float().cpu().numpy()
-        self._written.update(zip(ids, rows, strict=True))
+        self._collected.update(zip(ids, rows, strict=True))
 
     def finish(self) -> None:
-        """Writes the array, if the features of every image were taken in: else nothing is kept."""
-        if self._written.keys() != self._rows.keys() or not self._rows:
+        """Write the array if the features of every image were collected, else nothing."""
+        if self._collected.keys() != self._rows.keys() or not self._rows:
             return
-        array = np.stack([self._written[sample_id] for sample_id in self._rows])
+        array = np.stack([self._collected[sample_id] for sample_id in self._rows])
         note = {"key": self._key, "shape": list(array.shape), "sha256": _digest(array)}
-        if keep(self._array_path, _npy(array)):
-            keep(self._note_path, json.dumps(note).encode())
+        if write_entry(self._array_path, _npy(array)):
+            write_entry(self._note_path, json.dumps(note).encode())
         vars(self).pop("_array", None)
 
     @cached_property

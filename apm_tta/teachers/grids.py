@@ -11,7 +11,7 @@ from torch import Tensor
 from apm_tta.errors import UserError
 
 Intermediates = Callable[[Tensor, "list[int] | None"], "list[Tensor]"]
-"""Pixels and the layers that are wanted (None: all) -> the output of each ``(B, C, h, w)``."""
+"""Takes pixels ``(B, 3, S, S)`` and layers (None: all of them), returns the output of each ``(B, C, h, w)``."""
 
 
 class Grids:
@@ -29,7 +29,14 @@ class Grids:
         self._blank = blank
 
     def of_layers(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """``(B, 3, S, S)`` -> ``(B, h, w, C)`` of every layer, from one pass; layers count from 0, or from the end.
+        """Compute the tokens of several layers from one pass.
+
+        Args:
+            pixels: ``(B, 3, S, S)``.
+            layers: counted from 0, or from the end.
+
+        Returns:
+            Tokens ``(B, h, w, C)`` of each, float32, in the order of ``layers``.
 
         Raises:
             UserError: when there is no such layer, or the encoder shows none. Exit code 2.
@@ -46,7 +53,7 @@ class Grids:
 
     @cached_property
     def count(self) -> int:
-        """How many layers there are.
+        """Count the layers.
 
         Raises:
             UserError: when the encoder shows none. Exit code 2.

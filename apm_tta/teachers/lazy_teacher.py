@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from apm_tta.teachers.base import Source, Teacher
 from apm_tta.teachers.disk_cache import JsonCache, TensorCache
+from apm_tta.teachers.encoding_of import EncodingOf
 from apm_tta.teachers.source_teacher import SourceTeacher
-from apm_tta.teachers.text_tower import TextTower
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Description:
     logit_scale: float
 
 
-class LazyTeacher(SourceTeacher):
+class LazyTeacher(SourceTeacher, EncodingOf):
     """A ``Teacher`` that states itself from what its source and the cache know.
 
     What it writes to the cache depends on its identity: other weights, other entries.
@@ -64,36 +64,14 @@ class LazyTeacher(SourceTeacher):
             return self._source.build(self.device)
 
     @property
+    def encoder(self) -> Teacher:
+        """Return ``built``."""
+        return self.built
+
+    @property
     def weights_sha256(self) -> str:
         """Return the SHA-256 of the file of weights, as ``sha256sum`` prints it."""
         return self.identity["weights_sha256"]
-
-    @property
-    def image_encoder(self) -> nn.Module:
-        """Return the built teacher's ``Teacher.image_encoder``."""
-        return self.built.image_encoder
-
-    @property
-    def text_tower(self) -> TextTower | None:
-        """Return the built teacher's ``Teacher.text_tower``."""
-        return self.built.text_tower
-
-    @property
-    def layers(self) -> int:
-        """Return the built teacher's ``Teacher.layers``."""
-        return self.built.layers
-
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """Embed images by the built teacher; see ``Teacher.encode_image``."""
-        return self.built.encode_image(pixels)
-
-    def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """Compute one layer's tokens by the built teacher; see ``Teacher.encode_grid``."""
-        return self.built.encode_grid(pixels, layer)
-
-    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Compute several layers' tokens by the built teacher; see ``Teacher.encode_grids``."""
-        return self.built.encode_grids(pixels, layers)
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
         """Return class weights from memory, from the cache or from the model; see ``Teacher.class_weights``."""

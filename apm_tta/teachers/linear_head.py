@@ -48,7 +48,7 @@ class LinearHead:
         return len(self._rows)
 
     def weights(self) -> Tensor:
-        """Unit rows, ``(C, F + 2)``."""
+        """Return unit rows, ``(C, F + 2)``."""
         # In double precision: for the longest row the root of a difference of equals would show single's rounding.
         rows = self._rows.double()
         squares = rows.square().sum(1)
@@ -56,11 +56,11 @@ class LinearHead:
         return (torch.cat([rows, slack[:, None]], dim=1) / squares.max().sqrt()).float()
 
     def logits(self, features: Tensor) -> Tensor:
-        """W f + b: features without constants ``(B, F)`` -> ``(B, C)``."""
+        """Compute W f + b of features without constants ``(B, F)``: ``(B, C)``."""
         return features @ self._rows[:, :-1].T + self._rows[:, -1]
 
 
 def with_constants(features: Tensor) -> Tensor:
-    """x = [f, 1, 0]: ``(B, F)`` -> ``(B, F + 2)``."""
+    """Put the constants 1 and 0 behind features ``(B, F)``: ``(B, F + 2)``."""
     ones = torch.ones_like(features[:, :1])
     return torch.cat([features, ones, torch.zeros_like(ones)], dim=1)

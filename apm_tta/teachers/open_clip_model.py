@@ -21,7 +21,7 @@ _SCALARS = ("logit_scale", "logit_bias")
 
 
 def build_model(configuration: Mapping[str, Any], weights: WeightsFile, quick_gelu: bool) -> nn.Module:
-    """The model, its weights loaded strictly.
+    """Build the model and load its weights strictly.
 
     open_clip's factory would resize positional embeddings to another input size, read archives that hold code, and
     download the weights of towers: none of it happens here.
@@ -49,7 +49,7 @@ def build_model(configuration: Mapping[str, Any], weights: WeightsFile, quick_ge
 
 
 def _make(configuration: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
-    """As ``open_clip.create_model`` chooses the class."""
+    """Make the model, of the class that ``open_clip.create_model`` would choose."""
     settings = deepcopy(dict(configuration))
     of_transformers = "hf_model_name" in settings["text_cfg"]
     custom_text = settings.pop("custom_text", False) or of_transformers
@@ -65,7 +65,7 @@ def _make(configuration: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
 
 
 def _translated(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What ``open_clip.load_checkpoint`` makes of older and others' names."""
+    """Translate older and others' names as ``open_clip.load_checkpoint`` does."""
     state = dict(convert_state_dict(model, state))
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = dict(convert_to_custom_text_state_dict(state))

@@ -124,7 +124,7 @@ class _ImageEncoder(nn.Module):
         self.visual: nn.Module = model.visual  # type: ignore[assignment]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` -> ``(B, F)``."""
+        """Embed images ``(B, 3, S, S)`` as ``(B, F)``."""
         features = self.visual(pixels)
         # CoCa's tower answers with its tokens too.
         pooled: Tensor = features[0] if isinstance(features, tuple) else features
@@ -160,13 +160,13 @@ def _source(name: str, classifier: str, release: Release) -> Source:
 
 
 def _from_configuration(name: str, tokenizer: str, configuration: Any, weights: Path) -> Release:
-    """A release that brings its own configuration."""
+    """Make a release that brings its own configuration."""
     model, preprocess = _parts(f"teacher {name}", configuration)
     return Release(tokenizer, model, preprocess, weights_file(weights), bool(model.get("quick_gelu")))
 
 
 def _parts(what: str, configuration: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The model's and the transform's part of an ``open_clip_config.json``."""
+    """Return the model's and the transform's part of an ``open_clip_config.json``."""
     model = configuration.get("model_cfg") if isinstance(configuration, dict) else None
     if not isinstance(model, dict) or not {"vision_cfg", "text_cfg"} <= model.keys():
         raise UserError(f"{what} has no model_cfg in its {_CONFIGURATION}; it is not open_clip's")
@@ -178,7 +178,7 @@ def _preprocessing(tag: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _common_preprocessing(kind: str) -> dict[str, Any]:
-    """What all releases of an architecture agree on: a local checkpoint of a SigLIP is not normalised as CLIP is.
+    """Return what all of an architecture's releases agree on: a checkpoint of SigLIP is not normalised as CLIP's are.
 
     Raises:
         UserError: when they disagree, so that nobody knows what an unknown file wants. Exit code 2.
@@ -197,7 +197,7 @@ def _common_preprocessing(kind: str) -> dict[str, Any]:
 
 @FAMILIES.register("embedded")
 def embedded(name: str, classifier: str) -> Source:
-    """``embedded``: the model that the package carries.
+    """Find ``embedded``, the model that the package carries.
 
     Raises:
         UserError: when anything stands behind the name. Exit code 2.
@@ -211,7 +211,11 @@ def embedded(name: str, classifier: str) -> Source:
 
 @FAMILIES.register("hf-hub")
 def from_hub(name: str, classifier: str) -> Source:
-    """``hf-hub:organisation/repository``."""
+    """Find ``hf-hub:organisation/repository``.
+
+    Raises:
+        UserError: when the hub cannot be reached or has no such model of open_clip's.
+    """
     with one_line_errors(name):
         repository = name.removeprefix("hf-hub:")
         configuration = _get_hf_config(repository)
@@ -221,7 +225,7 @@ def from_hub(name: str, classifier: str) -> Source:
 
 @FAMILIES.register("open_clip")
 def architecture(name: str, classifier: str) -> Source:
-    """``ARCHITECTURE:TAG`` or ``ARCHITECTURE:/path/to/checkpoint``, such as ``ViT-B-16:openai``.
+    """Find ``ARCHITECTURE:TAG`` or ``ARCHITECTURE:/path/to/checkpoint``, such as ``ViT-B-16:openai``.
 
     Raises:
         UnknownName: for an architecture or a tag that open_clip does not know.
@@ -241,7 +245,7 @@ def architecture(name: str, classifier: str) -> Source:
 
 
 def _released(name: str, kind: str, pretrained: str) -> Release:
-    """By a tag, whose own configuration says which activation it was trained with."""
+    """Find a release by its tag, whose own configuration says which activation it was trained with."""
     model, tag = open_clip.get_model_config(kind), open_clip.get_pretrained_cfg(kind, pretrained)
     quick_gelu = bool(tag.get("quick_gelu"))
     if model.get("quick_gelu") and not quick_gelu:
@@ -257,7 +261,7 @@ def _released(name: str, kind: str, pretrained: str) -> Release:
 
 
 def _local(kind: str, path: Path) -> Release:
-    """A file: by the configuration beside it, else as the release that it is known to be, else as all releases are."""
+    """Take a file by the configuration beside it, else as the release it is known to be, else as all releases are."""
     model, weights = open_clip.get_model_config(kind), weights_file(path)
     quick_gelu = bool(model.get("quick_gelu"))
     known = known_release(kind, weights)

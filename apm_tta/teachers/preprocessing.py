@@ -25,12 +25,12 @@ class Preprocessing:
 
 
 def side(size: int | Sequence[int]) -> int:
-    """Of a square, which libraries give as a number or as height and width."""
+    """Return the side of a square, which libraries give as a number or as height and width; pixels."""
     return size if isinstance(size, int) else int(size[0])
 
 
 def patch_size(encoder: Any) -> int | None:
-    """Side of the patches of an image tower of open_clip's or timm's, pixels; None where it has none."""
+    """Return the side of the patches of an image tower of open_clip's or timm's, pixels; None where it has none."""
     trunk = getattr(encoder, "trunk", encoder)
     size = getattr(trunk, "patch_size", None) or getattr(getattr(trunk, "patch_embed", None), "patch_size", None)
     return None if size is None else side(size)

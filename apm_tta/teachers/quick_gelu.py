@@ -19,7 +19,11 @@ SUFFIX = "-quickgelu"
 
 
 def refuse_mismatch(architecture: str, weights: Path, trained_with: bool, why: str) -> NoReturn:
-    """Raises ``UserError``: the weights were trained with the other activation. Exit code 2."""
+    """Refuse weights that were trained with the other activation than the architecture has.
+
+    Raises:
+        UserError: always. Exit code 2.
+    """
     right = plain(architecture) + (SUFFIX if trained_with else "")
     activations = ("QuickGELU", "GELU") if trained_with else ("GELU", "QuickGELU")
     remedy = f"ask for {right}:{weights}" if right in open_clip.list_models() else "no architecture here has it"
@@ -31,12 +35,12 @@ def refuse_mismatch(architecture: str, weights: Path, trained_with: bool, why: s
 
 
 def plain(architecture: str) -> str:
-    """The architecture's name without its activation."""
+    """Return the architecture's name without its activation."""
     return architecture.removesuffix(SUFFIX)
 
 
 def known_release(architecture: str, weights: WeightsFile) -> tuple[str, Mapping[str, Any]] | None:
-    """The release that a file is known to be: its tag and open_clip's configuration of it; None for an unknown file.
+    """Find the release that a file is known to be: its tag and open_clip's configuration; None where unknown.
 
     A release is known by the digest in its address, or by its repository's name in the file's path (a hub's cache, or a
     folder that was named after it); of several such names the longest counts.

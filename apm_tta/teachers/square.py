@@ -27,15 +27,15 @@ class Square:
         self._normalize = v2.Normalize(list(preprocessing.mean), list(preprocessing.std), inplace=True)
 
     def bytes(self, image: Image.Image) -> Tensor:
-        """An RGB image -> ``(3, S, S)``, uint8, on the CPU."""
+        """Resize an RGB image to ``(3, S, S)``, uint8, on the CPU."""
         resized: Tensor = self._resize(image)
         return resized
 
     def normalized(self, squares: Tensor) -> Tensor:
-        """What ``bytes`` gave, ``(..., 3, S, S)``, uint8 on any device, -> float32, normalised."""
+        """Normalise what ``bytes`` gave, ``(..., 3, S, S)``, uint8 on any device, to float32."""
         found: Tensor = self._normalize(self._scale(squares))
         return found
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """An RGB image -> ``(3, S, S)``, float32, normalised, on the CPU."""
+        """Resize and normalise an RGB image to ``(3, S, S)``, float32, on the CPU."""
         return self.normalized(self.bytes(image))

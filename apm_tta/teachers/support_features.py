@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
 from apm_tta.teachers.base import Classifier, Support, Teacher
+from apm_tta.teachers.encoding_of import EncodingOf
 from apm_tta.teachers.preprocessing import Preprocessing
-from apm_tta.teachers.text_tower import TextTower
 
 _IMAGES_AT_ONCE = 64
 
@@ -21,7 +21,7 @@ _IMAGES_AT_ONCE = 64
 def encode_support(
     teacher: Teacher, images: Iterable[tuple[Image.Image, int]], classes: Sequence[str], fingerprint: str
 ) -> Support:
-    """The teacher's features of labelled images.
+    """Compute the teacher's features of labelled images.
 
     Raises:
         UserError: when a class has no image.
@@ -38,10 +38,10 @@ def encode_support(
     return Support(torch.cat(features), torch.tensor(labels, device=teacher.device), tuple(classes), fingerprint)
 
 
-class SupportedTeacher:
+class SupportedTeacher(EncodingOf):
     """A teacher with labelled images beside it: for ``knn``, and for class weights where ``prototypes`` is chosen.
 
-    Everything else is the teacher's own.
+    Everything else is the teacher's own, ``encoder``.
 
     Args:
         teacher: for prototypes one that was not loaded with its head, whose features end in constants.
@@ -56,12 +56,29 @@ class SupportedTeacher:
         if classifier == "prototypes" and teacher.classifier == "head":
             raise UserError(f"for prototypes load teacher {teacher.name} with classifier prototypes, not head", 2)
         self._teacher = teacher
-        self.support = support
+        self.support: Support = support
         self.classifier: Classifier = classifier
         self.identity: Mapping[str, str] = {**teacher.identity, "support_sha256": support.fingerprint}
+        self.name: str = teacher.name
+        self.feature_dim: int = teacher.feature_dim
+        self.image_size: int = teacher.image_size
+        self.patch_size: int | None = teacher.patch_size
+        self.logit_scale: float = teacher.logit_scale
+        self.device: torch.device = teacher.device
+        self.classifiers: tuple[Classifier, ...] = teacher.classifiers
+        self.preprocessing: Preprocessing = teacher.preprocessing
+        self.preprocess: Callable[[Image.Image], Tensor] = teacher.preprocess
+        self.scales: Callable[[Tensor], Tensor] = teacher.scales
+
+    @property
+    def encoder(self) -> Teacher:
+        """Return the teacher beside which the images stand."""
+        return self._teacher
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-        r"""See ``Teacher.class_weights``; a prototype is the mean of a class's unit features, scaled to unit norm.
+        r"""Return prototypes, or the teacher's own class weights where these were chosen.
+
+        A prototype is the mean of a class's unit features, scaled to unit norm:
 
         .. math:: w_c = \frac{\sum_{i: y_i = c} f_i}{\lVert \sum_{i: y_i = c} f_i \rVert}
         """
@@ -77,84 +94,9 @@ class SupportedTeacher:
         sums = support.features.new_zeros(len(classes), support.features.shape[1])
         return normalize(sums.index_add(0, support.labels, support.features), dim=-1)
 
-    @property
-    def name(self) -> str:
-        """Return the teacher's own."""
-        return self._teacher.name
-
-    @property
-    def feature_dim(self) -> int:
-        """Return the teacher's own."""
-        return self._teacher.feature_dim
-
-    @property
-    def image_size(self) -> int:
-        """Return the teacher's own."""
-        return self._teacher.image_size
-
-    @property
-    def patch_size(self) -> int | None:
-        """Return the teacher's own."""
-        return self._teacher.patch_size
-
-    @property
-    def logit_scale(self) -> float:
-        """Return the teacher's own."""
-        return self._teacher.logit_scale
-
-    @property
-    def device(self) -> torch.device:
-        """Return the teacher's own."""
-        return self._teacher.device
-
-    @property
-    def classifiers(self) -> tuple[Classifier, ...]:
-        """Return the teacher's own."""
-        return self._teacher.classifiers
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """Return the teacher's own."""
-        return self._teacher.preprocessing
-
-    @property
-    def image_encoder(self) -> nn.Module:
-        """Return the teacher's own."""
-        return self._teacher.image_encoder
-
-    @property
-    def text_tower(self) -> TextTower | None:
-        """Return the teacher's own."""
-        return self._teacher.text_tower
-
-    @property
-    def layers(self) -> int:
-        """Return the teacher's own."""
-        return self._teacher.layers
-
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """Return an image's evaluation crop, as the teacher does."""
-        return self._teacher.preprocess(image)
-
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """Embed images, as the teacher does."""
-        return self._teacher.encode_image(pixels)
-
-    def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """Compute one layer's tokens, as the teacher does."""
-        return self._teacher.encode_grid(pixels, layer)
-
-    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Compute several layers' tokens, as the teacher does."""
-        return self._teacher.encode_grids(pixels, layers)
-
-    def scales(self, features: Tensor) -> Tensor:
-        """Return what cosines are multiplied by, as the teacher does."""
-        return self._teacher.scales(features)
-
 
 def knn_logits(features: Tensor, support: Support, neighbours: int, temperature: float, classes: int) -> Tensor:
-    r"""The votes of the nearest labelled images (DINO, arXiv 2104.14294, ``eval_knn.py``).
+    r"""Count the votes of the nearest labelled images (DINO, arXiv 2104.14294, ``eval_knn.py``).
 
     .. math:: v_c = \sum_{i \in N_k(f)} [y_i = c] \exp(\cos(f, f_i) / \tau)
 

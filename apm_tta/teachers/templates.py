@@ -25,16 +25,16 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 
 
 def fill(template: str, name: str) -> str:
-    """The template with ``name`` in its place; whatever else stands in either is text."""
+    """Put ``name`` in its place in the template; whatever else stands in either is text."""
     return template.replace(PLACE, name)
 
 
 def read_templates(name: str, own: str) -> tuple[str, ...]:
-    """Templates by name.
+    """Return templates by name.
 
     Args:
-        name: ``dataset`` for ``own``; one of ``TEMPLATES``; or the path of a text file with one template a line, empty
-            lines and lines that begin with ``#`` left out.
+        name: ``dataset`` for ``own``; one of ``TEMPLATES``; or the path of a text file with one template per line,
+            empty lines and lines that begin with ``#`` left out.
         own: the data set's template.
 
     Raises:

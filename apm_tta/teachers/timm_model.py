@@ -21,7 +21,7 @@ _MOST_PREFIX_TOKENS = 5  # a class token and four registers
 
 
 def build_model(kind: str, configuration: PretrainedCfg, weights: WeightsFile, needs_head: bool) -> nn.Module:
-    """The model, its weights loaded strictly, but for the head where nobody asked for it.
+    """Build the model and load its weights strictly, but for the head where nobody asked for it.
 
     Args:
         kind: architecture, with its tag or without.
@@ -59,7 +59,7 @@ def _refuse_other_head(found: dict[str, Tensor], own: dict[str, Tensor], heads: 
 
 
 def _refuse_resized(state: dict[str, Tensor], found: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> None:
-    """timm's translation resizes what belongs to another input size, without a word."""
+    """Refuse what timm's translation has resized, without a word, from another input size."""
     for key, value in state.items():
         if key not in own or key not in found or value.numel() == own[key].numel():
             continue
@@ -72,5 +72,5 @@ def _refuse_resized(state: dict[str, Tensor], found: dict[str, Tensor], own: dic
 
 
 def _names(classifier: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Names of the head's modules, as timm's configurations have them."""
+    """Return the names of the head's modules, as timm's configurations have them."""
     return (classifier,) if isinstance(classifier, str) else tuple(classifier or ())

@@ -82,7 +82,7 @@ class _ImageEncoder(nn.Module):
         self._constants = constants
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` -> ``(B, F)``."""
+        """Embed images ``(B, 3, S, S)`` as ``(B, F)``."""
         features = _before_head(self.model, pixels)
         return with_constants(features) if self._constants else features
 
@@ -93,7 +93,7 @@ def _before_head(model: Any, pixels: Tensor) -> Tensor:
 
 
 def _take_head(source: Source, model: Any, device: torch.device) -> LinearHead:
-    """The head, which the model has no more: its parameters are none of the features'.
+    """Take the head off the model: its parameters are none of the features'.
 
     Raises:
         UserError: when the model does something else after its features than its head says. Exit code 2.
@@ -115,7 +115,7 @@ def _take_head(source: Source, model: Any, device: torch.device) -> LinearHead:
 
 @FAMILIES.register("timm")
 def timm_source(name: str, classifier: str) -> Source:
-    """``timm:ARCHITECTURE[.TAG]`` with released weights, or ``timm:ARCHITECTURE[.TAG]:/path/to/checkpoint``.
+    """Find ``timm:ARCHITECTURE[.TAG]`` with released weights, or ``timm:ARCHITECTURE[.TAG]:/path/to/checkpoint``.
 
     Raises:
         UserError: for an architecture that timm does not know, weights that are not there, or a head that is not there.
@@ -154,7 +154,7 @@ def timm_source(name: str, classifier: str) -> Source:
 
 
 def _configuration(name: str, kind: str, path: str) -> PretrainedCfg:
-    """How a checkpoint wants its pixels, and how many classes its head has.
+    """Find how a checkpoint wants its pixels, and how many classes its head has.
 
     That of the tag; of a file without a tag what stands beside it, else what all releases of the architecture share.
     """
@@ -184,7 +184,7 @@ def _configuration(name: str, kind: str, path: str) -> PretrainedCfg:
 
 
 def _overridden(configuration: PretrainedCfg, beside: Path, plain: str) -> PretrainedCfg:
-    """With what the ``config.json`` beside a checkpoint says, as timm's releases on a hub have one."""
+    """Replace what the ``config.json`` beside a checkpoint says, as timm's releases on a hub have one."""
     try:
         content = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -200,7 +200,7 @@ def _overridden(configuration: PretrainedCfg, beside: Path, plain: str) -> Pretr
 
 
 def _refuse_other_activation(name: str, kind: str, configuration: PretrainedCfg, path: str) -> None:
-    """timm has some releases of CLIP under two architectures, one of which has another activation than they had."""
+    """Refuse the one of two architectures of some CLIPs of timm's whose activation is not that of their training."""
     plain, _, tag = kind.partition(".")
     trained = f"{plain.replace('_clip_', '_clip_quickgelu_')}.{tag or ('' if path else configuration.tag)}"
     if not trained.startswith(f"{plain}.") and trained in timm.list_pretrained():

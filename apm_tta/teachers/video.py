@@ -37,7 +37,14 @@ class VideoTeacher:
 
     @torch.no_grad()
     def tokens(self, video: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """``(B, 3, T, 224, 224)`` -> tokens after some blocks by time and place, ``(B, T', h, w, C)``; T' = T / 2.
+        """Compute the tokens after some blocks by time and place.
+
+        Args:
+            video: ``(B, 3, T, 224, 224)``.
+            blocks: counted from 0, or from the end.
+
+        Returns:
+            Tokens ``(B, T', h, w, C)`` of each block; T' = T / 2.
 
         The positions of this model are relative, so that T may differ from the 16 frames that it was trained on: the
         table of distances in time is then interpolated, as torchvision does where the sizes of two layers differ.
@@ -63,7 +70,7 @@ class VideoTeacher:
 
 
 def load_video_teacher(weights: str, device: torch.device) -> VideoTeacher:
-    """``mvit_v2_s`` with torchvision's weights of that name, such as ``KINETICS400_V1``, or those in a local file.
+    """Load ``mvit_v2_s`` with torchvision's weights of that name, such as ``KINETICS400_V1``, or those in a local file.
 
     Raises:
         UnknownName: when there are no weights of that name and no such file.
@@ -85,7 +92,7 @@ def load_video_teacher(weights: str, device: torch.device) -> VideoTeacher:
 
 
 def _downloaded(entry: MViT_V2_S_Weights) -> Path:
-    """torchvision's file, in the folder in which torch keeps its downloads; its name holds the digest it must have."""
+    """Fetch torchvision's file into torch's own folder of downloads; its name holds the digest that it must have."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,16 +16,17 @@ from apm_tta.data.fashion_mnist import DEBIAN_FOLDER
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
 from apm_tta.methods import Batch
-from apm_tta.teachers import TEMPLATES, Teacher, load_teacher
+from apm_tta.teachers import TEMPLATES, LazyTeacher, Teacher, load_teacher
 from apm_tta.teachers.embedded import FOLDER
 
 CLASSES = open_dataset("fashion-mnist").classes
 
 
-def test_the_embedded_teacher_is_what_its_configuration_says(embedded_teacher: Teacher) -> None:
+def test_the_embedded_teacher_is_what_its_configuration_says(embedded_teacher: LazyTeacher) -> None:
     assert (embedded_teacher.image_size, embedded_teacher.patch_size, embedded_teacher.feature_dim) == (32, 4, 64)
     assert 1 < embedded_teacher.logit_scale <= 100.1
-    assert not any(parameter.requires_grad for parameter in embedded_teacher.model.parameters())
+    built: Any = embedded_teacher.built
+    assert not any(parameter.requires_grad for parameter in built.model.parameters())
 
 
 def test_weights_hash_names_the_weights(embedded_teacher: Teacher) -> None:
@@ -53,7 +55,8 @@ def test_grid_tokens_of_every_layer(embedded_teacher: Teacher, embedded_batch: B
 
 def test_embeddings_are_differentiable_in_the_parameters_when_asked(embedded_batch: Batch) -> None:
     teacher = load_teacher("embedded")
-    weight = teacher.model.visual.proj.requires_grad_()
+    built: Any = teacher.built
+    weight = built.model.visual.proj.requires_grad_()
     teacher.encode_image(teacher.preprocess(embedded_batch.images[0])[None]).sum().backward()
     assert weight.grad is not None
     assert weight.grad.abs().sum() > 0

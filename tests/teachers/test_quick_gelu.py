@@ -92,7 +92,8 @@ def test_a_release_is_built_with_what_its_tag_says(
     monkeypatch.setattr(open_clip_teacher, "download_pretrained", lambda _: str(path))
     monkeypatch.setattr(open_clip, "get_model_config", lambda _: small)
     teacher = load_teacher(f"{KIND}:{tag}", cache=None)
-    model: Any = teacher.model
+    built: Any = teacher.built
+    model = built.model
     assert isinstance(model.visual.transformer.resblocks[0].mlp.gelu, QuickGELU) is expected
     assert isinstance(model.transformer.resblocks[0].mlp.gelu, QuickGELU) is expected
     assert teacher.identity["quick_gelu"] == str(expected).lower()
@@ -109,7 +110,8 @@ def test_a_hubs_repository_brings_its_own_configuration(
     monkeypatch.setattr(open_clip_teacher, "_get_hf_config", lambda _: configuration)
     monkeypatch.setattr(open_clip_teacher, "download_pretrained_from_hf", lambda _: str(path))
     teacher = load_teacher("hf-hub:somebody/something", cache=None)
-    activation = teacher.model.visual.transformer.resblocks[0].mlp.gelu
+    built: Any = teacher.built
+    activation = built.model.visual.transformer.resblocks[0].mlp.gelu
     assert isinstance(activation, QuickGELU) is quick_gelu
     assert teacher.preprocessing.std == (0.5, 0.5, 0.5)
     configuration.pop("model_cfg")

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
-from apm_tta.teachers.support_features import Support, SupportedTeacher, encode_support, knn_logits
+from apm_tta.teachers import Preprocessing, Support, Teacher
+from apm_tta.teachers.support_features import SupportedTeacher, encode_support, knn_logits
 
 CLASSES = ("cat", "dog", "emu")
 
@@ -33,6 +34,14 @@ def teacher(classifier: Literal["text", "head", "prototypes"] = "prototypes") ->
         encode_image=encode,
         class_weights=lambda classes, _: torch.ones(len(classes), 3),
         logit_scale=7.0,
+        classifiers=(classifier,),
+        feature_dim=3,
+        image_size=2,
+        patch_size=None,
+        preprocessing=Preprocessing(2, (0.0,) * 3, (1.0,) * 3, "bilinear"),
+        scales=lambda features: torch.full_like(features[..., :1], 7.0),
+        support=None,
+        text_tower=None,
     )
 
 
@@ -58,6 +67,7 @@ def test_a_prototype_is_the_unit_mean_of_a_classs_unit_features() -> None:
     torch.testing.assert_close(supported.class_weights(CLASSES, ("a {}",)), reference_prototypes(labelled))
     assert supported.classifier == "prototypes"
     assert supported.logit_scale == 7
+    assert supported.support is support
     assert supported.identity == {"weights_sha256": "0" * 64, "support_sha256": "f" * 64}
 
 
@@ -77,6 +87,23 @@ def test_a_class_without_an_image_is_named() -> None:
 def test_own_class_weights_stay_where_the_support_is_for_neighbours() -> None:
     supported = SupportedTeacher(teacher("text"), encode_support(teacher("text"), images(9), CLASSES, ""), "text")
     assert torch.equal(supported.class_weights(("any",), ()), torch.ones(1, 3))
+
+
+def test_everything_else_is_the_teachers_own(embedded_teacher: Teacher, supported_teacher: SupportedTeacher) -> None:
+    for member in ("name", "feature_dim", "image_size", "patch_size", "logit_scale", "device", "classifiers"):
+        assert getattr(supported_teacher, member) == getattr(embedded_teacher, member)
+    for member in ("preprocessing", "preprocess", "image_encoder", "text_tower", "layers"):
+        assert getattr(supported_teacher, member) is getattr(embedded_teacher, member)
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        features = embedded_teacher.encode_image(pixels)
+        assert torch.equal(supported_teacher.encode_image(pixels), features)
+        assert torch.equal(supported_teacher.scales(features), embedded_teacher.scales(features))
+        assert torch.equal(supported_teacher.encode_grid(pixels, 1), embedded_teacher.encode_grid(pixels, 1))
+        ours, own = (each.encode_grids(pixels, (2, 0)) for each in (supported_teacher, embedded_teacher))
+    assert all(torch.equal(one, other) for one, other in zip(ours, own, strict=True))
+    with pytest.raises(AttributeError, match="encode_imgae"):
+        _ = supported_teacher.encode_imgae  # type: ignore[attr-defined]
 
 
 def test_a_heads_constants_have_no_say_among_neighbours() -> None:

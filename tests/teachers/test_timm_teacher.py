@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -40,6 +41,8 @@ def test_a_dinov2_with_registers_at_its_own_size(checkpoint: Save, draw_timm: Dr
     assert (teacher.classifier, teacher.classifiers) == ("prototypes", ("prototypes",))
     assert teacher.logit_scale == pytest.approx(1 / 0.07)
     assert teacher.preprocessing.mean == (0.485, 0.456, 0.406)
+    assert teacher.text_tower is None
+    assert teacher.support is None
     with torch.no_grad():
         assert teacher.encode_grid(drawn_pixels(1, 518), -2).shape == (1, 37, 37, 384)
     with pytest.raises(UserError, match="no class weights of its own; use --classifier prototypes"):
@@ -70,7 +73,8 @@ def test_the_authors_own_checkpoint_gives_the_same_features(tmp_path: Path, draw
     grids = [ours.encode_grid(pixels, layer) for layer in (0, 5, -1)]
     assert all(grid.shape == (2, 4, 4, 384) for grid in grids)
     assert not torch.equal(grids[0], grids[1])
-    expected = ours.model.forward_intermediates(pixels, indices=1, intermediates_only=True, output_fmt="NLC")[0]
+    built: Any = ours.built
+    expected = built.model.forward_intermediates(pixels, indices=1, intermediates_only=True, output_fmt="NLC")[0]
     assert torch.equal(grids[2].flatten(1, 2), expected)
 
 

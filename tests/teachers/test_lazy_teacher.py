@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
 from apm_tta.teachers import TEMPLATES, default_cache, load_teacher
-from apm_tta.teachers.disk_cache import TensorCache, TextCache
 
 State = dict[str, Tensor]
 
@@ -110,75 +109,36 @@ def test_what_is_damaged_is_made_again(kind: str, damage: bytes | None, name: st
     assert sorted(path.read_bytes()) == sorted(content)  # the order of what is said in a header is not fixed
 
 
-def test_values_of_another_shape_are_damaged(tmp_path: Path) -> None:
-    cache, value = TensorCache(tmp_path), torch.arange(6.0).reshape(2, 3)
-    cache.write({"a": 1}, value)
-    (path,) = tmp_path.iterdir()
-    content = path.read_bytes()
-    assert b'"shape":[2,3]' in content
-    path.write_bytes(content.replace(b'"shape":[2,3]', b'"shape":[3,2]'))
-    assert cache.read({"a": 1}) is None
-
-
-@pytest.mark.parametrize("step", [1, 64])
-def test_no_flipped_byte_goes_unnoticed_or_stops_a_run(step: int, tmp_path: Path) -> None:
-    tensors, texts, value = TensorCache(tmp_path), TextCache(tmp_path), torch.arange(6.0)
-    tensors.write({"a": 1}, value)
-    texts.write({"a": 1}, {"feature_dim": 512})
-    for path in sorted(tmp_path.iterdir()):
-        content = path.read_bytes()
-        for index in range(0, len(content), 3):
-            path.write_bytes(content[:index] + bytes([content[index] ^ step]) + content[index + 1 :])
-            tensor, text = tensors.read({"a": 1}), texts.read({"a": 1})
-            assert tensor is None or torch.equal(tensor, value)
-            assert text in (None, {"feature_dim": 512})
-        path.write_bytes(content)
-
-
 def test_a_folder_that_cannot_be_written_stops_nobody(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     teacher = load_teacher(name, cache=tmp_path / "file" / "cache")
     assert teacher.class_weights(CLASSES, SIMPLE).shape == (2, teacher.feature_dim)
 
 
-def _keep(folder: Path) -> None:
-    for _ in range(20):
-        TensorCache(folder).write({"key": 1}, torch.ones(1000, 10))
-        TextCache(folder).write({"key": 1}, {"value": 1})
-
-
-def test_processes_that_keep_the_same_entry_at_once_leave_it_whole(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-    processes = [context.Process(target=_keep, args=(tmp_path,)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    seen: list[Tensor] = []
-    while any(process.is_alive() for process in processes):
-        found = TensorCache(tmp_path).read({"key": 1})
-        assert found is not None or not seen, "an entry that was there is gone"
-        if found is not None:
-            seen.append(found)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    found = TensorCache(tmp_path).read({"key": 1})
-    assert found is not None
-    assert torch.equal(found, torch.ones(1000, 10))
-    assert TextCache(tmp_path).read({"key": 1}) == {"value": 1}
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".safetensors"]
-
-
-def test_the_caches_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("APM_TTA_CACHE", str(tmp_path / "own"))
-    assert default_cache() == tmp_path / "own"
-    monkeypatch.delenv("APM_TTA_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache() == tmp_path / "apm-tta"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache() == Path.home() / ".cache" / "apm-tta"
-
-
-def test_kept_class_weights_say_what_they_are_of(name: str, tmp_path: Path) -> None:
+def test_class_weights_on_disk_say_what_they_are_of(name: str, tmp_path: Path) -> None:
     load_teacher(name, cache=tmp_path / "cache").class_weights(CLASSES, SIMPLE)
     (path,) = files(tmp_path / "cache", "class-weights")
     assert load_file(path)["value"].shape[0] == 2
     assert b"a photo of a {}." in path.read_bytes()
     assert path.stat().st_size < 20_000
+
+
+def test_a_misspelt_attribute_is_missed_at_once_and_builds_nothing(name: str, tmp_path: Path) -> None:
+    load_teacher(name, cache=tmp_path / "cache")
+    teacher = load_teacher(name, cache=tmp_path / "cache")
+    for misspelt in ("encode_imgae", "feature_dims", "model", "tokenizer"):
+        with pytest.raises(AttributeError, match=misspelt):
+            getattr(teacher, misspelt)
+    assert not teacher.loaded
+
+
+def test_its_text_tower_is_the_built_teachers_and_stays_the_same(name: str, tmp_path: Path) -> None:
+    teacher = load_teacher(name, cache=tmp_path / "cache")
+    tower = teacher.text_tower
+    assert tower is not None
+    assert tower is teacher.text_tower
+    assert tower is teacher.built.text_tower
+    tokens = tower.tokens(("a photo of a cat.", "a photo of a dog."))
+    expected = teacher.class_weights(CLASSES, SIMPLE)
+    torch.testing.assert_close(normalize(tower.encode(tower.embed(tokens), tokens), dim=-1), expected)
+    assert teacher.support is None

@@ -1,0 +1,47 @@
+"""The encoder of one teacher as another's: for teachers that are made of a teacher."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from apm_tta.teachers.base import Teacher
+from apm_tta.teachers.text_tower import TextTower
+
+
+class EncodingOf(ABC):
+    """The members of ``Teacher`` that need a built model, forwarded to the teacher that has it."""
+
+    @property
+    @abstractmethod
+    def encoder(self) -> Teacher:
+        """Return the teacher that encodes."""
+
+    @property
+    def image_encoder(self) -> nn.Module:
+        """Return the encoder's ``Teacher.image_encoder``."""
+        return self.encoder.image_encoder
+
+    @property
+    def text_tower(self) -> TextTower | None:
+        """Return the encoder's ``Teacher.text_tower``."""
+        return self.encoder.text_tower
+
+    @property
+    def layers(self) -> int:
+        """Return the encoder's ``Teacher.layers``."""
+        return self.encoder.layers
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Embed images by the encoder; see ``Teacher.encode_image``."""
+        return self.encoder.encode_image(pixels)
+
+    def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
+        """Compute one layer's tokens by the encoder; see ``Teacher.encode_grid``."""
+        return self.encoder.encode_grid(pixels, layer)
+
+    def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Compute several layers' tokens by the encoder; see ``Teacher.encode_grids``."""
+        return self.encoder.encode_grids(pixels, layers)
