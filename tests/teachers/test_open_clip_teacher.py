@@ -64,13 +64,13 @@ def test_embeddings_are_differentiable_in_the_parameters_when_asked(embedded_bat
 
 def test_top_1_on_the_carried_images(embedded_teacher: Teacher) -> None:
     dataset = open_dataset("fashion-mnist")
-    samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)]
-    pixels = torch.stack([embedded_teacher.preprocess(sample.image) for sample in samples])
+    entries = dataset.entries(CLEAN)
+    pixels = torch.stack([embedded_teacher.preprocess(dataset.read(entry, CLEAN).image) for entry in entries])
     weights = embedded_teacher.class_weights(CLASSES, TEMPLATES["openai80"])
     with torch.no_grad():
         features = torch.cat([embedded_teacher.encode_image(batch) for batch in pixels.split(500)])
     predictions = (features @ weights.T).argmax(1)
-    assert (predictions == torch.tensor([sample.label for sample in samples])).float().mean() >= 0.88
+    assert (predictions == torch.tensor([entry.label for entry in entries])).float().mean() >= 0.88
 
 
 @pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
