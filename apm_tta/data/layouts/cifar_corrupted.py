@@ -30,7 +30,7 @@ class CifarCorruptedLayout(Layout[NoOptions]):
         self._opened: dict[str, NDArray[Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the mapped arrays: a loading process that gets a copy opens its own."""
+        """Leave out the mapped arrays: a loading process that gets a copy opens its own."""
         return {**self.__dict__, "_opened": {}}
 
     def fits(self, folder: Path) -> bool:

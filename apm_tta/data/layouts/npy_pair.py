@@ -39,7 +39,7 @@ class NpyPairLayout(Layout[NpyPairOptions]):
         self._opened: NDArray[Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the mapped array: a loading process that gets a copy opens its own."""
+        """Leave out the mapped array: a loading process that gets a copy opens its own."""
         return {**self.__dict__, "_opened": None}
 
     def fits(self, folder: Path) -> bool:
