@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
 from apm_tta.data.dataset import open_dataset
-from apm_tta.data.sample import CLEAN
+from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.methods import Batch
 from apm_tta.teachers import Teacher, load_teacher
 
@@ -35,18 +37,60 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["APM_TTA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+def shared_folder() -> Path:
+    """Return the folder of test vectors: ``APM_TTA_SHARED`` where that is set, else ``shared`` beside the checkout."""
+    named = os.environ.get("APM_TTA_SHARED")
+    return Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker by which tests ask for vectors."""
+    config.addinivalue_line("markers", "vectors(pattern): run once per file of the shared folder, as ``vector_file``")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests of vectors once per file that there is, whatever its seed.
+
+    Expected values come from the files alone: files of the same names and keys, made with another seed, are checked by
+    the same tests. A folder without any such file fails.
+    """
+    if "vector_file" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("vectors")
+    assert marker is not None, f"{metafunc.definition.nodeid} takes vector_file and does not say of which vectors"
+    folder, (pattern,) = shared_folder(), marker.args
+    files = sorted(folder.glob(pattern)) or [folder / pattern]
+    metafunc.parametrize("vector_file", files, ids=[file.name for file in files], indirect=True)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of test vectors beside the checkout."""
-    folder = Path(__file__).resolve().parents[2] / "shared"
+    """Return the folder of test vectors; skip the test where there is none."""
+    folder = shared_folder()
     if not folder.is_dir():
-        pytest.skip("the folder of shared test vectors is not beside the checkout")
+        pytest.skip(f"there is no folder {folder.name} of test vectors beside the checkout, nor in APM_TTA_SHARED")
     return folder
 
 
 @pytest.fixture(scope="session")
+def vector_file(shared: Path, request: pytest.FixtureRequest) -> Path:
+    """Return one file of vectors; see ``pytest_generate_tests``."""
+    file: Path = request.param
+    if not file.is_file():
+        pytest.fail(f"{shared} has no {file.relative_to(shared)}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def vectors(vector_file: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of one file of vectors."""
+    with np.load(vector_file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="session")
 def reference(shared: Path) -> ModuleType:
-    """The published architecture's weights by name and seed."""
+    """Load what draws the published architecture's weights by name and seed."""
     spec = importlib.util.spec_from_file_location("apm_vector_weights", shared / "apm_vectors" / "weights.py")
     assert spec is not None
     assert spec.loader is not None
@@ -72,15 +116,23 @@ def supported_teacher(embedded_teacher: Teacher) -> Teacher:
     return SupportedTeacher(embedded_teacher, support, "text")
 
 
+def read_batch(limit: int, condition: Condition = CLEAN) -> Batch:
+    """Read the first images of the embedded set, under a corruption where one is given."""
+    dataset = open_dataset("fashion-mnist", limit=limit)
+    entries = dataset.entries(CLEAN)
+    return Batch(tuple(entry.id for entry in entries), tuple(dataset.read(entry, condition).image for entry in entries))
+
+
+@pytest.fixture(scope="session")
+def clean_images() -> Callable[[int], Batch]:
+    """Return what reads so many clean images of the embedded set."""
+    return read_batch
+
+
 @pytest.fixture(scope="session")
 def embedded_batch() -> Batch:
-    """Twelve real images under a corruption that leaves the teacher unsure, so that answers differ."""
-    from apm_tta.data.sample import Condition
-
-    dataset = open_dataset("fashion-mnist", limit=12)
-    condition = Condition("contrast", 5)
-    samples = [dataset.read(entry, condition) for entry in dataset.entries(CLEAN)]
-    return Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
+    """Read twelve real images under a corruption that leaves the teacher unsure, so that answers differ."""
+    return read_batch(12, Condition("contrast", 5))
 
 
 @pytest.fixture

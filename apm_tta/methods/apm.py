@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize, pad
 
 from apm_tta.apm import PRESETS, APMConfig, DistillConfig, distill
-from apm_tta.data.task import Task
 from apm_tta.methods import mta, vte
 from apm_tta.methods.apm_input import apm_input
 from apm_tta.methods.base import Cost, Method, Predictions, register
@@ -29,12 +28,12 @@ _WIDTHS = 8
 
 
 @dataclass(frozen=True)
-class Parameters:
+class APMParameters:
     """Of ``apm``. What is None comes from the preset, or from the teacher's sizes.
 
     Attributes:
         preset: ``few`` (this suite's) or ``released`` (the public code's raw target and 1200 iterations).
-        iterations: Adam steps an image.
+        iterations: Adam steps per image.
         learning_rate: of Adam; the public code's 1e-4 in both presets.
         normalize_target: whether the teacher's embedding is scaled to unit norm.
         target: what the APM is fitted to: ``view0``, the evaluation crop's embedding (public code); ``vte`` or ``mta``,
@@ -62,37 +61,35 @@ class Parameters:
     templates: Templates = "dataset"
 
     def fit(self) -> DistillConfig:
-        """The preset with what was set in place of its values."""
+        """Return the preset with what was set in place of its values."""
         names = ("iterations", "learning_rate", "normalize_target")
         chosen = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return replace(PRESETS[self.preset], rgb_weight=self.rgb_weight, **chosen)
 
     def sizes(self, teacher: Teacher) -> APMConfig:
-        """The APM that fits ``teacher``."""
+        """Return the sizes of the APM that fits ``teacher``."""
         width = math.ceil(teacher.feature_dim / _WIDTHS) * _WIDTHS
         config = APMConfig.for_teacher(teacher.image_size, teacher.patch_size, width)
         return replace(config, readout=self.readout, column=self.column, hidden=self.hidden or config.hidden)
 
 
 @register
-class APMMethod(Method):
-    """A fresh APM an image, fitted to the teacher's embedding of the evaluation crop."""
+class APMMethod(Method[APMParameters]):
+    """A fresh APM per image, fitted to the teacher's embedding of the evaluation crop."""
 
     name = "apm"
     protocol = "episodic"
     summary = "a fresh APM fitted to the teacher's embedding of each image"
     paper = "arXiv 2410.20535"
     adapts = "every parameter of the APM"
-    Parameters = Parameters
 
-    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
-        super().__init__(teacher, task, parameters, seed, memory)
-        self.config = parameters.sizes(teacher)
+    def setup(self) -> None:
+        self.config = self.parameters.sizes(self.teacher)
         self._square = apm_input(self.config.image_size)
 
     @classmethod
     def beside(cls, parameters: Any) -> tuple[str, ...]:
-        """The method that finds the target: an APM that is fitted to it is measured against it."""
+        """Name the method that finds the target: an APM that is fitted to it is measured against it."""
         return () if parameters.target == "view0" else (parameters.target,)
 
     def resolved(self) -> dict[str, Any]:
@@ -122,7 +119,7 @@ class APMMethod(Method):
         )
 
     def targets(self, batch: Batch) -> Tensor:
-        """What the APMs of ``batch`` are fitted to, ``(B, F)``, not normalised."""
+        """Compute what the APMs of ``batch`` are fitted to, ``(B, F)``, not normalised."""
         first = self.features(batch)
         if self.parameters.target == "view0":
             return first
@@ -138,6 +135,6 @@ class APMMethod(Method):
         return Cost(image_forwards=views, other=f"{iterations} iterations of the APM")
 
     def prepare(self, images: Sequence[Image.Image]) -> Tensor:
-        """The APM's own input: the whole image resized to a square, no crop, ImageNet-normalised, ``(B, 3, S, S)``."""
+        """Make the APM's own input: whole images resized to squares, no crop, ImageNet-normalised, ``(B, 3, S, S)``."""
         squares = torch.stack([self._square.bytes(image) for image in images])
         return self._square.normalized(squares.to(self.teacher.device))

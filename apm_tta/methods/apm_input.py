@@ -10,5 +10,5 @@ from apm_tta.teachers.square import Square
 
 
 def apm_input(size: int) -> Square:
-    """Torchvision's ``Resize((S, S))`` with its defaults, no crop; ImageNet's mean and standard deviation."""
+    """Make torchvision's ``Resize((S, S))`` with its defaults, no crop; ImageNet's mean and standard deviation."""
     return Square(Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD, InterpolationMode.BILINEAR.value))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from dataclasses import dataclass, is_dataclass
+from typing import Any, ClassVar, Generic, Literal, Protocol, get_args, get_origin
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from typing_extensions import TypeVar
 
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.methods.batch import Batch
+from apm_tta.methods.family_defaults import resolve_family
 from apm_tta.methods.views import Views, ViewSpec, normalized, stack_pixels
 from apm_tta.registry import Registry
 from apm_tta.teachers import Teacher, read_templates
@@ -21,6 +23,21 @@ from apm_tta.teachers import Teacher, read_templates
 PIXELS, PIXELS_ON_DEVICE, FEATURES = "pixels", "pixels on the device", "features"
 # More gain nothing on a CPU: what is computed together then no longer fits its caches.
 _ENCODED_AT_ONCE = {"cpu": 16, "cuda": 256}
+
+
+class MethodParameters(Protocol):
+    """What the parameters of every method have: a frozen dataclass with this field among its own.
+
+    Attributes:
+        templates: name or file of the prompt templates of the class weights; ``dataset`` is the data set's own.
+    """
+
+    @property
+    def templates(self) -> str: ...
+
+
+# A class that names no parameters, as ``class Mine(Method)``, has some of any type.
+P = TypeVar("P", bound=MethodParameters, default=Any)
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes through the teacher that one image costs, by the method's formula; class weights made once not counted.
+    """Passes through the teacher per image, by the method's formula; class weights that are made once are not counted.
 
     Attributes:
         image_forwards: through the image encoder, the evaluation crop's included.
@@ -61,11 +78,13 @@ class Cost:
     other: str = ""
 
 
-class Method(ABC):
+class Method(ABC, Generic[P]):
     """One test-time adaptation method over one teacher and one class list.
 
-    A subclass states ``name``, ``protocol``, ``summary``, ``paper``, ``adapts`` and ``Parameters`` (a frozen dataclass,
-    every field with its default, range and source), is registered by ``@register``, and implements ``predict``.
+    A subclass ``class Tent(Method[TentParameters])`` states ``name``, ``protocol``, ``summary``, ``paper`` and
+    ``adapts``, is registered by ``@register``, and implements ``predict``. Its parameters are a frozen dataclass, every
+    field with its default, range and source, one of them ``templates``; a default that a paper chooses by the data
+    set's family is declared by ``by_family``. What it prepares once, it prepares in ``setup``.
 
     Attributes:
         name: as on the command line and in the results table.
@@ -79,7 +98,10 @@ class Method(ABC):
         adapts: what it changes for an image.
         needs_text: whether it is nothing without class weights from a text tower.
         votes: whether its logits are counts of votes, so that their softmax is no probability.
-        Parameters: type of ``parameters``; it has a field ``templates``.
+        revision: Raise it in the commit that changes this method's numbers: run folders of another revision are other
+            runs.
+        Parameters: type of ``parameters``; taken from the brackets behind ``Method`` where the class states none.
+        parameters: what was asked for, with a plain value for every default by family.
         class_weights: ``(C, F)`` unit rows under the parameters' templates.
     """
 
@@ -91,9 +113,19 @@ class Method(ABC):
     adapts: ClassVar[str]
     needs_text: ClassVar[bool] = False
     votes: ClassVar[bool] = False
+    revision: ClassVar[int] = 1
     Parameters: ClassVar[type[Any]]
 
-    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "Parameters" in vars(cls):
+            return
+        for base in vars(cls).get("__orig_bases__", ()):
+            origin, arguments = get_origin(base), get_args(base)
+            if isinstance(origin, type) and issubclass(origin, Method) and isinstance(arguments[0], type):
+                cls.Parameters = arguments[0]
+
+    def __init__(self, teacher: Teacher, task: Task, parameters: P, seed: int, memory: int | None = None) -> None:
         """
         Args:
             teacher: the frozen encoder.
@@ -109,15 +141,16 @@ class Method(ABC):
         self.teacher = teacher
         self.task = task
         self.classes = task.classes
-        self.parameters = parameters
+        self.parameters: P = resolve_family(parameters, task.family)
         self.seed = seed
         self.memory = memory
         self.check_teacher()
         self.templates = read_templates(parameters.templates, task.template)
         self.class_weights = teacher.class_weights(task.classes, self.templates)
+        self.setup()
 
     def check_teacher(self) -> None:
-        """Refuses a teacher that lacks what the method needs.
+        """Refuse a teacher that lacks what the method needs.
 
         Raises:
             UserError: saying what it needs. Exit code 2.
@@ -129,37 +162,46 @@ class Method(ABC):
                 exit_code=2,
             )
 
+    def setup(self) -> None:
+        """Prepare what all images need, once, when everything that the constructor was given is in place.
+
+        Teacher, task, classes, parameters, seed, memory, templates and class weights are there.
+
+        Raises:
+            UserError: when the method cannot work with them, saying what it needs.
+        """
+
     @abstractmethod
     def predict(self, batch: Batch) -> Predictions:
-        """Answers for the images of ``batch``, in its order."""
+        """Answer for the images of ``batch``, in its order."""
 
-    def reset(self) -> None:  # noqa: B027  most methods have nothing to forget
-        """Forgets whatever earlier images left behind."""
+    def reset(self) -> None:
+        """Forget whatever earlier images left behind."""
 
     def resolved(self) -> dict[str, Any]:
-        """What the manifest states beyond ``parameters``: values that came from a preset or from the teacher."""
+        """Return what the manifest states beyond ``parameters``: what came from a preset or from the teacher."""
         return {}
 
     @classmethod
     def beside(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  overridden where there are some
-        """Names of methods that a table must have beside this one, so that its numbers can be read."""
+        """Return names of methods that a table must have beside this one, so that its numbers can be read."""
         return ()
 
     def cost(self) -> Cost:
-        """Teacher passes an image."""
+        """Count the teacher's passes per image."""
         return Cost()
 
     def pixels(self, batch: Batch) -> Tensor:
-        """The teacher's input: evaluation crops, normalised, on its device, ``(B, 3, S, S)``. Shared."""
+        """Return the teacher's input: evaluation crops, normalised, on its device, ``(B, 3, S, S)``. Shared."""
         key, device = (PIXELS_ON_DEVICE, self.teacher), self.teacher.device
         return batch.shared.get(key, lambda: self._pixels(batch).to(device, non_blocking=True))
 
     def features(self, batch: Batch) -> Tensor:
-        """The teacher's embeddings of the evaluation crops, ``(B, F)``, not normalised. Shared."""
+        """Return the teacher's embeddings of the evaluation crops, ``(B, F)``, not normalised. Shared."""
         return batch.shared.get((FEATURES, self.teacher), lambda: self._encode(self.pixels(batch)))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Features ``(..., F)``, not normalised -> logits ``(..., C)`` against ``class_weights``.
+        """Compute logits ``(..., C)`` of features ``(..., F)``, not normalised, against ``class_weights``.
 
         In float32 under autocast too: bfloat16 would round a logit of 25 to the next eighth, and make ties.
         """
@@ -168,12 +210,12 @@ class Method(ABC):
             return self.teacher.scales(precise) * normalize(precise, dim=-1) @ self.class_weights.T
 
     def view_pixels(self, batch: Batch, index: int, spec: ViewSpec) -> Tensor:
-        """The teacher's input for the views of one image of ``batch``, the evaluation crop first, ``(N, 3, S, S)``."""
+        """Return the teacher's input for the views of one image, the evaluation crop first, ``(N, 3, S, S)``."""
         views = self._views(batch, spec)
         return stack_pixels(self.pixels(batch)[index], views[index], self.teacher.preprocessing)
 
     def view_features(self, batch: Batch, spec: ViewSpec) -> Tensor:
-        """The teacher's embeddings of the views, ``(B, N, F)``, not normalised; index 0 is ``features``. Shared."""
+        """Return the teacher's embeddings of the views ``(B, N, F)``, not normalised; index 0 is ``features``."""
         key = ("view features", spec, self.seed, self.teacher)
         return batch.shared.get(key, lambda: self._encode_views(batch, spec))
 
@@ -215,26 +257,32 @@ M = TypeVar("M", bound=type[Method])
 
 
 def register(method: M) -> M:
-    """Class decorator: ``run-bench --methods NAME`` finds the class by its ``name`` from here on."""
+    """Register a class: ``run-bench --methods NAME`` finds it by its ``name`` from here on.
+
+    Raises:
+        UserError: when the class says nowhere what its parameters are.
+    """
+    require_parameters(method)
     METHODS.register(method.name)(method)
     return method
 
 
-def check_templates(name: str) -> str:
-    """``name``, when templates of that name exist; ``dataset`` is the data set's own.
+def require_parameters(method: type[Method]) -> type[Any]:
+    """Return the type of the method's parameters.
 
     Raises:
-        ValueError: listing those that exist (pydantic turns it into its own error).
+        UserError: when the class says nowhere what it is, in one line.
     """
-    try:
-        read_templates(name, "{}")
-    except UserError as error:
-        raise ValueError(str(error)) from None
-    return name
+    if not is_dataclass(getattr(method, "Parameters", None)):
+        raise UserError(
+            f"method {method.name} does not say what its parameters are: "
+            f"class {method.__name__}(Method[...]), with a frozen dataclass in the brackets"
+        )
+    return method.Parameters
 
 
 def check_logits(method: str, predictions: Predictions, batch: Batch, classes: int) -> None:
-    """Refuses an answer that would become a wrong number.
+    """Refuse an answer that would become a wrong number.
 
     Raises:
         UserError: when logits have another shape than ``(B, C)`` or are not finite.

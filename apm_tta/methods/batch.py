@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits for what was queued on ``device``."""
+    """Wait for what was queued on ``device``."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -35,7 +35,7 @@ class Meter:
 
     @property
     def alone(self) -> float | None:
-        """What the answer would have cost without any other method."""
+        """Return what the answer would have cost without any other method."""
         return None if self.shared is None else self.own + self.shared
 
 
@@ -62,7 +62,7 @@ class Shared:
         self._running: list[_Frame] = []
 
     def get(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """The value of ``key``, by ``compute`` when nobody has asked before."""
+        """Return the value of ``key``, by ``compute`` when nobody has asked before."""
         if key not in self._values:
             with self._timed() as frame:
                 started = self._clock()
@@ -76,24 +76,24 @@ class Shared:
         return cast(T, self._values[key])
 
     def has(self, key: Hashable) -> bool:
-        """Whether somebody has asked for ``key``, or put it here."""
+        """Tell whether somebody has asked for ``key``, or put it here."""
         return key in self._values
 
     def of(self, key: Hashable) -> Any:
-        """The value of ``key``, which is there."""
+        """Return the value of ``key``, which is there."""
         return self._values[key]
 
     def cost(self, key: Hashable) -> float | None:
-        """Milliseconds that ``key``, which is there, took by itself; None where that was not measured."""
+        """Return the milliseconds that ``key``, which is there, took by itself; None where that was not measured."""
         return self._costs[key]
 
     def put(self, key: Hashable, value: Any, milliseconds: float | None) -> None:
-        """A value from elsewhere: a loading process that timed it, or a cache on disk (None: nobody knows)."""
+        """Put in a value from elsewhere: a loading process that timed it, or a cache on disk (None: nobody knows)."""
         self._keep(key, value, milliseconds, set())
 
     @contextmanager
     def metered(self) -> Iterator[Meter]:
-        """Times the block as one method's work; the meter is filled in when the block ends."""
+        """Time the block as one method's work; the meter is filled in when the block ends."""
         meter = Meter()
         with self._timed() as frame:
             started = self._clock()

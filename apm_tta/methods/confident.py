@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: under autocast too, matrix products inside are those of float32, and halves come in as float32.
+    """Decorate so that under autocast too, matrix products inside are those of float32, and halves come in as float32.
 
     Views are chosen, and votes counted, by differences that bfloat16 rounds away: a logit of 25 to the next eighth.
     """
@@ -31,7 +31,7 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def entropy(logits: Tensor) -> Tensor:
-    r"""Logits ``(..., C)`` -> entropy of their softmax, nats, ``(...)``.
+    r"""Compute the entropy ``(...)``, nats, of the softmax of logits ``(..., C)``.
 
     .. math:: H(p) = -\sum_c p_c \log p_c
     """
@@ -41,7 +41,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def marginal_entropy(logits: Tensor) -> Tensor:
-    r"""Logits of N views ``(..., N, C)`` -> entropy of their mean probability, nats, ``(...)``.
+    r"""Compute the entropy ``(...)``, nats, of the mean probability of N views, from logits ``(..., N, C)``.
 
     .. math:: H(\bar p), \qquad \bar p = \frac{1}{N} \sum_k p(\cdot \mid \tilde x_k)
     """
@@ -50,12 +50,12 @@ def marginal_entropy(logits: Tensor) -> Tensor:
 
 
 def kept_views(views: int, share: float) -> int:
-    """How many of so many views a share is: rounded down, as every author does, and at least one."""
+    """Count how many of so many views a share is: rounded down, as every author does, and at least one."""
     return max(1, int(views * share))
 
 
 def lowest_entropy(logits: Tensor, share: float) -> Tensor:
-    """Logits of N views ``(..., N, C)`` -> indices of the share that is surest, surest first, ``(..., K)``.
+    """Return indices ``(..., K)`` of the share of N views that is surest, surest first, from logits ``(..., N, C)``.
 
     Views of the same entropy keep their order.
     """
@@ -64,15 +64,15 @@ def lowest_entropy(logits: Tensor, share: float) -> Tensor:
 
 
 def select(values: Tensor, indices: Tensor) -> Tensor:
-    """Rows ``indices`` ``(..., K)`` of ``values`` ``(..., N, D)``, ``(..., K, D)``."""
+    """Return rows ``indices`` ``(..., K)`` of ``values`` ``(..., N, D)``, ``(..., K, D)``."""
     return values.take_along_dim(indices[..., None], dim=-2)
 
 
 def scale_of_views(views: Tensor, logit_scale: Tensor | float) -> Tensor:
-    """What the cosines of each of the views ``(..., N, F)`` are multiplied by, ``(..., N, 1)``."""
+    """Return what the cosines of each of the views ``(..., N, F)`` are multiplied by, ``(..., N, 1)``."""
     return torch.as_tensor(logit_scale, dtype=views.dtype, device=views.device).expand(*views.shape[:-1], 1)
 
 
 def _precise(values: Tensor) -> torch.dtype:
-    """The type that entropies of ``values`` are computed in: float32 for halves."""
+    """Return the type that entropies of ``values`` are computed in: float32 for halves."""
     return torch.promote_types(values.dtype, torch.float32)

@@ -17,7 +17,7 @@ NORMALISATIONS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def normalisation_layers(encoder: nn.Module) -> dict[str, nn.Module]:
-    """Batch, Layer and Group normalisation that has a scale or a shift, by name, in the order of the modules."""
+    """Find Batch, Layer and Group normalisation that has a scale or a shift, by name, in the order of the modules."""
     return {
         name: module
         for name, module in encoder.named_modules()
@@ -26,7 +26,7 @@ def normalisation_layers(encoder: nn.Module) -> dict[str, nn.Module]:
 
 
 def require_normalisation(method: str, teacher: Teacher) -> None:
-    """Refuses a teacher that has nothing to adapt.
+    """Refuse a teacher that has nothing to adapt.
 
     Raises:
         UserError: when its image encoder has no normalisation layer with parameters. Exit code 2.
@@ -76,14 +76,14 @@ class AdaptableEncoder:
                     module.register_forward_pre_hook(_blend_statistics(module, prior))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` -> embeddings ``(B, F)``, not normalised."""
+        """Embed images ``(B, 3, S, S)``: ``(B, F)``, not normalised."""
         # Autocast keeps rounded copies of parameters for as long as it is on, and these parameters move meanwhile.
         torch.clear_autocast_cache()
         features: Tensor = self._copy(pixels)
         return features.float()
 
     def restore(self) -> None:
-        """Puts the source's bits back."""
+        """Put the source's bits back."""
         with torch.no_grad():
             for parameter, source in zip(self.parameters, self._source, strict=True):
                 parameter.copy_(source)
@@ -96,7 +96,7 @@ def _use_batch_statistics(module: _BatchNorm) -> None:
 
 
 def _blend_statistics(module: _BatchNorm, prior: float) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    """A hook that sets the averages before each forward pass, always from the source's; no gradient goes through."""
+    """Make a hook that sets the averages before each forward pass, from the source's, without a gradient."""
     assert module.running_mean is not None
     assert module.running_var is not None
     source_mean, source_variance = module.running_mean.clone(), module.running_var.clone()

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from apm_tta.methods.base import register
 from apm_tta.methods.parameters import Templates
-from apm_tta.methods.zeroshot import ZeroShot
+from apm_tta.methods.zeroshot import ZeroShot, ZeroShotParameters
 
 
 @dataclass(frozen=True)
-class Parameters:
+class EnsembleParameters(ZeroShotParameters):
     """Of ``ensemble``.
 
     Attributes:
@@ -27,4 +27,4 @@ class Ensemble(ZeroShot):
     name = "ensemble"
     summary = "the teacher's answer under CLIP's 80 templates"
     needs_text = True
-    Parameters = Parameters  # type: ignore[assignment]  # inferred too narrowly from zeroshot
+    Parameters = EnsembleParameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated
 
 from annotated_types import Ge, Gt
 
@@ -11,11 +11,13 @@ from apm_tta.errors import UserError
 from apm_tta.methods.base import Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.parameters import Templates
-from apm_tta.teachers.support_features import SupportedTeacher, knn_logits
+from apm_tta.teachers import Teacher
+from apm_tta.teachers.base import Support
+from apm_tta.teachers.support_features import knn_logits
 
 
 @dataclass(frozen=True)
-class Parameters:
+class NearestNeighboursParameters:
     """Of ``knn``.
 
     Attributes:
@@ -30,7 +32,7 @@ class Parameters:
 
 
 @register
-class NearestNeighbours(Method):
+class NearestNeighbours(Method[NearestNeighboursParameters]):
     r"""The class that most of the nearest labelled images have, nearer ones counting more.
 
     .. math:: v_c = \sum_{i \in N_k(f)} [y_i = c] \, \exp \Bigl( \frac{f \cdot f_i}
@@ -45,13 +47,24 @@ class NearestNeighbours(Method):
     paper = "arXiv 2104.14294"
     adapts = "nothing"
     votes = True
-    Parameters = Parameters
 
     def check_teacher(self) -> None:
-        if getattr(self.teacher, "support", None) is None:
-            raise UserError("method knn needs labelled images: give --support FOLDER, one folder a class", exit_code=2)
+        require_support(self.teacher)
+
+    def setup(self) -> None:
+        self.support = require_support(self.teacher)
 
     def predict(self, batch: Batch) -> Predictions:
-        chosen, support = self.parameters, cast(SupportedTeacher, self.teacher).support
-        features = self.features(batch)
-        return Predictions(knn_logits(features, support, chosen.neighbours, chosen.temperature, len(self.classes)))
+        chosen, features = self.parameters, self.features(batch)
+        return Predictions(knn_logits(features, self.support, chosen.neighbours, chosen.temperature, len(self.classes)))
+
+
+def require_support(teacher: Teacher) -> Support:
+    """Return the labelled images beside ``teacher``.
+
+    Raises:
+        UserError: when there are none. Exit code 2.
+    """
+    if teacher.support is None:
+        raise UserError("method knn needs labelled images: give --support FOLDER, one folder a class", exit_code=2)
+    return teacher.support

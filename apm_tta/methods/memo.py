@@ -3,45 +3,70 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt
+from pydantic import GetPydanticSchema
 from torch import Tensor
 
-from apm_tta.data.task import Task
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import marginal_entropy
 from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
+from apm_tta.methods.family_defaults import by_family
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
-from apm_tta.teachers import Teacher
+
+Optimizer = Literal["sgd", "adamw"]
+
+
+class ByOptimizer(NamedTuple):
+    """A published value for either optimiser."""
+
+    adamw: float
+    sgd: float
+
+    def value(self, optimizer: Optimizer) -> float:
+        """Return the value for ``optimizer``."""
+        return self.adamw if optimizer == "adamw" else self.sgd
+
+    def __str__(self) -> str:
+        """Write both, as lists of defaults show them."""
+        return f"adamw {self.adamw:g}, sgd {self.sgd:g}"
+
+
+_WEIGHT_DECAY = ByOptimizer(adamw=0.01, sgd=0.0)
+# A default may be by optimiser; what is asked for is a number.
+Rate = Annotated[float | ByOptimizer, GetPydanticSchema(lambda _, handler: handler(Annotated[float, Gt(0)]))]
 
 
 @dataclass(frozen=True)
-class Parameters:
+class MemoParameters:
     """Of ``memo``.
 
     Attributes:
         parameters: which of the image encoder's move: ``norm``, scales and shifts of its normalisation layers, this
             suite's choice; ``all``, as the paper and its code.
-        views: N, the evaluation crop included. None: 32 for the CIFAR sets, 64 for others (the authors' code).
+        views: N, the evaluation crop included; 64, and 32 for the CIFAR sets (the authors' code).
         augmix: whether views go through AugMix (section 3.1 of the paper, and its code).
         optimizer: None is the authors' for the architecture: ``adamw`` for transformers, ``sgd`` for others.
-        learning_rate: None is the authors': AdamW 1e-5, SGD 2.5e-4, SGD on the CIFAR sets 5e-3.
+        learning_rate: the authors': AdamW 1e-5, SGD 2.5e-4, SGD on the CIFAR sets 5e-3.
         weight_decay: None is the authors': AdamW 0.01, SGD 0.
-        steps: an image; 1 (the authors' code).
+        steps: per image; 1 (the authors' code).
         prior_strength: n, of an encoder with BatchNorm: running averages count for n / (n + 1), the batch for the rest;
             16 (the authors' code, as in arXiv 2006.16971).
         templates: of the class weights.
     """
 
     parameters: Literal["norm", "all"] = "norm"
-    views: Annotated[int, Ge(2)] | None = None
+    views: Annotated[int, Ge(2)] = by_family(64, {"cifar": 32})
     augmix: bool = True
-    optimizer: Literal["sgd", "adamw"] | None = None
-    learning_rate: Annotated[float, Gt(0)] | None = None
+    optimizer: Optimizer | None = None
+    learning_rate: Rate = by_family(  # noqa: RUF009  immutable
+        ByOptimizer(adamw=1e-5, sgd=2.5e-4), {"cifar": ByOptimizer(adamw=1e-5, sgd=5e-3)}
+    )
     weight_decay: Annotated[float, Ge(0)] | None = None
     steps: Annotated[int, Ge(1)] = 1
     prior_strength: Annotated[float, Ge(0)] = 16
@@ -49,7 +74,7 @@ class Parameters:
 
 
 @register
-class Memo(Method):
+class Memo(ViewMethod[MemoParameters]):
     r"""Each image moves the image encoder towards one answer for all its views, a sure one.
 
     .. math:: \theta^* = \theta - \eta \nabla_\theta H(\bar p_\theta),
@@ -64,20 +89,17 @@ class Memo(Method):
     summary = "marginal entropy over augmented views minimised over the image encoder"
     paper = "arXiv 2110.09506"
     adapts = "the image encoder, by default its normalisation layers"
-    Parameters = Parameters
 
-    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
-        super().__init__(teacher, task, parameters, seed, memory)
-        cifar = task.family == "cifar"
-        views = parameters.views or (32 if cifar else 64)
-        self.spec = ViewSpec(views, task.crop_scale, parameters.augmix)
-        self.optimizer_name = parameters.optimizer or ("sgd" if teacher.patch_size is None else "adamw")
-        published = {"adamw": (1e-5, 0.01), "sgd": (5e-3 if cifar else 2.5e-4, 0.0)}[self.optimizer_name]
-        self.learning_rate = published[0] if parameters.learning_rate is None else parameters.learning_rate
-        self.weight_decay = published[1] if parameters.weight_decay is None else parameters.weight_decay
-        layers = normalisation_layers(teacher.image_encoder) if parameters.parameters == "norm" else None
-        prior = parameters.prior_strength / (parameters.prior_strength + 1)
-        self.encoder = AdaptableEncoder(teacher.image_encoder, layers, prior=prior)
+    def setup(self) -> None:
+        chosen, encoder = self.parameters, self.teacher.image_encoder
+        self.spec = ViewSpec(chosen.views, self.task.crop_scale, chosen.augmix)
+        self.optimizer: Optimizer = chosen.optimizer or ("sgd" if self.teacher.patch_size is None else "adamw")
+        rate = chosen.learning_rate
+        self.learning_rate = rate.value(self.optimizer) if isinstance(rate, ByOptimizer) else rate
+        decay = chosen.weight_decay
+        self.weight_decay = _WEIGHT_DECAY.value(self.optimizer) if decay is None else decay
+        layers = normalisation_layers(encoder) if chosen.parameters == "norm" else None
+        self.encoder = AdaptableEncoder(encoder, layers, prior=chosen.prior_strength / (chosen.prior_strength + 1))
 
     def check_teacher(self) -> None:
         if self.parameters.parameters == "norm":
@@ -85,9 +107,8 @@ class Memo(Method):
 
     def resolved(self) -> dict[str, Any]:
         return {
-            "views": self.spec.count,
-            "crop_scale": list(self.spec.crop_scale),
-            "optimizer": self.optimizer_name,
+            **super().resolved(),
+            "optimizer": self.optimizer,
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
         }
@@ -101,8 +122,8 @@ class Memo(Method):
         return Predictions(torch.cat(answers))
 
     def _adapt(self, views: Tensor) -> Tensor:
-        """Views ``(N, 3, S, S)`` of one image -> its logits ``(1, C)``."""
-        kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[self.optimizer_name]
+        """Compute logits ``(1, C)`` of one image from its views ``(N, 3, S, S)``."""
+        kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[self.optimizer]
         optimizer = kind(self.encoder.parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
         for _ in range(self.parameters.steps):
             with torch.enable_grad():

@@ -10,18 +10,18 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, scale_of_views
 from apm_tta.methods.parameters import Templates
-from apm_tta.methods.views import ViewSpec
+from apm_tta.methods.view_method import ViewMethod
 
 # Squared bandwidth below which views are the same but for rounding: blank crops of a flat image.
 _LEAST_BANDWIDTH = 1e-8
 
 
 @dataclass(frozen=True)
-class Parameters:
+class MTAParameters:
     """Of ``mta``.
 
     Attributes:
@@ -47,7 +47,7 @@ class Parameters:
 
 
 @register
-class MTA(Method):
+class MTA(ViewMethod[MTAParameters]):
     """The mode of the views' embeddings, those counting most that others resemble in place and in prediction."""
 
     name = "mta"
@@ -55,15 +55,14 @@ class MTA(Method):
     summary = "the mode of the views' embeddings, by robust mean shift"
     paper = "arXiv 2405.02266"
     adapts = "the image embedding"
-    Parameters = Parameters
 
     def predict(self, batch: Batch) -> Predictions:
         chosen = self.parameters
-        features = self.view_features(batch, ViewSpec(chosen.views, self.task.crop_scale))
+        views, scales = self.unit_views(batch)
         logits = from_features(
-            normalize(features.float(), dim=-1),
+            views,
             self.class_weights,
-            self.teacher.scales(features),
+            scales,
             lambda_y=chosen.lambda_y,
             lambda_q=chosen.lambda_q,
             rounds=chosen.rounds,
@@ -73,16 +72,10 @@ class MTA(Method):
         )
         return Predictions(logits)
 
-    def resolved(self) -> dict[str, Any]:
-        return {"crop_scale": list(self.task.crop_scale)}
-
-    def cost(self) -> Cost:
-        return Cost(image_forwards=self.parameters.views)
-
 
 @in_full_precision
 def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, **parameters: Any) -> Tensor:
-    r"""Logits ``(..., C)`` of the mode; arguments as of ``consensus``.
+    r"""Compute logits ``(..., C)`` of the mode; arguments as of ``consensus``.
 
     .. math:: \ell_c = \bar s \, m \cdot w_c
 
@@ -105,7 +98,7 @@ def consensus(
     tolerance: float = 1e-6,
     nearest: float = 0.3,
 ) -> Tensor:
-    r"""The mode m of the views, a unit vector ``(..., F)``.
+    r"""Find the mode m of the views, a unit vector ``(..., F)``.
 
     .. math::
         y &\leftarrow \operatorname{softmax}_p \bigl( (K(f_p, m) + \lambda_q \textstyle\sum_q w_{pq} y_q)
@@ -121,8 +114,8 @@ def consensus(
     Args:
         views: unit rows, ``(..., N, F)``.
         class_weights: unit rows, ``(C, F)``.
-        logit_scale: one for all, or one a view, ``(..., N, 1)``.
-        lambda_y: as all that follow, see ``Parameters``.
+        logit_scale: one for all, or one per view, ``(..., N, 1)``.
+        lambda_y: as all that follow, see ``MTAParameters``.
     """
     probabilities = (scale_of_views(views, logit_scale) * views @ class_weights.T).softmax(-1)
     affinity = probabilities @ probabilities.transpose(-1, -2)
@@ -149,13 +142,13 @@ def consensus(
 
 
 def _step(before: Tensor, updated: Tensor, moving: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """What was still moving ``(..., 1)`` takes the updated value, and what of it still moves afterwards."""
+    """Update what was still moving ``(..., 1)``; return that, and what of it still moves afterwards."""
     after = torch.where(moving, updated, before)
     return after, moving & ((after - before).norm(dim=-1, keepdim=True) >= tolerance)
 
 
 def _squared_bandwidths(views: Tensor, nearest: float) -> Tensor:
-    """Half the mean squared distance of each view ``(..., N, F)`` to its nearest, ``(..., N)``."""
+    """Compute half the mean squared distance of each view ``(..., N, F)`` to its nearest, ``(..., N)``."""
     others = views.shape[-2] - 1
     if others == 0:
         return torch.full_like(views[..., 0], _LEAST_BANDWIDTH)

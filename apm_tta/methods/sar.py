@@ -10,7 +10,6 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from apm_tta.data.task import Task
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy
@@ -23,7 +22,7 @@ _MOVING_AVERAGE = 0.9
 
 
 @dataclass(frozen=True)
-class Parameters:
+class SarParameters:
     """Of ``sar``.
 
     Attributes:
@@ -48,7 +47,7 @@ class Parameters:
 
 
 @register
-class Sar(Method):
+class Sar(Method[SarParameters]):
     r"""Entropy minimisation over images that are sure enough, towards a flat minimum, begun again after a collapse.
 
     .. math:: \hat\epsilon = \rho \frac{g}{\lVert g \rVert}, \quad
@@ -67,15 +66,14 @@ class Sar(Method):
     summary = "entropy of sure predictions minimised, sharpness-aware, with recovery"
     paper = "arXiv 2302.12400"
     adapts = "scales and shifts of normalisation layers in the image encoder, but for its top"
-    Parameters = Parameters
 
-    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
-        super().__init__(teacher, task, parameters, seed, memory)
-        self.stream_batch = parameters.batch_size
-        self.margin = parameters.margin * math.log(len(task.classes))
-        self.layers = self._layers(teacher)
-        self.learning_rate = parameters.learning_rate or published_rate(teacher.image_encoder, parameters.batch_size)
-        self.encoder = AdaptableEncoder(teacher.image_encoder, self.layers, statistics="batch")
+    def setup(self) -> None:
+        chosen, encoder = self.parameters, self.teacher.image_encoder
+        self.stream_batch = chosen.batch_size
+        self.margin = chosen.margin * math.log(len(self.classes))
+        self.layers = self._layers(self.teacher)
+        self.learning_rate = chosen.learning_rate or published_rate(encoder, chosen.batch_size)
+        self.encoder = AdaptableEncoder(encoder, self.layers, statistics="batch")
         self.reset()
 
     def check_teacher(self) -> None:
@@ -114,14 +112,14 @@ class Sar(Method):
         return Predictions(logits.detach())
 
     def _backward(self, entropies: Tensor) -> Tensor:
-        """Gradients of the mean of ``entropies`` ``(n,)``, zero where n is, and that mean."""
+        """Compute gradients of the mean of ``entropies`` ``(n,)``, zero where n is; return that mean."""
         mean = entropies.sum() / max(len(entropies), 1)
         self.optimizer.zero_grad()
         mean.backward()
         return mean.detach()
 
     def _climb(self) -> None:
-        """To theta plus epsilon."""
+        """Move the parameters to theta plus epsilon."""
         moved = [parameter for parameter in self.encoder.parameters if parameter.grad is not None]
         norm = torch.stack([parameter.grad.norm() for parameter in moved if parameter.grad is not None]).norm()
         with torch.no_grad():
@@ -129,7 +127,7 @@ class Sar(Method):
                 parameter.add_(parameter.grad * (self.parameters.rho / (norm + 1e-12)))
 
     def _watch(self, loss: float) -> None:
-        """Takes ``loss`` into the moving average; recovers the encoder where that has become too low."""
+        """Take ``loss`` into the moving average; recover the encoder where that has become too low."""
         old = loss if self.average is None else self.average
         self.average = _MOVING_AVERAGE * old + (1 - _MOVING_AVERAGE) * loss
         if self.average < self.parameters.recovery:
@@ -143,7 +141,7 @@ class Sar(Method):
 
 
 def top_layers(encoder: nn.Module) -> set[str]:
-    """Names of the normalisation layers in the last quarter of the stages, and of those behind it.
+    """Name the normalisation layers in the last quarter of the stages, and of those behind it.
 
     The authors leave out ``layer4`` of a ResNet, ``blocks.9`` to ``blocks.11`` and the final ``norm`` of ViT-Base: the
     last of four stages, the last three of twelve blocks. The same share is left out of encoders of other depths, and of
@@ -166,7 +164,7 @@ def _first_top_stage(encoder: nn.Module) -> str | None:
 
 
 def published_rate(encoder: nn.Module, batch_size: int) -> float:
-    """The learning rate of the authors' code for this kind of normalisation and this many images a step."""
+    """Return the learning rate of the authors' code for this kind of normalisation and so many images per step."""
     if all(isinstance(layer, nn.LayerNorm) for layer in normalisation_layers(encoder).values()):
         return 0.001 / 64 * batch_size
     return 0.00025 / 64 * batch_size * 2 if batch_size < 32 else 0.00025

@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from apm_tta.data.task import Task
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, scale_of_views, select
+from apm_tta.methods.family_defaults import by_family
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
-from apm_tta.teachers import Teacher
-
-_IMAGENET_VIEWS = 64
 
 
 @dataclass(frozen=True)
-class Parameters:
+class TDAParameters:
     """Of ``tda``. Values are those of the authors' ``configs/imagenet.yaml`` where no other source is named.
 
     Attributes:
-        views: N, the evaluation crop included. None: 64 for ImageNet's family, 1 for all others (the authors' code; for
-            ImageNet's own validation set it takes 1 as well: ``views=1``).
-        augmix: whether views go through AugMix. None: for ImageNet's family alone (the authors' code).
+        views: N, the evaluation crop included; 1, and 64 for ImageNet's family (the authors' code; for ImageNet's own
+            validation set it takes 1 as well: ``views=1``).
+        augmix: whether views go through AugMix; for ImageNet's family alone (the authors' code).
         share: of several views, those of lowest entropy, that stand for the image; 0.1 (code).
-        positive_shots: entries a class in the positive cache; 3.
+        positive_shots: entries per class in the positive cache; 3.
         positive_alpha: its weight; 2. The authors have a configuration for each data set, which differ in this and in
             beta: 1 and 8 for ImageNet-V2, 2.363 and 7.45 for ImageNet-Sketch, 5 and 5 for Caltech101, 1 and 1 for
             Food101. Here one pair serves all.
         positive_beta: how fast it falls with distance; 5.
-        negative_shots: entries a class in the negative cache; 2.
+        negative_shots: entries per class in the negative cache; 2.
         negative_alpha: its weight; 0.117.
         negative_beta: how fast it falls with distance; 1.
         entropy_above: an image enters the negative cache when its relative entropy is above this; 0.2.
@@ -46,8 +43,8 @@ class Parameters:
         templates: of the class weights.
     """
 
-    views: Annotated[int, Ge(1)] | None = None
-    augmix: bool | None = None
+    views: Annotated[int, Ge(1)] = by_family(1, {"imagenet": 64})
+    augmix: bool = by_family(False, {"imagenet": True})
     share: Annotated[float, Gt(0), Le(1)] = 0.1
     positive_shots: Annotated[int, Ge(1)] = 3
     positive_alpha: Annotated[float, Ge(0)] = 2.0
@@ -63,7 +60,7 @@ class Parameters:
 
 
 @register
-class TDA(Method):
+class TDA(ViewMethod[TDAParameters]):
     """The teacher's logits, raised by sure images seen before and lowered by unsure ones, each by its likeness."""
 
     name = "tda"
@@ -71,32 +68,18 @@ class TDA(Method):
     summary = "caches of confident and of unsure images of the stream"
     paper = "arXiv 2403.18293"
     adapts = "a positive and a negative cache"
-    Parameters = Parameters
 
-    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
-        super().__init__(teacher, task, parameters, seed, memory)
-        imagenet = task.family == "imagenet"
-        augmix = imagenet if parameters.augmix is None else parameters.augmix
-        self.spec = ViewSpec(parameters.views or (_IMAGENET_VIEWS if imagenet else 1), task.crop_scale, augmix)
+    def setup(self) -> None:
+        chosen = self.parameters
+        self.spec = ViewSpec(chosen.views, self.task.crop_scale, chosen.augmix)
         self.reset()
 
     def reset(self) -> None:
         self.adapter = Adapter(self.class_weights, self.parameters)
 
     def predict(self, batch: Batch) -> Predictions:
-        features = self.view_features(batch, self.spec)
-        views, scales = normalize(features.float(), dim=-1), self.teacher.scales(features)
+        views, scales = self.unit_views(batch)
         return Predictions(self.adapter.stream(views, scales))
-
-    def resolved(self) -> dict[str, Any]:
-        return {
-            "views": self.spec.count,
-            "augmix": self.spec.augmix,
-            "crop_scale": list(self.spec.crop_scale),
-        }
-
-    def cost(self) -> Cost:
-        return Cost(image_forwards=self.spec.count)
 
 
 @dataclass(frozen=True)
@@ -117,7 +100,7 @@ class Evidence:
 
 
 def evidence(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, share: float = 0.1) -> Evidence:
-    """Views ``(B, N, F)``, class weights ``(C, F)``, scale (one, or ``(B, N, 1)``) -> what they say; N may be 1."""
+    """Compute what views ``(B, N, F)`` say by class weights ``(C, F)``, with one scale or ``(B, N, 1)``. N may be 1."""
     logits = scale_of_views(views, logit_scale) * views @ class_weights.T
     kept = lowest_entropy(logits, share)
     chosen = select(logits, kept)
@@ -134,7 +117,7 @@ class Cache:
 
     Args:
         classes: C.
-        shots: entries a class.
+        shots: entries per class.
         alpha: weight of what the cache says.
         beta: how fast that falls as an embedding is less like an entry.
         like: tensor of the embeddings' width F, type and device.
@@ -148,7 +131,7 @@ class Cache:
         self.values = like.new_zeros(classes, shots, classes)
 
     def update(self, predicted: int, entropy: float, feature: Tensor, value: Tensor) -> None:
-        """Takes in an embedding ``(F,)`` with what it says ``(C,)``, in place of the least sure entry of a full class.
+        """Take in an embedding ``(F,)`` with what it says ``(C,)``, in place of the least sure entry of a full class.
 
         An entry of the same entropy as another stands behind it, and does not displace it.
         """
@@ -161,7 +144,7 @@ class Cache:
             stored[place] = new
 
     def logits(self, feature: Tensor) -> Tensor:
-        r"""An embedding ``(F,)`` -> ``(C,)``.
+        r"""Compute what the cache says of an embedding ``(F,)``, ``(C,)``.
 
         .. math:: \alpha \sum_i \exp(-\beta (1 - f \cdot k_i)) \, v_i
         """
@@ -187,9 +170,9 @@ class Adapter:
         parameters: see there.
     """
 
-    def __init__(self, class_weights: Tensor, parameters: Parameters | None = None) -> None:
+    def __init__(self, class_weights: Tensor, parameters: TDAParameters | None = None) -> None:
         self.class_weights = class_weights
-        self.parameters = chosen = parameters or Parameters()
+        self.parameters = chosen = parameters or TDAParameters()
         classes = len(class_weights)
         self.one_hot = torch.eye(classes, dtype=class_weights.dtype, device=class_weights.device)
         self.positive = Cache(
@@ -201,7 +184,12 @@ class Adapter:
 
     @in_full_precision
     def stream(self, views: Tensor, logit_scale: Tensor | float) -> Tensor:
-        """Unit views of B images in order ``(B, N, F)``, scale one for all or ``(B, N, 1)`` -> logits ``(B, C)``."""
+        """Compute logits ``(B, C)`` of B images in order.
+
+        Args:
+            views: unit rows, ``(B, N, F)``.
+            logit_scale: one for all, or ``(B, N, 1)``.
+        """
         seen = evidence(views, self.class_weights, logit_scale, self.parameters.share)
         predicted = seen.logits.argmax(-1).tolist()
         marked = (seen.probabilities > self.parameters.mask_above) & (seen.probabilities < self.parameters.mask_below)
@@ -213,12 +201,12 @@ class Adapter:
         return torch.stack(answers)
 
     def update(self, predicted: int, entropy: float, feature: Tensor, marked: Tensor) -> None:
-        """Takes in an image: predicted class, entropy in nats, embedding ``(F,)``, classes to mark down ``(C,)``."""
+        """Take in an image: predicted class, entropy in nats, embedding ``(F,)``, classes to mark down ``(C,)``."""
         chosen = self.parameters
         self.positive.update(predicted, entropy, feature, self.one_hot[predicted])
         if chosen.entropy_above < entropy / math.log2(len(self.class_weights)) < chosen.entropy_below:
             self.negative.update(predicted, entropy, feature, marked.to(feature.dtype))
 
     def logits(self, feature: Tensor) -> Tensor:
-        """What the caches say of an embedding ``(F,)``, ``(C,)``."""
+        """Compute what the caches say of an embedding ``(F,)``, ``(C,)``."""
         return self.positive.logits(feature) - self.negative.logits(feature)

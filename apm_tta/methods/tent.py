@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from apm_tta.data.task import Task
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy
 from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
+from apm_tta.methods.family_defaults import by_family
 from apm_tta.methods.parameters import Templates
-from apm_tta.teachers import Teacher
+
+Setting = Literal["cifar", "imagenet"]
+
+
+class _Published(NamedTuple):
+    """How the paper adapts in one setting: makes an optimiser of parameters and ``lr``, and its learning rate."""
+
+    optimizer: Callable[..., torch.optim.Optimizer]
+    learning_rate: float
+
+
+# Section 4 of the paper.
+_PUBLISHED: dict[Setting, _Published] = {
+    "cifar": _Published(torch.optim.Adam, 1e-3),
+    "imagenet": _Published(partial(torch.optim.SGD, momentum=0.9), 2.5e-4),
+}
 
 
 @dataclass(frozen=True)
-class Parameters:
+class TentParameters:
     """Of ``tent``.
 
     Attributes:
         mode: ``online``, as published: what a batch taught is kept. ``episodic``: every image starts from the teacher.
-        setting: ``cifar``, Adam; ``imagenet``, SGD with momentum 0.9 (both section 4 of the paper). None takes
-            ``cifar`` for the CIFAR sets and ``imagenet`` for all others.
+        setting: ``cifar``, Adam; ``imagenet``, SGD with momentum 0.9 (both section 4 of the paper). The
+            CIFAR sets have ``cifar``, all others ``imagenet``.
         learning_rate: None is the setting's: 1e-3 for ``cifar``, 2.5e-4 for ``imagenet`` (section 4).
-        steps: a batch; 1, as published.
+        steps: per batch; 1, as published.
         batch_size: images of one online step; 64 (section 4, ImageNet). For CIFAR the paper has 128, the code 200.
         templates: of the class weights.
     """
 
     mode: Literal["online", "episodic"] = "online"
-    setting: Literal["cifar", "imagenet"] | None = None
+    setting: Setting = by_family("imagenet", {"cifar": "cifar"})  # noqa: RUF009  immutable
     learning_rate: Annotated[float, Gt(0)] | None = None
     steps: Annotated[int, Ge(1)] = 1
     batch_size: Annotated[int, Ge(1)] = 64
@@ -41,7 +58,7 @@ class Parameters:
 
 
 @register
-class Tent(Method):
+class Tent(Method[TentParameters]):
     r"""Each batch moves the scales and shifts of normalisation layers towards surer predictions.
 
     .. math:: \theta \leftarrow \theta - \eta \nabla_\theta \frac{1}{B} \sum_i H(p_\theta(\cdot \mid x_i)),
@@ -57,28 +74,26 @@ class Tent(Method):
     """
 
     name = "tent"
-    protocol = "online"
+    protocol: Literal["episodic", "online"] = "online"
     summary = "entropy of the prediction minimised over normalisation layers"
     paper = "arXiv 2006.10726"
     adapts = "scales and shifts of normalisation layers in the image encoder"
-    Parameters = Parameters
 
-    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
-        super().__init__(teacher, task, parameters, seed, memory)
-        self.episodic = parameters.mode == "episodic"
-        self.protocol = parameters.mode
-        self.stream_batch = None if self.episodic else parameters.batch_size
-        self.setting = parameters.setting or ("cifar" if task.family == "cifar" else "imagenet")
-        self.learning_rate = parameters.learning_rate or {"cifar": 1e-3, "imagenet": 2.5e-4}[self.setting]
-        layers = normalisation_layers(teacher.image_encoder)
-        self.encoder = AdaptableEncoder(teacher.image_encoder, layers, statistics="batch")
+    def setup(self) -> None:
+        chosen, encoder = self.parameters, self.teacher.image_encoder
+        self.episodic = chosen.mode == "episodic"
+        self.protocol = chosen.mode
+        self.stream_batch = None if self.episodic else chosen.batch_size
+        self.published = _PUBLISHED[chosen.setting]
+        self.learning_rate = chosen.learning_rate or self.published.learning_rate
+        self.encoder = AdaptableEncoder(encoder, normalisation_layers(encoder), statistics="batch")
         self.reset()
 
     def check_teacher(self) -> None:
         require_normalisation(self.name, self.teacher)
 
     def resolved(self) -> dict[str, Any]:
-        return {"setting": self.setting, "learning_rate": self.learning_rate}
+        return {"learning_rate": self.learning_rate}
 
     def cost(self) -> Cost:
         steps = self.parameters.steps
@@ -86,11 +101,7 @@ class Tent(Method):
 
     def reset(self) -> None:
         self.encoder.restore()
-        self.optimizer: torch.optim.Optimizer = (
-            torch.optim.Adam(self.encoder.parameters, lr=self.learning_rate)
-            if self.setting == "cifar"
-            else torch.optim.SGD(self.encoder.parameters, lr=self.learning_rate, momentum=0.9)
-        )
+        self.optimizer = self.published.optimizer(self.encoder.parameters, lr=self.learning_rate)
 
     def predict(self, batch: Batch) -> Predictions:
         pixels = self.pixels(batch)
@@ -106,7 +117,7 @@ class Tent(Method):
         return Predictions(torch.cat(answers))
 
     def _adapt(self, pixels: Tensor) -> Tensor:
-        """Steps on ``pixels`` ``(B, 3, S, S)`` -> logits ``(B, C)`` before the last step."""
+        """Step on ``pixels`` ``(B, 3, S, S)``; return logits ``(B, C)`` before the last step."""
         for _ in range(self.parameters.steps):
             with torch.enable_grad():
                 logits = self.logits(self.encoder(pixels))

@@ -1,22 +1,22 @@
-"""TPS (arXiv 2403.12952): test-time prototype shifting, one vector a class added to the class weights."""
+"""TPS (arXiv 2403.12952): test-time prototype shifting, one vector per class added to the class weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from apm_tta.data.task import Task
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, scale_of_views, select
+from apm_tta.methods.family_defaults import by_family
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
-from apm_tta.teachers import Teacher
 
 # Shifts of the images that are adapted together, 64 MiB; a step holds about twelve tensors of that size.
 _SHIFTS_TOGETHER = 2**24
@@ -24,7 +24,7 @@ _TENSORS = 12
 
 
 @dataclass(frozen=True)
-class Parameters:
+class TPSParameters:
     """Of ``tps``.
 
     Attributes:
@@ -33,8 +33,8 @@ class Parameters:
         learning_rate: of AdamW; 0.005 (paper and code).
         weight_decay: of AdamW; 0.01, PyTorch's default, which the code takes. The first step starts at zero and does
             not feel it.
-        steps: an image; 1 (paper and code).
-        augmix: whether views go through AugMix. None, as the authors' code: for the fine-grained sets alone.
+        steps: per image; 1 (paper and code).
+        augmix: whether views go through AugMix; for the fine-grained sets alone, as in the authors' code.
         templates: of the class weights. The authors' scripts also average descriptions of each class by GPT-4 with
             CLIP's 80 templates (``openai80``, without the descriptions).
     """
@@ -44,12 +44,12 @@ class Parameters:
     learning_rate: Annotated[float, Gt(0)] = 5e-3
     weight_decay: Annotated[float, Ge(0)] = 0.01
     steps: Annotated[int, Ge(1)] = 1
-    augmix: bool | None = None
+    augmix: bool = by_family(False, {"fine-grained": True})
     templates: Templates = "dataset"
 
 
 @register
-class TPS(Method):
+class TPS(ViewMethod[TPSParameters]):
     """Each image shifts the class weights until its confident views agree; the encoders are never differentiated."""
 
     name = "tps"
@@ -57,12 +57,10 @@ class TPS(Method):
     summary = "class weights shifted until confident views agree"
     paper = "arXiv 2403.12952"
     adapts = "a shift of every class weight"
-    Parameters = Parameters
 
-    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
-        super().__init__(teacher, task, parameters, seed, memory)
-        augmix = task.family == "fine-grained" if parameters.augmix is None else parameters.augmix
-        self.spec = ViewSpec(parameters.views, task.crop_scale, augmix)
+    def setup(self) -> None:
+        chosen = self.parameters
+        self.spec = ViewSpec(chosen.views, self.task.crop_scale, chosen.augmix)
 
     def predict(self, batch: Batch) -> Predictions:
         chosen = self.parameters
@@ -83,9 +81,6 @@ class TPS(Method):
         ]
         return Predictions(torch.cat(logits))
 
-    def resolved(self) -> dict[str, Any]:
-        return {"augmix": self.spec.augmix, "crop_scale": list(self.spec.crop_scale)}
-
     def cost(self) -> Cost:
         return Cost(image_forwards=self.spec.count, other=f"{self.parameters.steps} AdamW steps on C x F shifts")
 
@@ -101,7 +96,7 @@ def from_features(
     weight_decay: float = 0.01,
     steps: int = 1,
 ) -> Tensor:
-    r"""The whole of TPS on embeddings.
+    r"""Compute the whole of TPS on embeddings.
 
     .. math:: \delta^* = \delta - \eta \operatorname{AdamW}\bigl(\nabla_\delta H(\bar p_\delta)\bigr), \qquad
         \bar p_\delta = \frac{1}{|S|} \sum_{k \in S} p_\delta(\cdot \mid f_k), \qquad
@@ -113,8 +108,8 @@ def from_features(
     Args:
         views: unit rows, ``(..., N, F)``. Images of a batch have shifts of their own and no term of the loss in common.
         class_weights: unit rows, ``(C, F)``.
-        logit_scale: one for all, or one a view, ``(..., N, 1)``.
-        share: as all that follow, see ``Parameters``.
+        logit_scale: one for all, or one per view, ``(..., N, 1)``.
+        share: as all that follow, see ``TPSParameters``.
 
     Returns:
         Logits ``(..., C)``.

@@ -13,12 +13,13 @@ from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from apm_tta.apm.memory import free_memory
-from apm_tta.data.task import Task
 from apm_tta.errors import UserError
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select
+from apm_tta.methods.family_defaults import by_family
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.text_tower import TextTower
@@ -29,18 +30,18 @@ _SHARE_OF_FREE = 0.5
 
 
 @dataclass(frozen=True)
-class Parameters:
+class TptParameters:
     """Of ``tpt``.
 
     Attributes:
-        context: words in front of the class that the tuned vectors start from, one vector a token; the paper's
+        context: words in front of the class that the tuned vectors start from, one vector per token; the paper's
             (section 4) and the script's ``a_photo_of_a``, four tokens.
         views: N, the evaluation crop included; 64 (section 4).
         share: of the views, those of lowest entropy, that are kept; 0.1 (section 4, rho).
         learning_rate: of AdamW; 0.005 (section 4).
         weight_decay: of AdamW; 0.01, PyTorch's default, which the code takes.
-        steps: an image; 1 (section 4).
-        augmix: whether views go through AugMix. None, as the authors' code: for the fine-grained sets alone.
+        steps: per image; 1 (section 4).
+        augmix: whether views go through AugMix; for the fine-grained sets alone, as in the authors' code.
         templates: of the teacher's own answer, which ``agreement`` compares with. The tuned prompt has none: it is the
             context, the class and a full stop, on every set, as in the authors' code.
     """
@@ -51,12 +52,12 @@ class Parameters:
     learning_rate: Annotated[float, Gt(0)] = 5e-3
     weight_decay: Annotated[float, Ge(0)] = 0.01
     steps: Annotated[int, Ge(1)] = 1
-    augmix: bool | None = None
+    augmix: bool = by_family(False, {"fine-grained": True})
     templates: Templates = "dataset"
 
 
 @register
-class Tpt(Method):
+class Tpt(ViewMethod[TptParameters]):
     r"""Each image tunes the context of the class prompts until its confident views agree.
 
     .. math:: v^* = v - \eta \operatorname{AdamW}\bigl(\nabla_v H(\bar p_v)\bigr), \qquad
@@ -73,15 +74,13 @@ class Tpt(Method):
     paper = "arXiv 2209.07511"
     adapts = "the context vectors of the class prompts"
     needs_text = True
-    Parameters = Parameters
 
-    def __init__(self, teacher: Teacher, task: Task, parameters: Any, seed: int, memory: int | None = None) -> None:
-        super().__init__(teacher, task, parameters, seed, memory)
-        augmix = task.family == "fine-grained" if parameters.augmix is None else parameters.augmix
-        self.spec = ViewSpec(parameters.views, task.crop_scale, augmix)
-        self.tower = TextTower(teacher)
-        prompts = self.tower.tokens([f"{parameters.context} {name}." for name in task.classes])
-        self.start, self.stop = context_tokens(self.tower, parameters.context, prompts)
+    def setup(self) -> None:
+        chosen = self.parameters
+        self.spec = ViewSpec(chosen.views, self.task.crop_scale, chosen.augmix)
+        self.tower = require_text_tower(self.teacher)
+        prompts = self.tower.tokens([f"{chosen.context} {name}." for name in self.classes])
+        self.start, self.stop = context_tokens(self.tower, chosen.context, prompts)
         with torch.no_grad():
             self.tokens = self.tower.cut(prompts)
             self.embedded = self.tower.embed(self.tokens)
@@ -90,12 +89,11 @@ class Tpt(Method):
 
     def check_teacher(self) -> None:
         super().check_teacher()
-        TextTower(self.teacher)
+        require_text_tower(self.teacher)
 
     def resolved(self) -> dict[str, Any]:
         return {
-            "augmix": self.spec.augmix,
-            "crop_scale": list(self.spec.crop_scale),
+            **super().resolved(),
             "context_tokens": self.stop - self.start,
         }
 
@@ -111,7 +109,7 @@ class Tpt(Method):
         return Predictions(torch.cat([self._tune(part) for part in features.split(together)]))
 
     def weights(self, context: Tensor) -> Tensor:
-        """Contexts ``(B, n, W)`` -> unit class weights ``(B, C, F)``, through as many prompts at once as memory has."""
+        """Compute unit class weights ``(B, C, F)`` of contexts ``(B, n, W)``, as many prompts at once as fit."""
         at_once = max(1, self._prompts_together() // len(context))
         encode = self._text_embeddings
         if at_once < len(self.classes) and torch.is_grad_enabled():
@@ -121,7 +119,7 @@ class Tpt(Method):
         return normalize(torch.cat(parts, dim=1), dim=-1)
 
     def _tune(self, features: Tensor) -> Tensor:
-        """View features ``(B, N, F)`` -> logits ``(B, C)``. The images' losses have no parameter in common."""
+        """Compute logits ``(B, C)`` of view features ``(B, N, F)``. The images' losses have no parameter in common."""
         scaled = self.teacher.scales(features) * normalize(features, dim=-1)
         kept = select(scaled, lowest_entropy(_products(scaled, self.initial_weights), self.parameters.share))
         context = self.context.repeat(len(features), 1, 1).requires_grad_()
@@ -139,7 +137,7 @@ class Tpt(Method):
         return logits.squeeze(1)
 
     def _text_embeddings(self, context: Tensor, start: int, stop: int) -> Tensor:
-        """Text embeddings of classes ``start`` to ``stop`` under B contexts, ``(B, stop - start, F)``."""
+        """Embed classes ``start`` to ``stop`` under B contexts, ``(B, stop - start, F)``."""
         tokens, embedded = self.tokens[start:stop], self.embedded[start:stop]
         images, classes = len(context), len(tokens)
         parts = [
@@ -153,7 +151,7 @@ class Tpt(Method):
 
     def _prompts_together(self) -> int:
         tower, length = self.tower, self.tokens.shape[1]
-        # Activations that a block keeps for its gradient: 17 widths a token (two norms, qkv, attention, a four times
+        # Activations that a block keeps for its gradient: 17 widths per token (two norms, qkv, attention, a four times
         # wider MLP) and the attention's weights; half as much again for what is alive meanwhile.
         floats = 1.5 * tower.layers * length * (17 * tower.width + 2 * tower.heads * length)
         budget = _SHARE_OF_FREE * free_memory(self.teacher.device) if self.memory is None else self.memory
@@ -162,13 +160,27 @@ class Tpt(Method):
 
 @in_full_precision
 def _products(scaled: Tensor, weights: Tensor) -> Tensor:
-    """Views ``(..., N, F)`` times their scale, class weights ``(..., C, F)`` -> logits ``(..., N, C)``."""
+    """Compute logits ``(..., N, C)`` of views times their scale ``(..., N, F)`` and class weights ``(..., C, F)``."""
     logits: Tensor = scaled @ weights.transpose(-1, -2)
     return logits
 
 
+def require_text_tower(teacher: Teacher) -> TextTower:
+    """Return the text tower that prompts are tuned through.
+
+    Raises:
+        UserError: when the teacher has none. Exit code 2.
+    """
+    tower = teacher.text_tower
+    if tower is None:
+        raise UserError(
+            f"teacher {teacher.name} has no text tower; prompt tuning needs a CLIP, such as ViT-B-16:openai", 2
+        )
+    return tower
+
+
 def context_tokens(tower: TextTower, context: str, prompts: Tensor) -> tuple[int, int]:
-    """Where the tokens of ``context`` begin and end in every one of ``prompts`` ``(C, L)``.
+    """Find where the tokens of ``context`` begin and end in every one of ``prompts`` ``(C, L)``.
 
     Raises:
         UserError: when it has no token that the class names leave as it is, or leaves none to them. Exit code 2.
@@ -185,6 +197,6 @@ def context_tokens(tower: TextTower, context: str, prompts: Tensor) -> tuple[int
 
 
 def _common(rows: Tensor, row: Tensor) -> int:
-    """Length of the longest beginning that all ``rows`` ``(R, L)`` share with ``row`` ``(L,)``."""
+    """Return the length of the longest beginning that all ``rows`` ``(R, L)`` share with ``row`` ``(L,)``."""
     same = (rows == row).all(0)
     return int(same.int().cumprod(0).sum())

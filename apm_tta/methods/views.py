@@ -29,7 +29,7 @@ class ViewSpec:
 
 
 class Views:
-    """Makes the random views of images, all but the evaluation crop, as ``uint8``.
+    """The random views of images, all but the evaluation crop, as ``uint8``.
 
     Args:
         spec: which.
@@ -53,7 +53,7 @@ class Views:
         self._transform = v2.Compose([*transforms, v2.PILToTensor()])
 
     def of(self, sample_id: str, image: Image.Image) -> Tensor:
-        """Views 1 .. N - 1 of one image, ``(N - 1, 3, S, S)`` of ``uint8``."""
+        """Make views 1 .. N - 1 of one image, ``(N - 1, 3, S, S)`` of ``uint8``."""
         # torchvision draws from torch's global generator; it is put back as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(self._seed, sample_id, self._purpose))
@@ -62,7 +62,7 @@ class Views:
 
 
 def normalized(views: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
-    """``uint8`` views ``(..., 3, S, S)`` -> the teacher's input, on ``device``."""
+    """Make the teacher's input, on ``device``, of ``uint8`` views ``(..., 3, S, S)``."""
     channels = (3, 1, 1)
     mean = torch.tensor(preprocessing.mean, device=device).view(channels)
     std = torch.tensor(preprocessing.std, device=device).view(channels)
@@ -70,7 +70,7 @@ def normalized(views: Tensor, preprocessing: Preprocessing, device: torch.device
 
 
 def stack_pixels(evaluation_crop: Tensor, views: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """View 0 ``(3, S, S)`` and the random views ``(N - 1, 3, S, S)`` of ``uint8`` -> ``(N, 3, S, S)`` normalised."""
+    """Stack view 0 ``(3, S, S)`` and random ``uint8`` views ``(N - 1, 3, S, S)``: ``(N, 3, S, S)``, normalised."""
     if not len(views):
         return evaluation_crop[None]
     return torch.cat([evaluation_crop[None], normalized(views, preprocessing, evaluation_crop.device)])

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, scale_of_views, select
 from apm_tta.methods.parameters import Templates
-from apm_tta.methods.views import ViewSpec
+from apm_tta.methods.view_method import ViewMethod
 
 
 @dataclass(frozen=True)
-class Parameters:
+class VTEParameters:
     """Of ``vte``.
 
     Attributes:
@@ -32,7 +31,7 @@ class Parameters:
 
 
 @register
-class VTE(Method):
+class VTE(ViewMethod[VTEParameters]):
     """The mean embedding of the views that the teacher is surest of, against the class weights."""
 
     name = "vte"
@@ -40,23 +39,15 @@ class VTE(Method):
     summary = "the mean embedding of confident views"
     paper = "arXiv 2405.14977"
     adapts = "the image embedding"
-    Parameters = Parameters
 
     def predict(self, batch: Batch) -> Predictions:
-        features = self.view_features(batch, ViewSpec(self.parameters.views, self.task.crop_scale))
-        views, scales = normalize(features.float(), dim=-1), self.teacher.scales(features)
+        views, scales = self.unit_views(batch)
         return Predictions(from_features(views, self.class_weights, scales, self.parameters.share))
-
-    def resolved(self) -> dict[str, Any]:
-        return {"crop_scale": list(self.task.crop_scale)}
-
-    def cost(self) -> Cost:
-        return Cost(image_forwards=self.parameters.views)
 
 
 @in_full_precision
 def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, share: float = 0.1) -> Tensor:
-    r"""Logits ``(..., C)`` of the mean; arguments as of ``consensus``.
+    r"""Compute logits ``(..., C)`` of the mean; arguments as of ``consensus``.
 
     .. math:: \ell_c = \bar s \, \bar f \cdot w_c
 
@@ -69,7 +60,7 @@ def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | fl
 
 @in_full_precision
 def consensus(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, share: float = 0.1) -> Tensor:
-    r"""The mean embedding of the confident views, ``(..., F)``, not normalised.
+    r"""Compute the mean embedding of the confident views, ``(..., F)``, not normalised.
 
     .. math:: \bar f = \frac{1}{|S|} \sum_{k \in S} f_k, \qquad
         S = \text{the share of views with the lowest } H(p(\cdot \mid f_k))
@@ -77,7 +68,7 @@ def consensus(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float,
     Args:
         views: unit rows, ``(..., N, F)``.
         class_weights: unit rows, ``(C, F)``.
-        logit_scale: one for all, or one a view, ``(..., N, 1)``.
+        logit_scale: one for all, or one per view, ``(..., N, 1)``.
         share: of the views that are kept, rounded down, at least one.
     """
     kept = lowest_entropy(scale_of_views(views, logit_scale) * views @ class_weights.T, share)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import one_hot
 
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, kept_views, lowest_entropy, scale_of_views, select
 from apm_tta.methods.parameters import Templates
-from apm_tta.methods.views import ViewSpec
+from apm_tta.methods.view_method import ViewMethod
 
 # So little that it ranks only what the votes leave equal.
 _BELOW_A_VOTE = 1e-5
 
 
 @dataclass(frozen=True)
-class Parameters:
+class ZeroParameters:
     """Of ``zero``.
 
     Attributes:
@@ -37,7 +37,7 @@ class Parameters:
 
 
 @register
-class Zero(Method):
+class Zero(ViewMethod[ZeroParameters]):
     """The class that most of the confident views predict: their mean probability at temperature zero."""
 
     name = "zero"
@@ -46,23 +46,15 @@ class Zero(Method):
     paper = "arXiv 2405.18330"
     adapts = "nothing"
     votes = True
-    Parameters = Parameters
 
     def predict(self, batch: Batch) -> Predictions:
-        features = self.view_features(batch, ViewSpec(self.parameters.views, self.task.crop_scale))
-        views, scales = normalize(features.float(), dim=-1), self.teacher.scales(features)
+        views, scales = self.unit_views(batch)
         return Predictions(from_features(views, self.class_weights, scales, self.parameters.share))
-
-    def resolved(self) -> dict[str, Any]:
-        return {"crop_scale": list(self.task.crop_scale)}
-
-    def cost(self) -> Cost:
-        return Cost(image_forwards=self.parameters.views)
 
 
 @in_full_precision
 def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, share: float = 0.3) -> Tensor:
-    r"""The votes, and far below them the mean probability of the voters, which ranks classes of equal votes.
+    r"""Count the votes, and far below them the mean probability of the voters, which ranks classes of equal votes.
 
     .. math:: \ell_c = v_c + \varepsilon \frac{1}{|S|} \sum_{k \in S} p_c(f_k)
 
@@ -71,7 +63,7 @@ def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | fl
     Args:
         views: unit rows, ``(..., N, F)``.
         class_weights: unit rows, ``(C, F)``.
-        logit_scale: one for all, or one a view, ``(..., N, 1)``.
+        logit_scale: one for all, or one per view, ``(..., N, 1)``.
         share: of the views that vote, rounded down, at least one.
 
     Returns:
@@ -83,7 +75,7 @@ def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | fl
 
 
 def votes(logits: Tensor, share: float = 0.3) -> Tensor:
-    r"""Logits of N views ``(..., N, C)`` -> how many of the confident ones predict each class, ``(..., C)``.
+    r"""Count how many of the confident of N views predict each class, ``(..., C)``, from logits ``(..., N, C)``.
 
     .. math:: v_c = \sum_{k \in S} \lim_{\tau \to 0} \operatorname{softmax}(\ell_k / \tau)_c
         = \Bigl| \bigl\{ k \in S : \arg\max_{c'} \ell_{k c'} = c \bigr\} \Bigr|

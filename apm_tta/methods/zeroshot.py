@@ -10,7 +10,7 @@ from apm_tta.methods.parameters import Templates
 
 
 @dataclass(frozen=True)
-class Parameters:
+class ZeroShotParameters:
     """Of ``zeroshot``.
 
     Attributes:
@@ -22,7 +22,7 @@ class Parameters:
 
 
 @register
-class ZeroShot(Method):
+class ZeroShot(Method[ZeroShotParameters]):
     r"""The class whose weight is nearest to the image embedding.
 
     .. math:: \ell_c = s \cdot \frac{f \cdot w_c}{\lVert f \rVert}
@@ -33,7 +33,6 @@ class ZeroShot(Method):
     summary = "the teacher's answer under one template"
     paper = "arXiv 2103.00020"
     adapts = "nothing"
-    Parameters = Parameters
 
     def predict(self, batch: Batch) -> Predictions:
         return Predictions(self.logits(self.features(batch)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torchvision.transforms.functional import pil_to_tensor
 
+from apm_tta.methods import Method
 from apm_tta.teachers import Preprocessing
 
 
@@ -23,6 +26,8 @@ class StubTeacher:
     feature_dim = 24
     image_size = 16
     patch_size = None
+    text_tower = None
+    support = None
     logit_scale = 20.0
     device = torch.device("cpu")
     preprocessing = Preprocessing(16, (0.3,) * 3, (0.4,) * 3, "bicubic")
@@ -42,6 +47,12 @@ class StubTeacher:
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
         return normalize(torch.randn(len(classes), 24, generator=torch.Generator().manual_seed(5)), dim=-1)
+
+
+@pytest.fixture(scope="session")
+def stated() -> Callable[[Method], dict[str, Any]]:
+    """Return a method's parameters as the manifest states them."""
+    return lambda method: {**asdict(method.parameters), **method.resolved()}
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import open_dataset
-from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, Batch, build_parameters
 from apm_tta.teachers import Teacher
@@ -21,10 +22,8 @@ def answers(teacher: Teacher, batch: Batch, memory: int | None = None, **setting
 
 
 @pytest.fixture(scope="module")
-def real_images() -> Batch:
-    dataset = open_dataset("fashion-mnist", limit=300)
-    samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)]
-    return Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
+def real_images(clean_images: Callable[[int], Batch]) -> Batch:
+    return clean_images(300)
 
 
 def test_bfloat16_answers_as_float32_on_99_of_100_images(embedded_teacher: Teacher, real_images: Batch) -> None:
@@ -60,7 +59,9 @@ def test_the_memory_budget_changes_no_answer(embedded_teacher: Teacher, embedded
     torch.testing.assert_close(one_at_a_time, whole, rtol=0, atol=2e-3)
 
 
-def test_a_width_that_no_eight_heads_can_share_is_filled_up_and_cut_again(embedded_teacher: Teacher) -> None:
+def test_a_width_that_no_eight_heads_can_share_is_filled_up_and_cut_again(
+    embedded_teacher: Teacher, clean_images: Callable[[int], Batch]
+) -> None:
     """A linear head's features are two wider than the network's: 66 here. What is added changes no class weight."""
 
     class Wider:
@@ -81,10 +82,8 @@ def test_a_width_that_no_eight_heads_can_share_is_filled_up_and_cut_again(embedd
     task = Task(load_card("fashion-mnist").class_list.names)
     method = METHODS.get("apm")(Wider(), task, build_parameters("apm", {"iterations": 60}), 0)
     assert method.config.feature_dim == 72
-    dataset = open_dataset("fashion-mnist", limit=20)
-    samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)]
     with torch.no_grad():
-        predictions = method.predict(Batch(tuple(s.id for s in samples), tuple(s.image for s in samples)))
+        predictions = method.predict(clean_images(20))
     assert predictions.logits.shape == (20, 10)
     assert predictions.cosines is not None
     assert (predictions.cosines[:, -1] > 0.9).all()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 
 import pytest
 import torch
 
 from apm_tta.data.cards import load_card
-from apm_tta.data.dataset import open_dataset
-from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.methods import METHODS, Batch, Method, Predictions, build_parameters
@@ -72,10 +70,8 @@ def installed_plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 @pytest.fixture(scope="module")
-def clean_batch() -> Batch:
-    dataset = open_dataset("fashion-mnist", limit=12)
-    samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)]
-    return Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
+def clean_batch(clean_images: Callable[[int], Batch]) -> Batch:
+    return clean_images(12)
 
 
 @pytest.fixture(scope="module")

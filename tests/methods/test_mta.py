@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -22,8 +20,8 @@ def unit_rows(seed: int, *shape: int) -> torch.Tensor:
     return normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=-1)
 
 
-def test_logits_are_those_of_the_authors_code(shared: Path) -> None:
-    vectors = np.load(shared / "method_vectors" / "views_seed11.npz")
+@pytest.mark.vectors("method_vectors/views_seed*.npz")
+def test_logits_are_those_of_the_authors_code(vectors: dict[str, np.ndarray]) -> None:
     views, weights = torch.tensor(vectors["views"]), torch.tensor(vectors["class_weights"])
     scale, expected = float(vectors["logit_scale"]), torch.tensor(vectors["mta_logits"])
     torch.testing.assert_close(from_features(views, weights, scale), expected, rtol=0, atol=1e-4)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from apm_tta.data.cards import load_card
-from apm_tta.data.dataset import open_dataset
-from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.methods import METHODS, Batch, build_parameters
@@ -37,11 +36,9 @@ def predict(method: Sar, batch: Batch) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def stream() -> list[Batch]:
+def stream(clean_images: Callable[[int], Batch]) -> list[Batch]:
     """Four batches of eight clean images: the teacher is sure of most of them and unsure of some."""
-    dataset = open_dataset("fashion-mnist", limit=32)
-    samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)]
-    whole = Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
+    whole = clean_images(32)
     return [part(whole, *range(start, start + 8)) for start in range(0, 32, 8)]
 
 

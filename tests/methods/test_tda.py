@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Family, Task
 from apm_tta.methods import METHODS, Batch, build_parameters
-from apm_tta.methods.tda import Adapter, Cache, Parameters, evidence
+from apm_tta.methods.tda import Adapter, Cache, TDAParameters, evidence
 from apm_tta.teachers import Teacher
 
 TASK = Task(load_card("fashion-mnist").class_list.names, crop_scale=(0.5, 1.0))
@@ -21,8 +21,8 @@ def unit_rows(seed: int, *shape: int) -> torch.Tensor:
     return normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def test_logits_are_those_of_the_authors_code_in_the_order_of_the_stream(shared: Path) -> None:
-    vectors = np.load(shared / "method_vectors" / "views_seed11.npz")
+@pytest.mark.vectors("method_vectors/views_seed*.npz")
+def test_logits_are_those_of_the_authors_code_in_the_order_of_the_stream(vectors: dict[str, np.ndarray]) -> None:
     views, weights = torch.tensor(vectors["views"]), torch.tensor(vectors["class_weights"])
     scale, expected = float(vectors["logit_scale"]), torch.tensor(vectors["tda_logits"])
     torch.testing.assert_close(Adapter(weights).stream(views, scale), expected, rtol=0, atol=1e-4)
@@ -104,11 +104,11 @@ def test_an_image_is_negative_between_the_thresholds_of_its_entropy_over_log2_of
 
 def test_classes_are_marked_down_strictly_between_the_thresholds_of_their_probability() -> None:
     features = torch.tensor([[[0.6, 0.8, 0.0, 0.0]]])
-    adapter = Adapter(torch.eye(4), Parameters(entropy_above=0.0, entropy_below=1.0))
+    adapter = Adapter(torch.eye(4), TDAParameters(entropy_above=0.0, entropy_below=1.0))
     adapter.stream(features, 3.0)
     probabilities = (3 * features[0, 0]).softmax(0)
     assert adapter.negative.values[1, 0].tolist() == [1.0 if p > 0.03 else 0.0 for p in probabilities]
-    between = Adapter(torch.eye(4), Parameters(entropy_below=1.0, mask_above=0.1, mask_below=0.5))
+    between = Adapter(torch.eye(4), TDAParameters(entropy_below=1.0, mask_above=0.1, mask_below=0.5))
     between.stream(features, 3.0)
     assert between.negative.values[1, 0].tolist() == [float(0.1 < p < 0.5) for p in probabilities]
     assert between.negative.values[1, 0].sum() == 1
@@ -136,11 +136,12 @@ def test_several_views_are_judged_by_the_mean_of_their_surest() -> None:
     ],
 )
 def test_views_are_those_of_the_paper_for_the_family(
-    family: Family, settings: dict[str, object], expected: tuple[int, bool], embedded_teacher: Teacher
+    family: Family, settings: dict[str, object], expected: tuple[int, bool], embedded_teacher: Teacher, stated: Any
 ) -> None:
     task = Task(TASK.classes, family=family)
     method = METHODS.get("tda")(embedded_teacher, task, build_parameters("tda", settings), 0)
-    assert (method.resolved()["views"], method.resolved()["augmix"]) == expected
+    assert (stated(method)["views"], stated(method)["augmix"]) == expected
+    assert (method.spec.count, method.spec.augmix) == expected
     assert method.cost().image_forwards == expected[0]
 
 

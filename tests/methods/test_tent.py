@@ -122,14 +122,17 @@ def test_modes_say_what_they_are(embedded_teacher: Teacher) -> None:
     assert Tent.protocol == "online", "one object must not change what the others are"
 
 
-def test_defaults_are_those_of_the_paper(embedded_teacher: Teacher) -> None:
+def test_defaults_are_those_of_the_paper(embedded_teacher: Teacher, stated: Any) -> None:
+    def chosen(task: Task = TASK, **settings: Any) -> dict[str, Any]:
+        return {name: stated(build(embedded_teacher, task, **settings))[name] for name in ("setting", "learning_rate")}
+
     published = {"cifar": 1e-3, "imagenet": 2.5e-4, "fine-grained": 2.5e-4, "other": 2.5e-4}
     for family, rate in published.items():
         setting = "cifar" if family == "cifar" else "imagenet"
-        method = build(embedded_teacher, Task(CLASSES, family=family))  # type: ignore[arg-type]
-        assert method.resolved() == {"setting": setting, "learning_rate": rate}
-    assert build(embedded_teacher, setting="cifar").resolved() == {"setting": "cifar", "learning_rate": 1e-3}
-    assert build(embedded_teacher, learning_rate=0.5).resolved() == {"setting": "imagenet", "learning_rate": 0.5}
+        task = Task(CLASSES, family=family)  # type: ignore[arg-type]
+        assert chosen(task) == {"setting": setting, "learning_rate": rate}
+    assert chosen(setting="cifar") == {"setting": "cifar", "learning_rate": 1e-3}
+    assert chosen(learning_rate=0.5) == {"setting": "imagenet", "learning_rate": 0.5}
 
 
 @pytest.mark.parametrize("setting", ["cifar", "imagenet"])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,8 +36,8 @@ def one_step_from_the_paper(views: np.ndarray, weights: np.ndarray, scale: float
     return np.asarray(scale * shifted @ views[0])
 
 
-def test_a_step_is_that_of_the_paper(shared: Path) -> None:
-    vectors = np.load(shared / "method_vectors" / "views_seed11.npz")
+@pytest.mark.vectors("method_vectors/views_seed*.npz")
+def test_a_step_is_that_of_the_paper(vectors: dict[str, np.ndarray]) -> None:
     views, weights = (vectors[name].astype(np.float64) for name in ("views", "class_weights"))
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
     scale = float(vectors["logit_scale"])
@@ -49,9 +49,9 @@ def test_a_step_is_that_of_the_paper(shared: Path) -> None:
     assert np.abs(alone - expected).max() < 1e-6
 
 
-def test_several_steps_are_adamw_and_choose_their_views_anew(shared: Path) -> None:
+@pytest.mark.vectors("method_vectors/views_seed*.npz")
+def test_several_steps_are_adamw_and_choose_their_views_anew(vectors: dict[str, np.ndarray]) -> None:
     """Two images at once, against autograd on one at a time."""
-    vectors = np.load(shared / "method_vectors" / "views_seed11.npz")
     views, weights = (torch.tensor(vectors[name], dtype=torch.float64) for name in ("views", "class_weights"))
     weights = weights / weights.norm(dim=1, keepdim=True)
     ours = from_features(views[:2], weights, 100.0, steps=3, learning_rate=0.05, weight_decay=0.5, share=0.2)
@@ -75,13 +75,15 @@ def test_several_steps_are_adamw_and_choose_their_views_anew(shared: Path) -> No
 
 @pytest.mark.parametrize(("family", "augmix"), [("imagenet", False), ("fine-grained", True), ("other", False)])
 def test_views_go_through_augmix_for_the_fine_grained_sets(
-    family: Family, augmix: bool, embedded_teacher: Teacher
+    family: Family, augmix: bool, embedded_teacher: Teacher, stated: Any
 ) -> None:
     task = Task(TASK.classes, family=family)
     method = METHODS.get("tps")(embedded_teacher, task, build_parameters("tps", {}), 0)
-    assert method.resolved() == {"augmix": augmix, "crop_scale": [0.08, 1.0]}
+    assert (stated(method)["augmix"], method.resolved()) == (augmix, {"crop_scale": [0.08, 1.0]})
+    assert method.spec.augmix is augmix
     asked = METHODS.get("tps")(embedded_teacher, task, build_parameters("tps", {"augmix": not augmix}), 0)
-    assert asked.resolved()["augmix"] is not augmix
+    assert stated(asked)["augmix"] is not augmix
+    assert asked.spec.augmix is not augmix
 
 
 def test_on_real_images_a_batch_is_as_one_at_a_time_at_any_memory(

@@ -38,8 +38,8 @@ class ByHand:
     """TPT for one image as section 3 of the paper has it, through open_clip's own modules."""
 
     def __init__(self, teacher: Any, context: str = "a photo of a", tokens: int = 4) -> None:
-        self.model = copy.deepcopy(teacher.model)
-        self.tokens = teacher.tokenizer([f"{context} {name}." for name in CLASSES])
+        self.model = copy.deepcopy(teacher.built.model)
+        self.tokens = teacher.built.tokenizer([f"{context} {name}." for name in CLASSES])
         self.words = self.model.token_embedding.weight[self.tokens]
         self.behind = 1 + tokens
 
@@ -103,10 +103,11 @@ def test_views_are_chosen_once(embedded_teacher: Teacher, embedded_batch: Batch)
 
 def test_the_context_is_four_tokens_in_front_of_the_class(embedded_teacher: Teacher) -> None:
     method = build(embedded_teacher)
-    assert method.resolved() == {"augmix": False, "crop_scale": [0.5, 1.0], "context_tokens": 4}
-    tokens: Any = embedded_teacher.tokenizer(["a photo of a"])[0, 1:5]  # type: ignore[attr-defined]
+    assert method.resolved() == {"crop_scale": [0.5, 1.0], "context_tokens": 4}
+    assert not method.parameters.augmix
+    tokens: Any = embedded_teacher.built.tokenizer(["a photo of a"])[0, 1:5]  # type: ignore[attr-defined]
     assert (method.tokens[:, 1:5] == tokens).all()
-    assert torch.equal(method.context, embedded_teacher.model.token_embedding(tokens))  # type: ignore[attr-defined]
+    assert torch.equal(method.context, embedded_teacher.built.model.token_embedding(tokens))  # type: ignore[attr-defined]
     assert method.spec.count == 64
     assert (method.cost().image_forwards, method.cost().image_backwards) == (64, 0)
     assert (method.cost().text_forwards, method.cost().text_backwards) == (2, 1)
@@ -168,7 +169,7 @@ def test_what_a_prompt_keeps_for_its_gradient_is_as_counted(embedded_teacher: Te
     """The tensors that autograd really holds on to, against the estimate that the budget is divided by."""
     method = build(embedded_teacher)
     held: dict[int, int] = {}
-    of_the_model = {p.untyped_storage().data_ptr() for p in embedded_teacher.model.parameters()}  # type: ignore[attr-defined]
+    of_the_model = {p.untyped_storage().data_ptr() for p in embedded_teacher.built.model.parameters()}  # type: ignore[attr-defined]
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -186,11 +187,12 @@ def test_what_a_prompt_keeps_for_its_gradient_is_as_counted(embedded_teacher: Te
 
 @pytest.mark.parametrize(("family", "augmix"), [("imagenet", False), ("fine-grained", True), ("other", False)])
 def test_views_go_through_augmix_for_the_fine_grained_sets(
-    family: Family, augmix: bool, embedded_teacher: Teacher
+    family: Family, augmix: bool, embedded_teacher: Teacher, stated: Any
 ) -> None:
     task = Task(CLASSES, family=family)
-    assert build(embedded_teacher, task=task).resolved()["augmix"] is augmix
-    assert build(embedded_teacher, task=task, augmix=not augmix).resolved()["augmix"] is not augmix
+    method, other = build(embedded_teacher, task=task), build(embedded_teacher, task=task, augmix=not augmix)
+    assert stated(method)["augmix"] is method.spec.augmix is augmix
+    assert stated(other)["augmix"] is other.spec.augmix is not augmix
 
 
 @pytest.mark.parametrize(

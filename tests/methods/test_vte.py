@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,8 +30,8 @@ def from_the_paper(views: list[list[float]], weights: list[list[float]], scale: 
     return [scale * dot(mean, weight) for weight in weights]
 
 
-def test_it_is_the_mean_of_the_surest_tenth_of_the_views(shared: Path) -> None:
-    vectors = np.load(shared / "method_vectors" / "views_seed11.npz")
+@pytest.mark.vectors("method_vectors/views_seed*.npz")
+def test_it_is_the_mean_of_the_surest_tenth_of_the_views(vectors: dict[str, np.ndarray]) -> None:
     views, weights = (torch.tensor(vectors[name], dtype=torch.float64) for name in ("views", "class_weights"))
     scale = float(vectors["logit_scale"])
     ours = from_features(views[:12], weights, scale)

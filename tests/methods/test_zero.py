@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -21,8 +19,8 @@ TASK = Task(load_card("fashion-mnist").class_list.names, crop_scale=(0.5, 1.0))
 LOGITS = arrays(np.float64, (10, 4), elements=st.integers(-9, 9))
 
 
-def test_votes_are_those_of_the_authors_code_ties_included(shared: Path) -> None:
-    vectors = np.load(shared / "method_vectors" / "views_seed11.npz")
+@pytest.mark.vectors("method_vectors/views_seed*.npz")
+def test_votes_are_those_of_the_authors_code_ties_included(vectors: dict[str, np.ndarray]) -> None:
     views, weights = torch.tensor(vectors["views"]), torch.tensor(vectors["class_weights"])
     scale, expected = float(vectors["logit_scale"]), torch.tensor(vectors["zero_votes"])
     assert (expected.sum(1) == 20).any(), "no tie among the vectors"
@@ -92,8 +90,8 @@ def test_the_order_of_views_that_differ_in_confidence_does_not_matter(logits: np
         assert torch.equal(votes(values[order]), votes(values))
 
 
-def test_classes_of_equal_votes_are_ranked_by_mean_probability_far_below_a_vote(shared: Path) -> None:
-    vectors = np.load(shared / "method_vectors" / "views_seed11.npz")
+@pytest.mark.vectors("method_vectors/views_seed*.npz")
+def test_classes_of_equal_votes_are_ranked_by_mean_probability_far_below_a_vote(vectors: dict[str, np.ndarray]) -> None:
     views, weights = (torch.tensor(vectors[name], dtype=torch.float64) for name in ("views", "class_weights"))
     for one in views[:10]:
         logits = 100 * one @ weights.T

@@ -1,0 +1,54 @@
+"""What the methods that look at several views of an image have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.nn.functional import normalize
+from typing_extensions import TypeVar
+
+from apm_tta.methods.base import Cost, Method
+from apm_tta.methods.batch import Batch
+from apm_tta.methods.views import ViewSpec
+
+
+class ViewParameters(Protocol):
+    """Parameters of a method over views.
+
+    Attributes:
+        templates: as every method's.
+        views: N, the evaluation crop included.
+    """
+
+    @property
+    def templates(self) -> str: ...
+    @property
+    def views(self) -> int: ...
+
+
+V = TypeVar("V", bound=ViewParameters, default=Any)
+
+
+class ViewMethod(Method[V]):
+    """A method over several views of each image.
+
+    Attributes:
+        spec: which views; where AugMix follows the crop, ``setup`` of the subclass says so.
+    """
+
+    spec: ViewSpec
+
+    def setup(self) -> None:
+        self.spec = ViewSpec(self.parameters.views, self.task.crop_scale)
+
+    def unit_views(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return unit embeddings of the views ``(B, N, F)`` and what their cosines are multiplied by ``(B, N, 1)``."""
+        features = self.view_features(batch, self.spec)
+        return normalize(features.float(), dim=-1), self.teacher.scales(features)
+
+    def resolved(self) -> dict[str, Any]:
+        return {"crop_scale": list(self.spec.crop_scale)}
+
+    def cost(self) -> Cost:
+        return Cost(image_forwards=self.spec.count)
