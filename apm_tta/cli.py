@@ -19,6 +19,15 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*yaml_names(SUITES), *super().list_commands(ctx)]
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write suites and commands apart: what runs, and what is done with runs and data."""
+        for title, names in (("Suites", yaml_names(SUITES)), ("Commands", super().list_commands(ctx))):
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            width = formatter.width - 6 - max(len(name) for name in names)
+            rows = [(name, command.get_short_help_str(width)) for name, command in found if command is not None]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         command = super().get_command(ctx, name)
         return command or (suite_command(name) if name in yaml_names(SUITES) else None)

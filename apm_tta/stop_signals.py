@@ -32,8 +32,8 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def said(stop: KeyboardInterrupt) -> str:
-    """One word for a person."""
+def stop_word(stop: KeyboardInterrupt) -> str:
+    """Return what happened, in one word."""
     return "terminated" if isinstance(stop, Terminated) else "interrupted"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from apm_tta.errors import UserError
-from apm_tta.files import write_whole
+from apm_tta.files import unwritable, write_whole
 
 LOCK_FILE, OWNER_FILE = "run.lock", "run.owner"
 # Loading processes of a run that was killed notice it within five seconds, and hold its lock until then.
@@ -37,7 +37,7 @@ def only_writer(folder: Path) -> Iterator[None]:
             f"{folder} is being written by {who}; wait for it, or choose another --out, or --force-new"
         ) from None
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --out") from None
+        raise unwritable(folder, error) from None
     try:
         with suppress(OSError):
             write_whole(owner, f"process {os.getpid()} on {socket.gethostname()}\n".encode())

@@ -18,8 +18,7 @@ import pytest
 from apm_tta.harness.compute import loading
 from apm_tta.harness.compute import worker as worker_module
 from apm_tta.harness.compute.worker import Worker
-from apm_tta.harness.request.run_request import Request
-from apm_tta.harness.request.suite import load_suite
+from apm_tta.harness.request.run_request import resolve_request
 from apm_tta.harness.run import run
 
 ALLOWED = 0.05
@@ -64,9 +63,9 @@ def spent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.mark.benchmark(group="harness")
 def test_overhead_on_the_demo(benchmark: pytest.FixtureRequest, spent: Counter[str], tmp_path: Path) -> None:
-    suite = load_suite("demo", {"severities": [5]})
+    request = resolve_request("demo", {"severities": [5]}, out=tmp_path / "run", devices=("cpu",), quiet=True)
     started = time.perf_counter()
-    benchmark.pedantic(run, args=(suite, Request(out=tmp_path / "run", devices=("cpu",), quiet=True)), rounds=1)
+    benchmark.pedantic(run, args=(request,), rounds=1)
     elapsed = time.perf_counter() - started
     shards = spent.pop("shards")
     work = sum(spent.values())

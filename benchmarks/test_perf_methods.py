@@ -52,8 +52,8 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def image(dataset: Dataset) -> Batch:
-    sample = dataset.read(dataset.entries(CONDITION)[3], CONDITION)
-    return Batch((sample.id,), (sample.image,))
+    entry = dataset.entries(CONDITION)[3]
+    return Batch((entry.id,), (dataset.read(entry, CONDITION).image,))
 
 
 @pytest.fixture

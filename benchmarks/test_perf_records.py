@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,31 +14,33 @@ from apm_tta.data.corruptions import CORRUPTIONS, SEVERITIES
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.measure import process_peak
 from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
-from apm_tta.harness.storage.records import Row, encode_rows, read_shard, record_files, write_content
+from apm_tta.harness.storage.records import encode_records, read_shard, record_files, write_content
 
 IMAGES = 50_000
 ALLOWED_S, ALLOWED_MB = 120, 2000
 
 
-def simulated_row(index: int, label: int) -> Row:
-    """As an APM leaves it: twenty iterations, losses, timings, ids of the length that ImageNet has."""
-    prediction = (label + (index % 4 == 0)) % 1000
-    return Row(
-        id=f"n01440764/ILSVRC2012_val_{index:08d}.JPEG",
-        label=label,
-        prediction=prediction,
-        top5=[prediction, *range(4)],
-        confidence=(index % 997) / 997,
-        teacher_prediction=prediction,
-        target_prediction=prediction,
-        iteration_predictions=[index % 1000] * 5 + [prediction] * 16,
-        first_loss=0.001 * (index % 991),
-        last_loss=0.0001 * (index % 983),
-        last_cosine=(index % 977) / 977,
-        iterations=20,
-        batch_ms=8.0 + (index % 13) / 7,
-        peak_memory_mb=1000.0,
-    )
+def simulated_columns(images: range) -> dict[str, list[Any]]:
+    """Return what an APM leaves: twenty iterations, losses, timings, ids of the length that ImageNet has."""
+    labels = [index // 50 for index in images]
+    predictions = [(label + (index % 4 == 0)) % 1000 for index, label in zip(images, labels, strict=True)]
+    of_both = list(zip(images, predictions, strict=True))
+    return {
+        "id": [f"n01440764/ILSVRC2012_val_{index:08d}.JPEG" for index in images],
+        "label": labels,
+        "prediction": predictions,
+        "top5": [[prediction, *range(4)] for prediction in predictions],
+        "confidence": [(index % 997) / 997 for index in images],
+        "teacher_prediction": predictions,
+        "target_prediction": predictions,
+        "iteration_predictions": [[index % 1000] * 5 + [prediction] * 16 for index, prediction in of_both],
+        "first_loss": [0.001 * (index % 991) for index in images],
+        "last_loss": [0.0001 * (index % 983) for index in images],
+        "last_cosine": [(index % 977) / 977 for index in images],
+        "iterations": [20] * len(images),
+        "batch_ms": [8.0 + (index % 13) / 7 for index in images],
+        "peak_memory_mb": [1000.0] * len(images),
+    }
 
 
 def write_and_read(run: Path) -> None:
@@ -47,8 +50,8 @@ def write_and_read(run: Path) -> None:
     cells = [Cell("imagenet-c", condition, "ViT-B-16:openai", "apm", 0) for condition in conditions]
     for shard in plan_shards(cells, dict.fromkeys(conditions, IMAGES), SHARD_SIZE):
         for cell in shard.cells:
-            rows = [simulated_row(index, index // 50) for index in range(shard.start, shard.stop)]
-            write_content(run / shard.file_of(cell), encode_rows(cell, rows))
+            columns = simulated_columns(range(shard.start, shard.stop))
+            write_content(run / shard.file_of(cell), encode_records(cell, columns))
     written = time.perf_counter()
     files = record_files(run)
     rows_read = sum(len(read_shard(path)) for path in files)

@@ -29,7 +29,7 @@ from apm_tta.data.task import Task
 from apm_tta.harness.compute.measure import counted_flops
 from apm_tta.harness.plan import SHARD_SIZE, Cell
 from apm_tta.harness.estimate import duration
-from apm_tta.harness.storage.records import Row, encode_rows, write_content
+from apm_tta.harness.storage.records import encode_records, write_content
 from apm_tta.methods import METHODS, Batch, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
@@ -64,8 +64,8 @@ def _gflop(name: str, teacher: Teacher, dataset: Dataset) -> float:
         teacher, Task(dataset.classes, dataset.template, dataset.card.family), build_parameters(name, {}), seed=0
     )
     count = min(method.stream_batch or 1, 8)
-    samples = [dataset.read(entry, CLEAN) for entry in dataset.entries(CLEAN)[:count]]
-    batch = Batch(tuple(sample.id for sample in samples), tuple(sample.image for sample in samples))
+    entries = dataset.entries(CLEAN)[:count]
+    batch = Batch(tuple(entry.id for entry in entries), tuple(dataset.read(entry, CLEAN).image for entry in entries))
     with torch.no_grad(), counted_flops() as counter:
         method.predict(batch)
     return counter.get_total_flops() / count / 1e9
@@ -88,12 +88,24 @@ def _loading(dataset: Dataset, teacher: Teacher) -> list[tuple[str, str, float]]
 def _records(folder: Path) -> list[tuple[str, str, float]]:
     """A shard of an APM's answers: encoded by a worker, written by the one process that writes."""
     cell = Cell("imagenet-c", CLEAN, "ViT-B-16:openai", "apm", 0)
-    rows = [
-        Row(f"n01440764/{index:08d}.JPEG", index % 1000, None, index % 997, [1, 2, 3, 4, 5], index % 991 / 991, 1, 1,
-            [index % 1000] * 21, index / 7, index / 11, 0.5, 20, None, 8.0 + index % 13 / 7, 1000.0)
-        for index in range(SHARD_SIZE)
-    ]  # fmt: skip
-    content = encode_rows(cell, rows)
+    images = range(SHARD_SIZE)
+    columns = {
+        "id": [f"n01440764/{index:08d}.JPEG" for index in images],
+        "label": [index % 1000 for index in images],
+        "prediction": [index % 997 for index in images],
+        "top5": [[1, 2, 3, 4, 5]] * SHARD_SIZE,
+        "confidence": [index % 991 / 991 for index in images],
+        "teacher_prediction": [1] * SHARD_SIZE,
+        "target_prediction": [1] * SHARD_SIZE,
+        "iteration_predictions": [[index % 1000] * 21 for index in images],
+        "first_loss": [index / 7 for index in images],
+        "last_loss": [index / 11 for index in images],
+        "last_cosine": [0.5] * SHARD_SIZE,
+        "iterations": [20] * SHARD_SIZE,
+        "batch_ms": [8.0 + index % 13 / 7 for index in images],
+        "peak_memory_mb": [1000.0] * SHARD_SIZE,
+    }
+    content = encode_records(cell, columns)
     written = _seconds(lambda: write_content(folder / "shard.parquet", content))
     return [("record", "bytes", len(content) / SHARD_SIZE), ("writing a shard", "ms", 1000 * written)]
 

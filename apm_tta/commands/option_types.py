@@ -51,6 +51,16 @@ class MethodSetting(click.ParamType[tuple[str, str, Any]]):
             self.fail(f"the value {text!r} of {target} cannot be read", param, ctx)
 
 
+def by_method(
+    _context: click.Context, _parameter: click.Parameter, settings: tuple[tuple[str, str, Any], ...]
+) -> dict[str, dict[str, Any]]:
+    """Gather every ``--set`` by method and key; of one that is given twice the last counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for method, key, value in settings:
+        found.setdefault(method, {})[key] = value
+    return found
+
+
 class JpegQuality(click.ParamType[int | str]):
     """1 to 100, or ``none``."""
 

@@ -2,59 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from apm_tta.commands.option_types import JpegQuality, MethodSetting, Names, Part, Seeds, Severities
+from apm_tta.commands.option_types import JpegQuality, MethodSetting, Names, Part, Seeds, Severities, by_method
+from apm_tta.commands.options import data_root_option
 from apm_tta.errors import DAMAGED, UserError
 
 if TYPE_CHECKING:
+    from apm_tta.harness.request.run_request import RunRequest
     from apm_tta.harness.request.suite import Suite
 
 
 def suite_command(name: str) -> click.Command:
-    """``run-bench NAME``: runs that suite and prints its table."""
+    """Make the command ``run-bench NAME``, which runs that suite and prints its table."""
     from apm_tta.harness.request.suite import load_suite
 
     suite = load_suite(name)
 
-    def run_suite(settings: Sequence[tuple[str, str, Any]], jpeg_quality: int | str | None, **asked: Any) -> None:
+    def run_suite(dry_run: bool, **options: Any) -> None:
         from apm_tta.harness.estimate import estimate
-        from apm_tta.harness.request.run_request import Request
+        from apm_tta.harness.request.run_request import resolve_request
+        from apm_tta.harness.request.suite import Suite
 
-        source = click.get_current_context().get_parameter_source("data_root")
-        asked["root_from_environment"] = source is click.core.ParameterSource.ENVIRONMENT
-        asked["devices"] = tuple(asked["devices"])
-        dry_run, ray = asked.pop("dry_run"), asked.pop("ray")
-        if ray is not None:
-            asked |= {"engine": "ray", "ray": ray}
-        request = Request(**{key: asked.pop(key) for key in list(asked) if key in Request.__dataclass_fields__})
-        changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-        if jpeg_quality is not None:
-            changes["jpeg_quality"] = None if jpeg_quality == "none" else jpeg_quality
-        changes["settings"] = {}
-        for method, key, value in settings:
-            changes["settings"].setdefault(method, {})[key] = value
-        wanted = load_suite(name, changes)
+        of_suite = {key: options.pop(key) for key in list(options) if key in Suite.model_fields}
+        overrides = {key: value for key, value in of_suite.items() if value is not None}
+        request = resolve_request(name, overrides, **options)
         if dry_run:
-            click.echo(estimate(wanted, request).text())
+            click.echo(estimate(request).text())
         else:
-            _run(wanted, request)
+            _run(request)
 
     return click.Command(name, callback=run_suite, help=suite.title, short_help=suite.title, params=_options(suite))
 
 
-def _run(suite: Suite, request: Any) -> None:
-    from apm_tta.harness.progress.run_lines import JsonLines
+def _run(request: RunRequest) -> None:
+    from apm_tta.harness.progress.json_lines import JsonLines
     from apm_tta.harness.run import run
     from apm_tta.report import ERRORS_FILE, write_report
 
     lines = JsonLines() if request.json else None
     try:
-        folder = run(suite, request)
+        folder = run(request)
         if request.part is not None:
             if lines:
                 lines.put("done", folder=str(folder), part=list(request.part))
@@ -104,12 +95,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_request("--support", path, "Labelled images, a folder a class."),
         of_suite("--shots", count, "Images a class that are taken from --support."),
         of_suite("--dataset", str, "Another data set under the same conditions; see run-bench list datasets."),
-        of_request(
-            "--data-root",
-            path,
-            "Where the data set lies; also from APM_TTA_DATA_ROOT.",
-            envvar="APM_TTA_DATA_ROOT",
-        ),
+        data_root_option(),
         of_suite("--limit", click.IntRange(min=0), "Images a condition, evenly over classes; 0 for all."),
         of_suite("--corruptions", Names(), "Corruptions; an empty text for none."),
         of_suite("--severities", Severities(), "Severities of each corruption, 1 to 5."),
@@ -119,7 +105,13 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_suite("--seeds", Seeds(), "Seeds of every random draw, each a row of the table.", "--seed"),
         of_suite("--batch-size", count, "Images a method sees at once."),
         of_suite("--precision", click.Choice(["float32", "bfloat16"]), "Of matrix products."),
-        click.Option(["--set", "settings"], type=MethodSetting(), multiple=True, help="A parameter of a method."),
+        click.Option(
+            ["--set", "settings"],
+            type=MethodSetting(),
+            multiple=True,
+            callback=by_method,
+            help="A parameter of a method.",
+        ),
         click.Option(
             ["--dry-run"], is_flag=True, help="Say what would be computed, and about how long; write nothing."
         ),

@@ -21,7 +21,7 @@ from apm_tta.configuration import one_line
 from apm_tta.errors import UserError
 from apm_tta.field.pixels import ImageNetPixels, Pixels, ReleasedPixels
 from apm_tta.field.settings import Settings
-from apm_tta.files import write_whole
+from apm_tta.files import write_file
 from apm_tta.teachers.checkpoints import load_strictly, read_state_dict, weights_file
 
 CHECKPOINT_FILE = "field.safetensors"
@@ -71,10 +71,7 @@ class Trained:
             "held_out": json.dumps(list(self.held_out)),
             "epochs": json.dumps(self.epochs),
         }
-        try:
-            write_whole(path, safetensors.torch.save(held, metadata))
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}); name another folder with --out") from None
+        write_file(path, safetensors.torch.save(held, metadata))
 
     def resume(self, path: Path) -> None:
         """Takes over weights, moments and history of a checkpoint of the same settings.

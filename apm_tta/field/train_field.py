@@ -18,12 +18,13 @@ from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained, refuse_other
 from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
+from apm_tta.files import unwritable
 from apm_tta.islands.gallery import titled
 from apm_tta.islands.number_tables import as_csv, as_table
 from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Curve, strip
 from apm_tta.islands.targets import sizes_for_grid
-from apm_tta.stop_signals import said, stop_code, terminable
+from apm_tta.stop_signals import stop_code, stop_word, terminable
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
 from apm_tta.writer_lock import only_writer
@@ -67,14 +68,14 @@ def train_field(
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder.path} cannot be written ({error.strerror}); name another folder with --out") from None
+        raise unwritable(folder.path, error) from None
     with terminable(), only_writer(folder.path):
         try:
             return _train(folder, images, teacher, asked, hidden, quiet, say)
         except KeyboardInterrupt as stop:
             raise UserError(
-                f"{said(stop)}; every epoch that was done is kept in {folder.path}, and the same command with --out "
-                f"{folder.path} goes on",
+                f"{stop_word(stop)}; every epoch that was done is kept in {folder.path}, and the same command with "
+                f"--out {folder.path} goes on",
                 exit_code=stop_code(stop),
             ) from None
 

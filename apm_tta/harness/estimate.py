@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
-from apm_tta.devices import resolve_devices
 from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.prepare import plan, prepare
 from apm_tta.harness.plan import Cell, Shard
-from apm_tta.harness.compute.prepare import Prepared, plan, prepare
 from apm_tta.harness.progress.events import Event
-from apm_tta.harness.request.run_request import Request
+from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.request.suite import Suite
-from apm_tta.harness.storage.records import encode_rows, read_table
+from apm_tta.harness.storage.records import encode_records, read_table
 
 _CALIBRATION_IMAGES = 16
 _CALIBRATION_S = 60.0
@@ -31,7 +30,7 @@ class MethodEstimate:
         protocol: ``episodic`` or ``online``.
         cells: how many.
         answers: images over all of them.
-        seconds_an_image: what it takes alone: loading, the teacher's features and its own work.
+        seconds_per_image: what it takes alone: loading, the teacher's features and its own work.
         megabytes: of memory while it answered.
         shard_seconds: of the largest unit that is lost when a run is killed.
     """
@@ -40,7 +39,7 @@ class MethodEstimate:
     protocol: str
     cells: int
     answers: int
-    seconds_an_image: float
+    seconds_per_image: float
     megabytes: float | None
     shard_seconds: float
 
@@ -75,7 +74,7 @@ class Estimate:
         """For a person."""
         answers = sum(method.answers for method in self.methods)
         cells = sum(method.cells for method in self.methods)
-        total = sum(method.answers * method.seconds_an_image for method in self.methods)
+        total = sum(method.answers * method.seconds_per_image for method in self.methods)
         share = 1 if self.part is None else self.part[1]
         head = [
             f"{self.suite.title}: nothing is computed or written (--dry-run).",
@@ -90,8 +89,8 @@ class Estimate:
                 method.protocol,
                 method.cells,
                 method.answers,
-                f"{1000 * method.seconds_an_image:.1f}",
-                duration(method.answers * method.seconds_an_image),
+                f"{1000 * method.seconds_per_image:.1f}",
+                duration(method.answers * method.seconds_per_image),
                 duration(method.shard_seconds),
                 "n/a" if method.megabytes is None else f"{method.megabytes:.0f}",
             ]
@@ -115,21 +114,20 @@ class Estimate:
         return "\n".join([*head, "", table, "", *foot])
 
 
-def estimate(suite: Suite, request: Request) -> Estimate:
+def estimate(request: RunRequest) -> Estimate:
     """Answers a few images with every method, as the run would, and multiplies.
 
     Raises:
         UserError: for whatever the run itself would refuse.
     """
-    devices = resolve_devices(request.devices)
     request = replace(request, feature_cache=False)
-    prepared = prepare(suite, request, devices[0])
-    cells, work = plan(suite, prepared)
-    count = min(_CALIBRATION_IMAGES, len(prepared.dataset.entries(prepared.conditions[0])))
+    prepared = prepare(request, request.devices[0])
+    cells, work = plan(prepared)
+    count = min(_CALIBRATION_IMAGES, len(prepared.dataset.entries(request.conditions[0])))
     methods, row_bytes, file_bytes = [], 0.0, 0.0
     for name in prepared.methods:
         own = [cell for cell in cells if cell.method == name]
-        measured = _calibrate(Job(suite, request, prepared=prepared), prepared, own[0], count)
+        measured = _calibrate(Job(request, prepared=prepared), own[0], count)
         units = [unit for unit in work if any(cell.method == name for cell in unit.cells)]
         largest = max(sum(unit.answers(cell) for cell in unit.cells if cell.method == name) for unit in units)
         answers = sum(unit.answers(cell) for unit in units for cell in unit.cells if cell.method == name)
@@ -139,20 +137,20 @@ def estimate(suite: Suite, request: Request) -> Estimate:
                 prepared.methods[name].protocol,
                 len(own),
                 answers,
-                measured.seconds_an_image,
+                measured.seconds_per_image,
                 measured.megabytes,
-                largest * measured.seconds_an_image,
+                largest * measured.seconds_per_image,
             )
         )
         files = sum(sum(cell.method == name for cell in unit.cells) for unit in units)
-        row_bytes += answers * measured.bytes_a_row
-        file_bytes += files * measured.bytes_a_file
+        row_bytes += answers * measured.bytes_per_row
+        file_bytes += files * measured.bytes_per_file
     return Estimate(
-        suite,
-        len(devices),
+        request.suite,
+        len(request.devices),
         request.part,
-        [str(condition) for condition in prepared.conditions],
-        max(len(prepared.dataset.entries(condition)) for condition in prepared.conditions),
+        [str(condition) for condition in request.conditions],
+        max(len(prepared.dataset.entries(condition)) for condition in request.conditions),
         len(work),
         methods,
         row_bytes + file_bytes,
@@ -162,16 +160,16 @@ def estimate(suite: Suite, request: Request) -> Estimate:
 
 @dataclass(frozen=True)
 class _Calibration:
-    seconds_an_image: float
+    seconds_per_image: float
     megabytes: float | None
-    bytes_a_row: float
-    bytes_a_file: float
+    bytes_per_row: float
+    bytes_per_file: float
 
 
-def _calibrate(job: Job, prepared: Prepared, cell: Cell, count: int) -> _Calibration:
+def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
     """Answers ``count`` images of ``cell`` twice: the first time warms up, unless it takes too long."""
     heard: list[Event] = []
-    worker = job.worker(prepared.teacher.device, heard.append)
+    worker = job.worker(job.request.devices[0], heard.append)
     unit = Shard(cell.condition, 1, 0, count, (cell,))  # not the first shard of its cell: nothing is measured alone
     started = time.perf_counter()
     finished = worker.compute(unit)
@@ -179,7 +177,7 @@ def _calibrate(job: Job, prepared: Prepared, cell: Cell, count: int) -> _Calibra
         finished = worker.compute(unit)
     ((_, content),) = finished.files
     rows = read_table(content)
-    empty = len(encode_rows(cell, []))
+    empty = len(encode_records(cell, {}))
     megabytes = [value for value in rows["peak_memory_mb"].to_pylist() if value is not None]
     return _Calibration(
         finished.seconds / count,

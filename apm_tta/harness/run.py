@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from apm_tta.devices import resolve_devices
+from apm_tta.data.dataset import Dataset
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.description import describe
 from apm_tta.harness.compute.engines import ENGINES, Engine
+from apm_tta.harness.compute.fingerprint import describe
 from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.prepare import open_data, plan, prepare
 from apm_tta.harness.plan import part_of
-from apm_tta.harness.compute.prepare import Opened, check_methods, open_data, plan, prepare
 from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
+from apm_tta.harness.progress.json_lines import JsonLines
+from apm_tta.harness.progress.logged_notes import LoggedNotes
 from apm_tta.harness.progress.progress_bar import Progress
-from apm_tta.harness.progress.run_lines import LOG_FILE, JsonLines, LogFile, LoggedNotes
-from apm_tta.harness.request.run_request import Request
-from apm_tta.harness.request.suite import Suite
+from apm_tta.harness.progress.run_log import LOG_FILE, LogFile
+from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.storage.manifest import (
     MANIFEST_FILE,
-    also_computed_on,
     read_manifest,
     refuse_other_run,
     write_manifest,
@@ -34,35 +34,33 @@ from apm_tta.harness.storage.run_folder import (
     set_damaged_aside,
     unfinished,
 )
-from apm_tta.stop_signals import said, stop_code, terminable
+from apm_tta.stop_signals import stop_code, stop_word, terminable
 from apm_tta.writer_lock import only_writer
 
 
-def run(suite: Suite, request: Request) -> Path:
-    """Computes and records every cell of ``suite`` that the run folder lacks.
+def run(request: RunRequest) -> Path:
+    """Compute and record every cell of ``request`` that the run folder lacks.
 
-    Whatever can be wrong with the request is found before the teacher is loaded. This process is the only one that
-    writes into the run folder, whatever the engine.
+    Whatever can be wrong with the data is found before the teacher is loaded. This process is the only one that writes
+    into the run folder, whatever the engine.
 
     Returns:
         The run folder.
 
     Raises:
-        UserError: one line for anything that cannot be understood or carried out; what was finished is kept.
+        UserError: one line for anything that cannot be carried out; what was finished is kept.
     """
-    check_methods(suite)
-    devices = resolve_devices(request.devices)
-    engine = ENGINES.get(request.engine or ("local" if len(devices) > 1 else "serial"))
-    opened = open_data(suite, request)
-    folder = make_folder(request.out, suite.name, request.force_new)
+    engine = ENGINES.get(request.engine)
+    dataset = open_data(request)
+    folder = make_folder(request.out, request.suite.name, request.force_new)
     try:
         with terminable(), only_writer(folder):
             log = LogFile(folder)
             try:
-                _run(suite, request, opened, folder, engine, log)
+                _run(request, dataset, folder, engine, log)
             except KeyboardInterrupt as stop:
                 log.failed(stop)
-                raise UserError(f"{said(stop)} before anything was computed", stop_code(stop)) from None
+                raise UserError(f"{stop_word(stop)} before anything was computed", stop_code(stop)) from None
             except BaseException as error:
                 log.failed(error)
                 raise
@@ -73,18 +71,18 @@ def run(suite: Suite, request: Request) -> Path:
     return folder
 
 
-def _run(suite: Suite, request: Request, opened: Opened, folder: Path, engine: Engine, log: LogFile) -> None:
-    prepared = prepare(suite, request, resolve_devices(request.devices)[0], opened)
-    manifest = describe(suite, request, prepared)
+def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, log: LogFile) -> None:
+    prepared = prepare(request, request.devices[0], dataset)
+    manifest = describe(prepared)
     if (folder / MANIFEST_FILE).exists():
         before = read_manifest(folder)
-        refuse_other_run(folder, before, manifest)
-        if added := also_computed_on(before, manifest):
-            write_manifest(folder, added)
+        refuse_other_run(folder, before.numbers, manifest.numbers)
+        if (joined := before.with_environment(manifest.environment)) != before:
+            write_manifest(folder, joined)
     else:
         write_manifest(folder, manifest)
     remove_leftovers(folder)
-    _, work = plan(suite, prepared)
+    _, work = plan(prepared)
     if request.part is not None:
         work = part_of(work, *request.part)
     progress = None if request.quiet or request.json else Progress()
@@ -105,7 +103,7 @@ def _run(suite: Suite, request: Request, opened: Opened, folder: Path, engine: E
         emit(Planned(len({cell for unit in work for cell in unit.cells}), tuple(remaining)))
         with _saying_how_to_go_on(folder), _noting(emit):
             if remaining:
-                engine(remaining, Job(suite, request, manifest["numbers"], prepared), emit)
+                engine(remaining, Job(request, manifest.numbers, prepared), emit)
         log.line("done")
     finally:
         if progress is not None:
@@ -125,7 +123,7 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
     except UserError as error:
         raise UserError(f"{error}; {kept}", error.exit_code) from error.__cause__ or error
     except KeyboardInterrupt as stop:
-        raise UserError(f"{said(stop)}; {kept}", stop_code(stop)) from None
+        raise UserError(f"{stop_word(stop)}; {kept}", stop_code(stop)) from None
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"stopped by {message} ({folder / LOG_FILE} has the traceback); {kept}") from error

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from apm_tta.errors import UserError
-from apm_tta.files import write_whole
+from apm_tta.files import write_file
 
 
 class PictureFolder:
@@ -34,10 +34,7 @@ class PictureFolder:
         Raises:
             UserError: when it cannot be written.
         """
-        try:
-            write_whole(self.path / name, content)
-        except OSError as error:
-            raise UserError(f"{self.path / name} cannot be written ({error.strerror}); name another --out") from None
+        write_file(self.path / name, content)
         self.files.append(name)
 
     def __str__(self) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.metadata
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,29 +20,92 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic_core import PydanticSerializationError
 
 import apm_tta
 from apm_tta.errors import UserError
+from apm_tta.harness.compute.fingerprint import versions
+from apm_tta.harness.storage import code_identity
 from apm_tta.harness.storage.manifest import (
-    commit,
+    Manifest,
+    Numbers,
+    differences,
     environment,
     read_manifest,
     refuse_other_run,
-    versions,
     write_manifest,
 )
 from apm_tta.harness.storage.records import SCHEMA_VERSION
 
-MANIFEST: dict[str, Any] = {
+PLAIN: dict[str, Any] = {
     "numbers": {
-        "dataset": {"name": "fashion-mnist", "images_a_condition": 50},
+        "suite": "demo",
+        "dataset": {
+            "name": "fashion-mnist",
+            "title": "Fashion-MNIST, “a part”",
+            "classes": 10,
+            "fingerprint": "0" * 64,
+            "images_a_condition": 50,
+            "subset": "50 of 2000 images",
+            "corruptions": "made as read",
+            "corruption_parameters": "cifar",
+            "corruption_seed": 0,
+            "jpeg_quality": None,
+        },
         "conditions": ["clean", "contrast 5"],
-        "methods": {"apm": {"learning_rate": 1e-4, "hidden": None, "readout": "token"}},
-        "seed": 0,
+        "teacher": {"name": "embedded", "classifier": "text", "weights_sha256": "1" * 64, "architecture": "{}"},
+        "methods": {
+            "zeroshot": {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."]},
+            "apm": {
+                "protocol": "episodic",
+                "votes": False,
+                "templates": "openai80",
+                "learning_rate": 1e-4,
+                "hidden": None,
+                "readout": "token",
+            },
+        },
+        "streams": "episodic",
+        "crop_scale": [0.5, 1.0],
+        "seeds": [0],
+        "precision": "float32",
+        "shard_size": 2000,
+        "versions": {"apm-tta": "0.1.0", "record_schema": str(SCHEMA_VERSION), "torch": "2.14.1"},
+        "revisions": {
+            "engine": 1,
+            "methods": {"zeroshot": 1, "apm": 1},
+            "corruptions": {"digital": 1},
+            "uncommitted": "none",
+        },
     },
     "title": "Demo: clean, and “corrupted”",
-    "environment": {"started": "2024-01-01T00:00:00+00:00", "threads": 2},
+    "command": ["run-bench", "demo"],
+    "limit": 50,
+    "left_out": {},
+    "costs": {
+        "apm": {
+            "image_forwards": 1,
+            "image_backwards": 0,
+            "text_forwards": 0,
+            "text_backwards": 0,
+            "other": "20 iterations",
+        }
+    },
+    "batch_size": 64,
+    "environment": {
+        "started": "2024-01-01T00:00:00+00:00",
+        "commit": "released",
+        "device": "cpu",
+        "device_name": "a processor",
+        "threads": 2,
+        "python": "3.11.7",
+        "platform": "Linux",
+        "clock": "time.perf_counter",
+        "devices": ["auto"],
+        "data_root": None,
+    },
 }
+MANIFEST = Manifest.model_validate(PLAIN)
 plain = st.recursive(
     st.none()
     | st.booleans()
@@ -50,37 +117,44 @@ plain = st.recursive(
 )
 
 
-def changed(**numbers: Any) -> dict[str, Any]:
-    other = deepcopy(MANIFEST)
-    other["numbers"].update(numbers)
-    return other
+def changed(**numbers: Any) -> Numbers:
+    return Numbers.model_validate({**deepcopy(PLAIN["numbers"]), **numbers})
+
+
+def changed_method(name: str, **parameters: Any) -> Numbers:
+    methods = deepcopy(PLAIN["numbers"]["methods"])
+    methods[name].update(parameters)
+    return changed(methods=methods)
 
 
 @settings(max_examples=50)
 @given(st.dictionaries(st.text("abc", min_size=1), plain, max_size=3))
-def test_what_was_written_is_read_back(numbers: dict[str, Any]) -> None:
+def test_what_was_written_is_read_back(parameters: dict[str, Any]) -> None:
     """Values keep their types: "1e-4", 0.0001, "true", None and "null" all stay what they are."""
-    manifest = {"numbers": numbers, "title": "x"}
+    manifest = MANIFEST.model_copy(update={"numbers": changed_method("apm", **parameters)})
     with TemporaryDirectory() as folder:
         write_manifest(Path(folder), manifest)
         assert read_manifest(Path(folder)) == manifest
-        refuse_other_run(Path(folder), read_manifest(Path(folder)), manifest)
+        assert read_manifest(Path(folder)).numbers.methods["apm"].others == manifest.numbers.methods["apm"].others
+        refuse_other_run(Path(folder), read_manifest(Path(folder)).numbers, manifest.numbers)
 
 
 def test_keys_keep_their_order_and_nothing_else_is_left(tmp_path: Path) -> None:
     """The order of methods and conditions is the order of the table."""
     write_manifest(tmp_path, MANIFEST)
-    read = read_manifest(tmp_path)
-    assert read == MANIFEST
-    assert list(read) == list(MANIFEST)
-    assert list(read["numbers"]) == list(MANIFEST["numbers"])
+    assert read_manifest(tmp_path) == MANIFEST
+    read = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
+    assert read == PLAIN
+    assert list(read) == list(PLAIN)
+    assert list(read["numbers"]) == list(PLAIN["numbers"])
+    assert list(read["numbers"]["methods"]["apm"]) == list(PLAIN["numbers"]["methods"]["apm"])
     assert [file.name for file in tmp_path.iterdir()] == ["run.yaml"]
 
 
 def test_a_manifest_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     write_manifest(tmp_path, MANIFEST)
-    with pytest.raises(yaml.YAMLError):
-        write_manifest(tmp_path, {"numbers": {"device": object()}})
+    with pytest.raises((yaml.YAMLError, PydanticSerializationError)):
+        write_manifest(tmp_path, MANIFEST.model_copy(update={"numbers": changed_method("apm", device=object())}))
     assert read_manifest(tmp_path) == MANIFEST
 
 
@@ -108,32 +182,74 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["numbers", "numbers.dataset", "numbers.teacher.weights_sha256", "numbers.revisions", "costs", "environment"],
+)
+def test_a_manifest_that_lacks_a_part_is_refused_by_its_name(tmp_path: Path, path: str) -> None:
+    """As after a disk ran full: what is there is not taken for the whole."""
+    content = deepcopy(PLAIN)
+    *parents, last = path.split(".")
+    inner = content
+    for name in parents:
+        inner = inner[name]
+    del inner[last]
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    with pytest.raises(UserError, match=r"is not a manifest of this program" if path == "numbers" else path) as caught:
+        read_manifest(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_an_earlier_record_schema_is_refused_in_one_line(tmp_path: Path) -> None:
+    content = deepcopy(PLAIN)
+    content["numbers"]["versions"]["record_schema"] = "3"
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    says = rf"is of record schema 3, this version reads {SCHEMA_VERSION}; apm-tta 0\.1\.0 that wrote it reads it"
+    with pytest.raises(UserError, match=says):
+        read_manifest(tmp_path)
+
+
 def test_the_same_run_goes_on(tmp_path: Path) -> None:
-    """Where and when it ran, and its title, decide no number."""
-    later = deepcopy(MANIFEST)
-    later["environment"] = {"started": "2031-01-01T00:00:00+00:00", "threads": 64, "device": "cuda"}
-    later["title"] = "another"
-    refuse_other_run(tmp_path, MANIFEST, later)
+    refuse_other_run(tmp_path, MANIFEST.numbers, changed())
+
+
+def test_another_commit_decides_no_number() -> None:
+    """Where and when a run was computed, and by which commit, is kept beside what decides."""
+    elsewhere = MANIFEST.environment.model_copy(update={"commit": "a" * 40, "started": "2031-01-01T00:00:00+00:00"})
+    joined = MANIFEST.with_environment(elsewhere)
+    assert joined.environments == (MANIFEST.environment, elsewhere)
+    assert differences(MANIFEST.numbers, joined.numbers) == []
+    assert joined.with_environment(elsewhere.model_copy(update={"started": "later"})) == joined
 
 
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({"seed": 1}, ["seed: 0 there, 1 now"]),
+        ({"seeds": [1]}, ["seeds: [0] there, [1] now"]),
         ({"conditions": ["clean"]}, ["conditions: ['clean', 'contrast 5'] there, ['clean'] now"]),
         ({"conditions": ["contrast 5", "clean"]}, ["conditions: "]),
         (
-            {"dataset": {"name": "fashion-mnist", "images_a_condition": 20}},
+            {"dataset": {**PLAIN["numbers"]["dataset"], "images_a_condition": 20}},
             ["dataset.images_a_condition: 50 there, 20 now"],
         ),
-        ({"precision": "bfloat16"}, ["precision: absent there, bfloat16 now"]),
         (
-            {"methods": {"apm": {"learning_rate": 0.001, "hidden": [8], "readout": "mean"}}, "seed": 5},
+            {"streams": {"setting": "iid", "reset": "corruption"}},
+            ["streams: episodic there, absent now", "streams.reset: absent", "streams.setting: absent there, iid now"],
+        ),
+        (
+            {
+                "revisions": {
+                    "engine": 2,
+                    "methods": {"zeroshot": 1, "apm": 3},
+                    "corruptions": {"digital": 2},
+                    "uncommitted": "ab",
+                }
+            },
             [
-                "methods.apm.learning_rate: 0.0001 there, 0.001 now",
-                "methods.apm.hidden: None there, [8] now",
-                "methods.apm.readout: token there, mean now",
-                "seed: 0 there, 5 now",
+                "revisions.engine: 1 there, 2 now",
+                "revisions.methods.apm: 1 there, 3 now",
+                "revisions.corruptions.digital: 1 there, 2 now",
+                "revisions.uncommitted: none there, ab now",
             ],
         ),
     ],
@@ -143,61 +259,151 @@ def test_another_run_is_refused_and_every_differing_field_named(
 ) -> None:
     """With both values, the folder, and what to do; fields that agree are not named."""
     with pytest.raises(UserError, match=r"holds another run .*choose another --out") as caught:
-        refuse_other_run(tmp_path, MANIFEST, changed(**numbers))
+        refuse_other_run(tmp_path, MANIFEST.numbers, changed(**numbers))
     message = str(caught.value)
     assert str(tmp_path) in message
     assert all(part in message for part in says)
     assert message.count(" there, ") == len(says)
 
 
-def test_a_field_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="precision: float32 there, absent now"):
-        refuse_other_run(tmp_path, changed(precision="float32"), MANIFEST)
+def test_a_parameter_of_another_value_is_named(tmp_path: Path) -> None:
+    other = changed_method("apm", learning_rate=0.001, hidden=[8], readout="mean")
+    with pytest.raises(UserError) as caught:
+        refuse_other_run(tmp_path, MANIFEST.numbers, other)
+    for part in (
+        "methods.apm.learning_rate: 0.0001 there, 0.001 now",
+        "methods.apm.hidden: None there, [8] now",
+        "methods.apm.readout: token there, mean now",
+    ):
+        assert part in str(caught.value)
 
 
-def test_versions_state_this_package_and_what_computed_the_numbers() -> None:
-    found = versions()
+def test_a_parameter_that_a_method_did_not_have_had_its_default() -> None:
+    """A commit that gives a method a parameter and changes no number by it stops no older run; another value does."""
+    assert differences(MANIFEST.numbers, changed_method("apm", rgb_weight=0.0, compile=False)) == []
+    assert differences(changed_method("apm", rgb_weight=0.0), MANIFEST.numbers) == []
+    differing = differences(MANIFEST.numbers, changed_method("apm", rgb_weight=0.5))
+    assert differing == ["methods.apm.rgb_weight: 0.0 there, 0.5 now"]
+
+
+def test_runs_of_other_data_share_a_table_where_the_code_is_the_same() -> None:
+    """Only versions and revisions that both have are compared: runs of other methods and corruptions have others."""
+    other = changed(
+        suite="imagenet",
+        revisions={
+            "engine": 1,
+            "methods": {"zeroshot": 1, "tent": 7},
+            "corruptions": {"noise": 4},
+            "uncommitted": "none",
+        },
+    )
+    assert MANIFEST.numbers.code_differences(other) == []
+    edited = changed(revisions={**PLAIN["numbers"]["revisions"], "uncommitted": "ab"})
+    assert MANIFEST.numbers.code_differences(edited) == ["revisions.uncommitted: none there, ab now"]
+    newer = changed(versions={**PLAIN["numbers"]["versions"], "torch": "2.15"})
+    assert MANIFEST.numbers.code_differences(newer) == ["versions.torch: 2.14.1 there, 2.15 now"]
+
+
+def test_versions_state_this_package_and_every_library_that_computes_a_number() -> None:
+    found = versions({"architecture": "{}"})
     assert found["apm-tta"] == importlib.metadata.version("apm-tta")
     assert found["record_schema"] == str(SCHEMA_VERSION)
     assert found["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
-    assert re.fullmatch(r"released|unknown|[0-9a-f]{40}(-dirty)?", found["commit"])
+    assert {"scipy", "scikit-image", "ftfy", "regex", "pillow", "libjpeg"} <= found.keys()
+    assert not {"transformers", "tokenizers"} & found.keys()
+    assert {"transformers", "tokenizers"} <= versions({"architecture": '{"hf_tokenizer_name": "x"}'}).keys()
     assert all(isinstance(value, str) and value for value in found.values())
 
 
 def test_the_environment_is_plain_data_that_yaml_takes() -> None:
-    found = environment(torch.device("cpu"))
+    found = environment(torch.device("cpu"), ("auto",), Path("/data")).model_dump(mode="json")
     assert yaml.safe_load(yaml.safe_dump(found)) == found
     assert (found["device"], found["threads"]) == ("cpu", torch.get_num_threads())
+    assert re.fullmatch(r"released|unknown|[0-9a-f]{40}(-dirty)?", found["commit"])
     assert found["device_name"]
 
 
-def test_the_commit_is_the_checkouts_and_says_when_files_differ(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a repository of its own: no repository, broken, clean, changed; a file that git does not know is no change."""
-    if shutil.which("git") is None:
-        pytest.skip("git is not installed")
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    module = tmp_path / "apm_tta" / "__init__.py"
-    module.parent.mkdir()
-    module.write_text("")
-    monkeypatch.setattr(apm_tta, "__file__", str(module))
+class Checkout:
+    """A source tree of its own, in which the package seems to lie."""
 
-    def git(*words: str) -> str:
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+            monkeypatch.delenv(name, raising=False)
+        self.root, self.module = root, root / "apm_tta" / "__init__.py"
+        self.module.parent.mkdir()
+        self.module.write_text("")
+        monkeypatch.setattr(apm_tta, "__file__", str(self.module))
+        monkeypatch.setattr("importlib.metadata.files", lambda _name: None)
+
+    def git(self, *words: str) -> str:
         who = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
         return subprocess.run(
-            ["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True, text=True
+            ["git", "-C", str(self.root), *who, *words], check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    assert commit() == "released"
-    git("init", "--quiet")
-    assert commit() == "unknown"
-    git("add", ".")
-    git("commit", "--quiet", "--message", "x")
-    head = git("rev-parse", "HEAD")
-    assert commit() == head
-    (tmp_path / "notes.txt").write_text("not known to git")
-    assert commit() == head
-    module.write_text("CHANGED = True\n")
-    assert commit() == f"{head}-dirty"
+    def identity(self) -> tuple[str, str]:
+        code_identity.commit.cache_clear()
+        code_identity.uncommitted.cache_clear()
+        return code_identity.commit(), code_identity.uncommitted()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkout]:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    yield Checkout(tmp_path, monkeypatch)
+    monkeypatch.undo()
+    code_identity.commit.cache_clear()
+    code_identity.uncommitted.cache_clear()
+
+
+def test_the_commit_is_the_checkouts_and_every_difference_has_its_own_digest(checkout: Checkout) -> None:
+    """No repository, broken, clean, changed in two ways, with a new method that git does not know; and back again."""
+    assert checkout.identity()[0] == "released"
+    checkout.git("init", "--quiet")
+    assert checkout.identity()[0] == "unknown"
+    checkout.git("add", ".")
+    checkout.git("commit", "--quiet", "--message", "x")
+    head = checkout.git("rev-parse", "HEAD")
+    assert checkout.identity() == (head, "none")
+    (checkout.root / "notes.txt").write_text("not part of the program")
+    assert checkout.identity() == (head, "none")
+    digests = set()
+    for content in ("ONE = 1\n", "TWO = 2\n"):
+        checkout.module.write_text(content)
+        commit, digest = checkout.identity()
+        assert commit == f"{head}-dirty"
+        digests.add(digest)
+    checkout.module.write_text("")
+    method = checkout.module.with_name("mine.py")
+    for content in ("ONE = 1\n", "TWO = 2\n"):
+        method.write_text(content)
+        digests.add(checkout.identity()[1])
+    assert len(digests) == 4
+    method.unlink()
+    assert checkout.identity() == (head, "none")
+
+
+def test_a_source_tree_outside_a_checkout_is_told_by_its_content(checkout: Checkout) -> None:
+    """An archive of the source has no commit: edited between two parts of a run, it is other code."""
+    commit, before = checkout.identity()
+    checkout.module.write_text("EDITED = True\n")
+    assert commit == "released"
+    assert before != "none"
+    assert checkout.identity()[1] not in (before, "none")
+
+
+def test_an_installed_package_is_the_release_until_a_file_is_edited(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the digests that the wheel itself lists."""
+
+    def recorded(_name: str) -> list[Any]:
+        digest = base64.urlsafe_b64encode(hashlib.sha256(b"").digest()).rstrip(b"=").decode()
+        file_hash = SimpleNamespace(mode="sha256", value=digest)
+        return [SimpleNamespace(hash=file_hash, locate=lambda: checkout.module)]
+
+    monkeypatch.setattr("importlib.metadata.files", recorded)
+    assert checkout.identity() == ("released", "none")
+    checkout.module.write_text("EDITED = True\n")
+    assert checkout.identity()[1] != "none"

@@ -10,8 +10,8 @@ import pytest
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import Cell, Reset, Setting, Stream, default_reset, plan_streams
 from apm_tta.harness.compute.stream_order import stream_order
+from apm_tta.harness.plan import Cell, Reset, Setting, Stream, default_reset, plan_streams
 
 FOG, SNOW = Condition("contrast", 3), Condition("pixelate", 3)
 FOG5 = Condition("contrast", 5)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.description import numbers
+from apm_tta.harness.compute.fingerprint import numbers
 from apm_tta.harness.compute.loading import default_workers
 from apm_tta.harness.compute.prepare import Prepared, prepare
-from apm_tta.harness.compute.worker import Conduct, Worker
+from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.progress.events import Emit
-from apm_tta.harness.request.run_request import Request
-from apm_tta.harness.request.suite import Suite
-from apm_tta.harness.storage.manifest import differences
+from apm_tta.harness.request.run_request import RunRequest
+from apm_tta.harness.storage.manifest import Numbers, differences
 from apm_tta.teachers import default_cache
 
 
@@ -26,16 +24,14 @@ class Job:
     """Everything that one process needs to answer shards of a run.
 
     Attributes:
-        suite: what is computed.
-        request: where the data lie, and how many processes load them.
+        request: what was asked for.
         numbers: what the answers depend on, as the run's manifest states it: a process that finds anything else where
-            it is does not answer.
+            it is does not answer. None where nothing is recorded.
         prepared: what this process has built already; it is not sent.
     """
 
-    suite: Suite
-    request: Request
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    request: RunRequest
+    numbers: Numbers | None = None
     prepared: Prepared | None = field(default=None, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -45,7 +41,7 @@ class Job:
         self.__dict__.update(state)
 
     def worker(self, device: torch.device, emit: Emit, processes: int = 1) -> Worker:
-        """What answers shards in this process.
+        """Build what answers shards in this process.
 
         Args:
             device: on which.
@@ -55,16 +51,12 @@ class Job:
         Raises:
             UserError: when this process would compute other numbers than the manifest states, naming what differs.
         """
-        prepared = self.prepared
+        prepared, request = self.prepared, self.request
         if prepared is None:
-            prepared = prepare(self.suite, self.request, device)
-            if differing := differences(self.numbers, numbers(self.suite, prepared)):
+            prepared = prepare(request, device)
+            if self.numbers is not None and (differing := differences(self.numbers, numbers(prepared))):
                 raise UserError(f"{socket.gethostname()} would compute other numbers ({'; '.join(differing)})")
-        workers = self.request.workers
-        conduct = Conduct(
-            self.suite.batch_size,
-            self.suite.precision,
-            default_workers(device, processes) if workers is None else workers,
-            default_cache() / "features" if self.request.feature_cache else None,
-        )
-        return Worker(prepared.dataset, prepared.teacher, prepared.seeded, conduct, emit)
+        workers = default_workers(device, processes) if request.workers is None else request.workers
+        # Of this machine's own cache: another one may have its home elsewhere.
+        features = default_cache() / "features" if request.feature_cache else None
+        return Worker(prepared, emit, workers, features)

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.layouts import DamagedImage, Entry
 from apm_tta.data.sample import Condition
+from apm_tta.errors import UserError
 
 Preprocess = Callable[[Image.Image], Tensor]
 Place = tuple[Condition, Entry]
@@ -42,6 +43,7 @@ class Loaded:
         pixels: the teacher's input ``(B, 3, S, S)`` on the CPU; None where it was not asked for, or B is 0.
         pixels_ms: what making ``pixels`` took, milliseconds.
         damaged: the others.
+        refused: why the run must not go on with these images; empty where it may.
     """
 
     places: list[Place]
@@ -49,6 +51,12 @@ class Loaded:
     pixels: Tensor | None
     pixels_ms: float
     damaged: list[Damaged]
+    refused: str = ""
+
+    @property
+    def answered_and_damaged(self) -> list[Place]:
+        """All images: those that could be read, and behind them the others."""
+        return [*self.places, *((damaged.condition, damaged.entry) for damaged in self.damaged)]
 
     def pin_memory(self) -> Loaded:
         """Called by the loader where a GPU takes the pixels: copies from pinned memory run beside computation."""
@@ -84,18 +92,23 @@ def load(
         preprocess: makes the teacher's input from an image; None leaves it to the methods that need it.
         workers: processes that run ahead; 0 loads in this one.
         pin: whether pixels end in pinned memory.
+
+    Raises:
+        UserError: for an image that must not be tested, see ``Dataset.read``.
     """
-    return iter(
-        DataLoader(
-            _Places(dataset, places, preprocess),
-            batch_size=batch_size,
-            collate_fn=_collate,
-            num_workers=workers,
-            pin_memory=pin,
-            prefetch_factor=2 if workers else None,
-            worker_init_fn=_one_thread if workers else None,
-        )
+    loader = DataLoader(
+        _Places(dataset, places, preprocess),
+        batch_size=batch_size,
+        collate_fn=_collate,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=2 if workers else None,
+        worker_init_fn=_one_thread if workers else None,
     )
+    for loaded in loader:
+        if loaded.refused:
+            raise UserError(loaded.refused)
+        yield loaded
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,7 @@ class _Item:
     pixels: Tensor | None
     milliseconds: float
     reason: str
+    refused: str = ""
 
 
 class _Places(TorchDataset[_Item]):
@@ -120,6 +134,8 @@ class _Places(TorchDataset[_Item]):
             image = self._dataset.read(entry, condition).image
         except DamagedImage as error:
             return _Item(place, None, None, 0.0, str(error))
+        except UserError as error:  # told by the process that reads the batch: an exception would lose its line here
+            return _Item(place, None, None, 0.0, "", str(error))
         started = time.perf_counter()
         pixels = None if self._preprocess is None else self._preprocess(image)
         return _Item(place, image, pixels, 1000 * (time.perf_counter() - started), "")
@@ -133,6 +149,7 @@ def _collate(items: list[_Item]) -> Loaded:
         pixels=torch.stack(pixels) if pixels else None,
         pixels_ms=sum(item.milliseconds for item in items),
         damaged=[Damaged(*item.place, item.reason) for item in items if item.image is None],
+        refused=next((item.refused for item in items if item.refused), ""),
     )
 
 

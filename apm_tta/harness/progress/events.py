@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from apm_tta.harness.plan import Cell, Work
+from apm_tta.harness.plan import Cell, Shard, Work
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,12 @@ class Note:
 
 Event = Planned | Answered | Finished | Note
 Emit = Callable[[Event], None]
+
+
+def work_name(work: Work) -> str:
+    """A shard or a stream, for a person."""
+    methods = ", ".join(dict.fromkeys(cell.method for cell in work.cells))
+    if isinstance(work, Shard):
+        return f"{work.condition}, images {work.start} to {work.stop - 1} ({methods})"
+    conditions = ", ".join(str(condition) for condition, _ in work.conditions)
+    return f"{work.setting} stream over {conditions} ({methods})"

@@ -77,6 +77,12 @@ class Suite(Configuration):
             raise ValueError("names something twice")
         return values
 
+    @field_validator("jpeg_quality", mode="before")
+    @classmethod
+    def _none_by_name(cls, value: Any) -> Any:
+        """Take the command line's word for a suite's null."""
+        return None if value == "none" else value
+
     @field_validator("crop_scale")
     @classmethod
     def _in_order(cls, values: tuple[float, float]) -> tuple[float, float]:

@@ -13,7 +13,6 @@ from pathlib import Path
 import apm_tta
 
 NONE = "none"
-_PACKAGE = Path(apm_tta.__file__).parent
 _DECIDING = ("apm_tta", "datasets", "benchmarks/suites")
 """Folders of a checkout whose content can change a number."""
 
@@ -41,7 +40,7 @@ def uncommitted() -> str:
     try:
         parts = _difference_to_commit() if _in_checkout() else _difference_to_release()
     except (OSError, subprocess.CalledProcessError):
-        parts = _files([path for path in sorted(_PACKAGE.rglob("*")) if path.is_file()], _PACKAGE)
+        parts = _files([path for path in sorted(_package().rglob("*")) if path.is_file()], _package())
     digest, empty = hashlib.sha256(), True
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
@@ -49,12 +48,16 @@ def uncommitted() -> str:
     return NONE if empty else digest.hexdigest()
 
 
+def _package() -> Path:
+    return Path(apm_tta.__file__).parent
+
+
 def _in_checkout() -> bool:
-    return (_PACKAGE.parent / ".git").exists()
+    return (_package().parent / ".git").exists()
 
 
 def _git(*words: str) -> str:
-    command = ["git", "-C", str(_PACKAGE.parent), *words]
+    command = ["git", "-C", str(_package().parent), *words]
     return subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", check=True).stdout
 
 
@@ -62,7 +65,7 @@ def _difference_to_commit() -> Iterable[bytes]:
     difference = _git("diff", "HEAD", "--no-ext-diff", "--binary", "--", *_DECIDING)
     parts = [difference.encode(errors="surrogateescape")] if difference else []
     untracked = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *_DECIDING)
-    root = _PACKAGE.parent
+    root = _package().parent
     return [*parts, *_files([root / name for name in sorted(untracked.split("\0")) if name], root)]
 
 
@@ -76,9 +79,9 @@ def _difference_to_release() -> Iterable[bytes]:
     for file in installed:
         if file.hash is not None and file.hash.mode == "sha256":
             recorded[Path(str(file.locate())).resolve()] = file.hash.value
-    ours = [path for path in sorted(_PACKAGE.rglob("*")) if path.is_file() and path.suffix not in (".pyc", ".pyo")]
+    ours = [path for path in sorted(_package().rglob("*")) if path.is_file() and path.suffix not in (".pyc", ".pyo")]
     changed = [path for path in ours if recorded.get(path.resolve()) != _record_digest(path)]
-    return _files(changed, _PACKAGE)
+    return _files(changed, _package())
 
 
 def _record_digest(path: Path) -> str:

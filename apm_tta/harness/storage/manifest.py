@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from apm_tta.errors import UserError
 from apm_tta.files import write_file
 from apm_tta.harness.storage.code_identity import commit
 from apm_tta.harness.storage.records import SCHEMA_VERSION
-from apm_tta.methods.base import Cost
+from apm_tta.methods import METHODS, Cost
 
 MANIFEST_FILE = "run.yaml"
 
@@ -258,35 +259,32 @@ def _refuse_other_schema(path: Path, numbers: Any) -> None:
         )
 
 
-def refuse_other_run(folder: Path, before: Numbers, now: Numbers, defaults: Mapping[str, Any] | None = None) -> None:
+def refuse_other_run(folder: Path, before: Numbers, now: Numbers) -> None:
     """Refuse to go on with a run whose numbers would depend on something else than they did.
 
     Args:
         folder: of the run.
         before: what it depends on.
         now: what it would depend on.
-        defaults: see ``differences``.
 
     Raises:
         UserError: naming each differing field with both values.
     """
-    if differing := differences(before, now, defaults):
+    if differing := differences(before, now):
         raise UserError(
             f"{folder} holds another run ({'; '.join(differing)}); choose another --out, or --force-new for a folder "
             "beside it"
         )
 
 
-def differences(there: Numbers, now: Numbers, defaults: Mapping[str, Any] | None = None) -> list[str]:
+def differences(there: Numbers, now: Numbers) -> list[str]:
     """Name every field in which the numbers of two runs differ, with both values.
 
-    Args:
-        there: of one run.
-        now: of the other.
-        defaults: values, by dotted field, that an absent field stands for: a parameter that a method did not have when
-            one of the runs was computed had its default, or the method's revision would have been raised.
+    A parameter that a method did not have when one of the runs was computed had its default: had the default changed a
+    number, the method's revision would have been raised.
     """
-    return differing_fields(there.model_dump(mode="json"), now.model_dump(mode="json"), defaults=defaults)
+    old, new = there.model_dump(mode="json"), now.model_dump(mode="json")
+    return differing_fields(old, new, defaults=_parameter_defaults({*there.methods, *now.methods}))
 
 
 def differing_fields(
@@ -299,19 +297,27 @@ def differing_fields(
     """Compare two nested mappings leaf by leaf; with ``common`` only the leaves that both have."""
     old, new, known = _flat(dict(there)), _flat(dict(now)), dict(defaults or {})
     if common:
-        fields = sorted(old.keys() & new.keys())
+        names = sorted(old.keys() & new.keys())
     else:
-        fields = sorted({*old, *new})
-        old, new = {**_of(fields, known), **old}, {**_of(fields, known), **new}
+        names = sorted({*old, *new})
+        implied = {name: known[name] for name in names if name in known}
+        old, new = {**implied, **old}, {**implied, **new}
     return [
         f"{field}: {old.get(field, 'absent')} there, {new.get(field, 'absent')} now"
-        for field in fields
+        for field in names
         if (field in old, old.get(field)) != (field in new, new.get(field))
     ]
 
 
-def _of(fields: list[str], known: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: known[field] for field in fields if field in known}
+def _parameter_defaults(methods: Iterable[str]) -> dict[str, Any]:
+    """Return the defaults of parameters by dotted field, of the methods that exist here and of parameters that have a
+    plain one."""
+    return {
+        f"methods.{name}.{field.name}": list(field.default) if isinstance(field.default, tuple) else field.default
+        for name in sorted({*methods} & {*METHODS.names()})
+        for field in fields(METHODS.get(name).Parameters)
+        if isinstance(field.default, str | int | float | bool | tuple | None)
+    }
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import (
     MANIFEST_FILE,
-    also_computed_on,
+    Manifest,
     differences,
     read_manifest,
     refuse_other_run,
@@ -35,27 +34,27 @@ def merge(out: Path, parts: Sequence[Path]) -> int:
     manifests = [read_manifest(part) for part in parts]
     first = manifests[0]
     for part, manifest in zip(parts[1:], manifests[1:], strict=True):
-        if differing := differences(first["numbers"], manifest["numbers"]):
+        if differing := differences(first.numbers, manifest.numbers):
             raise UserError(f"{part} is no part of the run in {parts[0]} ({'; '.join(differing)})")
-    folder = make_folder(out, first["numbers"]["suite"])
+    folder = make_folder(out, first.numbers.suite)
     try:
         with only_writer(folder):
-            _write_manifest(folder, manifests)
+            write_manifest(folder, _merged(folder, manifests))
             remove_leftovers(folder)
             return sum(_copy(part, folder) for part in parts)
     finally:
         remove_if_empty(folder)
 
 
-def _write_manifest(folder: Path, manifests: Sequence[dict[str, Any]]) -> None:
+def _merged(folder: Path, manifests: Sequence[Manifest]) -> Manifest:
     merged = manifests[0]
     if (folder / MANIFEST_FILE).exists():
         merged = read_manifest(folder)
-        refuse_other_run(folder, merged, manifests[0])
+        refuse_other_run(folder, merged.numbers, manifests[0].numbers)
     for manifest in manifests:
-        for environment in (manifest["environment"], *manifest.get("also_computed_on", [])):
-            merged = also_computed_on(merged, {"environment": environment}) or merged
-    write_manifest(folder, merged)
+        for environment in manifest.environments:
+            merged = merged.with_environment(environment)
+    return merged
 
 
 def _copy(part: Path, folder: Path) -> int:

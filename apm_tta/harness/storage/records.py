@@ -1,92 +1,58 @@
-"""One Parquet file a shard and cell, one row a sample; written whole or not at all, and read with its SHA-256.
+"""One Parquet file a shard and cell, one row an image; written whole or not at all, and read with its SHA-256.
 
 Parquet's own checksums miss flipped bits in places where a label or a prediction changes. So each file has its digest
 beside it, in the form that ``sha256sum --check`` reads.
+
+The columns are those of ``apm_tta.columns``. One that a file lacks, since there was no such column when it was written,
+reads as unknown; the version of the schema is raised only where the meaning of a column changes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from apm_tta.columns import RECORD_COLUMNS
 from apm_tta.errors import UserError
-from apm_tta.files import write_whole
+from apm_tta.files import unwritable, write_whole
 from apm_tta.harness.plan import Cell
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _VERSION_KEY = b"apm_tta_schema"
 _REPAIR = "the run's own command with --out sets it aside and answers its images again"
-_CATEGORY = pa.dictionary(pa.int32(), pa.string())
-
 SCHEMA = pa.schema(
-    [
-        # The cell, so that any Parquet reader sees what a row belongs to.
-        ("dataset", _CATEGORY),
-        ("corruption", _CATEGORY),
-        ("severity", pa.int8()),
-        ("setting", _CATEGORY),  # episodic, or the stream in which an online method met the images
-        ("teacher", _CATEGORY),
-        ("method", _CATEGORY),
-        ("seed", pa.int64()),
-        ("id", pa.string()),
-        ("label", pa.int32()),
-        ("error", pa.string()),  # why there is no answer; null where there is one
-        ("prediction", pa.int32()),  # null, like all below it, where there is an error
-        ("top5", pa.list_(pa.int32())),  # classes by falling logit; fewer where there are fewer than five
-        ("confidence", pa.float32()),  # softmax probability of the prediction
-        ("teacher_prediction", pa.int32()),  # zero-shot, under the method's own templates
-        ("target_prediction", pa.int32()),  # of the feature that a method was fitted to; null where there is none
-        ("iteration_predictions", pa.list_(pa.int32())),  # after 0 .. T iterations; empty where there are none
-        ("first_loss", pa.float32()),
-        ("last_loss", pa.float32()),
-        ("last_cosine", pa.float32()),
-        ("iterations", pa.int32()),
-        ("latency_ms", pa.float64()),  # alone in its batch; null where it was not measured
-        ("batch_ms", pa.float64()),  # its share of the batch's time; null where features came from a cache
-        ("peak_memory_mb", pa.float32()),  # while its batch was answered: of the device, or of the process on a CPU
-        ("gflop", pa.float64()),  # of one image, counted once a cell, on its first image; null elsewhere
-    ],
+    [(column.name, column.type) for column in RECORD_COLUMNS],
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
+Columns = Mapping[str, Sequence[Any] | pa.Array] | pa.Table
+"""Columns of images by name, of equal length; one that is absent is unknown."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """What is recorded of one sample; fields as in ``SCHEMA``."""
-
-    id: str
-    label: int
-    error: str | None = None
-    prediction: int | None = None
-    top5: list[int] | None = None
-    confidence: float | None = None
-    teacher_prediction: int | None = None
-    target_prediction: int | None = None
-    iteration_predictions: list[int] | None = None
-    first_loss: float | None = None
-    last_loss: float | None = None
-    last_cosine: float | None = None
-    iterations: int | None = None
-    latency_ms: float | None = None
-    batch_ms: float | None = None
-    peak_memory_mb: float | None = None
-    gflop: float | None = None
+def write_records(path: Path, cell: Cell, columns: Columns) -> None:
+    """Write the answers of ``cell`` to ``path``; see ``write_content``."""
+    write_content(path, encode_records(cell, columns))
 
 
-def write_rows(path: Path, cell: Cell, rows: Iterable[Row]) -> None:
-    """Writes ``rows`` of ``cell`` to ``path``; see ``write_content``."""
-    write_content(path, encode_rows(cell, rows))
+def encode_records(cell: Cell, columns: Columns) -> bytes:
+    """Return the answers of ``cell`` as the content of a Parquet file.
 
-
-def encode_rows(cell: Cell, rows: Iterable[Row]) -> bytes:
-    """``rows`` of ``cell`` as the content of a Parquet file."""
-    common = {
+    Raises:
+        ValueError: for a column that ``apm_tta.columns`` does not declare, or columns of different lengths.
+    """
+    if isinstance(columns, pa.Table):
+        columns = {name: columns[name] for name in columns.column_names}
+    if unknown := columns.keys() - set(SCHEMA.names):
+        raise ValueError(f"{sorted(unknown)[0]} is no column of the records; declare it in apm_tta.columns")
+    lengths = {len(values) for values in columns.values()} or {0}
+    if len(lengths) > 1:
+        raise ValueError(f"columns of lengths {sorted(lengths)} make no table")
+    (count,) = lengths
+    key = {
         "dataset": cell.dataset,
         "corruption": cell.condition.corruption,
         "severity": cell.condition.severity,
@@ -95,15 +61,18 @@ def encode_rows(cell: Cell, rows: Iterable[Row]) -> bytes:
         "method": cell.method,
         "seed": cell.seed,
     }
-    table = pa.Table.from_pylist([{**common, **vars(row)} for row in rows], schema=SCHEMA)
+    arrays = [
+        _array(field, [key[field.name]] * count if field.name in key else columns.get(field.name), count)
+        for field in SCHEMA
+    ]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), sink)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
 
 def write_content(path: Path, content: bytes) -> None:
-    """Writes what ``encode_rows`` made to ``path``: whole or not at all, its digest first.
+    """Write what ``encode_records`` made to ``path``: whole or not at all, its digest first.
 
     Raises:
         UserError: when it cannot be written, naming it.
@@ -112,7 +81,7 @@ def write_content(path: Path, content: bytes) -> None:
         write_digest(path, content)
         write_whole(path, content)
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}); finished shards are kept") from error
+        raise unwritable(path, error, "finished shards are kept") from error
 
 
 def write_digest(path: Path, content: bytes) -> None:
@@ -162,13 +131,24 @@ def read_shard(path: Path) -> pa.Table:
         newer = version.isdecimal() and int(version) > SCHEMA_VERSION
         what = "a newer apm-tta reads it" if newer else "the version in its run.yaml reads it"
         raise UserError(f"{path} has record schema {version}, this version reads {SCHEMA_VERSION}; {what}")
-    if table.schema != SCHEMA:
-        raise UserError(f"{path} has other columns than record schema {SCHEMA_VERSION}; {_REPAIR}")
-    return table
+    return _in_schema(path, table)
+
+
+def _in_schema(path: Path, table: pa.Table) -> pa.Table:
+    """Bring ``table`` into today's columns: an absent one is unknown, one of a later version is left out."""
+    there = set(table.schema.names)
+    for column in RECORD_COLUMNS:
+        if column.required and column.name not in there:
+            raise UserError(f"{path} lacks the column {column.name}; {_REPAIR}")
+        if column.name in there and table.schema.field(column.name).type != column.type:
+            found = table.schema.field(column.name).type
+            raise UserError(f"{path} has {found} in the column {column.name}, not {column.type}; {_REPAIR}")
+    arrays = [table[name] if name in there else pa.nulls(len(table), SCHEMA.field(name).type) for name in SCHEMA.names]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
 def read_table(content: bytes) -> pa.Table:
-    """What ``encode_rows`` made, as a table; its schema is not looked at."""
+    """What ``encode_records`` made, as a table; its schema is not looked at."""
     return pq.read_table(pa.BufferReader(content))
 
 
@@ -188,7 +168,10 @@ def read_content(path: Path) -> bytes:
     return content
 
 
-def as_rows(columns: Mapping[str, list[Any]]) -> list[Row]:
-    """Columns of equal length -> rows."""
-    names = list(columns)
-    return [Row(**dict(zip(names, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+def _array(field: pa.Field, values: Sequence[Any] | pa.Array | None, count: int) -> pa.Array:
+    if values is None:
+        return pa.nulls(count, field.type)
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        return whole.cast(field.type)
+    return pa.array(values, field.type)

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 from apm_tta.errors import UserError
-from apm_tta.files import PARTIAL
+from apm_tta.files import PARTIAL, unwritable
 from apm_tta.harness.plan import Shard, Work
-from apm_tta.harness.progress.run_lines import LOG_FILE
+from apm_tta.harness.progress.run_log import LOG_FILE
 from apm_tta.harness.storage.manifest import MANIFEST_FILE
 from apm_tta.harness.storage.records import read_content
 from apm_tta.writer_lock import LOCK_FILE, OWNER_FILE
@@ -37,7 +37,7 @@ def make_folder(out: Path | None, suite: str, force_new: bool = False) -> Path:
         others = [path for path in folder.iterdir() if path.suffix != PARTIAL and path.name not in _OURS]
         foreign = bool(others) and not (folder / MANIFEST_FILE).exists()
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder with --out") from None
+        raise unwritable(folder, error) from None
     if foreign:
         raise UserError(f"{folder} holds files that are no run; nothing is overwritten: name another folder with --out")
     return folder

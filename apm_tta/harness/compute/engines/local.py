@@ -16,14 +16,14 @@ from multiprocessing.queues import SimpleQueue
 
 import torch
 
-from apm_tta.devices import resolve_devices, share_cores
+from apm_tta.devices import share_cores
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.engines.base import ENGINES
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.plan import Work
 from apm_tta.harness.compute.worker import Worker
+from apm_tta.harness.plan import Work
 from apm_tta.harness.progress.events import Emit, Event, Finished
-from apm_tta.harness.progress.run_lines import LoggedNotes
+from apm_tta.harness.progress.logged_notes import LoggedNotes
 
 _POLL_S = 0.2
 
@@ -35,7 +35,7 @@ def local(work: Sequence[Work], job: Job, emit: Emit) -> None:
     Raises:
         UserError: when a process is lost, or finds that it would compute other numbers.
     """
-    devices = resolve_devices(job.request.devices)
+    devices = job.request.devices
     context = multiprocessing.get_context("spawn")  # a forked process could not use CUDA
     places: SimpleQueue[str] = context.SimpleQueue()
     for device in devices:

@@ -17,10 +17,10 @@ from apm_tta.devices import AUTO, resolve_device, share_cores
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.engines.base import ENGINES
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.compute.worker import Worker
+from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.progress.events import Answered, Emit, Event, Finished
-from apm_tta.harness.progress.run_lines import LoggedNotes
+from apm_tta.harness.progress.logged_notes import LoggedNotes
 
 LOCAL = "local"
 _RETRIES = 3
@@ -36,7 +36,7 @@ def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
         UserError: when Ray is not installed, no cluster answers, a shard's worker died again and again, or a worker
             would compute other numbers.
     """
-    if job.request.devices not in ((AUTO,), ("cpu",), ("cuda",)):
+    if job.request.device_names not in ((AUTO,), ("cpu",), ("cuda",)):
         raise UserError("Ray gives every task its own device; --devices is auto, cpu or cuda", exit_code=2)
     module = _started(job)
     try:
@@ -66,8 +66,8 @@ def _started(job: Job) -> Any:
         else:
             module.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"no Ray cluster at {address} ({said}); start one, or give --ray local") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"no Ray cluster at {address} ({reason}); start one, or give --ray local") from None
     return module
 
 
@@ -75,7 +75,7 @@ def _resources(module: Any, job: Job) -> tuple[dict[str, float], int]:
     """What one task takes, and how many threads it has of it."""
     cluster = module.cluster_resources()
     gpus, cores = cluster.get("GPU", 0), cluster.get("CPU", 1)
-    (name,) = job.request.devices
+    (name,) = job.request.device_names
     if name == "cuda" and not gpus:
         raise UserError("the Ray cluster has no GPU; --devices is cpu, or auto", exit_code=2)
     if name == "cpu" or not gpus:
@@ -112,7 +112,7 @@ def _compute(job: Job, unit: Work, threads: int) -> list[Event]:
         share_cores((os.cpu_count() or 1) // threads)
         _Process.heard = []
         logging.getLogger("apm_tta").addHandler(LoggedNotes(_hear))
-        name = job.request.devices[0]
+        name = job.request.device_names[0]
         device = resolve_device(name) if name != "cuda" else torch.device("cuda")
         _Process.worker = job.worker(device, _hear, max(1, (os.cpu_count() or 1) // threads))
         _Process.job = job

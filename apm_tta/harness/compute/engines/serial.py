@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from apm_tta.devices import resolve_devices
 from apm_tta.harness.compute.engines.base import ENGINES
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.plan import Work
@@ -14,6 +13,6 @@ from apm_tta.harness.progress.events import Emit
 @ENGINES.register("serial")
 def serial(work: Sequence[Work], job: Job, emit: Emit) -> None:
     """Computes ``work`` in its order, on the first of the devices."""
-    worker = job.worker(resolve_devices(job.request.devices)[0], emit)
+    worker = job.worker(job.request.devices[0], emit)
     for unit in work:
         emit(worker.compute(unit))

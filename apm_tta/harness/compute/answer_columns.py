@@ -1,0 +1,76 @@
+"""Answers as columns of the records, from a method's tensors to the file without a row in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from torch import Tensor
+
+from apm_tta.columns import RECORD_COLUMNS
+from apm_tta.methods import Predictions
+
+_TYPES = {column.name: column.type for column in RECORD_COLUMNS}
+
+
+def answer_columns(predictions: Predictions, teacher_classes: Tensor) -> pa.Table:
+    """Turn a method's answer for B images into columns, one row an image.
+
+    Args:
+        predictions: of C classes.
+        teacher_classes: the teacher's own answers, ``(B,)``.
+    """
+    logits = predictions.logits.float()
+    order = logits.argsort(dim=1, descending=True, stable=True)[:, :5]
+    best = order[:, :1]
+    iterations, losses, cosines = predictions.iteration_classes, predictions.losses, predictions.cosines
+    return columns(
+        len(logits),
+        prediction=best[:, 0],
+        top5=order,
+        confidence=logits.softmax(1).gather(1, best)[:, 0],
+        teacher_prediction=teacher_classes,
+        target_prediction=predictions.target_classes,
+        iteration_predictions=[[]] * len(logits) if iterations is None else iterations,
+        first_loss=None if losses is None else losses[:, 0].float(),
+        last_loss=None if losses is None else losses[:, -1].float(),
+        last_cosine=None if cosines is None else cosines[:, -1].float(),
+        iterations=[0 if iterations is None else iterations.shape[1] - 1] * len(logits),
+    )
+
+
+def columns(count: int, **values: Tensor | Sequence[Any] | None) -> pa.Table:
+    """Make a table of ``count`` rows in the records' types; None for a column of which nothing is known."""
+    return pa.table({name: _array(value, _TYPES[name], count) for name, value in values.items()})
+
+
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """Put tables below each other; what one of them lacks is unknown there."""
+    return pa.concat_tables(parts, promote_options="default").combine_chunks()
+
+
+def beside(*tables: pa.Table) -> pa.Table:
+    """Put tables of equal length beside each other."""
+    return pa.table({name: table[name] for table in tables for name in table.column_names})
+
+
+def right_answers(table: pa.Table) -> int:
+    """Count the rows whose prediction is the label."""
+    if "prediction" not in table.column_names:
+        return 0
+    return int(pc.sum(pc.equal(table["prediction"], table["label"]), min_count=0).as_py())
+
+
+def _array(value: Tensor | Sequence[Any] | None, kind: pa.DataType, count: int) -> pa.Array:
+    if value is None:
+        return pa.nulls(count, kind)
+    if not isinstance(value, Tensor):
+        return pa.array(value, kind)
+    found = value.detach().cpu().numpy()
+    if found.ndim == 1:
+        return pa.array(found, kind)
+    offsets = np.arange(len(found) + 1, dtype=np.int32) * found.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(found.reshape(-1), kind.value_type))

@@ -1,0 +1,130 @@
+"""What a run's numbers depend on, as the manifest states it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from PIL import features
+
+from apm_tta.data.corruptions import corruption_revisions
+from apm_tta.data.dataset import CORRUPTION_SEED
+from apm_tta.data.subset import subset_rule
+from apm_tta.harness.compute.prepare import Prepared
+from apm_tta.harness.plan import EPISODIC
+from apm_tta.harness.request.suite import command_words
+from apm_tta.harness.storage.code_identity import uncommitted
+from apm_tta.harness.storage.manifest import (
+    DatasetFields,
+    Manifest,
+    MethodFields,
+    Numbers,
+    RevisionFields,
+    StreamFields,
+    TeacherFields,
+    environment,
+)
+from apm_tta.harness.storage.records import SCHEMA_VERSION
+from apm_tta.methods import Method
+from apm_tta.revision import ENGINE_REVISION
+
+_LIBRARIES = (
+    *("torch", "torchvision", "open_clip_torch", "timm", "safetensors"),
+    *("numpy", "scipy", "scikit-image", "pillow", "opencv-python-headless", "pyarrow"),
+    *("ftfy", "regex"),  # of open_clip's own tokenizer
+)
+"""Every library on the way from a file of images to a number in the records."""
+
+_TOKENIZER_LIBRARIES = ("transformers", "tokenizers")
+"""Of the text towers whose tokenizer is Hugging Face's."""
+
+
+def describe(prepared: Prepared) -> Manifest:
+    """Describe a run: what its numbers depend on, and where they are computed."""
+    request = prepared.request
+    return Manifest(
+        numbers=numbers(prepared),
+        title=request.suite.title,
+        command=tuple(command_words(request.suite)),
+        limit=request.suite.limit,
+        left_out=prepared.left_out,
+        costs={name: method.cost() for name, method in prepared.methods.items()},
+        batch_size=request.suite.batch_size,
+        environment=environment(prepared.teacher.device, request.device_names, request.data_root),
+    )
+
+
+def numbers(prepared: Prepared) -> Numbers:
+    """State everything that a number of this run depends on."""
+    request, dataset, teacher = prepared.request, prepared.dataset, prepared.teacher
+    suite, first = request.suite, request.conditions[0]
+    chosen = len(dataset.entries(first))
+    shots = {} if teacher.support is None else {"shots": suite.shots}
+    online = any(method.protocol == "online" for method in prepared.methods.values())
+    made = (
+        [] if dataset.layout.stores_corruptions else [each.corruption for each in request.conditions if not each.clean]
+    )
+    return Numbers(
+        suite=suite.name,
+        dataset=DatasetFields(
+            name=dataset.card.name,
+            title=dataset.title,
+            classes=len(dataset.classes),
+            fingerprint=dataset.fingerprint(request.conditions),
+            images_a_condition=chosen,
+            subset=subset_rule(suite.limit, chosen, dataset.available(first)),
+            corruptions=dataset.corruption_source,
+            corruption_parameters=dataset.card.corruption_parameters,
+            corruption_seed=CORRUPTION_SEED,
+            jpeg_quality=suite.jpeg_quality,
+        ),
+        conditions=tuple(str(condition) for condition in request.conditions),
+        teacher=TeacherFields.model_validate(
+            {"name": request.teacher.name, "classifier": teacher.classifier, **teacher.identity, **shots}
+        ),
+        methods={name: _resolved(method) for name, method in prepared.methods.items()},
+        streams=StreamFields(setting=suite.setting, reset=suite.resets) if online else EPISODIC,
+        crop_scale=suite.crop_scale,
+        seeds=suite.seeds,
+        precision=suite.precision,
+        shard_size=suite.shard_size,
+        versions=versions(teacher.identity),
+        revisions=RevisionFields(
+            engine=ENGINE_REVISION,
+            methods={name: method.revision for name, method in prepared.methods.items()},
+            corruptions=corruption_revisions(made),
+            uncommitted=uncommitted(),
+        ),
+    )
+
+
+def versions(teacher_identity: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of this package, its record schema, and the libraries that compute the numbers.
+
+    Args:
+        teacher_identity: tells whether the teacher's tokenizer comes from a library of its own.
+    """
+    tokenizer = _TOKENIZER_LIBRARIES if '"hf_tokenizer_name"' in teacher_identity.get("architecture", "") else ()
+    return {
+        "apm-tta": importlib.metadata.version("apm-tta"),
+        "record_schema": str(SCHEMA_VERSION),
+        **{name: _version(name) for name in (*_LIBRARIES, *tokenizer)},
+        # Two builds of one Pillow may decode a JPEG by two libraries.
+        "libjpeg": str(features.version_feature("libjpeg_turbo") or features.version_codec("jpg")),
+    }
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _resolved(method: Method[Any]) -> MethodFields:
+    """State a method's resolved parameters as plain data."""
+    templates = method.templates if method.parameters.templates == "dataset" else method.parameters.templates
+    plain = {"protocol": method.protocol, "votes": method.votes, **asdict(method.parameters), **method.resolved()}
+    return MethodFields.model_validate({**plain, "templates": templates})

@@ -1,0 +1,116 @@
+"""A commit that changes a method's numbers raises its revision: held to the answers of a tiny run of every method.
+
+The answers are committed, not their hash: other processors round otherwise, and a hash would tell that apart from nothing.
+``python tests/harness/test_harness_revisions.py --write`` writes them again, after a revision was raised.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from apm_tta.data.dataset import open_dataset
+from apm_tta.data.sample import CLEAN
+from apm_tta.harness.request.run_request import resolve_request
+from apm_tta.harness.run import run
+from apm_tta.harness.storage.records import read_records
+from apm_tta.methods import METHODS
+from apm_tta.revision import ENGINE_REVISION
+
+COMMITTED = Path(__file__).with_name("tiny_runs.json")
+COMMAND = f"python tests/harness/{Path(__file__).name} --write"
+SHOTS = 3
+"""Labelled images per class; one more of each is tested."""
+
+ROUNDING = 2e-3
+"""Of a confidence, 0 .. 1, between processors."""
+
+Answers = dict[str, dict[str, Any]]
+
+
+def tiny_run(folder: Path) -> Answers:
+    """Return what every method of this package answers to a few corrupted images, with its revision."""
+    dataset = open_dataset("fashion-mnist")
+    counts = dict.fromkeys(range(len(dataset.classes)), 0)
+    for entry in dataset.entries(CLEAN):
+        if counts[entry.label] <= SHOTS:
+            place = folder / ("support" if counts[entry.label] else "tested")
+            place /= dataset.classes[entry.label].replace("/", " or ")
+            place.mkdir(parents=True, exist_ok=True)
+            dataset.read(entry, CLEAN).image.save(place / f"{counts[entry.label]}.png")
+            counts[entry.label] += 1
+    names = [name for name in METHODS.names() if METHODS.get(name).__module__.startswith("apm_tta.methods.")]
+    corrupted = {"clean": False, "corruptions": ["contrast"], "severities": [3]}
+    request = resolve_request(
+        "folder",
+        {"teacher": "embedded", "methods": names, "shots": SHOTS, "crop_scale": (0.5, 1.0), **corrupted},
+        data_root=folder / "tested",
+        support=folder / "support",
+        out=folder / "run",
+        devices=("cpu",),
+        quiet=True,
+    )
+    records = read_records(run(request)).to_pandas().sort_values(["method", "id"])
+    return {
+        name: {
+            "revision": METHODS.get(name).revision,
+            "engine": ENGINE_REVISION,
+            "predictions": own["prediction"].tolist(),
+            "confidences": [round(float(value), 5) for value in own["confidence"]],
+        }
+        for name, own in records.groupby("method", observed=True)
+    }
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    return tiny_run(tmp_path_factory.mktemp("tiny"))
+
+
+def verdict(committed: dict[str, Any] | None, found: dict[str, Any]) -> str:
+    """Return what a maintainer has to do; empty for nothing."""
+    if committed is None:
+        return f"it is new: {COMMAND}"
+    same = committed["predictions"] == found["predictions"] and np.allclose(
+        committed["confidences"], found["confidences"], rtol=0, atol=ROUNDING
+    )
+    revised = any(committed[key] != found[key] for key in ("revision", "engine"))
+    if same and not revised:
+        return ""
+    if not revised:
+        return "its numbers changed: raise its revision (or ENGINE_REVISION, where methods share the cause)"
+    return f"its revision was raised: {COMMAND}"
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_numbers_change_only_with_a_revision(name: str, answers: Answers) -> None:
+    committed = json.loads(COMMITTED.read_text(encoding="utf-8"))
+    assert verdict(committed.get(name), answers[name]) == "", name
+
+
+def test_every_committed_answer_is_of_a_method_that_exists(answers: Answers) -> None:
+    assert json.loads(COMMITTED.read_text(encoding="utf-8")).keys() == answers.keys()
+
+
+def test_a_change_is_seen_with_and_without_a_revision(answers: Answers) -> None:
+    """The check itself can fail: a moved confidence, another prediction, a raised revision."""
+    found = answers["zeroshot"]
+    moved = {**found, "confidences": [value + 2 * ROUNDING for value in found["confidences"]]}
+    other = {**found, "predictions": [found["predictions"][0] + 1, *found["predictions"][1:]]}
+    assert verdict(found, found) == ""
+    assert "raise its revision" in verdict(moved, found)
+    assert "raise its revision" in verdict(other, found)
+    assert COMMAND in verdict({**found, "revision": 0}, found)
+    assert COMMAND in verdict({**moved, "engine": 0}, found)
+    assert COMMAND in verdict(None, found)
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
+    with tempfile.TemporaryDirectory() as work:
+        COMMITTED.write_text(json.dumps(tiny_run(Path(work)), indent=1) + "\n", encoding="utf-8")
