@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -98,25 +98,21 @@ def test_fresh_parameters_are_the_plain_modules_to_the_bit() -> None:
             assert torch.equal(value[index], own[name])
 
 
-def test_ten_adam_steps_at_published_size_equal_the_published_ones(shared: Path) -> None:
-    folder = shared / "apm_vectors"
-    spec = importlib.util.spec_from_file_location("apm_vector_weights", folder / "weights.py")
-    assert spec is not None
-    assert spec.loader is not None
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
-    with np.load(folder / "vector_seed1.npz", allow_pickle=False) as arrays:
-        pixels, tokens, losses = (arrays[name] for name in ("image", "token", "loss"))
+@pytest.mark.vectors("apm_vectors/vector_seed*.npz")
+def test_ten_adam_steps_at_published_size_equal_the_published_ones(
+    reference: ModuleType, vectors: dict[str, np.ndarray]
+) -> None:
+    pixels, tokens, losses, seed = (vectors[name] for name in ("image", "token", "loss", "seed"))
     image = torch.from_numpy(pixels).permute(2, 0, 1).float()[None] / 255
     image = (image - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
     apm = APM(APMConfig())
-    apm.load_reference_state_dict(reference.reference_state_dict(1))
+    apm.load_reference_state_dict(reference.reference_state_dict(int(seed)))
     parameters = {n: p.detach()[None].clone() for n, p in apm.named_parameters() if not n.startswith("rgb_head")}
     gradients = {name: torch.zeros_like(value) for name, value in parameters.items()}
     for name, value in parameters.items():
         value.grad = gradients[name]
     optimizer = torch.optim.Adam(parameters.values(), lr=1e-4, fused=True)
-    target = reference.reference_target(1)
+    target = reference.reference_target(int(seed))
     engine = Engine(image, APMConfig(), Goals(target[None]))
     for token, loss in zip(tokens, losses, strict=True):
         ours, our_loss = engine.forward(parameters)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -19,32 +18,28 @@ SMALL = APMConfig(image_size=16, patch_size=4, hidden=(32, 24, 16), feature_dim=
 
 
 @pytest.fixture(scope="module")
-def vector(shared: Path) -> dict[str, np.ndarray]:
-    with np.load(shared / "apm_vectors" / "vector_seed1.npz", allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-@pytest.fixture(scope="module")
-def vector_image(vector: dict[str, np.ndarray]) -> torch.Tensor:
-    pixels = torch.from_numpy(vector["image"]).permute(2, 0, 1).float() / 255
+def vector_image(vectors: dict[str, np.ndarray]) -> torch.Tensor:
+    pixels = torch.from_numpy(vectors["image"]).permute(2, 0, 1).float() / 255
     mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
     return ((pixels - mean) / std)[None]
 
 
+@pytest.mark.vectors("apm_vectors/vector_seed*.npz")
 def test_forward_pass_and_ten_adam_steps_equal_the_published_ones(
-    reference: ModuleType, vector: dict[str, np.ndarray], vector_image: torch.Tensor
+    reference: ModuleType, vectors: dict[str, np.ndarray], vector_image: torch.Tensor
 ) -> None:
     apm = APM(APMConfig())
-    apm.load_reference_state_dict(reference.reference_state_dict(1))
-    target = reference.reference_target(1)
+    seed = int(vectors["seed"])
+    apm.load_reference_state_dict(reference.reference_state_dict(seed))
+    target = reference.reference_target(seed)
     with torch.no_grad():
         output = apm(vector_image)
-    np.testing.assert_allclose(output.grid[0, [0, 31]].numpy(), vector["grid_rows_0_and_31"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(output.rgb[0].numpy(), vector["rgb"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(output.grid[0, [0, 31]].numpy(), vectors["grid_rows_0_and_31"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(output.rgb[0].numpy(), vectors["rgb"], rtol=0, atol=1e-6)
 
     optimizer = torch.optim.Adam(apm.parameters(), lr=1e-4)
-    assert len(vector["token"]) == 11
-    for token, loss in zip(vector["token"], vector["loss"], strict=True):
+    assert len(vectors["token"]) == 11
+    for token, loss in zip(vectors["token"], vectors["loss"], strict=True):
         ours = apm.token(vector_image)[0]
         our_loss = (ours - target).square().mean()
         np.testing.assert_allclose(ours.detach().numpy(), token, rtol=0, atol=1e-5)

@@ -14,7 +14,6 @@ from PIL import Image
 from apm_tta.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from apm_tta.errors import UnknownName, UserError
 
-VECTORS = Path(__file__).resolve().parents[3] / "shared" / "corruption_vectors"
 DETERMINISTIC = [
     "brightness",
     "contrast",
@@ -75,12 +74,11 @@ def test_these_nineteen_are_registered() -> None:
     assert CORRUPTIONS.names() == NAMES
 
 
-def test_a_photograph_of_224_pixels_takes_imagenet_parameters_by_itself() -> None:
+@pytest.mark.vectors("corruption_vectors/*__contrast__4.png")
+def test_a_photograph_of_224_pixels_takes_imagenet_parameters_by_itself(vector_file: Path) -> None:
     """The default of ``parameters`` gives the authors' ImageNet image for an image of ImageNet's size."""
-    if not VECTORS.is_dir():
-        pytest.skip("shared/corruption_vectors is not beside the checkout")
-    clean = Image.open(VECTORS / "tabby.png").convert("RGB")
-    expected = Image.open(VECTORS / "tabby__contrast__4.png").convert("RGB")
+    clean = Image.open(vector_file.with_name(f"{vector_file.stem.split('__')[0]}.png")).convert("RGB")
+    expected = Image.open(vector_file).convert("RGB")
     assert np.array_equal(pixels(corrupt(clean, "contrast", 4, rng=rng())), pixels(expected))
 
 

@@ -78,15 +78,14 @@ CIFAR = {
 }
 
 
-@pytest.fixture(scope="module")
-def vectors(shared: Path) -> Path:
-    return shared / "corruption_vectors"
+# A clean image; of its corruptions, ``IMAGE__NAME__SEVERITY.png``, the last character is a digit.
+CLEAN_IMAGES = pytest.mark.vectors("corruption_vectors/*[!0-9].png")
 
 
-def clean_and_corrupted(vectors: Path, name: str, severity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The image, the authors' corruption of it, and ours from the same generator, as integers ``(224, 224, 3)``."""
-    clean = Image.open(vectors / "tabby.png").convert("RGB")
-    theirs = Image.open(vectors / f"tabby__{name}__{severity}.png").convert("RGB")
+def clean_and_corrupted(clean_file: Path, name: str, severity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the image, the authors' corruption and ours from the same generator, as integers ``(224, 224, 3)``."""
+    clean = Image.open(clean_file).convert("RGB")
+    theirs = Image.open(clean_file.with_name(f"{clean_file.stem}__{name}__{severity}.png")).convert("RGB")
     ours = corrupt(clean, name, severity, rng=np.random.RandomState(1000 + severity), parameters="imagenet")
     first, second, third = (np.asarray(image).astype(int) for image in (clean, theirs, ours))
     return first, second, third
@@ -96,22 +95,24 @@ def test_every_corruption_has_a_tolerance() -> None:
     assert sorted(TOLERANCE) == CORRUPTIONS.names()
 
 
+@CLEAN_IMAGES
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("name", EXACT)
-def test_equals_the_authors_own_output(vectors: Path, name: str, severity: int) -> None:
-    clean, theirs, ours = clean_and_corrupted(vectors, name, severity)
+def test_equals_the_authors_own_output(vector_file: Path, name: str, severity: int) -> None:
+    clean, theirs, ours = clean_and_corrupted(vector_file, name, severity)
     difference = np.abs(ours - theirs)
     most, reason = TOLERANCE[name]
     assert difference.max() <= most, f"{reason}: {(difference > 0).mean():.2%} of values differ"
     assert (theirs != clean).mean() > 0.02, "the vector shows no corruption"
 
 
+@CLEAN_IMAGES
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_impulse_noise_has_the_share_of_salt_and_of_pepper_of_the_authors_own_output(
-    vectors: Path, severity: int
+    vector_file: Path, severity: int
 ) -> None:
     """Both counts within four standard deviations of the difference of two draws, and nothing else is touched."""
-    clean, theirs, ours = clean_and_corrupted(vectors, "impulse_noise", severity)
+    clean, theirs, ours = clean_and_corrupted(vector_file, "impulse_noise", severity)
     for impulse in (0, 255):
         assert not (clean == impulse).mean() > 1e-4, "the clean image must not hold impulses of its own"
         expected, found = ((values == impulse).mean() for values in (theirs, ours))
