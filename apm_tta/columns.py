@@ -15,7 +15,7 @@ import pyarrow as pa
 Per = Literal["cell key", "image", "cell"]
 Seeds = Literal["same", "mean", "mean of all", "every", "unknown"]
 Form = Literal["text", "count", "number", "signed", "p", "interval", "signed interval", "mean", "published"]
-Omit = Literal["never", "unknown", "zero", "episodic", "teacher's own"]
+Omit = Literal["never", "unknown", "zero", "several seeds", "episodic", "teacher's own"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Shown:
         form: how a value is written; ``interval`` takes ``upto`` for its other end.
         digits: after the point.
         upto: name of the column that holds the other end of an interval.
-        omit: when the column is left out: where every value is unknown, or zero; ``never``; where every cell is
-            episodic; where it only repeats the agreement with the teacher.
+        omit: when the column is left out: ``never``; where every value is unknown, or zero; where the table is of
+            several seeds; where every cell is episodic; where it only repeats the agreement with the teacher.
     """
 
     header: str
@@ -127,7 +127,7 @@ COLUMNS: tuple[Column, ...] = (
     _share(
         "top1_low",
         "lower end of top1's 95 % Wilson interval",
-        Shown("95 % interval", 70, "interval", upto="top1_high", omit="unknown"),
+        Shown("95 % interval", 70, "interval", upto="top1_high", omit="several seeds"),
         seeds="unknown",
     ),
     _share("top1_high", "its upper end", seeds="unknown"),
@@ -220,5 +220,20 @@ KEY: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.per == 
 RECORD_COLUMNS: tuple[Column, ...] = tuple(column for column in COLUMNS if column.per != "cell")
 """Of the records, in their order."""
 
-RESULT_COLUMNS: tuple[Column, ...] = tuple(column for column in COLUMNS if column.per != "image" or column.mean)
-"""Of ``results.csv``, in their order."""
+RESULT_COLUMNS: tuple[Column, ...] = (
+    *(column for column in COLUMNS if column.per != "image"),
+    *(column for column in COLUMNS if column.per == "image" and column.mean),
+)
+"""Of ``results.csv``, in their order: means of columns of images come last, so that the others keep their places."""
+
+
+def header(name: str) -> str:
+    """Return what stands above a column of the results table.
+
+    Raises:
+        KeyError: when there is no such column, or it is not shown.
+    """
+    for column in RESULT_COLUMNS:
+        if column.name == name and column.shown is not None:
+            return column.shown.header
+    raise KeyError(name)

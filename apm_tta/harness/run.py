@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from apm_tta.data.dataset import Dataset
+from apm_tta.data.dataset import Dataset, TestedInSupport
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.engines import ENGINES, Engine
 from apm_tta.harness.compute.fingerprint import describe
@@ -120,6 +120,8 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
     kept = f"finished shards are kept: the same command with --out {folder} goes on"
     try:
         yield
+    except TestedInSupport:  # no other command goes on: without that image the support is another one
+        raise
     except UserError as error:
         raise UserError(f"{error}; {kept}", error.exit_code) from error.__cause__ or error
     except KeyboardInterrupt as stop:

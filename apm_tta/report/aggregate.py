@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pandas as pd
 
-_SHARES = ("top1", "top5", "delta_zeroshot", "agreement", "ece", "agreement_target")
+from apm_tta.columns import KEY, RESULT_COLUMNS, Seeds
+
+_CELL_BUT_SEED = [name for name in KEY if name != "seed"]
 
 
 def mean_over_corruptions(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean top-1 and agreement over the corruptions at each severity, by method; no interval: images repeat.
+    """Compute mean top-1 and agreement over the corruptions at each severity, by method; no interval: images repeat.
 
     Columns: severity, method, corruptions, top1, agreement; of several seeds the mean, and top1_sd, the standard
     deviation of the seeds' means. A mean that lacks one of its terms is NaN: of fewer it would be another number.
     """
     corrupted = results[results["corruption"] != "clean"]
     by_seed = corrupted.groupby(["severity", "method", "seed"], sort=False, as_index=False).agg(
-        corruptions=("corruption", "nunique"), top1=("top1", _mean), agreement=("agreement", _mean)
+        corruptions=("corruption", "nunique"), top1=("top1", _mean_of_all), agreement=("agreement", _mean_of_all)
     )
     return by_seed.groupby(["severity", "method"], sort=False, as_index=False).agg(
         corruptions=("corruptions", "first"),
-        top1=("top1", _mean),
-        agreement=("agreement", _mean),
+        top1=("top1", _mean_of_all),
+        agreement=("agreement", _mean_of_all),
         top1_sd=("top1", _deviation),
     )
 
 
 def over_seeds(results: pd.DataFrame) -> pd.DataFrame:
-    """Results with one row a cell but for its seed: the mean of every number, ``seeds`` and ``top1_sd`` beside it.
+    """Return results with one row for all seeds of a cell, each column as ``apm_tta.columns`` declares it.
 
-    Intervals and p values are of one seed's images; over several seeds there are none (NaN). Nor is there a share where
-    a seed lacks it; what a machine took is over the seeds for which it was measured.
+    Beside them: ``seeds``, their number, and ``NAME_sd``, the standard deviation over seeds of each column that is
+    shown with it. Where there is one seed throughout, every value is that seed's.
+
+    Args:
+        results: rows of ``results.csv``.
     """
-    keys = ["dataset", "corruption", "severity", "setting", "teacher", "method"]
-    counts = results.groupby(keys, sort=False)["top1"].agg(seeds="size", top1_sd=_deviation).reset_index()
-    first = results.drop_duplicates(keys).drop(columns="seed")
-    merged = first.merge(counts, on=keys)
+    groups = results.groupby(_CELL_BUT_SEED, sort=False)
+    added = {f"{name}_sd": groups[name].agg(_deviation) for name in _WITH_DEVIATION}
+    counts = pd.DataFrame({"seeds": groups.size(), **added}).reset_index()
+    merged = results.drop_duplicates(_CELL_BUT_SEED).drop(columns="seed").merge(counts, on=_CELL_BUT_SEED)
     if (merged["seeds"] > 1).any():
-        numeric = [name for name in first.columns if name not in keys and pd.api.types.is_numeric_dtype(first[name])]
-        means = results.groupby(keys, sort=False)[numeric].mean().reset_index()
-        for name in _SHARES:
-            means[name] = results.groupby(keys, sort=False)[name].agg(_mean).reset_index()[name]
-        merged[numeric] = means[numeric]
-        merged["best"] = results.groupby(keys, sort=False)["best"].all().reset_index()["best"]
-        for name in ("top1_low", "top1_high", "delta_low", "delta_high", "p_mcnemar", "p_holm"):
-            merged[name] = float("nan")
+        for column in RESULT_COLUMNS:
+            if column.seeds != "same":
+                merged[column.name] = _OVER_SEEDS[column.seeds](groups[column.name]).to_numpy()
     return merged
 
 
-def _mean(values: pd.Series[float]) -> float:
+_WITH_DEVIATION = [column.name for column in RESULT_COLUMNS if column.shown and column.shown.form == "mean"]
+
+
+def _mean_of_all(values: pd.Series[float]) -> float:
     return float(values.mean(skipna=False))
 
 
@@ -55,6 +61,14 @@ def _deviation(values: pd.Series[float]) -> float:
     return float(values.std(skipna=False))
 
 
+_OVER_SEEDS: dict[Seeds, Callable[[Any], Any]] = {
+    "mean": lambda groups: groups.mean(),
+    "mean of all": lambda groups: groups.agg(_mean_of_all),
+    "every": lambda groups: groups.all(),
+    "unknown": lambda groups: groups.agg(lambda _: float("nan")),
+}
+
+
 def condition_name(corruption: str, severity: int) -> str:
-    """As ``str(Condition)``."""
+    """Return the name of a condition, as ``str(Condition)``."""
     return "clean" if corruption == "clean" else f"{corruption} {severity}"

@@ -12,11 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from apm_tta.columns import KEY, RECORD_COLUMNS
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.records import read_shard, record_files
 
 _ROUNDING = 1e-6  # of a float32 softmax
-CELL = ["dataset", "corruption", "severity", "setting", "teacher", "method", "seed"]
+CELL = list(KEY)
+
+_MEANS = [column.name for column in RECORD_COLUMNS if column.mean]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -45,6 +48,7 @@ class Answers:
         batch_ms: sum over the images; NaN where one was not measured.
         peak_memory_mb: largest of any batch; NaN where it was not measured.
         gflop: of one image; NaN where it was not counted.
+        means: over the images, of every column that is declared to have one; NaN where it is not known of every image.
     """
 
     cell: dict[str, Any]
@@ -64,6 +68,7 @@ class Answers:
     batch_ms: float
     peak_memory_mb: float
     gflop: float
+    means: dict[str, float]
 
     def __len__(self) -> int:
         return len(self.label)
@@ -153,6 +158,7 @@ def _answers(run: Path, cell: dict[str, Any], table: pa.Table) -> Answers:
         batch_ms=float(batch.sum()) if len(batch) else float("nan"),
         peak_memory_mb=float(np.nanmax(peak)) if np.isfinite(peak).any() else float("nan"),
         gflop=float(gflop[np.isfinite(gflop)][0]) if np.isfinite(gflop).any() else float("nan"),
+        means={name: _mean(_floats(answered, name)) for name in _MEANS},
     )
 
 

@@ -7,25 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from apm_tta.columns import RESULT_COLUMNS
+from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.report.aggregate import condition_name
-from apm_tta.report.cell_answers import CELL, Answers, positions
+from apm_tta.report.cell_answers import Answers, positions
 from apm_tta.report.published import published_number
 from apm_tta.report.statistics import calibration_error, holm, mcnemar_p, paired_interval, wilson_interval
 
 ZEROSHOT = "zeroshot"
 SIGNIFICANT = 0.05
-RESULT_COLUMNS = [
-    *CELL,
-    *("n", "errors", "top1", "top1_low", "top1_high", "top5", "delta_zeroshot", "delta_low", "delta_high", "p_mcnemar"),
-    *("agreement", "ece", "latency_ms_p50", "latency_ms_p95", "images_per_s", "peak_memory_mb", "gflop_per_image"),
-    *("forwards", "backwards", "published_top1", "published_source"),
-    *("p_holm", "best", "agreement_target", "iterations", "published_differs"),
-]
+BOLD = (
+    "Bold: best under its condition, and by McNemar's exact test with Holm's correction "
+    f"(p < {SIGNIFICANT}) apart from every other method; with several seeds, under each of them."
+)
+"""What ``_mark_best`` computes, and ``over_seeds`` of several seeds: the sentence of every table that has bold."""
+RESULT_NAMES = [column.name for column in RESULT_COLUMNS]
 _NAN = float("nan")
 
 
-def cell_rows(answers: Sequence[Answers], manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a cell, ``RESULT_COLUMNS``: shares in percent; what was not measured is NaN.
+def cell_rows(answers: Sequence[Answers], manifest: Manifest) -> list[dict[str, Any]]:
+    """Return one row a cell, in ``RESULT_NAMES``: shares in percent; what was not measured is NaN.
 
     Args:
         answers: every cell of one condition.
@@ -84,31 +85,32 @@ def discordant(one: Answers, other: Answers) -> tuple[int, int, int]:
     return int((mine & ~its).sum()), int((its & ~mine).sum()), int(both.sum())
 
 
-def _row(answers: Answers, manifest: dict[str, Any]) -> dict[str, Any]:
-    numbers, cell = manifest["numbers"], answers.cell
+def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
+    numbers, cell = manifest.numbers, answers.cell
     count = len(answers)
-    cost = manifest.get("costs", {}).get(cell["method"], {})
+    cost = manifest.costs.get(cell["method"])
     published = published_number(numbers, cell["method"], condition_name(cell["corruption"], cell["severity"]))
     row = {
-        **dict.fromkeys(RESULT_COLUMNS, _NAN),
+        **dict.fromkeys(RESULT_NAMES, _NAN),
         **cell,
         "n": count,
         "errors": len(answers.damaged),
         "peak_memory_mb": answers.peak_memory_mb,
         "gflop_per_image": answers.gflop,
-        "forwards": cost.get("image_forwards", _NAN) + cost.get("text_forwards", 0),
-        "backwards": cost.get("image_backwards", _NAN) + cost.get("text_backwards", 0),
+        "forwards": _NAN if cost is None else cost.image_forwards + cost.text_forwards,
+        "backwards": _NAN if cost is None else cost.image_backwards + cost.text_backwards,
         "published_top1": published.top1 if published else _NAN,
         "published_source": published.source if published else "",
         "published_differs": published.differs if published else "",
         "iterations": answers.steps,
+        **answers.means,
     }
     if not count:
         return row
     correct = int(answers.right.sum())
     low, high = wilson_interval(correct, count)
     latency = answers.latency_ms
-    votes = numbers["methods"][cell["method"]].get("votes", False)
+    votes = numbers.methods[cell["method"]].votes
     target = answers.target_prediction
     return {
         **row,

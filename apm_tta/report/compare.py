@@ -13,9 +13,9 @@ from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import discordant
 from apm_tta.report.render import markdown, markdown_text
-from apm_tta.report.run_data import numbers_of, other_label, refuse_unknown
+from apm_tta.report.run_data import other_label, refuse_unknown
 from apm_tta.report.statistics import holm, mcnemar_p, paired_interval
-from apm_tta.report.tables import Table, interval, number, p_value, signed
+from apm_tta.report.table import Table, interval, number, p_value, signed
 
 _COLUMNS = [
     *("corruption", "severity", "setting", "method", "seed", "n", "top1_a", "top1_b"),
@@ -34,13 +34,14 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
     Raises:
         UserError: when the runs are of other data, or have no cell in common.
     """
-    a, b = (numbers_of(run, read_manifest(run)) for run in (run_a, run_b))
-    fields = ("name", "subset", "images_a_condition", *(["fingerprint"] if a["conditions"] == b["conditions"] else []))
+    a, b = (read_manifest(run).numbers for run in (run_a, run_b))
+    fields = ("name", "subset", "images_a_condition", *(["fingerprint"] if a.conditions == b.conditions else []))
     for field in fields:
-        if a["dataset"][field] != b["dataset"][field]:
+        there, here = getattr(a.dataset, field), getattr(b.dataset, field)
+        if there != here:
             raise UserError(
-                f"{run_a} and {run_b} are of different images (dataset.{field}: {a['dataset'][field]} there, "
-                f"{b['dataset'][field]} here); only answers to the same images compare"
+                f"{run_a} and {run_b} are of different images (dataset.{field}: {there} there, {here} here); only "
+                "answers to the same images compare"
             )
     files_a, files_b = condition_files(run_a), condition_files(run_b)
     rows = []
@@ -53,14 +54,14 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
             other = others.get(_key(cell))
             if other is None:
                 continue
-            _refuse_other_images((run_a, run_b), cell, other, a["dataset"]["images_a_condition"])
+            _refuse_other_images((run_a, run_b), cell, other, a.dataset.images_a_condition)
             if row := _row(cell, other):
                 rows.append(row)
     if not rows:
         raise UserError(f"{run_a} and {run_b} have no cell in common: no condition, method, setting and seed")
     for row, corrected in zip(rows, holm([row["p_mcnemar"] for row in rows]), strict=True):
         row["p_holm"] = corrected
-    order = list(a["conditions"])
+    order = list(a.conditions)
     table = pd.DataFrame(rows, columns=_COLUMNS)
     places = [order.index(condition_name(*pair)) for pair in zip(table["corruption"], table["severity"], strict=True)]
     return table.iloc[pd.Series(places).argsort(kind="stable")].reset_index(drop=True)
@@ -84,15 +85,15 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
         for row in table.to_dict("records")
     ]
     headers = ["condition", "method", "seed", "n", "A top-1 %", "B top-1 %", "B - A", "95 % interval", "p", "p (Holm)"]
-    numbers = read_manifest(run_a)["numbers"]
-    whole = numbers["dataset"]["images_a_condition"]
+    numbers = read_manifest(run_a).numbers
+    whole = numbers.dataset.images_a_condition
     short = int((table["n"] < whole).sum())
     note = (
         "n: images that both answered. Interval: paired bootstrap; p: McNemar's exact test, and by Holm's correction "
         "over the rows of this table."
     )
-    differing = differences(numbers, read_manifest(run_b)["numbers"])
-    said = [
+    differing = differences(numbers, read_manifest(run_b).numbers)
+    sentences = [
         "# Comparison",
         markdown_text(f"A: {run_a}. B: {run_b}."),
         markdown_text(
@@ -100,8 +101,10 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
         ),
     ]
     if short:
-        said.insert(1, f"Not whole: in {short} of {len(table)} rows fewer than {whole} images were answered by both.")
-    return "\n\n".join([*said, markdown(Table(headers, rows, 2, note=note))]) + "\n"
+        sentences.insert(
+            1, f"Not whole: in {short} of {len(table)} rows fewer than {whole} images were answered by both."
+        )
+    return "\n\n".join([*sentences, markdown(Table(headers, rows, 2, note=note))]) + "\n"
 
 
 def _key(answers: Answers) -> tuple[Any, ...]:

@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.errors import UserError
+from apm_tta.files import write_file
 from apm_tta.report.aggregate import over_seeds
 from apm_tta.report.caption import caption
+from apm_tta.report.cells import BOLD
 from apm_tta.report.render import markdown, markdown_text
 from apm_tta.report.run_data import ReportData, read_report_data
-from apm_tta.report.tables import Table, by_corruption_table, cost_table, mean_and_deviation, number
-from apm_tta.report.text_files import write_text
+from apm_tta.report.table import Table, mean_and_deviation, number
+from apm_tta.report.tables import by_corruption_table, cost_table
 from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, latex_document
 
 # By the papers' columns. The average over all, and over those that are not ImageNet itself.
@@ -44,11 +46,11 @@ def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
     _refuse_mixture(data)
     results = pd.concat([over_seeds(one.results) for one in data], ignore_index=True)
     tables = _tables(data, results)
-    said = [caption(one.manifest) for one in data]
-    text = "\n\n".join(["# Methods by data set", *map(markdown, tables), *map(markdown_text, said)]) + "\n"
-    write_text(out / MARKDOWN_FILE, text)
-    write_text(out / LATEX_FILE, latex_document(tables, " ".join(said), "papers"))
-    write_text(out / CSV_FILE, results.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    captions = [caption(one.manifest) for one in data]
+    text = "\n\n".join(["# Methods by data set", *map(markdown, tables), *map(markdown_text, captions)]) + "\n"
+    write_file(out / MARKDOWN_FILE, text.encode())
+    write_file(out / LATEX_FILE, latex_document(tables, " ".join(captions), "papers").encode())
+    write_file(out / CSV_FILE, results.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
     return text
 
 
@@ -107,8 +109,7 @@ def by_dataset_table(results: pd.DataFrame) -> Table:
             row.append(number(sum(tops[name] for name in shifted) / len(shifted)))
         rows.append(row)
     headers = ["method", *names, "average", *(["OOD average"] if with_shift else [])]
-    note = "Bold: best on its set, and by McNemar's exact test (p < 0.05) apart from the second." if bold else ""
-    return Table(headers, rows, 1, frozenset(bold), note=note)
+    return Table(headers, rows, 1, frozenset(bold), note=BOLD if bold else "")
 
 
 def _refuse_mixture(data: Sequence[ReportData]) -> None:
@@ -116,15 +117,17 @@ def _refuse_mixture(data: Sequence[ReportData]) -> None:
     for one in data[1:]:
         for field, here, there in (
             ("teacher", _teacher(one), _teacher(first)),
-            ("precision", one.manifest["numbers"]["precision"], first.manifest["numbers"]["precision"]),
+            ("precision", one.manifest.numbers.precision, first.manifest.numbers.precision),
             ("seeds", one.seeds, first.seeds),
             ("subset", _whole(one), _whole(first)),
-            ("commit", _commit(one), _commit(first)),
         ):
             if here != there:
                 raise UserError(
                     f"{first.run} and {one.run} do not belong in one table: {field} is {there} there, {here} here"
                 )
+        # A later commit that changes no number is no other program: what it raises where it changes one is compared.
+        if differing := first.manifest.numbers.code_differences(one.manifest.numbers):
+            raise UserError(f"{first.run} and {one.run} do not belong in one table: {'; '.join(differing)}")
     names = [_name(one) for one in data]
     for name in names:
         if names.count(name) > 1:
@@ -132,12 +135,12 @@ def _refuse_mixture(data: Sequence[ReportData]) -> None:
 
 
 def _teacher(data: ReportData) -> str:
-    teacher = data.manifest["numbers"]["teacher"]
-    return f"{teacher['name']} ({teacher['classifier']}, {teacher['weights_sha256'][:12]})"
+    teacher = data.manifest.numbers.teacher
+    return f"{teacher.name} ({teacher.classifier}, {teacher.weights_sha256[:12]})"
 
 
 def _name(data: ReportData) -> str:
-    return str(data.manifest["numbers"]["dataset"]["name"])
+    return data.manifest.numbers.dataset.name
 
 
 def _differing_parameters(data: Sequence[ReportData]) -> list[str]:
@@ -155,21 +158,17 @@ def _differing_parameters(data: Sequence[ReportData]) -> list[str]:
 
 def _parameters(data: ReportData) -> dict[str, dict[str, Any]]:
     """Of every method, what may not differ within its row; a data set's own sentences and sizes may."""
-    numbers = data.manifest["numbers"]
-    streams = {"streams": numbers["streams"]}
+    numbers = data.manifest.numbers
     return {
         name: {
-            **{key: value for key, value in own.items() if not (key == "templates" and isinstance(value, list))},
-            **(streams if own["protocol"] == "online" else {}),
+            **own.others,
+            **({"templates": own.templates} if isinstance(own.templates, str) else {}),
+            **({"streams": numbers.streams} if own.protocol == "online" else {}),
         }
-        for name, own in numbers["methods"].items()
+        for name, own in numbers.methods.items()
     }
 
 
-def _commit(data: ReportData) -> str:
-    return str(data.manifest["numbers"]["versions"]["commit"])
-
-
 def _whole(data: ReportData) -> str:
-    subset = str(data.manifest["numbers"]["dataset"]["subset"])
+    subset = data.manifest.numbers.dataset.subset
     return "all images" if subset.startswith("all ") else "a part of the images " + subset[subset.index("(--limit") :]

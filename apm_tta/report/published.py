@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.configuration import read_yaml
+from apm_tta.harness.storage.manifest import Numbers, StreamFields
 from apm_tta.resources import DATASETS, PUBLISHED
 
 # What the sources call by another name than our cards.
@@ -31,7 +32,7 @@ class Published:
     differs: str
 
 
-def published_number(numbers: dict[str, Any], method: str, condition: str) -> Published | None:
+def published_number(numbers: Numbers, method: str, condition: str) -> Published | None:
     """What has been published for a cell; None where nothing has.
 
     Args:
@@ -43,8 +44,8 @@ def published_number(numbers: dict[str, Any], method: str, condition: str) -> Pu
         return None
     table = published_table()
     same = (
-        (table["teacher"] == numbers["teacher"]["name"])
-        & (table["dataset"] == numbers["dataset"]["name"])
+        (table["teacher"] == numbers.teacher.name)
+        & (table["dataset"] == numbers.dataset.name)
         & (table["method"] == method)
     )
     found = table[same].to_dict("records")
@@ -52,30 +53,32 @@ def published_number(numbers: dict[str, Any], method: str, condition: str) -> Pu
         return None
     first = found[0]
     differs = [first["differs"]] if first["differs"] else []
-    if not numbers["dataset"]["subset"].startswith("all "):
+    if not numbers.dataset.subset.startswith("all "):
         differs.append("here a subset of the images")
-    if numbers["teacher"]["classifier"] != "text":
+    if numbers.teacher.classifier != "text":
         differs.append("here no class weights from text")
     differs += _other_parameters(numbers, method)
     return Published(float(first["top1"]), str(first["source"]), "; ".join(differs))
 
 
-def _other_parameters(numbers: dict[str, Any], method: str) -> list[str]:
+def _other_parameters(numbers: Numbers, method: str) -> list[str]:
     """What the run's parameters and stream have otherwise than the publication, in words."""
     protocol = _protocols().get(method, {})
     wanted = dict(protocol.get("parameters", {}))
-    if numbers["dataset"]["name"].split("-")[0] == "imagenet":
+    if numbers.dataset.name.split("-")[0] == "imagenet":
         wanted |= protocol.get("imagenet", {})
-    own = numbers["methods"].get(method, {})
+    stated = numbers.methods.get(method)
+    own = {} if stated is None else {"templates": stated.templates, **stated.others}
     differs = []
     for name, value in wanted.items():
         # Sentences of the data set itself are recorded as such.
-        found = "dataset" if name == "templates" and isinstance(own.get(name), list) else own.get(name)
+        found = "dataset" if name == "templates" and isinstance(own.get(name), tuple) else own.get(name)
         accepted = value if isinstance(value, list) else [value]
         if name in own and found not in accepted:
             differs.append(f"{name} {accepted[0]} published, {found} here")
-    if own.get("protocol") == "online" and numbers["streams"]["setting"] != "iid":
-        differs.append(f"here a {numbers['streams']['setting']} stream")
+    online = stated is not None and stated.protocol == "online"
+    if online and isinstance(numbers.streams, StreamFields) and numbers.streams.setting != "iid":
+        differs.append(f"here a {numbers.streams.setting} stream")
     return differs
 
 

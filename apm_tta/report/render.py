@@ -6,7 +6,7 @@ import re
 
 from tabulate import tabulate
 
-from apm_tta.report.tables import Table
+from apm_tta.report.table import Table
 
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -53,12 +53,12 @@ def latex(table: Table, caption: str, label: str) -> str:
         + r" \\"
         for i, row in enumerate(table.rows)
     ]
-    said = " ".join(part for part in (f"{table.title}." if table.title else "", caption, table.note) if part)
+    whole = " ".join(part for part in (f"{table.title}." if table.title else "", caption, table.note) if part)
     return "\n".join(
         [
             r"\begin{table}[t]",
             r"\centering",
-            rf"\caption{{{latex_text(said)}}}",
+            rf"\caption{{{latex_text(whole)}}}",
             rf"\label{{tab:{label}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{columns}}}",

@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 
 from apm_tta.errors import UserError
-from apm_tta.harness.storage.manifest import read_manifest
+from apm_tta.harness.storage.manifest import Manifest, Numbers, read_manifest
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition
-from apm_tta.report.cells import RESULT_COLUMNS, cell_rows
+from apm_tta.report.cells import RESULT_NAMES, cell_rows
 from apm_tta.report.statistics import reliability
 
 _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
@@ -29,7 +29,7 @@ class ReportData:
     Attributes:
         run: its folder.
         manifest: what ``run.yaml`` says.
-        results: one row a cell, ``RESULT_COLUMNS``, in the order of the manifest's conditions, methods and seeds.
+        results: one row a cell, ``RESULT_NAMES``, in the order of the manifest's conditions, methods and seeds.
         iterations: after 0 .. T iterations of every method that has some, by group of conditions (``clean``,
             ``severity s``): group, method, iteration, top1, agreement; over all seeds.
         fits: the same groups and methods: first_loss, last_loss, last_cosine.
@@ -40,7 +40,7 @@ class ReportData:
     """
 
     run: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     results: pd.DataFrame
     iterations: pd.DataFrame
     fits: pd.DataFrame
@@ -52,12 +52,12 @@ class ReportData:
     @property
     def seeds(self) -> list[int]:
         """Of the run."""
-        return list(self.manifest["numbers"]["seeds"])
+        return list(self.manifest.numbers.seeds)
 
     @property
     def methods(self) -> list[str]:
         """In the order of the table."""
-        return list(self.manifest["numbers"]["methods"])
+        return list(self.manifest.numbers.methods)
 
 
 def read_report_data(run: Path, partial: bool = False) -> ReportData:
@@ -72,8 +72,8 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             are not those that the manifest names.
     """
     manifest = read_manifest(run)
-    numbers = numbers_of(run, manifest)
-    expected = numbers["dataset"]["images_a_condition"]
+    numbers = manifest.numbers
+    expected = numbers.dataset.images_a_condition
     rows: list[dict[str, Any]] = []
     calibration: list[dict[str, Any]] = []
     damaged: list[dict[str, Any]] = []
@@ -105,13 +105,13 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             groups.add(cell)
     missing += [
         f"all of {condition}, {method}, seed {seed}"
-        for condition in numbers["conditions"]
-        for method in numbers["methods"]
-        for seed in numbers["seeds"]
+        for condition in numbers.conditions
+        for method in numbers.methods
+        for seed in numbers.seeds
         if (condition, method, seed) not in seen
     ]
     if missing and not partial:
-        cells = len(numbers["conditions"]) * len(numbers["methods"]) * len(numbers["seeds"])
+        cells = len(numbers.conditions) * len(numbers.methods) * len(numbers.seeds)
         raise UserError(
             f"{run} is half-finished: it lacks {len(missing)} of {cells} cells ({listed(missing)}); run the same "
             f"command with --out {run} to go on, or report --partial for what is whole"
@@ -121,7 +121,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     return ReportData(
         run=run,
         manifest=manifest,
-        results=_ordered(pd.DataFrame(rows, columns=RESULT_COLUMNS), numbers),
+        results=_ordered(pd.DataFrame(rows, columns=RESULT_NAMES), numbers),
         iterations=groups.iterations(numbers),
         fits=groups.fits(numbers),
         calibration=_ordered(pd.DataFrame(calibration, columns=_CALIBRATION_COLUMNS), numbers),
@@ -166,7 +166,7 @@ class _Groups:
         self._images[key] += len(cell)
         self._fits.setdefault(key, []).append(cell.fit)
 
-    def iterations(self, numbers: dict[str, Any]) -> pd.DataFrame:
+    def iterations(self, numbers: Numbers) -> pd.DataFrame:
         rows = [
             {
                 "group": _group(severity),
@@ -180,7 +180,7 @@ class _Groups:
         ]
         return pd.DataFrame(rows, columns=["group", "method", "iteration", "top1", "agreement"])
 
-    def fits(self, numbers: dict[str, Any]) -> pd.DataFrame:
+    def fits(self, numbers: Numbers) -> pd.DataFrame:
         names = ["first_loss", "last_loss", "last_cosine"]
         rows = [
             {
@@ -192,23 +192,23 @@ class _Groups:
         ]
         return pd.DataFrame(rows, columns=["group", "method", *names])
 
-    def disagreements(self, numbers: dict[str, Any]) -> pd.DataFrame:
+    def disagreements(self, numbers: Numbers) -> pd.DataFrame:
         names = ["answers", "different", "method_right", "teacher_right"]
         rows = [
             {"method": method, **{name: self._differing[method][name] for name in names}}
-            for method in numbers["methods"]
+            for method in numbers.methods
             if method in self._differing
         ]
         return pd.DataFrame(rows, columns=["method", *names])
 
-    def _keys(self, numbers: dict[str, Any]) -> list[tuple[str, int]]:
-        order = list(numbers["methods"])
+    def _keys(self, numbers: Numbers) -> list[tuple[str, int]]:
+        order = list(numbers.methods)
         return sorted(self._right, key=lambda key: (order.index(key[0]), key[1]))
 
 
-def _votes(numbers: dict[str, Any], method: str) -> bool:
+def _votes(numbers: Numbers, method: str) -> bool:
     """Whether the method's confidences are shares of votes: no probabilities, so that they cannot be calibrated."""
-    return bool(numbers["methods"][method].get("votes", False))
+    return numbers.methods[method].votes
 
 
 def _group(severity: int) -> str:
@@ -224,29 +224,16 @@ def _name(cell: dict[str, Any]) -> str:
     return f"{condition}, {method}, seed {seed}"
 
 
-def numbers_of(run: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """What the run's numbers depend on.
-
-    Raises:
-        UserError: when the manifest is another version's, and says it otherwise.
-    """
-    numbers: dict[str, Any] = manifest["numbers"]
-    for name in ("dataset", "conditions", "teacher", "methods", "streams", "seeds", "precision", "versions"):
-        if name not in numbers:
-            raise UserError(f"{run}/run.yaml has no numbers.{name}; the version of this program that wrote it reads it")
-    return numbers
-
-
-def refuse_unknown(run: Path, answers: Answers, numbers: dict[str, Any]) -> None:
+def refuse_unknown(run: Path, answers: Answers, numbers: Numbers) -> None:
     """Refuses records that the manifest knows nothing of."""
     cell = answers.cell
     condition, method, seed = _key(cell)
     known = (
-        condition in numbers["conditions"]
-        and method in numbers["methods"]
-        and seed in numbers["seeds"]
-        and cell["dataset"] == numbers["dataset"]["name"]
-        and cell["teacher"] == numbers["teacher"]["name"]
+        condition in numbers.conditions
+        and method in numbers.methods
+        and seed in numbers.seeds
+        and cell["dataset"] == numbers.dataset.name
+        and cell["teacher"] == numbers.teacher.name
     )
     if not known:
         raise UserError(
@@ -277,13 +264,13 @@ def other_label(one: Answers, other: Answers) -> str | None:
     return str(one.ids[int(differing.argmax())].as_py()) if differing.any() else None
 
 
-def _ordered(rows: pd.DataFrame, numbers: dict[str, Any]) -> pd.DataFrame:
+def _ordered(rows: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
     """Rows in the order of the manifest's conditions, methods and seeds."""
-    conditions, methods = list(numbers["conditions"]), list(numbers["methods"])
+    conditions, methods = list(numbers.conditions), list(numbers.methods)
     names = [condition_name(*pair) for pair in zip(rows["corruption"], rows["severity"], strict=True)]
     order = np.lexsort(
         (
-            [numbers["seeds"].index(seed) for seed in rows["seed"]],
+            [numbers.seeds.index(seed) for seed in rows["seed"]],
             [methods.index(name) for name in rows["method"]],
             [conditions.index(name) for name in names],
         )

@@ -5,23 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
+from apm_tta.files import write_file
 from apm_tta.report.aggregate import mean_over_corruptions, over_seeds
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
 from apm_tta.report.html import Islands, write_html
 from apm_tta.report.html.page import SAMPLES
 from apm_tta.report.render import latex, markdown, markdown_text
+from apm_tta.report.results_table import results_table
 from apm_tta.report.run_data import ReportData, listed, read_report_data
+from apm_tta.report.table import Table
 from apm_tta.report.tables import (
-    Table,
     by_corruption_table,
     corruption_errors_table,
     cost_table,
     iterations_table,
     means_table,
-    results_table,
 )
-from apm_tta.report.text_files import write_text
 
 CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"
 MARKDOWN_FILE, LATEX_FILE, ERRORS_FILE = "results.md", "results.tex", "errors.csv"
@@ -53,23 +55,25 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
             run's fits cannot be made again here.
     """
     data = read_report_data(run, partial)
-    said = [caption(data.manifest), *notes(data.manifest, data.damaged)]
+    sentences = [caption(data.manifest), *notes(data.manifest, data.damaged)]
     if data.missing:
-        said.insert(0, f"Half-finished: {len(data.missing)} cells are missing or not whole ({listed(data.missing)}).")
+        sentences.insert(
+            0, f"Half-finished: {len(data.missing)} cells are missing or not whole ({listed(data.missing)})."
+        )
     tables = tables_of(data)
     text = "\n\n".join(
-        [f"# {markdown_text(data.manifest['title'])}", *map(markdown_text, said), *map(markdown, tables)]
+        [f"# {markdown_text(data.manifest.title)}", *map(markdown_text, sentences), *map(markdown, tables)]
     )
-    write_text(run / MARKDOWN_FILE, f"{text}\n")
-    write_text(run / LATEX_FILE, latex_document(tables, " ".join(said)))
-    write_text(run / CSV_FILE, data.results.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_file(run / MARKDOWN_FILE, f"{text}\n".encode())
+    write_file(run / LATEX_FILE, latex_document(tables, " ".join(sentences)).encode())
+    write_file(run / CSV_FILE, _csv(data.results))
     for name, frame in (
         (ITERATIONS_FILE, data.iterations),
         (CALIBRATION_FILE, data.calibration),
         (ERRORS_FILE, data.damaged),
     ):
         if len(frame):
-            write_text(run / name, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+            write_file(run / name, _csv(frame))
     write_html(data, islands=_islands(data, islands) if islands else None)
     return Report(f"{text}\n", int(data.results["errors"].sum()))
 
@@ -90,7 +94,7 @@ def tables_of(data: ReportData) -> list[Table]:
     for severity in sorted(set(results["severity"]) - {0}):
         if results[results["severity"] == severity]["corruption"].nunique() > 1:
             tables.append(by_corruption_table(results, severity))
-    if len(errors := mean_corruption_error(data.results, data.manifest["numbers"]["dataset"]["classes"])):
+    if len(errors := mean_corruption_error(data.results, data.manifest.numbers.dataset.classes)):
         tables.append(corruption_errors_table(errors))
     for method in dict.fromkeys(data.iterations["method"]):
         counts = data.disagreements.set_index("method").loc[method].to_dict()
@@ -99,7 +103,12 @@ def tables_of(data: ReportData) -> list[Table]:
     return [*tables, cost_table(results, data.manifest)]
 
 
-def latex_document(tables: list[Table], said: str, label: str = "results") -> str:
+def latex_document(tables: list[Table], caption: str, label: str = "results") -> str:
     """All tables, to be included where booktabs and graphicx are loaded."""
     head = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
-    return head + "\n\n".join(latex(table, said, f"{label}-{index}") for index, table in enumerate(tables, 1)) + "\n"
+    return head + "\n\n".join(latex(table, caption, f"{label}-{index}") for index, table in enumerate(tables, 1)) + "\n"
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    content: str = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return content.encode()

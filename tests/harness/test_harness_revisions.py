@@ -1,6 +1,6 @@
 """A commit that changes a method's numbers raises its revision: held to the answers of a tiny run of every method.
 
-The answers are committed, not their hash: other processors round otherwise, and a hash would tell that apart from nothing.
+The answers are committed, not their hash: other processors round otherwise, which a hash would take for a change.
 ``python tests/harness/test_harness_revisions.py --write`` writes them again, after a revision was raised.
 """
 
@@ -113,4 +113,5 @@ def test_a_change_is_seen_with_and_without_a_revision(answers: Answers) -> None:
 
 if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
     with tempfile.TemporaryDirectory() as work:
-        COMMITTED.write_text(json.dumps(tiny_run(Path(work)), indent=1) + "\n", encoding="utf-8")
+        lines = [f"{json.dumps(name)}: {json.dumps(found)}" for name, found in tiny_run(Path(work)).items()]
+        COMMITTED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.harness.request.suite import Suite, load_suite, suite_names
 from apm_tta.methods import METHODS, build_parameters
-from apm_tta.teachers import check_teacher_name
+from apm_tta.teachers import parse_teacher_name
 
 MINE = """
 name: mine
@@ -53,7 +53,7 @@ def test_a_shipped_suite_names_only_what_exists(name: str) -> None:
     suite = load_suite(name)
     assert suite.name == name
     open_dataset(suite.dataset).check_conditions(suite.conditions())
-    check_teacher_name(suite.teacher)
+    parse_teacher_name(suite.teacher)
     assert set(suite.methods) <= set(METHODS.names())
     for method, settings in suite.settings.items():
         build_parameters(method, settings)

@@ -20,11 +20,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from records_by_hand import Row, write_plain, write_rows
 
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.harness.compute.plan import Cell, plan_shards
-from apm_tta.harness.storage.manifest import write_manifest
-from apm_tta.harness.storage.records import Row, write_rows
+from apm_tta.harness.plan import Cell, plan_shards
+from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.report.run_data import ReportData, read_report_data
 
 # In the order of the table, which is neither that of the alphabet nor that of the files' names.
@@ -88,19 +88,43 @@ def manifest() -> dict[str, Any]:
             },
             "conditions": [str(condition) for condition in ANSWERS],
             "teacher": {"name": "embedded", "classifier": "text", "weights_sha256": "0123456789abcdef" * 4},
-            "streams": "episodic",
             "methods": {
                 "zeroshot": {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."]},
                 "apm": {"protocol": "episodic", "votes": False, "templates": "imagenet", "iterations": 2},
             },
+            "streams": "episodic",
+            "crop_scale": [0.08, 1.0],
             "seeds": [3],
             "precision": "float32",
-            "versions": {"apm-tta": "0.1.0", "commit": "fedcba9876543210" * 2 + "fedcba98"},
+            "shard_size": 5,
+            "versions": {"apm-tta": "0.1.0", "record_schema": str(SCHEMA_VERSION)},
+            "revisions": {
+                "engine": 1,
+                "methods": {"zeroshot": 1, "apm": 1},
+                "corruptions": {"digital": 1},
+                "uncommitted": "none",
+            },
         },
         "title": "Made by hand",
+        "command": [],
+        "limit": 8,
+        "left_out": {},
+        "costs": {
+            "apm": {"image_forwards": 1, "image_backwards": 0, "text_forwards": 0, "text_backwards": 0, "other": ""}
+        },
         "batch_size": 8,
-        "costs": {"apm": {"image_forwards": 1, "image_backwards": 0, "text_forwards": 0, "text_backwards": 0}},
-        "environment": {"device_name": "An Abacus", "threads": 2, "started": "2024-05-06T07:08:09+00:00"},
+        "environment": {
+            "started": "2024-05-06T07:08:09+00:00",
+            "commit": "fedcba9876543210" * 2 + "fedcba98",
+            "device": "cpu",
+            "device_name": "An Abacus",
+            "threads": 2,
+            "python": "3.11.7",
+            "platform": "Linux",
+            "clock": "time.perf_counter",
+            "devices": ["auto"],
+            "data_root": None,
+        },
     }
 
 
@@ -109,7 +133,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder, as the harness leaves it: two shards a cell, of five and three images. Not to be changed."""
     folder = tmp_path_factory.mktemp("report") / "run"
     folder.mkdir()
-    write_manifest(folder, manifest())
+    write_plain(folder, manifest())
     cells = [Cell("fashion-mnist", condition, "embedded", method, 3) for condition in ANSWERS for method in METHODS]
     for shard in plan_shards(cells, dict.fromkeys(ANSWERS, IMAGES), shard_size=5):
         for cell in shard.cells:

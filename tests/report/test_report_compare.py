@@ -7,13 +7,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from records_by_hand import Row, read_plain, write_plain, write_rows
 
 from apm_tta.cli import main
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.plan import Cell, record_file
-from apm_tta.harness.storage.manifest import read_manifest, write_manifest
-from apm_tta.harness.storage.records import Row, write_rows
+from apm_tta.harness.plan import Cell, record_file
 from apm_tta.report.compare import compare
 from apm_tta.report.published import published_number, published_table
 from apm_tta.report.run_data import read_report_data
@@ -21,14 +20,14 @@ from apm_tta.report.run_data import read_report_data
 
 def run_of(folder: Path, like: Path, right: dict[str, str], dataset: str = "fashion-mnist", **numbers: Any) -> Path:
     """A run of clean images; a method's letters say on which it was right (``x``)."""
-    manifest = read_manifest(like)
+    manifest = read_plain(like)
     own = manifest["numbers"]
     own["conditions"] = ["clean"]
     own["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in right}
     own["dataset"] |= {"name": dataset, "images_a_condition": len(next(iter(right.values())))}
     own |= numbers
     folder.mkdir()
-    write_manifest(folder, manifest)
+    write_plain(folder, manifest)
     for name, letters in right.items():
         cell = Cell(dataset, CLEAN, "embedded", name, 3)
         rows = [
@@ -114,9 +113,9 @@ def test_runs_that_do_not_belong_in_one_table_are_refused(
         assert main(["report", str(a), str(b), "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err
     c = run_of(tmp_path / "c", whole_run, {"zeroshot": "x."}, dataset="imagenet-r")
-    manifest = read_manifest(c)
+    manifest = read_plain(c)
     manifest["numbers"]["dataset"]["subset"] = "all 2 images"
-    write_manifest(c, manifest)
+    write_plain(c, manifest)
     assert main(["report", str(a), str(c), "--out", str(tmp_path / "out")]) == 1
     assert "subset is a part of the images (--limit 8) there, all images here" in capsys.readouterr().err
     assert main(["report", str(a), str(c)]) == 2
@@ -124,7 +123,7 @@ def test_runs_that_do_not_belong_in_one_table_are_refused(
 
 
 def test_published_numbers_stand_beside_the_same_thing_alone(whole_run: Path) -> None:
-    numbers: dict[str, Any] = read_manifest(whole_run)["numbers"]
+    numbers: dict[str, Any] = read_plain(whole_run)["numbers"]
     numbers["dataset"] |= {"name": "imagenet", "subset": "all 50000 images"}
     numbers["teacher"] |= {"name": "ViT-B-16:openai"}
     found = published_number(numbers, "tpt", "clean")

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from records_by_hand import Row, read_plain, write_plain, write_rows
 
 from apm_tta.cli import main
 from apm_tta.configuration import read_yaml
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.plan import Cell, record_file
-from apm_tta.harness.storage.manifest import read_manifest, write_manifest
-from apm_tta.harness.storage.records import Row, write_rows
+from apm_tta.harness.plan import Cell, record_file
 from apm_tta.methods.base import METHODS
 from apm_tta.report import write_report
 from apm_tta.report.aggregate import mean_over_corruptions
@@ -53,14 +52,14 @@ def run_of(
     **numbers: Any,
 ) -> Path:
     """A run whose methods have the same letters under every condition."""
-    manifest = read_manifest(like)
+    manifest = read_plain(like)
     own = manifest["numbers"]
     own["conditions"] = [str(condition) for condition in conditions]
     own["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in right}
     own["dataset"] |= {"name": dataset, "images_a_condition": len(next(iter(right.values())))}
     own |= numbers
     folder.mkdir()
-    write_manifest(folder, manifest)
+    write_plain(folder, manifest)
     for name, letters in right.items():
         for condition in conditions:
             cell = Cell(dataset, condition, "embedded", name, 3)
@@ -177,9 +176,9 @@ def test_of_many_missing_cells_the_first_few_are_named(tmp_path: Path, whole_run
 
 
 def test_another_versions_manifest_is_named(run_folder: Path) -> None:
-    manifest = read_manifest(run_folder)
+    manifest = read_plain(run_folder)
     manifest["numbers"]["seed"] = manifest["numbers"].pop("seeds")
-    write_manifest(run_folder, manifest)
+    write_plain(run_folder, manifest)
     for call in (lambda: write_report(run_folder), lambda: compare(run_folder, run_folder)):
         with pytest.raises(UserError, match=r"run.yaml has no numbers.seeds"):
             call()
@@ -214,12 +213,12 @@ def test_runs_with_other_conditions_compare_where_both_have_the_same_images(tmp_
     """A fingerprint is of all conditions together: where they differ, the records say whether images are the same."""
     a = run_of(tmp_path / "a", whole_run, {"apm": "x..."})
     b = run_of(tmp_path / "b", whole_run, {"apm": "xx.."}, [CLEAN, FOG])
-    manifest = read_manifest(b)
+    manifest = read_plain(b)
     manifest["numbers"]["dataset"]["fingerprint"] = "e" * 64
-    write_manifest(b, manifest)
+    write_plain(b, manifest)
     assert compared(a, b)["delta"] == 25
     manifest["numbers"]["conditions"] = ["clean"]
-    write_manifest(b, manifest)
+    write_plain(b, manifest)
     with pytest.raises(UserError, match=r"dataset.fingerprint: f{64} there, e{64} here"):
         compare(a, b)
 
@@ -255,16 +254,16 @@ def test_a_comparison_of_subsets_is_refused_and_of_half_a_run_marked(tmp_path: P
 
 def test_records_that_a_manifest_does_not_name_are_not_compared(tmp_path: Path, whole_run: Path) -> None:
     a = run_of(tmp_path / "a", whole_run, {"apm": "x..."}, [CLEAN, FOG])
-    manifest = read_manifest(a)
+    manifest = read_plain(a)
     manifest["numbers"]["conditions"] = ["clean"]
-    write_manifest(a, manifest)
+    write_plain(a, manifest)
     with pytest.raises(UserError, match=r"fog 3, seed 3 .* which its run.yaml does not name"):
         compare(a, a)
 
 
 def published(whole_run: Path, method: str, dataset: str = "imagenet", **parameters: Any) -> str:
     """In what a published number differs from a run with these parameters; of all images, with text."""
-    numbers: dict[str, Any] = read_manifest(whole_run)["numbers"]
+    numbers: dict[str, Any] = read_plain(whole_run)["numbers"]
     teacher = parameters.pop("teacher", "ViT-B-16:openai")
     setting = parameters.pop("setting", "iid")
     numbers["dataset"] |= {"name": dataset, "subset": "all 50000 images"}

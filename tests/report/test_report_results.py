@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from records_by_hand import Row, read_plain, rows_of_table, write_plain, write_rows
 
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.plan import Cell, record_file
-from apm_tta.harness.storage.manifest import read_manifest, write_manifest
-from apm_tta.harness.storage.records import Row, as_rows, read_shard, write_rows
+from apm_tta.harness.plan import Cell, record_file
+from apm_tta.harness.storage.records import read_shard
 from apm_tta.report.aggregate import condition_name, mean_over_corruptions, over_seeds
 from apm_tta.report.run_data import ReportData, read_report_data
 
@@ -79,11 +79,11 @@ def test_images_a_second_come_from_the_time_of_the_batches(results: pd.DataFrame
 
 @pytest.mark.parametrize("methods", [["zeroshot", "apm"], ["apm", "zeroshot"]])
 def test_rows_follow_the_manifests_order(run_folder: Path, methods: list[str]) -> None:
-    manifest = read_manifest(run_folder)
+    manifest = read_plain(run_folder)
     numbers = manifest["numbers"]
     numbers["conditions"] = sorted(numbers["conditions"])
     numbers["methods"] = {name: numbers["methods"][name] for name in methods}
-    write_manifest(run_folder, manifest)
+    write_plain(run_folder, manifest)
     table = read_report_data(run_folder).results
     names = [condition_name(*pair) for pair in zip(table["corruption"], table["severity"], strict=True)]
     assert list(zip(names, table["method"], strict=True)) == [(c, m) for c in numbers["conditions"] for m in methods]
@@ -93,7 +93,7 @@ def test_the_order_of_the_records_changes_no_number(run_folder: Path, results: p
     """An online method meets the images in another order: pairs are found by id."""
     for path in (run_folder / "records" / "apm").rglob("*.parquet"):
         shard = read_shard(path)
-        rows = as_rows(shard.select([field.name for field in fields(Row)]).to_pydict())
+        rows = rows_of_table(shard)
         condition = Condition(shard["corruption"][0].as_py(), shard["severity"][0].as_py())
         write_rows(path, Cell("fashion-mnist", condition, "embedded", "apm", 3), rows[::-1])
     pd.testing.assert_frame_equal(read_report_data(run_folder).results, results)
@@ -215,10 +215,10 @@ def answered(index: int, right: bool = True) -> Row:
 
 def recorded(run: Path, rows: list[Row]) -> ReportData:
     """A run of one cell."""
-    manifest = read_manifest(run)
+    manifest = read_plain(run)
     numbers = manifest["numbers"]
     numbers["conditions"], numbers["methods"] = ["clean"], {"zeroshot": numbers["methods"]["zeroshot"]}
-    write_manifest(run, manifest)
+    write_plain(run, manifest)
     shutil.rmtree(run / "records")
     write_rows(run / record_file(CELL, 0), CELL, rows)
     return read_report_data(run)
@@ -268,9 +268,9 @@ def test_a_confidence_that_is_no_number_is_refused(run_folder: Path) -> None:
 
 
 def test_shares_of_votes_are_not_calibrated(run_folder: Path) -> None:
-    manifest = read_manifest(run_folder)
+    manifest = read_plain(run_folder)
     manifest["numbers"]["methods"]["apm"]["votes"] = True
-    write_manifest(run_folder, manifest)
+    write_plain(run_folder, manifest)
     data = read_report_data(run_folder)
     assert set(data.calibration["method"]) == {"zeroshot"}
     assert data.results.set_index("method").loc["apm", "ece"].isna().all()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from records_by_hand import read_plain, rows_of_table, write_plain, write_rows
 
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.plan import Cell
-from apm_tta.harness.storage.manifest import read_manifest, write_manifest
-from apm_tta.harness.storage.records import Row, as_rows, read_shard, write_digest, write_rows
+from apm_tta.harness.plan import Cell
+from apm_tta.harness.storage.records import read_shard, write_digest
 from apm_tta.report import write_report
 from apm_tta.report.run_data import ReportData
 
@@ -97,10 +97,10 @@ def test_a_report_made_again_is_the_same_to_the_byte(run_folder: Path) -> None:
 
 
 def test_without_corruptions_and_distilled_methods_the_first_table_stands_alone(run_folder: Path) -> None:
-    manifest = read_manifest(run_folder)
+    manifest = read_plain(run_folder)
     manifest["numbers"]["conditions"] = ["clean"]
     del manifest["numbers"]["methods"]["apm"]
-    write_manifest(run_folder, manifest)
+    write_plain(run_folder, manifest)
     shutil.rmtree(run_folder / "records" / "apm")
     for folder in (run_folder / "records" / "zeroshot").iterdir():
         if folder.name != "clean":
@@ -171,7 +171,7 @@ def test_a_shard_in_the_place_of_another_is_refused(run_folder: Path) -> None:
 )
 def test_records_that_the_manifest_does_not_name_are_refused(run_folder: Path, changes: dict[str, Any]) -> None:
     shard = read_shard(run_folder / "records" / "apm" / "clean" / "episodic-seed-3-shard-00000.parquet")
-    rows = as_rows(shard.select([field.name for field in fields(Row)]).to_pydict())
+    rows = rows_of_table(shard)
     known = Cell("fashion-mnist", CLEAN, "embedded", "apm", 3)
     write_rows(run_folder / "records" / "more.parquet", replace(known, **changes), rows)
     assert "which its run.yaml does not name; move them out" in refusal(run_folder)
@@ -217,7 +217,7 @@ def test_cells_of_other_images_are_not_put_side_by_side(run_folder: Path) -> Non
     """As many images, but not the same ones: what mixed-up subsets look like."""
     path = run_folder / "records" / "apm" / "clean" / "episodic-seed-3-shard-00001.parquet"
     shard = read_shard(path)
-    rows = as_rows(shard.select([field.name for field in fields(Row)]).to_pydict())
+    rows = rows_of_table(shard)
     write_rows(path, Cell("fashion-mnist", CLEAN, "embedded", "apm", 3), [replace(rows[0], id="other"), *rows[1:]])
     assert "are of different images, such as other" in refusal(run_folder)
 
@@ -230,10 +230,10 @@ def test_a_cell_in_two_folders_is_refused(run_folder: Path) -> None:
 
 def test_names_and_messages_are_text_and_nothing_else(run_folder: Path) -> None:
     """A title and an image's name that hold tags, table borders and commands."""
-    manifest = read_manifest(run_folder)
+    manifest = read_plain(run_folder)
     manifest["title"] = "<script>alert(1)</script> a|b"
     manifest["numbers"]["dataset"]["title"] = "50% of R&D_{x} \\input{secret}"
-    write_manifest(run_folder, manifest)
+    write_plain(run_folder, manifest)
     text = write_report(run_folder).text
     assert "<script>" not in text
     assert "# &lt;script&gt;alert(1)&lt;/script&gt; a\\|b" in text

@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from apm_tta.data.dataset import Dataset
+from apm_tta.data.dataset import Dataset, TestedInSupport
 from apm_tta.data.layouts import DamagedImage, Entry
 from apm_tta.data.sample import Condition
-from apm_tta.errors import UserError
 
 Preprocess = Callable[[Image.Image], Tensor]
 Place = tuple[Condition, Entry]
@@ -94,7 +93,7 @@ def load(
         pin: whether pixels end in pinned memory.
 
     Raises:
-        UserError: for an image that must not be tested, see ``Dataset.read``.
+        TestedInSupport: for an image that is among the labelled ones.
     """
     loader = DataLoader(
         _Places(dataset, places, preprocess),
@@ -107,7 +106,7 @@ def load(
     )
     for loaded in loader:
         if loaded.refused:
-            raise UserError(loaded.refused)
+            raise TestedInSupport(loaded.refused)
         yield loaded
 
 
@@ -134,7 +133,9 @@ class _Places(TorchDataset[_Item]):
             image = self._dataset.read(entry, condition).image
         except DamagedImage as error:
             return _Item(place, None, None, 0.0, str(error))
-        except UserError as error:  # told by the process that reads the batch: an exception would lose its line here
+        except (
+            TestedInSupport
+        ) as error:  # told by the process that reads the batch: an exception would lose its line here
             return _Item(place, None, None, 0.0, "", str(error))
         started = time.perf_counter()
         pixels = None if self._preprocess is None else self._preprocess(image)

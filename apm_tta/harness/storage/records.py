@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
     [(column.name, column.type) for column in RECORD_COLUMNS],
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
-Columns = Mapping[str, Sequence[Any] | pa.Array] | pa.Table
+Columns: TypeAlias = "Mapping[str, Sequence[Any] | pa.Array] | pa.Table"
 """Columns of images by name, of equal length; one that is absent is unknown."""
 
 

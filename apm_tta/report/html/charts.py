@@ -110,8 +110,8 @@ def heat_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Seque
                         "<title>{}, {}: {:.1f} %</title></rect>"
                     ).format(x + 1, y + 1, width - 2, height - 2, value / 100, name, columns[place], value)
                 )
-            said = "n/a" if math.isnan(value) else f"{value:.0f}"
-            parts.append(_text(x + width / 2, y + height / 2 + 4, said, "middle", "label value"))
+            label = "n/a" if math.isnan(value) else f"{value:.0f}"
+            parts.append(_text(x + width / 2, y + height / 2 + 4, label, "middle", "label value"))
     description = f"{len(rows)} methods by {len(columns)} columns; the stronger the shade, the more right answers."
     full = left + width * len(columns) + 0.5 * longest
     return _svg(parts, full, top + height * len(rows) + 8, title, description, "natural")

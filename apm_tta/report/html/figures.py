@@ -15,7 +15,7 @@ from apm_tta.report.html.axes import Axis, linear_axis, logarithmic_axis, percen
 from apm_tta.report.html.charts import REFERENCE, Series, bars, heat_map, plot
 from apm_tta.report.html.means import over_all, over_severities
 from apm_tta.report.run_data import ReportData
-from apm_tta.report.tables import Table, number
+from apm_tta.report.table import Table, number
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from apm_tta.data.sample import Condition
 from apm_tta.data.task import Task
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
+from apm_tta.harness.storage.manifest import MethodFields, TeacherFields
 from apm_tta.harness.storage.records import read_shard
 from apm_tta.islands.agreement import agreement, said_cosine
 from apm_tta.islands.colours import Floats, colours, joint_colours
@@ -50,15 +51,15 @@ def islands_of(data: ReportData, samples: int, count: int) -> Islands:
         UserError: when the run has no APM, its images or its teacher are not to be had here, or a fit ends elsewhere
             than the run recorded.
     """
-    numbers = data.manifest["numbers"]
+    numbers = data.manifest.numbers
     if APMMethod.name not in data.methods:
         raise UserError("the run has no method apm: there are no islands to be drawn", exit_code=2)
     _, dataset, why = classes_and_images(data)
     if dataset is None:
         raise UserError(why)
-    task = Task(dataset.classes, dataset.template, dataset.card.family, tuple(numbers["crop_scale"]))
-    parameters = _parameters(numbers["methods"][APMMethod.name])
-    method = APMMethod(_teacher(numbers["teacher"]), task, parameters, data.seeds[0])
+    task = Task(dataset.classes, dataset.template, dataset.card.family, numbers.crop_scale)
+    parameters = _parameters(numbers.methods[APMMethod.name])
+    method = APMMethod(_teacher(numbers.teacher), task, parameters, data.seeds[0])
     recorded = _recorded(data.run, data.seeds[0])
     chosen = [shown for shown in choose_samples(data, samples).samples if (shown.condition, shown.id) in recorded]
     found = {}
@@ -66,7 +67,7 @@ def islands_of(data: ReportData, samples: int, count: int) -> Islands:
         condition = condition_called(shown.condition)
         entry = next(entry for entry in dataset.entries(condition) if entry.id == shown.id)
         batch = Batch((shown.id,), (dataset.read(entry, condition).image,))
-        watched = _fit_again(method, batch, numbers["precision"])
+        watched = _fit_again(method, batch, numbers.precision)
         expected = recorded[shown.condition, shown.id]
         if abs(watched.cosines[-1] - expected) > _CLOSE:
             raise UserError(
@@ -78,26 +79,26 @@ def islands_of(data: ReportData, samples: int, count: int) -> Islands:
     return found
 
 
-def _parameters(plain: Mapping[str, Any]) -> Any:
-    """The method's parameters from the manifest, where they stand beside what they resolved to."""
+def _parameters(stated: MethodFields) -> Any:
+    """Build the method's parameters from the manifest, where they stand beside what they resolved to."""
     names = {field.name for field in fields(APMMethod.Parameters)}
-    chosen = {name: value for name, value in plain.items() if name in names and value is not None}
-    if not isinstance(chosen["templates"], str):
-        chosen["templates"] = "dataset"
-    return build_parameters(APMMethod.name, chosen)
+    chosen = {name: value for name, value in stated.others.items() if name in names and value is not None}
+    templates = stated.templates if isinstance(stated.templates, str) else "dataset"
+    return build_parameters(APMMethod.name, {**chosen, "templates": templates})
 
 
-def _teacher(stated: Mapping[str, str]) -> Teacher:
+def _teacher(stated: TeacherFields) -> Teacher:
     """The run's.
 
     Raises:
         UserError: when its class weights came from labelled images, or its weights are others than the run's.
     """
-    if stated["classifier"] == "prototypes":
+    if stated.classifier == "prototypes":
         raise UserError("the run's class weights came from labelled images, which its folder does not have: no islands")
-    teacher = load_teacher(stated["name"], resolve_device("auto"), stated["classifier"])
-    if differing := [key for key, value in teacher.identity.items() if stated.get(key) != value]:
-        raise UserError(f"teacher {stated['name']} is not the run's: its {', '.join(differing)} differ")
+    known = stated.model_dump()
+    teacher = load_teacher(stated.name, resolve_device("auto"), stated.classifier)
+    if differing := [key for key, value in teacher.identity.items() if known.get(key) != value]:
+        raise UserError(f"teacher {stated.name} is not the run's: its {', '.join(differing)} differ")
     return teacher
 
 

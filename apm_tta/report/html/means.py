@@ -10,7 +10,7 @@ from apm_tta.report.run_data import ReportData
 
 def conditions_of(data: ReportData) -> list[Condition]:
     """Of the run, in its order, whether or not there are answers."""
-    return [condition_called(name) for name in data.manifest["numbers"]["conditions"]]
+    return [condition_called(name) for name in data.manifest.numbers.conditions]
 
 
 def condition_called(name: str) -> Condition:

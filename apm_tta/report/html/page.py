@@ -10,14 +10,15 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from apm_tta.files import write_file
 from apm_tta.report.aggregate import over_seeds
 from apm_tta.report.caption import caption, notes
 from apm_tta.report.html.figures import figures
 from apm_tta.report.html.questions import answers
 from apm_tta.report.html.samples import Islands, choose_samples
+from apm_tta.report.results_table import results_table
 from apm_tta.report.run_data import ReportData
-from apm_tta.report.tables import cost_table, results_table
-from apm_tta.report.text_files import write_text
+from apm_tta.report.tables import cost_table
 
 HTML_FILE = "report.html"
 SAMPLES = 60
@@ -49,9 +50,9 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    numbers = data.manifest["numbers"]
+    numbers = data.manifest.numbers
     text = environment.get_template("page.html.j2").render(
-        title=data.manifest["title"],
+        title=data.manifest.title,
         caption=caption(data.manifest),
         notes=[note.replace("**", "") for note in notes(data.manifest, data.damaged)],
         missing=data.missing,
@@ -60,20 +61,21 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
         cost=cost_table(results, data.manifest),
         figures=figures(data, results),
         gallery=gallery,
-        votes=[name for name in data.methods if numbers["methods"][name].get("votes")],
+        votes=[name for name in data.methods if numbers.methods[name].votes],
         methods=data.methods,
-        command=" ".join(shlex.quote(word) for word in data.manifest.get("command", [])),
-        versions=numbers["versions"],
-        weights=numbers["teacher"]["weights_sha256"],
-        fingerprint=numbers["dataset"]["fingerprint"],
+        command=" ".join(shlex.quote(word) for word in data.manifest.command),
+        versions=numbers.versions,
+        weights=numbers.teacher.weights_sha256,
+        fingerprint=numbers.dataset.fingerprint,
         seeds=data.seeds,
-        places=[data.manifest["environment"], *data.manifest.get("also_computed_on", [])],
+        places=[place.model_dump(mode="json") for place in data.manifest.environments],
         policy=policy,
         script=Markup(script),
         style=Markup(style),
     )
     path = data.run / HTML_FILE
-    write_text(path, text + _END.format((len(text.encode()) + len(_END)) / 1e6, gallery.picture_bytes / 1e6))
+    text += _END.format((len(text.encode()) + len(_END)) / 1e6, gallery.picture_bytes / 1e6)
+    write_file(path, text.encode())
     return path
 
 

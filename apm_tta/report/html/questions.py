@@ -60,7 +60,7 @@ def _cost(results: pd.DataFrame) -> str:
 
 def _fails(results: pd.DataFrame) -> str:
     answered = results[results["top1"].notna()]
-    said = []
+    sentences = []
     for method, own in answered.groupby("method", sort=False):
         row = own.sort_values("top1", kind="stable").iloc[0]
         worse = own.sort_values("delta_zeroshot", kind="stable").iloc[0]
@@ -68,8 +68,8 @@ def _fails(results: pd.DataFrame) -> str:
         if not math.isnan(worse["delta_zeroshot"]) and worse["delta_zeroshot"] < 0:
             where = condition_name(worse["corruption"], worse["severity"])
             text += f", furthest below zero-shot under {where} ({worse['delta_zeroshot']:+.1f} points)"
-        said.append(text)
-    return "; ".join(said) + "."
+        sentences.append(text)
+    return "; ".join(sentences) + "."
 
 
 def _differs(data: ReportData) -> str:
@@ -84,12 +84,12 @@ def _differs(data: ReportData) -> str:
 
 
 def _reproduced(data: ReportData) -> str:
-    if str(data.manifest["numbers"]["versions"]["commit"]).endswith("-dirty"):
+    if data.manifest.environment.commit.endswith("-dirty"):
         return (
             "Not surely: the program had changes that its commit does not hold. run.yaml has the versions and the "
             "digests of weights and images; the command is at the end of this page."
         )
-    words = " ".join(shlex.quote(word) for word in data.manifest.get("command", []))
+    words = " ".join(shlex.quote(word) for word in data.manifest.command)
     return (
         f"Yes: {words or 'the command of this run'}, with --methods and --corruptions of that row alone. run.yaml has "
         "the versions, the commit, the digests of weights and images, and the seeds."

@@ -11,7 +11,7 @@ import numpy as np
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
-from apm_tta.data.layouts import LAYOUTS, DamagedImage
+from apm_tta.data.layouts import DamagedImage
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
@@ -192,14 +192,13 @@ def _with_islands(shown: Shown, islands: Sequence[Island], album: Album) -> Show
 
 def classes_and_images(data: ReportData) -> tuple[Sequence[str], Dataset | None, str]:
     """Class names, the data set where it can be read here and is the run's, and why not where it is not."""
-    numbers, manifest = data.manifest["numbers"], data.manifest
-    described = numbers["dataset"]
+    described, stored = data.manifest.numbers.dataset, data.manifest.environment.data_root
     try:
-        card = load_card(described["name"])
-        stored = manifest["environment"].get("data_root")
-        root = None if stored is None or LAYOUTS.get(card.layout).carried else Path(stored)
-        dataset = Dataset(card, root, manifest.get("limit", 0), jpeg_quality=described["jpeg_quality"])
-        if dataset.fingerprint(conditions_of(data)) != described["fingerprint"]:
+        data_root = None if stored is None else Path(stored)
+        dataset = Dataset(
+            load_card(described.name), data_root, data.manifest.limit, jpeg_quality=described.jpeg_quality
+        )
+        if dataset.fingerprint(conditions_of(data)) != described.fingerprint:
             return dataset.classes, None, "The images that lie here now are not the run's: no pictures are shown."
     except UserError as error:
         return [], None, f"The images cannot be read here ({error}): no pictures are shown."

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from records_by_hand import read_plain, write_plain
 
 from apm_tta.cli import main
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN
-from apm_tta.harness.storage.manifest import read_manifest, write_manifest
 from apm_tta.report import write_report
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\"></script><script>document.title='run'</script>"
@@ -23,12 +23,12 @@ Open = Callable[..., Any]
 def test_names_that_hold_tags_are_text(opened: Open, run: Path, tmp_path: Path) -> None:
     """In the title, in the caption, and in the answers to the questions; and the policy lets no other script run."""
     other = Path(shutil.copytree(run, tmp_path / "run"))
-    manifest = read_manifest(other)
+    manifest = read_plain(other)
     manifest["title"] = f"{HOSTILE} title"
     manifest["numbers"]["dataset"]["title"] = HOSTILE
     manifest["command"] = ["run-bench", HOSTILE]
     manifest["environment"]["device_name"] = HOSTILE
-    write_manifest(other, manifest)
+    write_plain(other, manifest)
     write_report(other)
     one = opened(other / "report.html")
     assert one.page.title() == f"{HOSTILE} title"

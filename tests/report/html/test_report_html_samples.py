@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from records_by_hand import read_plain, write_plain
 
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import Condition
-from apm_tta.harness.storage.manifest import read_manifest, write_manifest
 from apm_tta.report.html import Island, write_html
 from apm_tta.report.html.pictures import ALLOWED, LARGEST_SIDE, Album, Picture
 from apm_tta.report.html.samples import choose_samples
@@ -116,9 +116,9 @@ def test_islands_stand_under_their_image_and_their_condition_alone(run: Path, tm
 
 def test_without_its_images_the_page_says_so(run: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(run, tmp_path / "run"))
-    manifest = read_manifest(other)
+    manifest = read_plain(other)
     manifest["numbers"]["dataset"]["fingerprint"] = "0" * 64
-    write_manifest(other, manifest)
+    write_plain(other, manifest)
     text = write_html(read_report_data(other)).read_text(encoding="utf-8")
     assert "The images that lie here now are not the run&#39;s: no pictures are shown." in text
     assert "data:image" not in text

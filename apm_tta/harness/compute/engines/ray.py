@@ -91,7 +91,7 @@ def _result(module: Any, reference: Any) -> list[Event]:
     except module.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, UserError):
-            raise UserError(str(cause), cause.exit_code) from error
+            raise cause from error
         raise
     except module.exceptions.RayError as error:
         raise UserError(f"a Ray worker was lost more than {_RETRIES} times ({type(error).__name__})") from error

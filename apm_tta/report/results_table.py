@@ -1,0 +1,94 @@
+"""The table of results: one row a cell, in the columns that ``apm_tta.columns`` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pandas as pd
+
+from apm_tta.columns import RESULT_COLUMNS, Form, Omit, Shown
+from apm_tta.harness.plan import EPISODIC
+from apm_tta.report.aggregate import condition_name
+from apm_tta.report.cells import BOLD
+from apm_tta.report.table import Table, interval, mean_and_deviation, number, p_value, signed
+
+_CONDITION = "condition"  # the first column, composed from corruption and severity
+_EMPHASIZED = "top1"
+
+CellRow = dict[Any, Any]
+"""One cell of the results, value by column."""
+
+_TEXT: dict[Form, Callable[[CellRow, str, Shown], str]] = {
+    "text": lambda row, name, _: str(row[name]),
+    "count": lambda row, name, _: str(int(row[name])),
+    "number": lambda row, name, shown: number(row[name], shown.digits),
+    "signed": lambda row, name, _: signed(row[name]),
+    "p": lambda row, name, _: p_value(row[name]),
+    "interval": lambda row, name, shown: interval(row[name], row[shown.upto]),
+    "signed interval": lambda row, name, shown: interval(row[name], row[shown.upto], signed),
+    "mean": lambda row, name, _: mean_and_deviation(row[name], row[f"{name}_sd"], row["seeds"]),
+    "published": lambda row, name, shown: number(row[name], shown.digits) + ("*" if row["published_differs"] else ""),
+}
+
+_OMITTED: dict[Omit, Callable[[pd.DataFrame, str], bool]] = {
+    "never": lambda *_: False,
+    "unknown": lambda results, name: bool(results[name].isna().all()),
+    "zero": lambda results, name: not results[name].any(),
+    "several seeds": lambda results, _: bool((results["seeds"] > 1).any()),
+    "episodic": lambda results, name: bool((results[name] == EPISODIC).all()),
+    # What methods were fitted to is the teacher's own feature.
+    "teacher's own": lambda results, name: bool((results[name].isna() | (results[name] == results["agreement"])).all()),
+}
+
+
+def results_table(results: pd.DataFrame) -> Table:
+    """Return condition x method: top-1 with its interval, the difference to zero-shot with its own, and so on.
+
+    Args:
+        results: of ``over_seeds``. Columns that say nothing here are left out.
+    """
+    declared = sorted(
+        ((column.name, column.shown) for column in RESULT_COLUMNS if column.shown is not None),
+        key=lambda column: column[1].place,
+    )
+    columns = [(name, shown) for name, shown in declared if not _OMITTED[shown.omit](results, name)]
+    records = results.to_dict("records")
+    rows = [
+        [
+            condition_name(row["corruption"], row["severity"]),
+            *(_TEXT[shown.form](row, name, shown) for name, shown in columns),
+        ]
+        for row in records
+    ]
+    names = [_CONDITION, *(name for name, _ in columns)]
+    place = names.index(_EMPHASIZED)
+    bold = frozenset((index, place) for index, row in enumerate(records) if row["best"])
+    left = 1 + sum(shown.form == "text" for _, shown in columns)
+    headers = [_CONDITION, *(shown.header for _, shown in columns)]
+    return Table(headers, rows, left, bold, note=_note(results, names))
+
+
+def _note(results: pd.DataFrame, names: Collection[str]) -> str:
+    sentences = []
+    if results["best"].any():
+        sentences.append(BOLD)
+    if "delta_zeroshot" in names:
+        sentences.append(
+            "To zeroshot: difference in percentage points on the same images"
+            + (
+                ", with its paired bootstrap interval; p is McNemar's, by Holm's correction over the methods of the "
+                "condition."
+                if "p_holm" in names
+                else "."
+            )
+        )
+    if (results["seeds"] > 1).any():
+        sentences.append("Of several seeds: mean, and standard deviation over the seeds.")
+    if "published_top1" in names:
+        differing = results[results["published_differs"].astype(bool)]
+        for row in results[results["published_top1"].notna()].drop_duplicates("method").to_dict("records"):
+            sentences.append(f"Published, {row['method']}: {row['published_source']}.")
+        for row in differing.drop_duplicates("method").to_dict("records"):
+            sentences.append(f"* {row['method']} does not compare: {row['published_differs']}.")
+    return " ".join(sentences)
