@@ -13,6 +13,7 @@ from apm_tta.cli import main
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell, record_file
+from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.report.compare import compare
 from apm_tta.report.published import published_number, published_table
 from apm_tta.report.run_data import read_report_data
@@ -112,6 +113,17 @@ def test_runs_that_do_not_belong_in_one_table_are_refused(
         b = run_of(tmp_path / f"b{number}", whole_run, {"zeroshot": "x."}, **changes)
         assert main(["report", str(a), str(b), "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err
+    for field, value, message in (
+        ("uncommitted", "ab" * 32, f"revisions.uncommitted: none there, {'ab' * 32} now"),
+        ("engine", 2, "revisions.engine: 1 there, 2 now"),
+        ("methods", {"zeroshot": 2}, "revisions.methods.zeroshot: 1 there, 2 now"),
+    ):
+        other = run_of(tmp_path / field, whole_run, {"zeroshot": "x."}, dataset="imagenet-r")
+        manifest = read_plain(other)
+        manifest["numbers"]["revisions"][field] = value
+        write_plain(other, manifest)
+        assert main(["report", str(a), str(other), "--out", str(tmp_path / "out")]) == 1
+        assert message in capsys.readouterr().err
     c = run_of(tmp_path / "c", whole_run, {"zeroshot": "x."}, dataset="imagenet-r")
     manifest = read_plain(c)
     manifest["numbers"]["dataset"]["subset"] = "all 2 images"
@@ -122,17 +134,34 @@ def test_runs_that_do_not_belong_in_one_table_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_runs_of_two_commits_that_changed_no_number_share_a_table(
+    tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = run_of(tmp_path / "a", whole_run, {"zeroshot": "x."}, dataset="imagenet")
+    b = run_of(tmp_path / "b", whole_run, {"zeroshot": "x."}, dataset="imagenet-r")
+    manifest = read_plain(b)
+    manifest["environment"]["commit"] = "0" * 40
+    write_plain(b, manifest)
+    assert main(["report", str(a), str(b), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "commit fedcba987654" in printed
+    assert "commit 000000000000" in printed
+
+
 def test_published_numbers_stand_beside_the_same_thing_alone(whole_run: Path) -> None:
     numbers: dict[str, Any] = read_plain(whole_run)["numbers"]
     numbers["dataset"] |= {"name": "imagenet", "subset": "all 50000 images"}
     numbers["teacher"] |= {"name": "ViT-B-16:openai"}
-    found = published_number(numbers, "tpt", "clean")
+    numbers["methods"]["tpt"] = {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."]}
+    found = published_number(Numbers.model_validate(numbers), "tpt", "clean")
     assert found is not None
     assert (found.top1, found.differs) == (68.98, "")
-    assert published_number(numbers, "tpt", "fog 3") is None
-    assert published_number(numbers, "sar", "clean") is None
+    assert published_number(Numbers.model_validate(numbers), "tpt", "fog 3") is None
+    assert published_number(Numbers.model_validate(numbers), "sar", "clean") is None
     numbers["dataset"]["subset"] = "1000 of 50000 images"
-    assert published_number(numbers, "tpt", "clean").differs == "here a subset of the images"
+    part = published_number(Numbers.model_validate(numbers), "tpt", "clean")
+    assert part is not None
+    assert part.differs == "here a subset of the images"
 
 
 def test_every_published_set_that_we_have_is_found_under_our_name() -> None:

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from records_by_hand import read_plain
 
+from apm_tta.harness.storage.manifest import Manifest, read_manifest
 from apm_tta.report.aggregate import mean_over_corruptions, over_seeds
 from apm_tta.report.caption import caption, disagreement_sentence
 from apm_tta.report.render import markdown
-from apm_tta.report.run_data import ReportData
 from apm_tta.report.results_table import results_table
+from apm_tta.report.run_data import ReportData
 from apm_tta.report.tables import iterations_table, means_table
 
 
@@ -93,7 +94,7 @@ def test_of_many_iterations_eight_are_shown_the_first_and_the_last_among_them(la
 
 def test_the_caption_states_everything_that_a_table_must(whole_run: Path) -> None:
     """n and the subset rule, teacher and weights, templates a method, protocol, seed, precision, commit, machine."""
-    text = caption(read_plain(whole_run))
+    text = caption(read_manifest(whole_run))
     for part in (
         "Fashion-MNIST, 2,000 test images (fashion-mnist)",
         "8 of 2000 images, evenly over classes (--limit 8)",
@@ -112,9 +113,9 @@ def test_the_caption_states_everything_that_a_table_must(whole_run: Path) -> Non
 
 def test_the_caption_names_both_protocols_where_methods_differ_and_imagenets_severities(whole_run: Path) -> None:
     manifest: dict[str, Any] = read_plain(whole_run)
-    manifest["numbers"]["methods"]["tent"] = {"protocol": "online", "templates": "simple"}
+    manifest["numbers"]["methods"]["tent"] = {"protocol": "online", "votes": False, "templates": "simple"}
     manifest["numbers"]["dataset"]["corruption_parameters"] = "imagenet"
-    text = caption(manifest)
+    text = caption(Manifest.model_validate(manifest))
     assert "protocol: episodic, online;" in text
     assert "ImageNet-C" in text
     assert "CIFAR" not in text

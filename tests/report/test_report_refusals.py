@@ -18,6 +18,7 @@ from apm_tta.configuration import read_yaml
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell, record_file
+from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.methods.base import METHODS
 from apm_tta.report import write_report
 from apm_tta.report.aggregate import mean_over_corruptions
@@ -180,7 +181,7 @@ def test_another_versions_manifest_is_named(run_folder: Path) -> None:
     manifest["numbers"]["seed"] = manifest["numbers"].pop("seeds")
     write_plain(run_folder, manifest)
     for call in (lambda: write_report(run_folder), lambda: compare(run_folder, run_folder)):
-        with pytest.raises(UserError, match=r"run.yaml has no numbers.seeds"):
+        with pytest.raises(UserError, match=r"run.yaml is damaged, or another v.*numbers.seeds: Field required"):
             call()
 
 
@@ -269,8 +270,9 @@ def published(whole_run: Path, method: str, dataset: str = "imagenet", **paramet
     numbers["dataset"] |= {"name": dataset, "subset": "all 50000 images"}
     numbers["teacher"] |= {"name": teacher}
     numbers["streams"] = {"setting": setting, "reset": "corruption"}
-    numbers["methods"] = {method: parameters}
-    found = published_number(numbers, method, "clean")
+    stated = {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."], **parameters}
+    numbers["methods"] = {method: stated}
+    found = published_number(Numbers.model_validate(numbers), method, "clean")
     assert found is not None
     return found.differs
 
