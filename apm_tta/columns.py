@@ -1,7 +1,7 @@
 """The columns of records and tables, each declared once.
 
-The Parquet schema, ``results.csv``, the printed tables and ``docs/columns.md`` are made from ``COLUMNS``. To add a
-column, declare it here and compute it: one of images where an answer becomes columns
+The Parquet schema, ``results.csv``, the printed tables and ``run-bench list columns`` are made from ``COLUMNS``. To add
+a column, declare it here and compute it: one of images where an answer becomes columns
 (``apm_tta.harness.compute.answer_columns``), one of cells where a cell becomes a row (``apm_tta.report.cells``).
 """
 
@@ -237,3 +237,21 @@ def header(name: str) -> str:
         if column.name == name and column.shown is not None:
             return column.shown.header
     raise KeyError(name)
+
+
+def documentation() -> list[str]:
+    """Return what ``run-bench list columns`` prints: a line per column, those of the records first."""
+    rows = [("column", "type", "unit", "of several seeds", "meaning")]
+    for title, columns in (("records/**/*.parquet", RECORD_COLUMNS), ("results.csv", RESULT_COLUMNS)):
+        rows.append((f"[{title}]", "", "", "", ""))
+        for column in columns:
+            mean = "mean over the images: " if column.per == "image" and columns is RESULT_COLUMNS else ""
+            seeds = column.seeds if columns is RESULT_COLUMNS else ""
+            rows.append((column.name, str(_plain(column.type)), column.unit, seeds, mean + column.doc))
+    widths = [max(len(row[place]) for row in rows) for place in range(4)]
+    return ["  ".join([*map(str.ljust, row, widths), row[4]]).rstrip() for row in rows]
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values: that strings are stored by an index is no concern of who reads them."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind

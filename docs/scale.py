@@ -27,8 +27,8 @@ from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
 from apm_tta.harness.compute.measure import counted_flops
-from apm_tta.harness.plan import SHARD_SIZE, Cell
 from apm_tta.harness.estimate import duration
+from apm_tta.harness.plan import SHARD_SIZE, Cell
 from apm_tta.harness.storage.records import encode_records, write_content
 from apm_tta.methods import METHODS, Batch, build_parameters
 from apm_tta.teachers import Teacher, load_teacher

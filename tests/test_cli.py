@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from apm_tta.cli import main
+from apm_tta.columns import RECORD_COLUMNS, RESULT_COLUMNS
 from apm_tta.methods import METHODS
 from apm_tta.resources import SUITES, yaml_names
 
@@ -248,3 +250,22 @@ def test_a_folder_whose_writer_was_killed_before_its_manifest_was_whole_is_used(
     assert "numbers" in yaml.safe_load((tmp_path / "run.yaml").read_text())
     assert not list(tmp_path.rglob("*.partial"))
     capsys.readouterr()
+
+
+def test_help_shows_commands_apart_from_suites(capsys: pytest.CaptureFixture[str]) -> None:
+    """Under headings of their own, each once."""
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    suites, commands = text.split("\nSuites:\n")[1].split("\nCommands:\n")
+    named = [{line.split()[0] for line in part.splitlines() if re.match(r"  \S", line)} for part in (suites, commands)]
+    assert named[0] == set(yaml_names(SUITES))
+    assert {"check", "compare", "list", "merge", "report"} <= named[1]
+    assert not named[0] & named[1]
+
+
+def test_every_column_of_records_and_results_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "columns"]) == 0
+    records, results = capsys.readouterr().out.split("[results.csv]")
+    for part, columns in ((records, RECORD_COLUMNS), (results, RESULT_COLUMNS)):
+        for column in columns:
+            assert re.search(rf"^{column.name} .*{re.escape(column.doc)}$", part, flags=re.MULTILINE)

@@ -10,15 +10,17 @@ import click
 from apm_tta.commands.options import data_root_option
 from apm_tta.resources import SUITES, yaml_names
 
+_KINDS = ("suites", "datasets", "methods", "teachers", "corruptions", "templates", "columns")
+
 
 @click.command(
     "list",
     params=[data_root_option()],
-    short_help="What exists: suites, datasets, methods, teachers, corruptions, templates.",
+    short_help=f"Print what exists: {', '.join(_KINDS)}.",
 )
-@click.argument("kind", type=click.Choice(["suites", "datasets", "methods", "teachers", "corruptions", "templates"]))
+@click.argument("kind", type=click.Choice(_KINDS))
 def list_command(kind: str, data_root: Path | None) -> None:
-    """Prints what exists of KIND, one a line."""
+    """Print what exists of KIND, one a line."""
     for line in _listing(kind, data_root):
         click.echo(line)
 
@@ -40,6 +42,10 @@ def _listing(kind: str, data_root: Path | None = None) -> list[str]:
         from apm_tta.teachers import TEMPLATES
 
         return [f"{name}: {len(templates)} templates" for name, templates in TEMPLATES.items()]
+    if kind == "columns":
+        from apm_tta.columns import documentation
+
+        return documentation()
     if kind == "teachers":
         from apm_tta.teachers import teacher_names
 
