@@ -12,22 +12,22 @@ VARIABLE = "APM_TTA_DATA_ROOT"
 """The environment variable that names the data root where no command line does."""
 
 
-def resolve_data_root(card: DatasetCard, given: Path | None) -> Path | None:
+def resolve_data_root(card: DatasetCard, data_root: Path | None) -> Path | None:
     """Decide below which folder a data set is looked for.
 
     Args:
         card: of the data set.
-        given: what was asked for explicitly, with ``--data-root``; it always counts.
+        data_root: what was asked for explicitly, with ``--data-root``; it always counts.
 
     Returns:
-        ``given``; else None for a set that the package carries, since the environment is for sets that lie somewhere;
-        else what ``APM_TTA_DATA_ROOT`` says, an empty value counting as unset; else None.
+        ``data_root``; else None for a set that the package carries, since the environment is for sets that lie
+        somewhere; else what ``APM_TTA_DATA_ROOT`` says, an empty value counting as unset; else None.
 
     Raises:
         UnknownName: when the card's layout does not exist.
     """
-    if given is not None:
-        return given
+    if data_root is not None:
+        return data_root
     if LAYOUTS.get(card.layout).carried:
         return None
     named = os.environ.get(VARIABLE, "")

@@ -28,7 +28,7 @@ CHECKPOINT_FILE = "field.safetensors"
 _FORMAT, _VERSION = "apm_tta_field", "1"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
-Row = dict[str, float]
+Measures = dict[str, float]
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Trained:
     std: Tensor
     settings: Settings
     held_out: Sequence[str]
-    epochs: list[Row]
+    epochs: list[Measures]
 
     def write(self, path: Path) -> None:
         """Writes the checkpoint, whole or not at all.

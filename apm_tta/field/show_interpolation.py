@@ -63,14 +63,14 @@ def show_interpolation(
     ]
     features = joint_colours([each.grid for each in found])
     colours = [each.rgb.double().cpu().numpy() for each in found]
-    said = f"from {one.id} to {other.id}: field {field.sha256[:DIGITS]}, {steps} steps"
+    title = f"from {one.id} to {other.id}: field {field.sha256[:DIGITS]}, {steps} steps"
     shown = sorted({round(index * (steps - 1) / (min(_SHOWN, steps) - 1)) for index in range(min(_SHOWN, steps))})
     columns = [Column(_heading(rows[at], "\n"), {"features": features[at], "colours": colours[at]}) for at in shown]
     curves = [
         Curve(name, shares, [row[name] for row in rows])
         for name in ("cosine to A", "cosine to B", "cosine to their blend")
     ]
-    folder.write("interpolation.png", strip(said, None, columns, Chart("share of B", curves, whole=False)))
+    folder.write("interpolation.png", strip(title, None, columns, Chart("share of B", curves, whole=False)))
     if kind is not None:
         frames = [
             frame(
@@ -81,7 +81,7 @@ def show_interpolation(
         ]
         folder.write(f"interpolation.{kind}", animation([*frames, *frames[-2:0:-1]], kind, _FRAME_MS))
     folder.write("interpolation.csv", as_csv(rows))
-    return f"{said}\n\n{as_table([rows[index] for index in shown])}"
+    return f"{title}\n\n{as_table([rows[index] for index in shown])}"
 
 
 def _heading(row: Mapping[str, float], between: str) -> str:

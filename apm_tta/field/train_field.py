@@ -14,7 +14,7 @@ from tqdm import tqdm
 from apm_tta.apm import APMConfig
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
-from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained, refuse_other_training
+from apm_tta.field.checkpoint import CHECKPOINT_FILE, Measures, Trained, refuse_other_training
 from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
@@ -107,7 +107,7 @@ def _train(
         say(f"{path} has {len(state.epochs)} of {schedule.epochs} epochs; going on")
     baseline = mean_token_cosine(training, validation, settings.width)
 
-    def report(row: Row) -> None:
+    def report(row: Measures) -> None:
         if not quiet:
             say(
                 f"epoch {row['epoch']}/{schedule.epochs}: validation cosine {row['validation cosine']:.4f}, "
@@ -167,7 +167,7 @@ def _sized(config: APMConfig, hidden: tuple[int, ...] | None) -> APMConfig:
     return replace(config, hidden=hidden or own, readout="mean")
 
 
-def _finished(folder: PictureFolder, state: Trained, summary: Row) -> str:
+def _finished(folder: PictureFolder, state: Trained, summary: Measures) -> str:
     settings, rows = state.settings, state.epochs
     at = [row["epoch"] for row in rows]
     chart = Chart(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from apm_tta.apm import APM, APMConfig
-from apm_tta.field.checkpoint import CHECKPOINT_FILE, Row, Trained
+from apm_tta.field.checkpoint import CHECKPOINT_FILE, Measures, Trained
 from apm_tta.field.samples import Samples, Watch
 from apm_tta.field.settings import Schedule, Settings
 
@@ -58,7 +58,7 @@ def train(
     training: Samples,
     validation: Samples,
     watch: Watch,
-    report: Callable[[Row], None],
+    report: Callable[[Measures], None],
 ) -> None:
     """Trains from where ``state`` is to its last epoch; the checkpoint is written after every epoch.
 
@@ -80,14 +80,14 @@ def train(
     for epoch in range(len(state.epochs), schedule.epochs):
         started = time.perf_counter()
         losses = _epoch(state, training, epoch, watch)
-        row: Row = {"epoch": epoch + 1, **losses, **validate(state, validation)}
+        row: Measures = {"epoch": epoch + 1, **losses, **validate(state, validation)}
         row["seconds"] = time.perf_counter() - started
         state.epochs.append(row)
         state.write(folder / CHECKPOINT_FILE)
         report(row)
 
 
-def _epoch(state: Trained, samples: Samples, epoch: int, watch: Watch) -> Row:
+def _epoch(state: Trained, samples: Samples, epoch: int, watch: Watch) -> Measures:
     """One pass; the mean losses of its steps."""
     schedule, config, device = state.settings.schedule, state.settings.config, state.mean.device
     generator = torch.Generator().manual_seed((schedule.seed << 20) + epoch)
@@ -135,7 +135,7 @@ def learning_rate_at(schedule: Schedule, step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def validate(state: Trained, samples: Samples) -> Row:
+def validate(state: Trained, samples: Samples) -> Measures:
     """Cosine and mean squared error to the teacher's tokens, and the colours' error: of all locations, in float32."""
     config, width, device = state.settings.config, state.settings.width, state.mean.device
     everywhere = torch.arange(config.grid**2, device=device)

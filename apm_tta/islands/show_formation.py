@@ -44,9 +44,9 @@ def show_formation(
     seed = seed_for(drawing.seed, image.id, "fresh APM")
     watched = form(pixels, aim, chosen_iterations(fit.iterations, every), seed, teacher.device)
     what = "token" if target == "token" else f"patch tokens of layer {layer}"
-    said = f"a fresh APM fitted to the {what} of {titled(teacher.name, teacher.identity)}, seed {drawing.seed}"
+    title = f"a fresh APM fitted to the {what} of {titled(teacher.name, teacher.identity)}, seed {drawing.seed}"
     if aim.resampled is not None:
-        said += f"; its grid of {aim.config.grid} x {aim.config.grid}: the teacher's of {aim.resampled} interpolated"
+        title += f"; its grid of {aim.config.grid} x {aim.config.grid}: the teacher's of {aim.resampled} interpolated"
     chart = Chart(
         "iteration",
         [Curve("loss (mean squared error)", range(len(watched.losses)), watched.losses)],
@@ -55,10 +55,10 @@ def show_formation(
     )
     grids = {f"iteration {at}": grid for at, grid in zip(watched.iterations, watched.grids, strict=True)}
     more = [{"loss": watched.losses[at], "cosine": watched.cosines[at]} for at in watched.iterations]
-    rows = draw(folder, "islands", f"{image.id}: {said}", pixels, grids, drawing, chart, more)
+    rows = draw(folder, "islands", f"{image.id}: {title}", pixels, grids, drawing, chart, more)
     fitted: list[dict[str, Value]] = [
         {"iteration": at, "loss": loss, "cosine": cosine}
         for at, (loss, cosine) in enumerate(zip(watched.losses, watched.cosines, strict=True))
     ]
     folder.write("fit.csv", as_csv(fitted))
-    return f"{image.id}: {said}\n\n{as_table(rows)}\n\n{legend(drawing.threshold)}"
+    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{legend(drawing.threshold)}"

@@ -33,12 +33,12 @@ def show_levels(
     pixels = image.read()
     grids = grids_of_levels(pixels, teacher, levels)
     named = {f"level {level}": grid for level, grid in zip(levels, grids, strict=True)}
-    said = f"levels of {titled(teacher.name, teacher.identity)}"
-    rows = draw(folder, "levels", f"{image.id}: {said}", pixels, named, drawing)
+    title = f"levels of {titled(teacher.name, teacher.identity)}"
+    rows = draw(folder, "levels", f"{image.id}: {title}", pixels, named, drawing)
     curves = [Curve(_LABELS[name], levels, [float(row[name]) for row in rows]) for name in ("neighbours", "any two")]
     islands = Curve(_LABELS["islands"], levels, [float(row["islands"]) for row in rows])
-    folder.write("agreement.png", strip(f"{image.id}: {said}", None, [], Chart("level", curves, [islands])))
-    return f"{image.id}: {said}\n\n{as_table(rows)}\n\n{_distances(grids)}{legend(drawing.threshold)}"
+    folder.write("agreement.png", strip(f"{image.id}: {title}", None, [], Chart("level", curves, [islands])))
+    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{_distances(grids)}{legend(drawing.threshold)}"
 
 
 def show_growth(
@@ -73,7 +73,7 @@ def show_growth(
         for name, one in grown.items()
     ]
     folder.write("growth.csv", as_csv(verdicts))
-    said = f"{len(images)} images: levels of {titled(teacher.name, teacher.identity)}"
+    title = f"{len(images)} images: levels of {titled(teacher.name, teacher.identity)}"
     curves = [
         Curve(
             _LABELS[name],
@@ -84,14 +84,14 @@ def show_growth(
         )
         for name in MEASURES
     ]
-    folder.write("agreement.png", strip(said, None, [], Chart("level", curves[:3], curves[3:])))
+    folder.write("agreement.png", strip(title, None, [], Chart("level", curves[:3], curves[3:])))
     note = (
         "Means over the images with 95 % percentile bootstrap intervals; a verdict is given where both intervals lie "
         "on one side of 0."
     )
     grids = grids_of_levels(images[0].read(), teacher, levels)
     note = f"{note} {_distances(grids)}{legend(drawing.threshold)}"
-    return "\n\n".join([said, as_table(by_level), as_table(verdicts), note])
+    return "\n\n".join([title, as_table(by_level), as_table(verdicts), note])
 
 
 def _distances(grids: Sequence[Tensor]) -> str:

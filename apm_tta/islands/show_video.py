@@ -42,12 +42,12 @@ def show_video(
     still = Square(PREPROCESSING)(pixels)[None, :, None].expand(-1, -1, frames, -1, -1).to(teacher.device)
     tokens = teacher.tokens(still, blocks)
     grids = {f"block {block}": _of_frame(found[0], at) for block, found in zip(blocks, tokens, strict=True)}
-    said = (
+    title = (
         f"{frames} frames of one image through mvit_v2_s (weights {teacher.weights_sha256[:DIGITS]}), "
         f"frame {at} of the tokens"
     )
-    rows = draw(folder, "video", f"{image.id}: {said}", pixels, grids, drawing)
-    return f"{image.id}: {said}\n\n{as_table(rows)}\n\n{legend(drawing.threshold)}"
+    rows = draw(folder, "video", f"{image.id}: {title}", pixels, grids, drawing)
+    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{legend(drawing.threshold)}"
 
 
 def _of_frame(tokens: Tensor, at: int) -> Tensor:

@@ -194,8 +194,8 @@ def _overridden(configuration: PretrainedCfg, beside: Path, plain: str) -> Pretr
         return configuration
     if content.get("architecture", plain) != plain:
         raise UserError(f"{beside} is of {content['architecture']}, but {plain} was asked for", exit_code=2)
-    said = [(key, own[key]) for key in (*_PIXELS, "num_classes") if key in own]
-    changes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said}
+    stated = [(key, own[key]) for key in (*_PIXELS, "num_classes") if key in own]
+    changes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stated}
     return replace(configuration, **changes)
 
 

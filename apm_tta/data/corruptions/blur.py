@@ -14,8 +14,8 @@ from scipy.ndimage import gaussian_filter
 from apm_tta.data.corruptions.apply import Generator, corruption
 from apm_tta.data.corruptions.draws import integers
 from apm_tta.data.corruptions.glass import sources
+from apm_tta.data.corruptions.grey_levels import levels, unit
 from apm_tta.data.corruptions.motion import motion_blur_of
-from apm_tta.data.corruptions.values import levels, unit
 from apm_tta.data.corruptions.zoom import sum_of_zoomed
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apm_tta.data.corruptions.apply import Generator, corruption, through_jpeg
+from apm_tta.data.corruptions.grey_levels import levels, unit
 from apm_tta.data.corruptions.hsv import SATURATION, with_channel
-from apm_tta.data.corruptions.values import levels, unit
 
 
 @corruption("digital", imagenet=(0.4, 0.3, 0.2, 0.1, 0.05), cifar=(0.75, 0.5, 0.4, 0.3, 0.15))

@@ -13,7 +13,7 @@ from scipy.fft import dct, dctn, idctn
 from scipy.ndimage import map_coordinates
 
 from apm_tta.data.corruptions.apply import Generator, corruption
-from apm_tta.data.corruptions.values import levels, unit
+from apm_tta.data.corruptions.grey_levels import levels, unit
 
 # ImageNet's side is 224. The published code says 244, and so do the released images.
 _IMAGENET, _CIFAR = 244, 32

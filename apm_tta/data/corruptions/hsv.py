@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.color import hsv2rgb, rgb2hsv
 
-from apm_tta.data.corruptions.values import levels, unit
+from apm_tta.data.corruptions.grey_levels import levels, unit
 
 SATURATION, VALUE = 1, 2
 # The conversions make a dozen arrays of this many pixels: these lie in a core's cache, an image's do not.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apm_tta.data.corruptions.apply import Generator, corruption
-from apm_tta.data.corruptions.values import levels, unit
+from apm_tta.data.corruptions.grey_levels import levels, unit
 
 
 @corruption("noise", imagenet=(0.08, 0.12, 0.18, 0.26, 0.38), cifar=(0.04, 0.06, 0.08, 0.09, 0.10))

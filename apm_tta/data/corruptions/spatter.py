@@ -11,7 +11,7 @@ from PIL import Image
 
 from apm_tta.data.corruptions.apply import Generator, corruption
 from apm_tta.data.corruptions.blur import gaussian
-from apm_tta.data.corruptions.values import levels, unit
+from apm_tta.data.corruptions.grey_levels import levels, unit
 
 _PALE_TURQUOISE = np.array([175, 238, 238], np.float64) / 255
 _MUD_BROWN = np.array([63, 42, 20], np.float64) / 255

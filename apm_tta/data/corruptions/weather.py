@@ -12,10 +12,10 @@ from PIL import Image
 from apm_tta.data.corruptions.apply import Generator, corruption
 from apm_tta.data.corruptions.draws import integer
 from apm_tta.data.corruptions.frost_textures import FILES, texture_for
+from apm_tta.data.corruptions.grey_levels import levels, unit
 from apm_tta.data.corruptions.hsv import VALUE, with_channel
 from apm_tta.data.corruptions.motion import motion_blur_of
 from apm_tta.data.corruptions.plasma import plasma
-from apm_tta.data.corruptions.values import levels, unit
 from apm_tta.data.corruptions.zoom import zoomed
 
 

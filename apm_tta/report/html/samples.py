@@ -43,7 +43,7 @@ Islands = Mapping[tuple[str, str], Sequence[Island]]
 
 
 @dataclass(frozen=True)
-class Said:
+class MethodAnswer:
     """One method's answer for one image."""
 
     method: str
@@ -53,7 +53,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Sample:
     """One image under one condition.
 
     Attributes:
@@ -69,7 +69,7 @@ class Shown:
     id: str
     condition: str
     label: str
-    answers: list[Said]
+    answers: list[MethodAnswer]
     differ: bool
     picture: Picture | None
     islands: list[Picture]
@@ -86,7 +86,7 @@ class Gallery:
         picture_bytes: of all pictures.
     """
 
-    samples: list[Shown]
+    samples: list[Sample]
     rule: str
     notes: list[str]
     picture_bytes: int
@@ -104,7 +104,7 @@ def choose_samples(data: ReportData, count: int, islands: Islands | None = None)
     conditions = _spread(conditions_of(data), count)
     share = count // max(1, len(conditions))
     album = Album()
-    chosen: dict[str, list[Shown]] = {}
+    chosen: dict[str, list[Sample]] = {}
     for files in condition_files(data.run).values() if share else ():
         cells = [cell for cell in read_condition(data.run, files) if cell.cell["seed"] == data.seeds[0] and len(cell)]
         if not cells:
@@ -156,7 +156,7 @@ def _of_condition(
     share: int,
     names: Sequence[str],
     reader: _Reader | None,
-) -> list[Shown]:
+) -> list[Sample]:
     cells = sorted(cells, key=lambda cell: methods.index(cell.cell["method"]))
     ids = cells[0].ids
     places = [positions(ids, cell.ids) for cell in cells]
@@ -172,7 +172,7 @@ def _of_condition(
         at = int(common[index])
         sample_id, label = ids[at].as_py(), _name(names, int(cells[0].label[at]))
         answers = [
-            Said(
+            MethodAnswer(
                 cell.cell["method"],
                 _name(names, int(cell.prediction[place[at]])),
                 bool(cell.right[place[at]]),
@@ -181,11 +181,11 @@ def _of_condition(
             for cell, place in zip(cells, places, strict=True)
         ]
         picture = None if reader is None else reader.picture(sample_id, label)
-        found.append(Shown(sample_id, str(condition), label, answers, bool(differ[index]), picture, []))
+        found.append(Sample(sample_id, str(condition), label, answers, bool(differ[index]), picture, []))
     return found
 
 
-def _with_islands(shown: Shown, islands: Sequence[Island], album: Album) -> Shown:
+def _with_islands(shown: Sample, islands: Sequence[Island], album: Album) -> Sample:
     added = [album.add_png(island.png, f"{shown.label}: {island.caption}", island.caption) for island in islands]
     return replace(shown, islands=[picture for picture in added if picture is not None])
 
