@@ -1,0 +1,75 @@
+"""Answers become columns: what a batch's logits say, value by value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from apm_tta.cli import main
+from apm_tta.columns import RECORD_COLUMNS
+from apm_tta.harness.compute.answer_columns import answer_columns, columns, joined, right_answers
+from apm_tta.harness.storage.records import digest_path, write_digest
+from apm_tta.methods import Predictions
+
+
+def test_a_batch_worked_by_hand() -> None:
+    """Three classes, the first and the last tied in the second image: the first of the tied is the prediction."""
+    logits = torch.tensor([[0.5, 3.0, 1.0], [2.0, -1.0, 2.0]])
+    trajectory = torch.tensor([[0, 2, 1], [2, 2, 0]])
+    losses, cosines = torch.tensor([[0.5, 0.25], [1.0, 0.75]]), torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    found = answer_columns(Predictions(logits, trajectory, losses, cosines), torch.tensor([1, 2])).to_pydict()
+    assert found["prediction"] == [1, 0]
+    assert found["top5"] == [[1, 2, 0], [0, 2, 1]]
+    assert found["logit_margin"] == [2.0, 0.0]
+    assert found["confidence"] == pytest.approx(logits.softmax(1).amax(1).tolist())
+    assert found["teacher_prediction"] == [1, 2]
+    assert found["target_prediction"] == [None, None]
+    assert found["iteration_predictions"] == [[0, 2, 1], [2, 2, 0]]
+    assert (found["first_loss"], found["last_loss"]) == ([0.5, 1.0], [0.25, 0.75])
+    assert found["last_cosine"] == pytest.approx([0.2, 0.4])
+    assert found["iterations"] == [2, 2]
+
+
+def test_one_class_has_no_margin_and_bfloat16_loses_none() -> None:
+    assert answer_columns(Predictions(torch.zeros(2, 1)), torch.zeros(2))["logit_margin"].to_pylist() == [None, None]
+    half = Predictions(torch.tensor([[1.0, 3.5]], dtype=torch.bfloat16), losses=torch.tensor([[0.5]]).bfloat16())
+    found = answer_columns(half, torch.zeros(1))
+    assert (found["logit_margin"].to_pylist(), found["first_loss"].to_pylist()) == ([2.5], [0.5])
+
+
+def test_types_are_those_of_the_records() -> None:
+    types = {column.name: column.type for column in RECORD_COLUMNS}
+    found = answer_columns(Predictions(torch.eye(4), torch.zeros(4, 2)), torch.zeros(4))
+    assert {field.name: field.type for field in found.schema} == {name: types[name] for name in found.column_names}
+
+
+def test_tables_below_each_other_and_how_many_are_right() -> None:
+    answered = columns(2, id=["a", "b"], label=[1, 2], prediction=[1, 1])
+    failed = columns(1, id=["c"], label=[3], error=["cut short"])
+    table = joined([answered, failed])
+    assert table["prediction"].to_pylist() == [1, 1, None]
+    assert table["error"].to_pylist() == [None, None, "cut short"]
+    assert (right_answers(table), right_answers(failed)) == (1, 0)
+
+
+def test_an_older_run_folder_without_the_column_is_read_reported_and_gone_on_with(tmp_path: Path) -> None:
+    """A real run whose records lose the column, as if written before there was one: its mean is unknown, no more."""
+    words = ["demo", "--methods", "zeroshot", "--limit", "10", "--corruptions", "contrast", "--severities", "3"]
+    assert main([*words, "--quiet", "--out", str(tmp_path / "run")]) == 0
+    before = pd.read_csv(tmp_path / "run" / "results.csv")
+    assert (before["logit_margin"] > 0).all()
+    (path,) = (tmp_path / "run" / "records").rglob("contrast-3/*.parquet")
+    table = pq.read_table(path).drop_columns(["logit_margin"])
+    pq.write_table(table, path)
+    write_digest(path, path.read_bytes())
+    digests = [digest_path(file).read_bytes() for file in sorted((tmp_path / "run" / "records").rglob("*.parquet"))]
+    assert main([*words, "--quiet", "--out", str(tmp_path / "run")]) == 0
+    after = pd.read_csv(tmp_path / "run" / "results.csv")
+    assert after["logit_margin"].isna().tolist() == [False, True]
+    pd.testing.assert_frame_equal(before.drop(columns="logit_margin"), after.drop(columns="logit_margin"))
+    again = [digest_path(file).read_bytes() for file in sorted((tmp_path / "run" / "records").rglob("*.parquet"))]
+    assert again == digests, "nothing was answered again"
