@@ -159,11 +159,12 @@ def _differing_parameters(data: Sequence[ReportData]) -> list[str]:
 def _parameters(data: ReportData) -> dict[str, dict[str, Any]]:
     """Of every method, what may not differ within its row; a data set's own sentences and sizes may."""
     numbers = data.manifest.numbers
+    streams = {"streams": numbers.model_dump()["streams"]}
     return {
         name: {
-            **own.others,
-            **({"templates": own.templates} if isinstance(own.templates, str) else {}),
-            **({"streams": numbers.streams} if own.protocol == "online" else {}),
+            # All fields of the method: protocol and votes too, which need not follow from its parameters.
+            **{key: value for key, value in own if not (key == "templates" and isinstance(value, tuple))},
+            **(streams if own.protocol == "online" else {}),
         }
         for name, own in numbers.methods.items()
     }

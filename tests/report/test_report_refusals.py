@@ -329,6 +329,35 @@ def test_methods_with_other_parameters_do_not_share_a_row(
     assert "Not the same on every set: apm.iterations is 20 on set-a, 1200 on set-b." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"protocol": "episodic"}, "tda.protocol is online on imagenet, episodic on imagenet-r"),
+        ({"votes": True}, "tda.votes is False on imagenet, True on imagenet-r"),
+        (
+            {"streams": {"setting": "correlated", "reset": "corruption"}},
+            "tda.streams is {'setting': 'iid', 'reset': 'corruption'} on imagenet, "
+            "{'setting': 'correlated', 'reset': 'corruption'} on imagenet-r",
+        ),
+    ],
+)
+def test_methods_that_met_images_otherwise_do_not_share_a_row(
+    tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    """Their parameters are the same: what else the manifest says of them is compared too."""
+
+    def run(name: str, **other: Any) -> str:
+        streams = other.pop("streams", {"setting": "iid", "reset": "corruption"})
+        methods = {"tda": {"protocol": "online", "votes": False, "templates": ["x"], **other}}
+        folder = run_of(tmp_path / name, whole_run, {"tda": "x."}, dataset=name, methods=methods, streams=streams)
+        return str(folder)
+
+    out = tmp_path / "out"
+    assert main(["report", run("imagenet"), run("imagenet-r", **changes), "--out", str(out)]) == 1
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_papers_tables_of_corruptions_and_costs(
     tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +17,7 @@ from apm_tta.configuration import Configuration, one_line, read_yaml
 from apm_tta.errors import UserError
 from apm_tta.files import write_file
 from apm_tta.harness.storage.code_identity import commit
+from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.methods import METHODS, Cost
 
@@ -287,28 +288,6 @@ def differences(there: Numbers, now: Numbers) -> list[str]:
     return differing_fields(old, new, defaults=_parameter_defaults({*there.methods, *now.methods}))
 
 
-def differing_fields(
-    there: Mapping[str, Any],
-    now: Mapping[str, Any],
-    *,
-    defaults: Mapping[str, Any] | None = None,
-    common: bool = False,
-) -> list[str]:
-    """Compare two nested mappings leaf by leaf; with ``common`` only the leaves that both have."""
-    old, new, known = _flat(dict(there)), _flat(dict(now)), dict(defaults or {})
-    if common:
-        names = sorted(old.keys() & new.keys())
-    else:
-        names = sorted({*old, *new})
-        implied = {name: known[name] for name in names if name in known}
-        old, new = {**implied, **old}, {**implied, **new}
-    return [
-        f"{field}: {old.get(field, 'absent')} there, {new.get(field, 'absent')} now"
-        for field in names
-        if (field in old, old.get(field)) != (field in new, new.get(field))
-    ]
-
-
 def _parameter_defaults(methods: Iterable[str]) -> dict[str, Any]:
     """Return the defaults of parameters by dotted field, of the methods that exist here and of parameters that have a
     plain one."""
@@ -318,12 +297,6 @@ def _parameter_defaults(methods: Iterable[str]) -> dict[str, Any]:
         for field in fields(METHODS.get(name).Parameters)
         if isinstance(field.default, str | int | float | bool | tuple | None)
     }
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {key: leaf for name, part in value.items() for key, leaf in _flat(part, f"{prefix}{name}.").items()}
-    return {prefix.rstrip("."): value}
 
 
 def _processor() -> str:
