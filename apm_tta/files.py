@@ -40,7 +40,12 @@ def write_whole(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
-def write_file(path: Path, content: bytes, advice: str = "name another folder with --out") -> None:
+OTHER_FOLDER = "name another folder with --out"
+MAKE_ROOM = "make it writable, and run the same command again"
+"""What helps where a command has no other place to write to."""
+
+
+def write_file(path: Path, content: bytes, advice: str = OTHER_FOLDER) -> None:
     """Write a file that a person asked for: whole or not at all.
 
     Raises:
@@ -52,6 +57,6 @@ def write_file(path: Path, content: bytes, advice: str = "name another folder wi
         raise unwritable(path, error, advice) from error
 
 
-def unwritable(path: Path, error: OSError, advice: str = "name another folder with --out") -> UserError:
+def unwritable(path: Path, error: OSError, advice: str = OTHER_FOLDER) -> UserError:
     """Return the one line in which every failed write is told."""
     return UserError(f"{path} cannot be written ({error.strerror or error}); {advice}")

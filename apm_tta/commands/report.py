@@ -44,12 +44,12 @@ def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, isla
 @click.option("--csv", "csv_file", type=_FOLDER, help="Also write the rows to this file.")
 def compare_command(run_a: Path, run_b: Path, csv_file: Path | None) -> None:
     """Prints the difference RUN_B minus RUN_A for every condition and method that both have, with interval and p."""
-    from apm_tta.files import write_file
+    from apm_tta.files import MAKE_ROOM, write_file
     from apm_tta.report.compare import compare, comparison_text
 
     table = compare(run_a, run_b)
     if csv_file is not None:
-        write_file(csv_file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+        write_file(csv_file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode(), MAKE_ROOM)
     click.echo(comparison_text(run_a, run_b, table))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from apm_tta.files import write_file
+from apm_tta.files import MAKE_ROOM, write_file
 from apm_tta.report.aggregate import mean_over_corruptions, over_seeds
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
@@ -64,16 +64,16 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
     text = "\n\n".join(
         [f"# {markdown_text(data.manifest.title)}", *map(markdown_text, sentences), *map(markdown, tables)]
     )
-    write_file(run / MARKDOWN_FILE, f"{text}\n".encode())
-    write_file(run / LATEX_FILE, latex_document(tables, " ".join(sentences)).encode())
-    write_file(run / CSV_FILE, _csv(data.results))
+    write_file(run / MARKDOWN_FILE, f"{text}\n".encode(), MAKE_ROOM)
+    write_file(run / LATEX_FILE, latex_document(tables, " ".join(sentences)).encode(), MAKE_ROOM)
+    write_file(run / CSV_FILE, _csv(data.results), MAKE_ROOM)
     for name, frame in (
         (ITERATIONS_FILE, data.iterations),
         (CALIBRATION_FILE, data.calibration),
         (ERRORS_FILE, data.damaged),
     ):
         if len(frame):
-            write_file(run / name, _csv(frame))
+            write_file(run / name, _csv(frame), MAKE_ROOM)
     write_html(data, islands=_islands(data, islands) if islands else None)
     return Report(f"{text}\n", int(data.results["errors"].sum()))
 

@@ -198,6 +198,7 @@ def test_a_table_that_cannot_be_written_is_named(run_folder: Path) -> None:
     with pytest.raises(UserError, match="cannot be written") as caught:
         write_report(run_folder)
     assert str(run_folder / "results.csv") in str(caught.value)
+    assert "--out" not in str(caught.value), "report of one run has no such option"
 
 
 def test_a_half_finished_run_is_shown_on_request_and_marked(run_folder: Path) -> None:

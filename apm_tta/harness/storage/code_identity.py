@@ -12,7 +12,7 @@ from pathlib import Path
 
 import apm_tta
 
-NONE = "none"
+NO_CHANGES = "none"
 _DECIDING = ("apm_tta", "datasets", "benchmarks/suites")
 """Folders of a checkout whose content can change a number."""
 
@@ -26,7 +26,7 @@ def commit() -> str:
         head = _git("rev-parse", "HEAD").strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head + ("-dirty" if uncommitted() != NONE else "")
+    return head + ("-dirty" if uncommitted() != NO_CHANGES else "")
 
 
 @cache
@@ -45,7 +45,7 @@ def uncommitted() -> str:
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
         empty = False
-    return NONE if empty else digest.hexdigest()
+    return NO_CHANGES if empty else digest.hexdigest()
 
 
 def _package() -> Path:

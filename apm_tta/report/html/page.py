@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from apm_tta.files import write_file
+from apm_tta.files import MAKE_ROOM, write_file
 from apm_tta.report.aggregate import over_seeds
 from apm_tta.report.caption import caption, notes
 from apm_tta.report.html.figures import figures
@@ -75,7 +75,7 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
     )
     path = data.run / HTML_FILE
     text += _END.format((len(text.encode()) + len(_END)) / 1e6, gallery.picture_bytes / 1e6)
-    write_file(path, text.encode())
+    write_file(path, text.encode(), MAKE_ROOM)
     return path
 
 

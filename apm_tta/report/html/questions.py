@@ -8,6 +8,7 @@ from collections import Counter
 
 import pandas as pd
 
+from apm_tta.harness.storage.code_identity import NO_CHANGES
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.caption import disagreement_sentence
 from apm_tta.report.html.means import over_all
@@ -84,10 +85,10 @@ def _differs(data: ReportData) -> str:
 
 
 def _reproduced(data: ReportData) -> str:
-    if data.manifest.environment.commit.endswith("-dirty"):
+    if data.manifest.numbers.revisions.uncommitted != NO_CHANGES:
         return (
-            "Not surely: the program had changes that its commit does not hold. run.yaml has the versions and the "
-            "digests of weights and images; the command is at the end of this page."
+            "Not surely: the program had changes that no commit and no release holds. run.yaml has the versions and "
+            "the digests of weights and images; the command is at the end of this page."
         )
     words = " ".join(shlex.quote(word) for word in data.manifest.command)
     return (

@@ -175,6 +175,7 @@ def test_names_in_a_chart_are_escaped() -> None:
 def test_a_program_with_changes_of_its_own_is_not_said_to_be_reproducible(data: ReportData) -> None:
     results = over_seeds(data.results)
     assert answers(data, results)[4][1].startswith("Yes: ")
-    environment = data.manifest.environment.model_copy(update={"commit": f"{'0' * 40}-dirty"})
-    other = replace(data, manifest=data.manifest.model_copy(update={"environment": environment}))
+    numbers = data.manifest.numbers
+    edited = numbers.model_copy(update={"revisions": numbers.revisions.model_copy(update={"uncommitted": "ab" * 32})})
+    other = replace(data, manifest=data.manifest.model_copy(update={"numbers": edited}))
     assert answers(other, results)[4][1].startswith("Not surely: ")
