@@ -9,7 +9,7 @@ import torch
 from apm_tta.teachers.base import FAMILIES, Support, Teacher
 from apm_tta.teachers.disk_cache import default_cache
 from apm_tta.teachers.lazy_teacher import LazyTeacher
-from apm_tta.teachers.names import TeacherName, check_teacher_name, families, parse_teacher_name, teacher_names
+from apm_tta.teachers.names import TeacherName, families, parse_teacher_name, teacher_names
 from apm_tta.teachers.preprocessing import Preprocessing
 from apm_tta.teachers.templates import TEMPLATES, read_templates
 
@@ -21,7 +21,6 @@ __all__ = [
     "Support",
     "Teacher",
     "TeacherName",
-    "check_teacher_name",
     "default_cache",
     "load_teacher",
     "parse_teacher_name",

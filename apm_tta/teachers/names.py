@@ -56,11 +56,6 @@ def parse_teacher_name(name: str) -> TeacherName:
     return TeacherName(name, _OPEN_CLIP)
 
 
-def check_teacher_name(name: str) -> str:
-    """Return the family that ``name`` belongs to; see ``parse_teacher_name``."""
-    return parse_teacher_name(name).family
-
-
 def teacher_names() -> list[str]:
     """List names that ``load_teacher`` takes without a local file: the embedded teacher, open_clip's, timm's."""
     import open_clip
