@@ -17,7 +17,7 @@ from typing import Any, TypedDict, cast
 from tabulate import tabulate
 
 from apm_tta.apm import APMConfig
-from apm_tta.apm.flops import flops_an_iteration
+from apm_tta.apm.flops import flops_per_iteration
 
 BASELINE = Path(__file__).parent / "baseline.json"
 README = Path(__file__).parent.parent / "README.md"
@@ -66,14 +66,14 @@ def ratios(medians: dict[str, float], products: dict[str, float]) -> dict[str, f
         products: by test name, seconds of a matrix product timed between that test's rounds.
     """
     engine, rounded = (medians[f"test_engine[{precision}]"] for precision in ("float32", "bfloat16"))
-    products_an_iteration = flops_an_iteration(APMConfig()) / PRODUCT
+    products_per_iteration = flops_per_iteration(APMConfig()) / PRODUCT
     return {
         "published way / engine": medians["test_published_way"] / engine,
         "plain / engine": medians["test_plain"] / engine,
-        "share of the machine's matrix-product rate, float32": products_an_iteration
+        "share of the machine's matrix-product rate, float32": products_per_iteration
         * products["test_engine[float32]"]
         / engine,
-        "share of the machine's matrix-product rate, bfloat16": products_an_iteration
+        "share of the machine's matrix-product rate, bfloat16": products_per_iteration
         * products["test_engine[bfloat16]"]
         / rounded,
         "engine: float32 / bfloat16": engine / rounded,

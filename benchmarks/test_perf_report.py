@@ -80,7 +80,7 @@ def simulate(run: Path) -> None:
             "title": "ImageNet-C",
             "classes": CLASSES,
             "fingerprint": "f" * 64,
-            "images_a_condition": IMAGES,
+            "images_per_condition": IMAGES,
             "subset": f"all {IMAGES} images",
             "corruptions": "stored",
             "corruption_parameters": "imagenet",

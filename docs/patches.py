@@ -25,7 +25,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from apm_tta.apm import APM, APMConfig, DistillConfig
-from apm_tta.apm.flops import flops_an_iteration
+from apm_tta.apm.flops import flops_per_iteration
 from apm_tta.harness.compute.measure import counted_flops, peak_memory
 from apm_tta.methods.batch import synchronize
 
@@ -175,7 +175,7 @@ def page(costs: list[Cost]) -> str:
         "The paper calls the APM efficient because it takes patches one at a time, where a transformer holds them all. "
         f"The APM's cost of a pass as a share of the ViT's, at {few} and at {many:,} patches:",
         "\n".join(_verdict(costs, what, name) for what, name, _ in QUANTITIES),
-        *_beyond_a_pass(costs),
+        *_beyond_one_pass(costs),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -232,9 +232,9 @@ def _verdict(costs: list[Cost], what: str, name: str) -> str:
     return f"* **{what}** " + "; ".join(f"{how}: {', '.join(ways)}" for how, ways in found.items() if ways) + "."
 
 
-def _beyond_a_pass(costs: list[Cost]) -> list[str]:
+def _beyond_one_pass(costs: list[Cost]) -> list[str]:
     """The weights, and the fit without which an APM says nothing of an image."""
-    patches, fit = WHOLE[0], DistillConfig().iterations * flops_an_iteration(APMConfig()) / 1e9
+    patches, fit = WHOLE[0], DistillConfig().iterations * flops_per_iteration(APMConfig()) / 1e9
     field, encoder = at(costs, patches, 0), at(costs, patches, None)
     return [
         f"The APM's weights are {field.weights_mb:.0f} MB, the ViT's {encoder.weights_mb:.0f}; with them the APM holds "

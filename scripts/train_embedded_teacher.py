@@ -122,8 +122,8 @@ def train(options: argparse.Namespace) -> None:
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-    steps_an_epoch = len(pixels) // options.batch
-    steps = steps_an_epoch * options.epochs
+    steps_per_epoch = len(pixels) // options.batch
+    steps = steps_per_epoch * options.epochs
     first_epoch = 0
     if options.checkpoint and options.checkpoint.exists():
         state = torch.load(options.checkpoint, weights_only=True)
@@ -135,13 +135,13 @@ def train(options: argparse.Namespace) -> None:
     for epoch in range(first_epoch, options.epochs):
         started, losses = time.perf_counter(), []
         generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
-        order = torch.randperm(len(pixels), generator=generator)[: steps_an_epoch * options.batch]
+        order = torch.randperm(len(pixels), generator=generator)[: steps_per_epoch * options.batch]
         dropped = epoch < options.dropped_epochs
         model.visual.patch_dropout = PatchDropout(0.5) if dropped else nn.Identity()
         model.train()
         for index, chosen in enumerate(order.split(options.batch)):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(epoch * steps_an_epoch + index, steps, options.learning_rate)
+                group["lr"] = learning_rate(epoch * steps_per_epoch + index, steps, options.learning_rate)
             batch = normalized(augment(pixels[chosen].float() / 255, generator))
             templates = torch.randperm(len(tokens), generator=generator)[: options.templates]
             # The fused CPU attention is slower backwards than plain products at 33 or 65 tokens.

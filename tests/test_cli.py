@@ -61,7 +61,7 @@ def test_the_demo_as_a_process_writes_what_it_prints(tmp_path: Path) -> None:
     iterations = read_csv(run / "iterations.csv")
     assert [int(row["iteration"]) for row in iterations if row["group"] == "clean"] == list(range(21))
     manifest = yaml.safe_load((run / "run.yaml").read_text())
-    assert manifest["numbers"]["dataset"]["images_a_condition"] == 20
+    assert manifest["numbers"]["dataset"]["images_per_condition"] == 20
     assert "20 of 2000 images, evenly over classes" in done.stdout
     assert "cell 9/9" in done.stderr
     assert "180/180 images" in done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apm_tta.apm.config import APMConfig
 
 
-def flops_an_iteration(config: APMConfig) -> int:
+def flops_per_iteration(config: APMConfig) -> int:
     """Of one image, token loss alone: forward and backward pass, two operations a multiplication and addition.
 
     With L = g squared locations, widths H_0 .. H_n of the MLP, D of the position code, F of the features. Products

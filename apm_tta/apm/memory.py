@@ -18,7 +18,7 @@ _UNKNOWN_FREE = 2 * 2**30
 _CPU_LIMIT = 32
 
 
-def bytes_an_image(config: APMConfig, fit: DistillConfig) -> int:
+def bytes_per_image(config: APMConfig, fit: DistillConfig) -> int:
     """What fitting one image holds: parameters four times over, and the activations with their gradients, float32."""
     shapes = parameter_shapes(config)
     parameters = sum(shape.numel() for name, shape in shapes.items() if fit.rgb_weight or not name.startswith("rgb_"))
@@ -43,5 +43,5 @@ def free_memory(device: torch.device) -> int:
 def images_together(config: APMConfig, fit: DistillConfig, device: torch.device, budget: int | None = None) -> int:
     """Images that fit into ``budget`` bytes, at least 1; None is half of what ``device`` has free."""
     allowed = _SHARE_OF_FREE * free_memory(device) if budget is None else budget
-    fitting = max(1, math.floor(allowed / bytes_an_image(config, fit)))
+    fitting = max(1, math.floor(allowed / bytes_per_image(config, fit)))
     return min(fitting, _CPU_LIMIT) if device.type == "cpu" else fitting

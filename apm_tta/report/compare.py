@@ -35,7 +35,7 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
         UserError: when the runs are of other data, or have no cell in common.
     """
     a, b = (read_manifest(run).numbers for run in (run_a, run_b))
-    fields = ("name", "subset", "images_a_condition", *(["fingerprint"] if a.conditions == b.conditions else []))
+    fields = ("name", "subset", "images_per_condition", *(["fingerprint"] if a.conditions == b.conditions else []))
     for field in fields:
         there, here = getattr(a.dataset, field), getattr(b.dataset, field)
         if there != here:
@@ -54,7 +54,7 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
             other = others.get(_key(cell))
             if other is None:
                 continue
-            _refuse_other_images((run_a, run_b), cell, other, a.dataset.images_a_condition)
+            _refuse_other_images((run_a, run_b), cell, other, a.dataset.images_per_condition)
             if row := _row(cell, other):
                 rows.append(row)
     if not rows:
@@ -86,7 +86,7 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
     ]
     headers = ["condition", "method", "seed", "n", "A top-1 %", "B top-1 %", "B - A", "95 % interval", "p", "p (Holm)"]
     numbers = read_manifest(run_a).numbers
-    whole = numbers.dataset.images_a_condition
+    whole = numbers.dataset.images_per_condition
     short = int((table["n"] < whole).sum())
     note = (
         "n: images that both answered. Interval: paired bootstrap; p: McNemar's exact test, and by Holm's correction "

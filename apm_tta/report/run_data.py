@@ -73,7 +73,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     """
     manifest = read_manifest(run)
     numbers = manifest.numbers
-    expected = numbers.dataset.images_a_condition
+    expected = numbers.dataset.images_per_condition
     rows: list[dict[str, Any]] = []
     calibration: list[dict[str, Any]] = []
     damaged: list[dict[str, Any]] = []

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from apm_tta.apm import APMConfig, DistillConfig
 from apm_tta.apm.engine import Engine, Goals, fresh_parameters, is_out_of_memory
-from apm_tta.apm.flops import flops_an_iteration
-from apm_tta.apm.memory import bytes_an_image, images_together
+from apm_tta.apm.flops import flops_per_iteration
+from apm_tta.apm.memory import bytes_per_image, images_together
 
 SMALL = APMConfig(image_size=16, patch_size=4, hidden=(32, 24, 16), feature_dim=24, rgb_hidden=8)
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 def test_a_budget_gives_as_many_images_as_fit() -> None:
     config, fit = APMConfig.for_teacher(32, 4, 64), DistillConfig()
-    one = bytes_an_image(config, fit)
+    one = bytes_per_image(config, fit)
     assert images_together(config, fit, CPU, 3 * one) == 3
     assert images_together(config, fit, CPU, 3 * one - 1) == 2
     assert images_together(config, fit, CPU, 1) == 1
@@ -120,4 +120,4 @@ def test_counted_operations_equal_the_formula(config: APMConfig) -> None:
     with FlopCounterMode(display=False) as counter:
         engine.forward(parameters)
         engine.backward(gradients)
-    assert counter.get_total_flops() / len(images) == pytest.approx(flops_an_iteration(config), rel=0.01)
+    assert counter.get_total_flops() / len(images) == pytest.approx(flops_per_iteration(config), rel=0.01)

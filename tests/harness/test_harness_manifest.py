@@ -37,7 +37,7 @@ PLAIN: dict[str, Any] = {
             "title": "Fashion-MNIST, “a part”",
             "classes": 10,
             "fingerprint": "0" * 64,
-            "images_a_condition": 50,
+            "images_per_condition": 50,
             "subset": "50 of 2000 images",
             "corruptions": "made as read",
             "corruption_parameters": "cifar",
@@ -222,8 +222,8 @@ def test_another_commit_decides_no_number() -> None:
         ({"conditions": ["clean"]}, ["conditions: ['clean', 'contrast 5'] there, ['clean'] now"]),
         ({"conditions": ["contrast 5", "clean"]}, ["conditions: "]),
         (
-            {"dataset": {**PLAIN["numbers"]["dataset"], "images_a_condition": 20}},
-            ["dataset.images_a_condition: 50 there, 20 now"],
+            {"dataset": {**PLAIN["numbers"]["dataset"], "images_per_condition": 20}},
+            ["dataset.images_per_condition: 50 there, 20 now"],
         ),
         (
             {"streams": {"setting": "iid", "reset": "corruption"}},

@@ -137,7 +137,7 @@ def test_parts_of_other_runs_are_not_merged(serial: Path, tmp_path: Path, capsys
     assert main(["merge", str(serial), str(other), "--out", str(out)]) == 1
     said = capsys.readouterr().err
     assert f"{other} is no part of the run in {serial}" in said
-    assert "dataset.images_a_condition: 40 there, 20 now" in said
+    assert "dataset.images_per_condition: 40 there, 20 now" in said
     assert not out.exists()
 
 

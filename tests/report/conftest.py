@@ -79,7 +79,7 @@ def manifest() -> dict[str, Any]:
                 "title": "Fashion-MNIST, 2,000 test images",
                 "classes": CLASSES,
                 "fingerprint": "f" * 64,
-                "images_a_condition": IMAGES,
+                "images_per_condition": IMAGES,
                 "subset": "8 of 2000 images, evenly over classes (--limit 8)",
                 "corruption_parameters": "cifar",
                 "corruption_seed": 0,

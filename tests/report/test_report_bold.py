@@ -41,7 +41,7 @@ def run_of(folder: Path, like: Path, seeds: list[int], dataset: str = "fashion-m
     numbers = manifest["numbers"]
     numbers["conditions"] = [str(condition) for condition in CONDITIONS]
     numbers["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in METHODS}
-    numbers["dataset"] |= {"name": dataset, "images_a_condition": IMAGES}
+    numbers["dataset"] |= {"name": dataset, "images_per_condition": IMAGES}
     numbers["seeds"] = seeds
     folder.mkdir()
     write_plain(folder, manifest)

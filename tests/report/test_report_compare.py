@@ -25,7 +25,7 @@ def run_of(folder: Path, like: Path, right: dict[str, str], dataset: str = "fash
     own = manifest["numbers"]
     own["conditions"] = ["clean"]
     own["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in right}
-    own["dataset"] |= {"name": dataset, "images_a_condition": len(next(iter(right.values())))}
+    own["dataset"] |= {"name": dataset, "images_per_condition": len(next(iter(right.values())))}
     own |= numbers
     folder.mkdir()
     write_plain(folder, manifest)

@@ -57,7 +57,7 @@ def run_of(
     own = manifest["numbers"]
     own["conditions"] = [str(condition) for condition in conditions]
     own["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in right}
-    own["dataset"] |= {"name": dataset, "images_a_condition": len(next(iter(right.values())))}
+    own["dataset"] |= {"name": dataset, "images_per_condition": len(next(iter(right.values())))}
     own |= numbers
     folder.mkdir()
     write_plain(folder, manifest)
@@ -249,7 +249,7 @@ def test_a_comparison_of_subsets_is_refused_and_of_half_a_run_marked(tmp_path: P
     said = comparison_text(a, half, compare(a, half))
     assert "Not whole: in 1 of 1 rows fewer than 4 images were answered by both." in said
     other = run_of(tmp_path / "c", whole_run, {"apm": "x..x.."})
-    with pytest.raises(UserError, match=r"dataset.images_a_condition: 4 there, 6 here"):
+    with pytest.raises(UserError, match=r"dataset.images_per_condition: 4 there, 6 here"):
         compare(a, other)
 
 

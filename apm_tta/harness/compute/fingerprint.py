@@ -73,7 +73,7 @@ def numbers(prepared: Prepared) -> Numbers:
             title=dataset.title,
             classes=len(dataset.classes),
             fingerprint=dataset.fingerprint(request.conditions),
-            images_a_condition=chosen,
+            images_per_condition=chosen,
             subset=subset_rule(suite.limit, chosen, dataset.available(first)),
             corruptions=dataset.corruption_source,
             corruption_parameters=dataset.card.corruption_parameters,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError
 
 from apm_tta.configuration import Configuration, one_line, read_yaml
 from apm_tta.errors import UserError
@@ -43,7 +43,7 @@ class DatasetFields(Configuration):
         title: in words.
         classes: how many there are.
         fingerprint: see ``Dataset.fingerprint``.
-        images_a_condition: under each condition, after the limit.
+        images_per_condition: under each condition, after the limit.
         subset: the rule that chose them, in words.
         corruptions: ``stored``, or ``made as read``.
         corruption_parameters: whose severities.
@@ -55,7 +55,8 @@ class DatasetFields(Configuration):
     title: str
     classes: int
     fingerprint: str
-    images_a_condition: int
+    # Under its former name in run.yaml of earlier versions.
+    images_per_condition: int = Field(validation_alias=AliasChoices("images_per_condition", "images_a_condition"))
     subset: str
     corruptions: str
     corruption_parameters: str
