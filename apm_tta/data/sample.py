@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+SEVERITIES = (1, 2, 3, 4, 5)
+"""Severities of every corruption."""
+
 
 @dataclass(frozen=True)
 class ReadImage:

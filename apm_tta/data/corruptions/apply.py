@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apm_tta.data.corruptions.revisions import REVISIONS, Family
+from apm_tta.data.sample import SEVERITIES
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.registry import Registry
 
 Parameters = Literal["imagenet", "cifar"]
 Generator = np.random.Generator | np.random.RandomState
-SEVERITIES = (1, 2, 3, 4, 5)
 # Between CIFAR's 32 px and the 64 px of Tiny-ImageNet, whose authors' parameters are a third set.
 _CIFAR_BELOW = 64
 

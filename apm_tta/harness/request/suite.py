@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from apm_tta.configuration import Configuration, one_line, read_configuration
-from apm_tta.data.corruptions import SEVERITIES
-from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.data.sample import CLEAN, SEVERITIES, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import SHARD_SIZE, Reset, Setting, default_reset
 from apm_tta.resources import SUITES, yaml_names, yaml_path
