@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # Imported because each registers its corruptions.
 from apm_tta.data.corruptions import blur, digital, elastic, noise, spatter, weather  # noqa: F401
-from apm_tta.data.corruptions.apply import CORRUPTIONS, SEVERITIES, corrupt, corruption_revisions, through_jpeg
+from apm_tta.data.corruptions.apply import CORRUPTIONS, corrupt, corruption_revisions, through_jpeg
 from apm_tta.data.corruptions.revisions import REVISIONS, Family
+from apm_tta.data.sample import SEVERITIES
 
 __all__ = ["CORRUPTIONS", "REVISIONS", "SEVERITIES", "Family", "corrupt", "corruption_revisions", "through_jpeg"]
