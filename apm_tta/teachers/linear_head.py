@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -24,17 +22,16 @@ class LinearHead:
 
     Args:
         name: the teacher's.
-        model: timm's, with its head.
+        head: the last layer of the network.
 
     Raises:
-        UserError: when the head is not linear. Exit code 2.
+        UserError: when the head is not linear, or all zeros. Exit code 2.
 
     Attributes:
         norm: M, what ``scales`` multiplies the norm of x by.
     """
 
-    def __init__(self, name: str, model: Any) -> None:
-        head = model.get_classifier()
+    def __init__(self, name: str, head: nn.Module) -> None:
         if not isinstance(head, nn.Linear):
             raise UserError(
                 f"the head of teacher {name} is a {type(head).__name__}, not linear; use --classifier prototypes", 2
@@ -43,9 +40,16 @@ class LinearHead:
         bias = weight.new_zeros(len(weight)) if head.bias is None else head.bias.detach().float()
         self._rows = torch.cat([weight, bias[:, None]], dim=1)
         self.norm = float(self._rows.norm(dim=1).max())
+        if not self.norm:
+            raise UserError(f"the head of teacher {name} is all zeros: it was never trained", 2)
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def width(self) -> int:
+        """Return how many values it takes, F."""
+        return self._rows.shape[1] - 1
 
     def weights(self) -> Tensor:
         """Return unit rows, ``(C, F + 2)``."""
@@ -64,3 +68,20 @@ def with_constants(features: Tensor) -> Tensor:
     """Put the constants 1 and 0 behind features ``(B, F)``: ``(B, F + 2)``."""
     ones = torch.ones_like(features[:, :1])
     return torch.cat([features, ones, torch.zeros_like(ones)], dim=1)
+
+
+def probe_pixels(size: int, device: torch.device) -> Tensor:
+    """Draw two inputs ``(2, 3, size, size)``, always the same, to check a network whose head was taken off."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 3, size, size, generator=generator).to(device)
+
+
+def same_logits(expected: Tensor, found: Tensor) -> bool:
+    """Return whether two networks' logits ``(B, C)`` are equal up to the rounding of another order of sums."""
+    return torch.allclose(expected, found, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def replace_with_identity(model: nn.Module, path: str) -> None:
+    """Replace the module of that dotted name by one that passes its input on."""
+    parent, _, attribute = path.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, nn.Identity())

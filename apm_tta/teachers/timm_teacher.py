@@ -20,7 +20,13 @@ from apm_tta.errors import UnknownName, UserError
 from apm_tta.teachers.base import FAMILIES, Classifier, Source
 from apm_tta.teachers.built_teacher import BuiltTeacher
 from apm_tta.teachers.checkpoints import one_line_errors, weights_file
-from apm_tta.teachers.linear_head import LinearHead, with_constants
+from apm_tta.teachers.linear_head import (
+    LinearHead,
+    probe_pixels,
+    replace_with_identity,
+    same_logits,
+    with_constants,
+)
 from apm_tta.teachers.preprocessing import Preprocessing, patch_size
 from apm_tta.teachers.timm_model import PROTOTYPES, build_model
 
@@ -98,18 +104,14 @@ def _take_head(source: Source, model: Any, device: torch.device) -> LinearHead:
     Raises:
         UserError: when the model does something else after its features than its head says. Exit code 2.
     """
-    head = LinearHead(source.name, model)
-    generator = torch.Generator().manual_seed(0)
-    size = source.preprocessing.size
-    probe = torch.randn(2, 3, size, size, generator=generator).to(device)
+    classifier = model.get_classifier()
+    head = LinearHead(source.name, classifier)
+    probe = probe_pixels(source.preprocessing.size, device)
     with torch.no_grad():
         expected, found = model(probe).float(), head.logits(_before_head(model, probe))
-    if not torch.allclose(expected, found, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+    if not same_logits(expected, found):
         raise UserError(f"the logits of teacher {source.name} are not linear in its features; {PROTOTYPES}", 2)
-    classifier = model.get_classifier()
-    path = next(name for name, module in model.named_modules() if module is classifier)
-    parent, _, attribute = path.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, nn.Identity())
+    replace_with_identity(model, next(name for name, module in model.named_modules() if module is classifier))
     return head
 
 

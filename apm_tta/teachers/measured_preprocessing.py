@@ -1,0 +1,126 @@
+"""What a network's evaluation transform does to pixels, measured from the transform itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from apm_tta.errors import UserError
+from apm_tta.teachers.preprocessing import Preprocessing
+
+Transform = Callable[[Image.Image], Tensor]
+"""Makes a network's input ``(3, S, S)``, normalised, from an RGB image."""
+
+_BLACK, _GREY, _WHITE = 0, 51, 255
+_TOLERANCE = 1e-4
+_PROBE_SIDE = 512
+_STATE_IT = "state it as apm_tta.Preprocessing(size, mean, std, interpolation)"
+
+
+def evaluation_transform(preprocessing: Preprocessing) -> Transform:
+    """Build the usual transform: shorter side to ``size``, a square from the centre, normalised."""
+    mode = InterpolationMode(preprocessing.interpolation)
+    transform: Transform = v2.Compose(
+        [
+            v2.Resize(preprocessing.size, mode, antialias=True),
+            v2.CenterCrop(preprocessing.size),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
+        ]
+    )
+    return transform
+
+
+def measure_preprocessing(transform: Transform, interpolation: str | None = None) -> Preprocessing:
+    """Measure size, mean and standard deviation from what ``transform`` makes of plain images.
+
+    A black image becomes -mean / std, a white one (1 - mean) / std; a grey and a red one tell whether that is all that
+    happens. How it resizes cannot be seen on plain images: it is read from the transform's ``interpolation``.
+
+    Args:
+        transform: takes an RGB image, returns ``(3, S, S)``.
+        interpolation: of resizing; None reads it from the transform or, of a composition, from its parts.
+
+    Raises:
+        UserError: when the transform does anything else, or does not say how it resizes. Exit code 2.
+    """
+    black, grey, white = (_plain(transform, (level,) * 3) for level in (_BLACK, _GREY, _WHITE))
+    reach = white - black
+    share = (_GREY - _BLACK) / (_WHITE - _BLACK)
+    if bool((reach.abs() < _TOLERANCE).any()) or not torch.allclose(grey, black + share * reach, atol=_TOLERANCE):
+        raise _refusal("does not map pixel values linearly")
+    red = _plain(transform, (_WHITE, _BLACK, _BLACK))
+    if not torch.allclose(red, torch.stack([white[0], black[1], black[2]]), atol=_TOLERANCE):
+        raise _refusal("mixes or reorders the channels")
+    std = 1 / reach
+    mean = -black * std
+    for part in _parts(transform):  # measured through float32; what the transform states is exact, where it is true
+        stated = _triples(part)
+        if stated and all(torch.allclose(*pair, atol=_TOLERANCE) for pair in zip(stated, (mean, std), strict=True)):
+            mean, std = stated
+    size = int(_pixels(transform, (_BLACK,) * 3).shape[-1])
+    found = interpolation or _stated_interpolation(transform)
+    if found is None:
+        raise UserError("preprocessing does not say how it resizes; give interpolation='bilinear' or 'bicubic'", 2)
+    return Preprocessing(size, _triple(mean), _triple(std), found)
+
+
+def _parts(transform: Any) -> tuple[Any, ...]:
+    return (transform, *getattr(transform, "transforms", ()))
+
+
+def _triples(part: Any) -> tuple[Tensor, Tensor] | None:
+    """Return the mean and standard deviation ``(3,)`` that a transform states; None where it states none."""
+    try:
+        mean, std = (torch.as_tensor(getattr(part, name), dtype=torch.float64) for name in ("mean", "std"))
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return (mean, std) if mean.shape == std.shape == (3,) else None
+
+
+def _triple(values: Tensor) -> tuple[float, float, float]:
+    first, second, third = values.tolist()
+    return first, second, third
+
+
+def _plain(transform: Transform, colour: tuple[int, ...]) -> Tensor:
+    """Return the one value per channel that a plain image becomes, ``(3,)``."""
+    pixels = _pixels(transform, colour).double()
+    first = pixels[:, :1, :1]
+    if not torch.allclose(pixels, first.expand_as(pixels), atol=_TOLERANCE):
+        raise _refusal("makes a plain image uneven")
+    return first.flatten()
+
+
+def _pixels(transform: Transform, colour: tuple[int, ...]) -> Tensor:
+    image = Image.new("RGB", (_PROBE_SIDE, _PROBE_SIDE), colour)
+    try:
+        pixels: Any = transform(image)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"preprocessing fails on an RGB image of PIL: {reason}", 2) from error
+    if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
+        kind = f"{pixels.dtype} values" if isinstance(pixels, Tensor) else f"a {type(pixels).__name__}"
+        raise UserError(f"preprocessing returns {kind}; it must return a float tensor (3, S, S)", 2)
+    if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.shape[1] != pixels.shape[2]:
+        raise UserError(f"preprocessing returns a tensor {tuple(pixels.shape)}; it must return (3, S, S)", 2)
+    return pixels
+
+
+def _stated_interpolation(transform: Any) -> str | None:
+    for part in _parts(transform):
+        mode = getattr(part, "interpolation", None)
+        value = getattr(mode, "value", mode)
+        if isinstance(value, str) and value in {known.value for known in InterpolationMode}:
+            return value
+    return None
+
+
+def _refusal(what: str) -> UserError:
+    return UserError(f"preprocessing {what}, so that views could not be made alike; {_STATE_IT}", 2)
