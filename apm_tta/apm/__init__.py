@@ -1,4 +1,4 @@
-"""The Asynchronous Perception Machine and how it is fitted to one image. Imports torch alone."""
+"""The Asynchronous Perception Machine and how it is fitted to one image. Imports nothing but torch."""
 
 from __future__ import annotations
 

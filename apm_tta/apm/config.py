@@ -1,4 +1,4 @@
-"""Sizes of an APM and the way it is fitted to one image; every field is a number that a paper would state."""
+"""Sizes of an APM and settings of its fit to one image; every field is a number that a paper would state."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class APMConfig:
     """Sizes of the Asynchronous Perception Machine; the defaults are the published ones.
 
     Attributes:
-        image_size: side S of the square input, pixels.
-        patch_size: kernel and stride P of the column's convolution, pixels; divides ``image_size``.
+        image_size: side S of the square input, in pixels.
+        patch_size: kernel and stride P of the column's convolution, in pixels; divides ``image_size``.
         hidden: widths of the shared MLP's ReLU layers. The pretraining variant is
             ``(4096, 4096, 4096, 2048, 1024)``.
         feature_dim: F, the teacher's width; a multiple of ``heads`` and of 4.
         heads: attention heads of the learned query.
         rgb_hidden: width of the RGB head's two hidden layers.
-        readout: ``token`` (the learned query attends) or ``mean`` (the average feature, as the paper's figure).
-        column: ``conv`` (the convolution writes the image) or ``vit`` (the teacher's own token in its place, as in the
-            paper's ablation).
-        init_std: standard deviation of every fresh parameter.
+        readout: ``token`` (the learned query attends) or ``mean`` (the average feature, as in the paper's figure).
+        column: ``conv`` (the convolution encodes the image) or ``vit`` (the teacher's own token takes its place, as in
+            the paper's ablation).
+        init_std: standard deviation from which every fresh parameter is drawn.
     """
 
     image_size: int = 448
@@ -58,9 +58,9 @@ class APMConfig:
         if self.feature_dim % self.heads or self.feature_dim % 4:
             raise ValueError(f"feature_dim {self.feature_dim} is not a multiple of 4 and of heads ({self.heads})")
         if self.readout not in ("token", "mean"):
-            raise ValueError(f"readout is {self.readout!r}; it is 'token' or 'mean'")
+            raise ValueError(f"readout is {self.readout!r}; it must be 'token' or 'mean'")
         if self.column not in ("conv", "vit"):
-            raise ValueError(f"column is {self.column!r}; it is 'conv' or 'vit'")
+            raise ValueError(f"column is {self.column!r}; it must be 'conv' or 'vit'")
         if self.init_std <= 0:
             raise ValueError(f"init_std is {self.init_std}; it must be positive")
 
@@ -81,14 +81,14 @@ class APMConfig:
 
     @classmethod
     def for_teacher(cls, image_size: int, patch_size: int | None, feature_dim: int) -> APMConfig:
-        """The published sizes for a teacher of at least 224 pixels; for a smaller one, its own grid.
+        """Return the published sizes for a teacher of at least 224 pixels; for a smaller one, those of its own grid.
 
         A small teacher's image and patch size give the column's width D, and the MLP keeps the published widths in
         units of it: 4 D, 2 D, D. The embedded teacher (32 pixels, patches of 4) gets 256, 128, 64.
 
         Args:
-            image_size: side of the teacher's input, pixels.
-            patch_size: side of its patches, pixels; None where it has none, which counts as an eighth of the image.
+            image_size: side of the teacher's input, in pixels.
+            patch_size: side of its patches, in pixels; None where it has none, which counts as an eighth of the image.
             feature_dim: width of its image embedding.
         """
         if image_size >= 224:
@@ -110,13 +110,15 @@ class DistillConfig:
 
     Attributes:
         iterations: Adam steps.
-        learning_rate: of the first step.
-        decay_every: steps after which the learning rate is multiplied by ``decay_factor``; 0 means never.
-        decay_factor: see ``decay_every``.
-        normalize_target: whether the teacher's embedding is scaled to unit norm before it is the target.
-        token_weight: of the mean squared error of the token to the teacher's embedding.
-        grid_weight: of the mean squared error of the features to the teacher's patch tokens (paper's ablation).
-        rgb_weight: of the mean squared error of the decoded to the average-pooled image (paper's ablation).
+        learning_rate: learning rate of the first step.
+        decay_every: number of steps after which the learning rate is multiplied by ``decay_factor``; 0 means never.
+        decay_factor: factor of the learning rate; see ``decay_every``.
+        normalize_target: whether the teacher's embedding is scaled to unit norm before it serves as the target.
+        token_weight: weight of the mean squared error between the token and the teacher's embedding.
+        grid_weight: weight of the mean squared error between the features and the teacher's patch tokens (paper's
+            ablation).
+        rgb_weight: weight of the mean squared error between the decoded and the average-pooled image (paper's
+            ablation).
     """
 
     iterations: int = 20
@@ -142,20 +144,20 @@ class DistillConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
 
     def learning_rate_at(self, step: int) -> float:
-        """Learning rate of step ``step``, counted from 0."""
+        """Return the learning rate of step ``step``, counted from 0."""
         drops = step // self.decay_every if self.decay_every else 0
         return self.learning_rate * self.decay_factor**drops
 
 
 PRESETS: dict[str, DistillConfig] = {
     "few": DistillConfig(
-        iterations=20,  # this suite's; the table of top-1 by iteration shows what fewer give
+        iterations=20,  # this suite's; the table of top-1 by iteration shows what fewer achieve
         learning_rate=1e-4,  # public code, arXiv 2410.20535
         decay_every=0,  # a fit of 20 steps ends before the public code's first drop
-        normalize_target=True,  # this suite's: cosine classification reads the direction alone
+        normalize_target=True,  # this suite's: classification by cosine depends on the direction alone
     ),
-    # As the public code, but for what it does beside the paper's point: eight identical copies of the image, a
-    # teacher's pass at every iteration, optimiser and schedule kept from image to image.
+    # As in the public code, except for what it does beside the paper's point: eight identical copies of the image, a
+    # pass of the teacher at every iteration, and optimiser and schedule kept from image to image.
     "released": DistillConfig(
         iterations=1200,  # public code
         learning_rate=1e-4,  # public code

@@ -1,4 +1,4 @@
-"""Fits a fresh APM to each image's target."""
+"""Fit a fresh APM to each image's target."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Distilled:
-    """What fitting T iterations to each of B images gives; index k on the iteration axis is *after k steps*.
+    """The result of fitting T iterations to each of B images; index k on the iteration axis is *after k steps*.
 
     Attributes:
         tokens: the fitted tokens, ``(B, F)``; equal to ``trajectory[:, -1]``.
@@ -44,32 +44,32 @@ def distill(
     memory: int | None = None,
     compile: bool = False,
 ) -> Distilled:
-    r"""Fits one fresh APM an image: no parameter, no optimiser state and no schedule outlives its image.
+    r"""Fit one fresh APM per image: no parameter, optimiser state or schedule outlives its image.
 
     .. math:: \min_\theta \tfrac1F \lVert t_\theta(\text{image}) - z \rVert^2, \quad \theta_0 \sim N(0, 0.01^2)
 
-    by Adam, z being the teacher's embedding (of unit norm when ``fit.normalize_target``), with the further terms whose
-    weights ``fit`` gives. Images do not see each other: parameters have a leading image axis, the loss is a sum over
+    by Adam, z being the teacher's embedding (of unit norm when ``fit.normalize_target``), and by the further terms that
+    ``fit`` weights. Images do not affect each other: parameters have a leading image axis, the loss is a sum over
     images, and Adam works element by element.
 
-    Under ``torch.autocast`` the large matrix products are computed in its type; weights, moments and tokens stay in the
-    images' type.
+    Under ``torch.autocast`` the large matrix products are computed in its data type; weights, moments and tokens keep
+    the images' type.
 
     Args:
         images: ``(B, 3, S, S)``, ImageNet-normalised.
         targets: ``(B, F)``; also the columns where ``config.column`` is ``vit``.
-        config: sizes.
-        fit: iterations, learning rate and its schedule, weights of the loss terms; None is the preset ``few``.
-        seeds: one an image; the fresh parameters are drawn from it, on the CPU, so that devices agree.
+        config: sizes of the APMs.
+        fit: iterations, learning rate and its schedule, weights of the loss terms; None means the preset ``few``.
+        seeds: one per image; the fresh parameters are drawn from it, on the CPU, so that devices agree.
         grids: the teacher's patch tokens ``(B, g, g, F)``, needed where ``fit.grid_weight`` is not 0.
-        together: images fitted at once; None is as many as fit into ``memory``. Answers do not depend on it. Where
-            memory runs out all the same, it is halved, noted in the log, and the fit goes on.
-        memory: bytes that the fit may hold; None is half of what the device has free.
+        together: images fitted at once; None means as many as fit into ``memory``. Answers do not depend on it. Where
+            memory runs out all the same, the number is halved, which the log notes, and the fit continues.
+        memory: bytes that the fit may hold; None means half of the device's free memory.
         compile: whether the passes go through ``torch.compile``; where it is not available, the log says so and the
-            fit goes on without. Measured on a CPU it gains nothing: the passes are few large products already.
+            fit continues without it. As measured on a CPU it gains nothing: the passes are a few large products anyway.
 
     Raises:
-        ValueError: when the shapes or the number of seeds do not fit together.
+        ValueError: when the shapes or the number of seeds do not match.
     """
     fit = fit or DistillConfig()
     count, grid, width = len(images), config.grid, config.feature_dim
@@ -90,18 +90,18 @@ def distill(
     if not count:
         empty = targets.new_zeros(0, fit.iterations + 1)
         return Distilled(targets, empty, empty[..., None].expand(-1, -1, width))
-    aims = (normalize(targets, dim=-1) if fit.normalize_target else targets).detach().to(images.dtype)
+    scaled_targets = (normalize(targets, dim=-1) if fit.normalize_target else targets).detach().to(images.dtype)
     parts: list[tuple[Tensor, Tensor]] = []
     start = 0
     while start < count:
         part = slice(start, start + together)
         goals = Goals(
-            tokens=aims[part],
+            tokens=scaled_targets[part],
             token_weight=fit.token_weight,
             grids=grids[part].flatten(1, 2).to(images.dtype) if grids is not None and fit.grid_weight else None,
             grid_weight=fit.grid_weight,
             rgb_weight=fit.rgb_weight,
-            columns=aims[part] if config.column == "vit" else None,
+            columns=scaled_targets[part] if config.column == "vit" else None,
         )
         try:
             parts.append(_distill_together(images[part], goals, config, seeds[part], fit, compile))
@@ -117,13 +117,13 @@ def distill(
 
 
 class Fitting:
-    """B fresh APMs on their way to their goals: parameters, gradients and an optimiser that starts empty.
+    """B fresh APMs that are being fitted to their goals: parameters, gradients and an optimiser that starts empty.
 
     Args:
         images: ``(B, 3, S, S)``, ImageNet-normalised.
         goals: what they are fitted to.
-        config: sizes.
-        seeds: one an image.
+        config: sizes of the APMs.
+        seeds: one per image.
         fit: learning rate and its schedule.
         compile: see ``distill``.
     """
@@ -151,21 +151,21 @@ class Fitting:
         self._steps = 0
 
     def evaluate(self) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, F)`` and losses ``(B,)`` as they are now."""
+        """Return the current tokens, ``(B, F)``, and losses, ``(B,)``."""
         return self._engine.forward(self._parameters)
 
     def features(self) -> Tensor:
-        """The feature of every location, ``(B, g, g, F)``, at the parameters of the last ``evaluate``."""
+        """Return the feature of every location, ``(B, g, g, F)``, at the parameters of the last ``evaluate``."""
         return self._engine.features(self._parameters)
 
     def step(self) -> tuple[Tensor, Tensor]:
-        """Tokens and losses as they are now; then one Adam step."""
-        now = self.evaluate()
+        """Return the current tokens and losses, and take one Adam step."""
+        current = self.evaluate()
         self.descend()
-        return now
+        return current
 
     def descend(self) -> None:
-        """One Adam step by the gradient at the last ``evaluate``."""
+        """Take one Adam step along the gradient at the last ``evaluate``."""
         self._engine.backward(self._gradients)
         for group in self._optimizer.param_groups:
             group["lr"] = self._fit.learning_rate_at(self._steps)
@@ -176,7 +176,7 @@ class Fitting:
 def _distill_together(
     images: Tensor, goals: Goals, config: APMConfig, seeds: Sequence[int], fit: DistillConfig, compile: bool
 ) -> tuple[Tensor, Tensor]:
-    """Trajectory ``(B, T + 1, F)`` and losses ``(B, T + 1)`` of B images at once."""
+    """Fit B images at once; return their trajectory, ``(B, T + 1, F)``, and losses, ``(B, T + 1)``."""
     fitting = Fitting(images, goals, config, seeds, fit, compile)
-    seen = [*(fitting.step() for _ in range(fit.iterations)), fitting.evaluate()]
-    return torch.stack([tokens for tokens, _ in seen], 1), torch.stack([losses for _, losses in seen], 1)
+    steps = [*(fitting.step() for _ in range(fit.iterations)), fitting.evaluate()]
+    return torch.stack([tokens for tokens, _ in steps], 1), torch.stack([losses for _, losses in steps], 1)

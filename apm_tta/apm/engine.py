@@ -1,4 +1,4 @@
-"""B fresh APMs as one batched problem: the distillation loss and its gradient, put together from the blocks."""
+"""B fresh APMs as one batched problem: the distillation loss and its gradient, assembled from the blocks."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ T = TypeVar("T")
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed: CUDA has a type for it, the CPU's allocator a sentence."""
+    """Return whether an allocation failed: CUDA has a type for it, the CPU's allocator only a message."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 @cache
 def parameter_shapes(config: APMConfig) -> dict[str, torch.Size]:
-    """Names and shapes of an APM's parameters, in the order in which fresh ones are drawn."""
+    """Return names and shapes of an APM's parameters, in the order in which fresh ones are drawn."""
     return {name: parameter.shape for name, parameter in APM(config).named_parameters()}
 
 
 def fresh_parameters(config: APMConfig, seeds: Sequence[int], like: Tensor, decode_rgb: bool = False) -> Tensors:
-    """What ``APM(config, generator of seed)`` holds, for every seed, by name and with a leading image axis.
+    """Return the parameters of ``APM(config, generator of seed)`` for every seed, by name, with a leading image axis.
 
-    The RGB head is drawn in its turn, so that the rest equals the plain module's, and kept only for ``decode_rgb``.
+    The RGB head is drawn in its turn, so that the rest equals the plain module's, but kept only for ``decode_rgb``.
     Draws are made on the CPU in float32, so that devices agree; the result has ``like``'s device and type.
     """
     names = [name for name in parameter_shapes(config) if decode_rgb or not name.startswith("rgb_head")]
@@ -56,10 +56,10 @@ class Goals:
 
     Attributes:
         tokens: the teacher's embeddings, ``(B, F)``.
-        token_weight: of the token's mean squared error.
+        token_weight: weight of the token's mean squared error.
         grids: the teacher's patch tokens, ``(B, g * g, F)``; needed where ``grid_weight`` is not 0.
-        grid_weight: of the features' mean squared error.
-        rgb_weight: of the decoded image's mean squared error.
+        grid_weight: weight of the features' mean squared error.
+        rgb_weight: weight of the decoded image's mean squared error.
         columns: the teacher's tokens where ``config.column`` is ``vit``, ``(B, F)``.
     """
 
@@ -72,7 +72,7 @@ class Goals:
 
 
 class Engine:
-    r"""Loss and gradient of B images with B separate parameter sets.
+    r"""Loss and gradient of B images with B separate sets of parameters.
 
     .. math::
         L = \lambda_t \tfrac1F \lVert t - z \rVert^2 + \lambda_g \tfrac1{LF} \lVert f - Z \rVert^2
@@ -80,9 +80,10 @@ class Engine:
 
     Args:
         images: ``(B, 3, S, S)``, ImageNet-normalised.
-        config: sizes, the same for all.
+        config: sizes of the APMs, the same for all.
         goals: what they are fitted to.
-        products: type of the large matrix products: that of the images, or bfloat16 with float32 weights and moments.
+        products: data type of the large matrix products: that of the images, or bfloat16 with float32 weights and
+            moments.
     """
 
     def __init__(self, images: Tensor, config: APMConfig, goals: Goals, products: torch.dtype | None = None) -> None:
@@ -99,40 +100,40 @@ class Engine:
 
     @torch.no_grad()
     def forward(self, parameters: Tensors) -> tuple[Tensor, Tensor]:
-        """-> tokens ``(B, F)`` and losses ``(B,)``."""
+        """Compute tokens, ``(B, F)``, and losses, ``(B,)``."""
         with torch.autocast(self._device, enabled=False):
             return self._forward(parameters)
 
     @torch.no_grad()
     def backward(self, gradients: Tensors) -> None:
-        """Fills ``gradients`` with those of the sum of the losses that ``forward`` gave last."""
+        """Fill ``gradients`` with those of the sum of the losses that ``forward`` returned last."""
         with torch.autocast(self._device, enabled=False):
             self._backward(gradients)
 
     @torch.no_grad()
     def features(self, parameters: Tensors) -> Tensor:
-        """f of every location, ``(B, g, g, F)``, of the ``parameters`` that ``forward`` was given last, unchanged."""
+        """Return f of every location, ``(B, g, g, F)``; ``parameters`` are those of the last ``forward``, unchanged."""
         features: Tensor = FeatureHead().forward(parameters, self._last_hidden).unflatten(1, self._grid)
         return features
 
     def compile(self) -> None:
-        """Has both passes compiled at their next call by ``torch.compile``; where that fails, they stay as they are."""
+        """Have ``torch.compile`` compile both passes at their next call; where that fails, they stay as they are."""
         self._forward = self._compiled(self._forward)  # type: ignore[method-assign]
         self._backward = self._compiled(self._backward)  # type: ignore[method-assign]
 
     def _compiled(self, plain: Callable[P, T]) -> Callable[P, T]:
         chosen: Callable[P, T] = torch.compile(plain)
 
-        def call(*words: P.args, **named: P.kwargs) -> T:
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
             nonlocal chosen
             try:
-                return chosen(*words, **named)
-            except Exception as error:  # no compiler, no Triton, an operation that it does not know
+                return chosen(*args, **kwargs)
+            except Exception as error:  # no compiler, no Triton, or an operation that it does not support
                 if chosen is plain or is_out_of_memory(error):
                     raise
-                _log.warning("torch.compile is not available here (%s); going on without it", type(error).__name__)
+                _log.warning("torch.compile is not available here (%s); continuing without it", type(error).__name__)
                 chosen = plain
-                return chosen(*words, **named)
+                return chosen(*args, **kwargs)
 
         return call
 
@@ -143,7 +144,7 @@ class Engine:
         hidden = self._first.forward(parameters, column)
         for layer in self._hidden:
             hidden = layer.forward(parameters, hidden)
-        hidden = self._workspace.converted("readout", hidden, self._token_dtype)
+        hidden = self._workspace.convert("readout", hidden, self._token_dtype)
         self._last_hidden = hidden
         tokens = self._readout.forward(parameters, hidden)
         self._token_error = tokens - goals.tokens
@@ -160,20 +161,20 @@ class Engine:
 
     def _backward(self, gradients: Tensors) -> None:
         goals = self._goals
-        hidden = self._readout.backward(_of_mean_square(self._token_error, goals.token_weight), gradients)
+        hidden = self._readout.backward(_mean_square_gradient(self._token_error, goals.token_weight), gradients)
         decoded_column = None
         if self._features is not None:
             features = None
             if goals.grids is not None:
-                features = _of_mean_square(self._grid_error, goals.grid_weight)
+                features = _mean_square_gradient(self._grid_error, goals.grid_weight)
             if self._rgb is not None:
                 decoded, decoded_column = self._rgb.backward(
-                    _of_mean_square(self._rgb_error, goals.rgb_weight), gradients
+                    _mean_square_gradient(self._rgb_error, goals.rgb_weight), gradients
                 )
                 features = decoded if features is None else features + decoded
             assert features is not None
             hidden = hidden + self._features.backward(features, gradients)
-        hidden = self._workspace.rounded("readout.gradient", hidden)
+        hidden = self._workspace.round_for_products("readout.gradient", hidden)
         for layer in reversed(self._hidden):
             hidden = layer.backward(hidden, gradients)
         column = self._first.backward(hidden, gradients)
@@ -181,6 +182,6 @@ class Engine:
             self._column.backward(column if decoded_column is None else column + decoded_column, gradients)
 
 
-def _of_mean_square(error: Tensor, weight: float) -> Tensor:
-    """Gradient of ``weight`` times the mean square of each image's ``error``."""
+def _mean_square_gradient(error: Tensor, weight: float) -> Tensor:
+    """Return the gradient of ``weight`` times the mean square of each image's ``error``."""
     return error * (2 * weight / error[0].numel())

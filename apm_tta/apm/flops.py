@@ -6,14 +6,16 @@ from apm_tta.apm.config import APMConfig
 
 
 def flops_per_iteration(config: APMConfig) -> int:
-    """Of one image, token loss alone: forward and backward pass, two operations a multiplication and addition.
+    """Count the operations of one image's forward and backward pass with the token loss alone.
 
-    With L = g squared locations, widths H_0 .. H_n of the MLP, D of the position code, F of the features. Products
-    alone are counted, as is usual; what is linear in L or in the parameters (ReLU, Adam) is bound by memory instead.
+    One multiplication with its addition counts as two operations.
+
+    With L = g squared locations, widths H_0 .. H_n of the MLP, D of the position code, F of the features. Only
+    products are counted, as is usual; what is linear in L or in the parameters (ReLU, Adam) is bound by memory instead.
     """
     locations, width = config.grid**2, config.feature_dim
     position, column, first, last = config.position_dim, config.column_dim, config.hidden[0], config.hidden[-1]
-    # Between hidden layers: one product forward, two backward, at every location.
+    # Between hidden layers: one product forward and two backward, at every location.
     pairs = zip(config.hidden, config.hidden[1:], strict=False)
     hidden = 3 * 2 * locations * sum(before * after for before, after in pairs)
     # The first layer: the column once (its weight's gradient is an outer product), g rows and g columns.

@@ -1,4 +1,4 @@
-"""The grid of features and the decoded image, batched over images; run only where a loss or a caller wants them."""
+"""The grid of features and the decoded image, batched over images; run only where a loss or a caller needs them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from apm_tta.apm.config import IMAGENET_MEAN, IMAGENET_STD, APMConfig
 
 
 def rgb_target(images: Tensor, patch_size: int) -> Tensor:
-    """ImageNet-normalised images ``(B, 3, S, S)`` -> mean colours of their patches, 0 .. 1, ``(B, g * g, 3)``."""
+    """Return mean colours of the patches, 0 .. 1, ``(B, g * g, 3)``, of ImageNet-normalised images ``(B, 3, S, S)``."""
     mean, std = (images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return avg_pool2d(images * std + mean, patch_size).flatten(2).transpose(1, 2)
 
@@ -20,12 +20,12 @@ class FeatureHead:
     """The feature of every location, :math:`f = W_f h + b_f`."""
 
     def forward(self, parameters: Tensors, hidden: Tensor) -> Tensor:
-        """h ``(B, L, H)`` -> f ``(B, L, F)``."""
+        """Compute f, ``(B, L, F)``, from h, ``(B, L, H)``."""
         self._hidden, self._weight = hidden, parameters["feature_head.weight"]
         return torch.baddbmm(parameters["feature_head.bias"][:, None], hidden, self._weight.transpose(1, 2))
 
     def backward(self, features: Tensor, gradients: Tensors) -> Tensor:
-        """From the gradient of f to that of h; adds to what the readout left in the head's gradients."""
+        """Return the gradient of h from that of f; add to what the readout left in the head's gradients."""
         gradients["feature_head.weight"].baddbmm_(features.transpose(1, 2), self._hidden)
         gradients["feature_head.bias"].add_(features.sum(1))
         return torch.bmm(features, self._weight)
@@ -41,7 +41,7 @@ class RGBHead:
         self._width, self._grid = config.feature_dim, (config.grid, config.grid)
 
     def forward(self, parameters: Tensors, features: Tensor, column: Tensor) -> Tensor:
-        """f ``(B, L, F)`` and c ``(B, D)`` -> colours ``(B, L, 3)``."""
+        """Compute colours, ``(B, L, 3)``, from f, ``(B, L, F)``, and c, ``(B, D)``."""
         self._features = features
         self._weight = parameters["rgb_head.0.weight"][:, :, : self._width]
         hidden = self._query.forward(parameters, column).flatten(1, 2)
@@ -52,7 +52,7 @@ class RGBHead:
         return output
 
     def backward(self, colours: Tensor, gradients: Tensors) -> tuple[Tensor, Tensor]:
-        """From the gradient of the colours to those of f, ``(B, L, F)``, and c, ``(B, D)``."""
+        """Return the gradients of f, ``(B, L, F)``, and c, ``(B, D)``, from that of the colours; write its own."""
         for layer in reversed(self._layers):
             colours = layer.backward(colours, gradients)
         before = relu_backward_(colours, self._hidden)

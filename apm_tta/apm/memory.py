@@ -1,4 +1,4 @@
-"""How many images are fitted at once, from a memory budget."""
+"""The number of images that are fitted at once, from a memory budget."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from apm_tta.apm.config import APMConfig, DistillConfig
 from apm_tta.apm.engine import parameter_shapes
 
 # Weights, gradients and Adam's two moments, float32.
-BYTES_A_PARAMETER = 16
+BYTES_PER_PARAMETER = 16
 _SHARE_OF_FREE = 0.5
 _UNKNOWN_FREE = 2 * 2**30
-# On a CPU more gain nothing: at embedded size 32, 64 and 128 together took the same time an image.
+# On a CPU more gain nothing: at embedded size, 32, 64 and 128 at once took the same time per image.
 _CPU_LIMIT = 32
 
 
 def bytes_per_image(config: APMConfig, fit: DistillConfig) -> int:
-    """What fitting one image holds: parameters four times over, and the activations with their gradients, float32."""
+    """Return what fitting one image holds in float32: parameters four times over, activations and their gradients."""
     shapes = parameter_shapes(config)
     parameters = sum(shape.numel() for name, shape in shapes.items() if fit.rgb_weight or not name.startswith("rgb_"))
     locations = config.grid**2
@@ -27,11 +27,11 @@ def bytes_per_image(config: APMConfig, fit: DistillConfig) -> int:
     widths += 3 * config.feature_dim if fit.grid_weight or fit.rgb_weight else 0
     widths += 6 * config.rgb_hidden if fit.rgb_weight else 0
     patches = 3 * config.image_size**2
-    return BYTES_A_PARAMETER * parameters + 4 * (locations * widths + patches)
+    return BYTES_PER_PARAMETER * parameters + 4 * (locations * widths + patches)
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that ``device`` has free; a cautious guess where the system does not say."""
+    """Return the free memory of ``device`` in bytes; a cautious guess where the system does not report it."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -41,7 +41,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def images_together(config: APMConfig, fit: DistillConfig, device: torch.device, budget: int | None = None) -> int:
-    """Images that fit into ``budget`` bytes, at least 1; None is half of what ``device`` has free."""
+    """Return how many images fit into ``budget`` bytes, at least 1; None means half of ``device``'s free memory."""
     allowed = _SHARE_OF_FREE * free_memory(device) if budget is None else budget
     fitting = max(1, math.floor(allowed / bytes_per_image(config, fit)))
     return min(fitting, _CPU_LIMIT) if device.type == "cpu" else fitting

@@ -1,4 +1,4 @@
-"""The Asynchronous Perception Machine (NeurIPS 2024), written to be read: this module is the definition."""
+"""The Asynchronous Perception Machine (NeurIPS 2024), written to be read: this module is its definition."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from apm_tta.apm.reference import from_reference_names
 
 @dataclass(frozen=True)
 class APMOutput:
-    """What one pass over all locations gives.
+    """The output of one pass over all locations.
 
     Attributes:
         token: the global token t, ``(B, F)``.
@@ -32,7 +32,7 @@ class APMOutput:
 
 
 class GlobalToken(nn.Module):
-    r"""A learned query attends over all locations.
+    r"""A learned query that attends over all locations.
 
     With :math:`x_l = f_l + p_F(l)` and per head :math:`h` of width :math:`d = F / heads`
 
@@ -51,7 +51,7 @@ class GlobalToken(nn.Module):
         self.project_output = skip_init(nn.Linear, feature_dim, feature_dim)
 
     def forward(self, located: Tensor) -> Tensor:
-        """``located`` features with their position code ``(B, L, F)`` -> tokens ``(B, F)``."""
+        """Compute tokens, ``(B, F)``, from ``located``, the features with their position code added, ``(B, L, F)``."""
         query = self.project_query(self.query).unflatten(-1, (self.heads, -1))  # (heads, d)
         key = self.project_key(located).unflatten(-1, (self.heads, -1))  # (B, L, heads, d)
         value = self.project_value(located).unflatten(-1, (self.heads, -1))
@@ -64,10 +64,10 @@ class GlobalToken(nn.Module):
 class APM(nn.Module):
     """The field that answers a query at every location of an image.
 
-    ``column`` writes the whole image into one vector c; the query at a location is u = [c ; p(i, j)]; a shared MLP
+    ``column`` encodes the whole image as one vector c; the query at a location is u = [c ; p(i, j)]; a shared MLP
     turns it into a feature f(i, j); a learned query pools all features into the global token t.
-    Every parameter of a new APM is drawn from N(0, init_std squared): from ``generator``, in the order of
-    ``parameters()``, so that the same seed is the same APM everywhere.
+    Every parameter of a new APM is drawn from N(0, init_std squared) by ``generator``, in the order of
+    ``parameters()``, so that the same seed yields the same APM everywhere.
 
     Example:
         >>> apm = APM(APMConfig(image_size=32, patch_size=4, hidden=(256, 128, 64), feature_dim=64))
@@ -78,7 +78,7 @@ class APM(nn.Module):
     def __init__(self, config: APMConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        # skip_init: torch's own initialisation would read, and move, the global generator.
+        # skip_init: torch's own initialisation would read, and advance, the global generator.
         if config.column == "conv":
             self.convolution = skip_init(nn.Conv2d, 3, 1, config.patch_size, stride=config.patch_size)
         widths = (config.column_dim + config.position_dim, *config.hidden)
@@ -92,17 +92,17 @@ class APM(nn.Module):
         self.refresh(generator)
 
     def refresh(self, generator: torch.Generator | None = None) -> None:
-        """Draws every parameter anew from N(0, init_std squared); ``generator`` None is one of seed 0."""
+        """Draw every parameter anew from N(0, init_std squared); ``generator`` None means one of seed 0."""
         generator = generator or torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator).mul_(self.config.init_std))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draws every layer as torch does, uniform within one over the root of its inputs: for long trainings.
+        """Draw every layer as torch does, for long trainings: uniform within one over the root of its number of inputs.
 
         The published code draws from N(0, 0.01 squared) for a fit to one image, and as torch does for many. The colours
-        begin at mid-grey: their last ReLU would never move from below 0.
+        start at mid-grey: from below 0, their last ReLU would never move.
         """
         with torch.no_grad():
             for module in self.modules():
@@ -116,7 +116,9 @@ class APM(nn.Module):
             bias.fill_(0.5)
 
     def column(self, images: Tensor, teacher_token: Tensor | None = None) -> Tensor:
-        """Images ``(B, 3, S, S)``, ImageNet-normalised, -> columns c ``(B, D)``; with ``column: vit`` the token itself.
+        """Compute columns c, ``(B, D)``, of ImageNet-normalised images ``(B, 3, S, S)``.
+
+        With ``column: vit`` the column is ``teacher_token`` itself.
 
         Raises:
             ValueError: when the images do not have the configured size, or a token is missing or surplus.
@@ -125,20 +127,20 @@ class APM(nn.Module):
         if images.ndim != 4 or images.shape[1:] != (3, size, size):
             raise ValueError(f"images have shape {tuple(images.shape)}; this APM takes (B, 3, {size}, {size})")
         if (teacher_token is not None) != (self.config.column == "vit"):
-            raise ValueError(f"column is {self.config.column!r}: it needs a teacher's token exactly when it is 'vit'")
+            raise ValueError(f"column is {self.config.column!r}: a teacher's token is needed exactly when it is 'vit'")
         if teacher_token is not None:
             return teacher_token
         column: Tensor = self.convolution(images)
         return column.flatten(1)
 
     def queries(self, column: Tensor) -> Tensor:
-        """Columns ``(B, D)`` -> the query u = [c ; p(i, j)] of every location, row by row, ``(B, g * g, 2 D)``."""
+        """Return every location's query u = [c ; p(i, j)], row by row, ``(B, g * g, 2 D)``, from columns ``(B, D)``."""
         position = self._position(self.config.position_dim)
         everywhere = column[:, None, :].expand(-1, len(position), -1)
         return torch.cat([everywhere, position.expand(len(column), -1, -1)], dim=-1)
 
     def features(self, queries: Tensor) -> Tensor:
-        """Queries ``(B, L, 2 D)`` -> features f ``(B, L, F)``."""
+        """Compute features f, ``(B, L, F)``, of queries ``(B, L, 2 D)``."""
         hidden = queries
         for layer in self.mlp:
             hidden = relu(layer(hidden))
@@ -146,18 +148,18 @@ class APM(nn.Module):
         return features
 
     def readout(self, features: Tensor) -> Tensor:
-        """Features of all locations ``(B, g * g, F)`` -> token t ``(B, F)``, as ``config.readout`` says."""
+        """Pool the features of all locations, ``(B, g * g, F)``, to the token t, ``(B, F)``, by ``config.readout``."""
         if self.config.readout == "mean":
             return features.mean(1)
         token: Tensor = self.global_token(features + self._position(self.config.feature_dim))
         return token
 
     def token(self, images: Tensor, teacher_token: Tensor | None = None) -> Tensor:
-        """As ``forward``, the token alone: the RGB head, which its loss does not read, is not run."""
+        """Compute the token alone, as ``forward`` does: the RGB head, which its loss does not read, is not run."""
         return self.readout(self.features(self.queries(self.column(images, teacher_token))))
 
     def rgb(self, features: Tensor, queries: Tensor) -> Tensor:
-        """Features ``(B, g * g, F)`` and queries ``(B, g * g, 2 D)`` -> colours ``(B, 3, g, g)``."""
+        """Decode colours, ``(B, 3, g, g)``, from features ``(B, g * g, F)`` and queries ``(B, g * g, 2 D)``."""
         hidden = torch.cat([features, queries], dim=-1)
         for layer in self.rgb_head:
             hidden = relu(layer(hidden))
@@ -165,7 +167,7 @@ class APM(nn.Module):
         return colours
 
     def forward(self, images: Tensor, teacher_token: Tensor | None = None) -> APMOutput:
-        """Images ``(B, 3, S, S)``, ImageNet-normalised -> token, grid and rgb of every image; see ``APMOutput``.
+        """Compute token, grid and rgb of ImageNet-normalised images ``(B, 3, S, S)``; see ``APMOutput``.
 
         ``teacher_token``, ``(B, F)``, is the column where ``config.column`` is ``vit``.
         """
@@ -175,58 +177,58 @@ class APM(nn.Module):
         return APMOutput(self.readout(features), grid, self.rgb(features, queries))
 
     def query(self, column: Tensor, locations: Tensor, chunk: int | None = None) -> Tensor:
-        r"""Features at any locations in any order, ``(B, L, F)``: the field is asked, not the grid computed.
+        r"""Compute features at any locations in any order, ``(B, L, F)``, without computing the whole grid.
 
         With the first layer's weight :math:`[W_c \mid W_j \mid W_i]` and the halves of the position code, at a location
 
         .. math:: W u = (W_c c + b) + W_j p_j + W_i p_i
 
-        so that the column is multiplied once an image, and every row and column of the asked locations once a chunk.
-        Beside the column, the answers and the weights nothing is held that grows with the grid: what a chunk needs
-        grows with the chunk alone.
+        so that the column is multiplied once per image, and every row and column of the queried locations once per
+        chunk. Apart from the column, the answers and the weights, nothing in memory grows with the grid: what a chunk
+        needs grows with the chunk alone.
 
         Args:
             column: ``(B, D)``.
             locations: ``(L,)``, counted row by row, ``i * g + j``; may repeat.
-            chunk: locations that are answered at once; None for all.
+            chunk: number of locations that are answered at once; None means all.
 
         Raises:
             ValueError: when a location is not on the grid, or ``chunk`` is less than 1.
         """
         weight, bias = _linear(self.mlp[0])
         image = linear(column, weight[:, : self.config.column_dim], bias)
-        return self._chunked(locations, chunk, lambda part: self._features_at(image, part))
+        return self._in_chunks(locations, chunk, lambda part: self._features_at(image, part))
 
     def colours(self, column: Tensor, features: Tensor, locations: Tensor, chunk: int | None = None) -> Tensor:
-        """Decoded colours, ``(B, L, 3)``, at the locations at which ``query`` gave ``features``, ``(B, L, F)``.
+        """Decode colours, ``(B, L, 3)``, at the locations for which ``query`` returned ``features``, ``(B, L, F)``.
 
-        ``column``, ``locations`` and ``chunk`` as in ``query``.
+        ``column``, ``locations`` and ``chunk`` are those of ``query``.
         """
         (weight, bias), width = _linear(self.rgb_head[0]), self.config.feature_dim
         image = linear(column, weight[:, width : width + self.config.column_dim], bias)
         places = torch.arange(len(locations), device=locations.device)
 
-        def decoded(part: Tensor) -> Tensor:
-            by_place = self._of_position(weight, locations[part])
+        def decode(part: Tensor) -> Tensor:
+            by_place = self._position_term(weight, locations[part])
             hidden = relu(linear(features[:, part], weight[:, :width]) + image[:, None] + by_place)
             for further in self.rgb_head[1:]:
                 hidden = relu(further(hidden))
             return hidden
 
-        self._check(locations)
-        return self._chunked(places, chunk, decoded)
+        self._check_locations(locations)
+        return self._in_chunks(places, chunk, decode)
 
     def _features_at(self, image: Tensor, locations: Tensor) -> Tensor:
-        """From the first layer's part of the column, ``(B, H)``, to features ``(B, L, F)``."""
-        self._check(locations)
-        hidden = relu(image[:, None] + self._of_position(_linear(self.mlp[0])[0], locations))
+        """Compute features, ``(B, L, F)``, from ``image``, the first layer's term of the column, ``(B, H)``."""
+        self._check_locations(locations)
+        hidden = relu(image[:, None] + self._position_term(_linear(self.mlp[0])[0], locations))
         for layer in self.mlp[1:]:
             hidden = relu(layer(hidden))
         features: Tensor = self.feature_head(hidden)
         return features
 
-    def _of_position(self, weight: Tensor, locations: Tensor) -> Tensor:
-        """The position's part of a layer over the query u, which ends its ``weight``'s columns: ``(L, H)``."""
+    def _position_term(self, weight: Tensor, locations: Tensor) -> Tensor:
+        """Compute the position's term, ``(L, H)``, of a layer whose ``weight`` ends with the query u's columns."""
         half = self.config.position_dim // 2
         parts = []
         for axis, first in ((locations % self.config.grid, -2 * half), (locations // self.config.grid, -half)):
@@ -235,25 +237,25 @@ class APM(nn.Module):
             parts.append(linear(axis_code(indices, half).to(weight.dtype), by_axis)[places])
         return parts[0] + parts[1]
 
-    def _chunked(self, locations: Tensor, chunk: int | None, answer: Callable[[Tensor], Tensor]) -> Tensor:
+    def _in_chunks(self, locations: Tensor, chunk: int | None, compute: Callable[[Tensor], Tensor]) -> Tensor:
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk is {chunk}; it must be at least 1")
         if chunk is None or len(locations) <= chunk:
-            return answer(locations)
-        return torch.cat([answer(part) for part in locations.split(chunk)], 1)
+            return compute(locations)
+        return torch.cat([compute(part) for part in locations.split(chunk)], 1)
 
-    def _check(self, locations: Tensor) -> None:
+    def _check_locations(self, locations: Tensor) -> None:
         most = self.config.grid**2
         if locations.ndim != 1 or bool(((locations < 0) | (locations >= most)).any()):
             raise ValueError(f"locations must be (L,), each from 0 to {most - 1}: {self.config.grid} rows, row by row")
 
     def _position(self, width: int) -> Tensor:
-        """The position code of every location, ``(g * g, width)``, of the parameters' type and device."""
+        """Return the position code of every location, ``(g * g, width)``, in the parameters' type, on their device."""
         like = self.feature_head.weight
         return sine_cosine_code(self.config.grid, width).flatten(0, 1).to(like)
 
     def load_reference_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Loads weights in the published release's naming; without a global token where ``readout`` needs none.
+        """Load weights named as in the published release; they may lack a global token where ``readout`` needs none.
 
         Raises:
             ValueError: naming the tensors that are missing, surplus or of another shape than this configuration's.
@@ -262,6 +264,6 @@ class APM(nn.Module):
 
 
 def _linear(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias, which a list of modules does not promise."""
+    """Return weight and bias, which the type of a list of modules does not promise."""
     assert isinstance(layer, nn.Linear)
     return layer.weight, layer.bias

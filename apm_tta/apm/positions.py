@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def sine_cosine_code(grid: int, width: int) -> Tensor:
-    r"""Position code of every location of a ``grid x grid`` field, shape ``(grid, grid, width)``.
+    r"""Return the position code of every location of a ``grid x grid`` field, shape ``(grid, grid, width)``.
 
     With :math:`W` the width and :math:`k = 0 .. W/4 - 1`, location :math:`(i, j)` (row, column) has
 
@@ -22,7 +22,7 @@ def sine_cosine_code(grid: int, width: int) -> Tensor:
         ValueError: when ``width`` is not a multiple of 4.
     """
     if width % 4:
-        raise ValueError(f"a position code of width {width} does not exist; the width must be a multiple of 4")
+        raise ValueError(f"no position code has a width of {width}: the width must be a multiple of 4")
     axis = axis_code(torch.arange(grid), width // 2)
     by_column = axis[None, :, :].expand(grid, grid, -1)
     by_row = axis[:, None, :].expand(grid, grid, -1)
@@ -30,7 +30,7 @@ def sine_cosine_code(grid: int, width: int) -> Tensor:
 
 
 def axis_code(indices: Tensor, half: int) -> Tensor:
-    """One half of the code: rows or columns ``(N,)`` -> ``(N, half)``, sin and cos alternating; ``half`` is even."""
+    """Return one half of the code, ``(N, half)``, of rows or columns ``(N,)``: sin and cos by turns; half is even."""
     frequencies = torch.exp(torch.arange(0, half, 2, device=indices.device) * (-math.log(10000.0) / half))
     angles = indices[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

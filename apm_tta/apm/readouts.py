@@ -1,4 +1,4 @@
-"""From the last hidden layer to the global token, batched over images; see ``blocks`` for the conventions."""
+"""Readouts from the last hidden layer to the global token, batched over images; ``blocks`` has the conventions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class TokenReadout:
     r"""The learned query's attention, with features, keys and values folded away.
 
     With :math:`q' = W_q q + b_q`, per head :math:`a = W_k^\top q' / \sqrt d`, :math:`u = W_f^\top a`, P the features'
-    position code, h the last hidden layer, and :math:`w = \mathrm{softmax}_l(u \cdot h_l + a \cdot P_l)` (the key's
-    and the feature's bias add the same to every score and cancel)
+    position code, h the last hidden layer, and :math:`w = \mathrm{softmax}_l(u \cdot h_l + a \cdot P_l)` (the biases of
+    key and feature add the same to every score and cancel)
 
     .. math::
         \bar x = W_f \textstyle\sum_l w_l h_l + b_f + \sum_l w_l P_l, \quad t = W_o [W_v \bar x + b_v]_{heads} + b_o
@@ -27,7 +27,7 @@ class TokenReadout:
         self._code = sine_cosine_code(config.grid, config.feature_dim).flatten(0, 1).to(like)  # (L, F)
 
     def forward(self, parameters: Tensors, hidden: Tensor) -> Tensor:
-        """h ``(B, L, H)`` -> t ``(B, F)``."""
+        """Compute t, ``(B, F)``, from h, ``(B, L, H)``."""
         self._parameters, self._hidden = parameters, hidden
         query = self._linear("project_query", parameters["global_token.query"])
         self._query = query.unflatten(1, (self._heads, -1)) * self._scale  # (B, heads, d)
@@ -44,7 +44,7 @@ class TokenReadout:
         return self._linear("project_output", self._values)
 
     def backward(self, token: Tensor, gradients: Tensors) -> Tensor:
-        """From the gradient of t to that of h."""
+        """Return the gradient of h from that of t, and write the parameters' own."""
         parameters = self._parameters
         feature_head = parameters["feature_head.weight"]
         values = self._linear_backward("project_output", self._values, token, gradients)
@@ -58,7 +58,7 @@ class TokenReadout:
         scores = self._weights * (weights - (weights * self._weights).sum(-1, keepdim=True))
         folded = torch.bmm(scores, self._hidden)  # (B, heads, H)
         keys = torch.bmm(folded, feature_head.transpose(1, 2)) + torch.matmul(scores, self._code)
-        # Both sums over heads in one product, as are the two that reach the hidden layer.
+        # One product computes both sums over heads, and another the two that reach the hidden layer.
         left = torch.cat([attended, self._keys], 1).transpose(1, 2)
         torch.bmm(left, torch.cat([self._mean, folded], 1), out=gradients["feature_head.weight"])
         torch.sum(attended, 1, out=gradients["feature_head.bias"])
@@ -82,7 +82,7 @@ class TokenReadout:
         return torch.bmm(output[:, None], self._parameters[f"global_token.{name}.weight"])[:, 0]
 
     def _by_head(self, name: str) -> Tensor:
-        """A projection's weight as ``(B, heads, d, F)``."""
+        """Return a projection's weight as ``(B, heads, d, F)``."""
         weight: Tensor = self._parameters[f"global_token.{name}.weight"].unflatten(1, (self._heads, -1))
         return weight
 
@@ -92,15 +92,15 @@ class TokenReadout:
 
 
 class MeanReadout:
-    """The average feature, through the average hidden layer."""
+    """The average feature, computed from the average hidden layer."""
 
     def forward(self, parameters: Tensors, hidden: Tensor) -> Tensor:
-        """h ``(B, L, H)`` -> t ``(B, F)``."""
+        """Compute t, ``(B, F)``, from h, ``(B, L, H)``."""
         self._weight, self._locations, self._mean = parameters["feature_head.weight"], hidden.shape[1], hidden.mean(1)
         return torch.baddbmm(parameters["feature_head.bias"][:, :, None], self._weight, self._mean[:, :, None])[:, :, 0]
 
     def backward(self, token: Tensor, gradients: Tensors) -> Tensor:
-        """From the gradient of t to that of h; the learned query's own parameters get none."""
+        """Return the gradient of h from that of t; the learned query's own parameters get none."""
         torch.mul(token[:, :, None], self._mean[:, None], out=gradients["feature_head.weight"])
         gradients["feature_head.bias"].copy_(token)
         hidden: Tensor = torch.bmm(token[:, None], self._weight) / self._locations

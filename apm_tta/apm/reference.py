@@ -1,4 +1,4 @@
-"""The published release's names for an APM's tensors."""
+"""The names of an APM's tensors in the published release."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from apm_tta.apm.config import APMConfig
 
-# In released checkpoints, and never used by the released forward pass.
+# Present in released checkpoints, but never used by the released forward pass.
 _UNUSED = {"norm.weight", "norm.bias"}
 _MLP_BY_DEPTH = {3: ("fc1", "fc4", "fc5"), 5: ("fc1", "fc2", "fc3", "fc4", "fc5")}
 _LAYERS = {
@@ -22,25 +22,24 @@ _LAYERS = {
     "global_token.project_output": "little_self_attention.out_proj",
 }
 
-
 _QUERY = "little_query"
 _ATTENTION = {kind: f"little_self_attention.in_proj_{kind}" for kind in ("weight", "bias")}
 _GLOBAL_TOKEN = {_QUERY, *_ATTENTION.values(), *(f"little_self_attention.out_proj.{kind}" for kind in _ATTENTION)}
 
 
 def has_reference_names(state: Mapping[str, Tensor]) -> bool:
-    """Whether the tensors of ``state`` are named as the release names them."""
+    """Return whether the tensors of ``state`` have the release's names."""
     return "feat_proj_head.weight" in state and "conv1.weight" in state
 
 
 def reference_config(state: Mapping[str, Tensor]) -> APMConfig:
-    """The sizes of a released checkpoint, from the shapes of its tensors.
+    """Return the sizes of a released checkpoint, from the shapes of its tensors.
 
-    The one that was pretrained on many images (seven linear layers with its convolution and its head) has no global
+    The checkpoint pretrained on many images (seven linear layers with its convolution and its head) has no global
     token: its readout is then the mean, which needs none.
 
     Raises:
-        ValueError: when tensors are missing, or their sizes are those of no APM.
+        ValueError: when tensors are missing, or no APM has their sizes.
     """
     depths = [depth for depth, names in _MLP_BY_DEPTH.items() if all(f"{name}.weight" in state for name in names)]
     needed = {"conv1.weight", "feat_proj_head.weight", "rgb_head_1.weight"}
@@ -50,7 +49,7 @@ def reference_config(state: Mapping[str, Tensor]) -> APMConfig:
     patch, width = state["conv1.weight"].shape[-1], layers[0].shape[1] // 2
     grid = math.isqrt(width)
     if grid * grid != width:
-        raise ValueError(f"its queries have {2 * width} numbers: {width} for the column, which is no square grid")
+        raise ValueError(f"its queries have {2 * width} numbers: {width} for the column, which is not a square grid")
     return APMConfig(
         image_size=grid * patch,
         patch_size=patch,
@@ -64,12 +63,13 @@ def reference_config(state: Mapping[str, Tensor]) -> APMConfig:
 def from_reference_names(
     state: Mapping[str, Tensor], own: Mapping[str, Tensor], needs_token: bool = True
 ) -> dict[str, Tensor]:
-    """``state`` in the release's naming -> the same tensors under this package's names.
+    """Return the tensors of ``state``, which has the release's names, under this package's names.
 
     Args:
         state: a released checkpoint's state dict; the attention's input projections are one tensor of three blocks.
-        own: the state dict of the APM that is to be filled: its names and shapes are what is needed.
-        needs_token: whether the global token is read; else one that the checkpoint lacks altogether stays as it is.
+        own: the state dict of the APM to load them into: its names and shapes are the expected ones.
+        needs_token: whether the global token is used; one that is not, and that the checkpoint lacks altogether, stays
+            as it is.
 
     Raises:
         ValueError: naming the tensors that are missing, surplus or of another shape.
@@ -97,5 +97,5 @@ def from_reference_names(
         if tensor.shape != own[name].shape
     ]
     if wrong:
-        raise ValueError(f"the checkpoint has other sizes than this configuration: {'; '.join(wrong)}")
+        raise ValueError(f"the checkpoint's sizes differ from this configuration's: {'; '.join(wrong)}")
     return {**{name: value for name, value in own.items() if absent and name not in loaded}, **loaded}

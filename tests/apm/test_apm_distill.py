@@ -1,4 +1,4 @@
-"""Fitting many images at once is fitting each alone."""
+"""Fitting many images at once equals fitting each alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def targets() -> torch.Tensor:
 def plain_loop(
     image: torch.Tensor, target: torch.Tensor, fit: DistillConfig, seed: int
 ) -> tuple[torch.Tensor, list[float]]:
-    """One image after the definition: a module, an optimiser, a loop."""
+    """Fit one image by the definition: a module, an optimiser, a loop."""
     apm = APM(CONFIG, torch.Generator().manual_seed(seed))
     optimizer = torch.optim.Adam(apm.parameters(), lr=fit.learning_rate)
     goal = normalize(target, dim=0) if fit.normalize_target else target
@@ -45,7 +45,7 @@ def plain_loop(
 
 
 @pytest.mark.parametrize("normalize_target", [True, False])
-def test_equals_a_plain_loop_an_image(images: torch.Tensor, targets: torch.Tensor, normalize_target: bool) -> None:
+def test_equals_a_plain_loop_per_image(images: torch.Tensor, targets: torch.Tensor, normalize_target: bool) -> None:
     from dataclasses import replace
 
     fit = replace(FIT, normalize_target=normalize_target)

@@ -41,7 +41,7 @@ def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> torch.
 def plain_loss(
     apm: APM, image: torch.Tensor, target: torch.Tensor, grid: torch.Tensor, weights: dict[str, float]
 ) -> torch.Tensor:
-    """The loss of one image as the paper writes it, by autograd on the plain module."""
+    """Compute the loss of one image as the paper writes it, for autograd on the plain module."""
     output = apm(image[None], target[None] if apm.config.column == "vit" else None)
     mean, std = (torch.tensor(values, dtype=image.dtype)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     pooled = torch.nn.functional.avg_pool2d((image * std + mean)[None], apm.config.patch_size)
@@ -174,23 +174,23 @@ def test_compiling_changes_nothing_and_falls_back_with_one_line(available: bool,
     if not available:
         environment["CXX"] = "/nowhere/c++"
     command = [sys.executable, "-c", COMPILED]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "True\n"
-    assert ("torch.compile is not available here" in done.stderr) == (not available)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "True\n"
+    assert ("torch.compile is not available here" in process.stderr) == (not available)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_the_cpu() -> None:
     config = APMConfig.for_teacher(32, 4, 64)
     images, targets = normal(4, 3, 32, 32, seed=1, dtype=torch.float32), normal(4, 64, seed=2, dtype=torch.float32)
-    there = distill(images.cuda(), targets.cuda(), config, seeds=range(4))
-    here = distill(images, targets, config, seeds=range(4))
-    torch.testing.assert_close(there.trajectory.cpu(), here.trajectory, rtol=0, atol=1e-4)
+    on_gpu = distill(images.cuda(), targets.cuda(), config, seeds=range(4))
+    on_cpu = distill(images, targets, config, seeds=range(4))
+    torch.testing.assert_close(on_gpu.trajectory.cpu(), on_cpu.trajectory, rtol=0, atol=1e-4)
 
 
 def test_gradients_equal_finite_differences() -> None:
-    """Neither autograd nor the plain model: the loss moved a little along every parameter."""
+    """Check against neither autograd nor the plain model, but by moving every parameter a little."""
     config = APMConfig(image_size=8, patch_size=4, hidden=(6, 5), feature_dim=8, heads=2, rgb_hidden=4, init_std=0.5)
     images, targets = normal(2, 3, 8, 8, seed=1), normal(2, 8, seed=2)
     grids = normal(2, 4, 8, seed=3)

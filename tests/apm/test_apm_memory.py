@@ -1,4 +1,4 @@
-"""How many images are fitted at once is a matter of memory, never of the answer."""
+"""The number of images that are fitted at once depends on memory and never changes an answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ import threading, time, torch
 from apm_tta.apm import APMConfig, DistillConfig, distill
 from apm_tta.apm.engine import parameter_shapes
 
-def anonymous():  # what was allocated, without the libraries' code, which the system may page in and out
+def anonymous():  # allocated memory, without the libraries' code, which the system may page in and out
     return 1024 * int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0])
 
 torch.set_num_threads(2)
@@ -60,9 +60,9 @@ print((max(seen) - held - activations) / parameters)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's own memory from /proc")
-def test_the_published_size_holds_at_most_20_bytes_a_parameter_beside_activations() -> None:
-    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
-    assert 12 <= float(done.stdout) <= 20
+def test_the_published_size_holds_at_most_20_bytes_per_parameter_beside_activations() -> None:
+    process = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
+    assert 12 <= float(process.stdout) <= 20
 
 
 LIMITED = """
@@ -84,11 +84,11 @@ print(torch.allclose(fitted.tokens[-1], alone.tokens[0], rtol=0, atol=1e-6))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a process whose memory can be limited")
 def test_where_memory_runs_out_fewer_images_are_fitted_at_once_and_nothing_else_changes() -> None:
-    """A real process that may not have the memory that 600 images need."""
-    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "True\n"
-    assert "out of memory on cpu: fitting 300 images at once from here on" in done.stderr
+    """Run a real process whose memory limit is too low for 600 images."""
+    process = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "True\n"
+    assert "out of memory on cpu: fitting 300 images at once from here on" in process.stderr
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory() -> None:

@@ -96,7 +96,7 @@ def test_mean_readout_is_the_average_feature() -> None:
 
 
 def test_attention_equals_torch_multihead_attention() -> None:
-    """An independent derivation of the global token."""
+    """Derive the global token independently."""
     apm = APM(SMALL, torch.Generator().manual_seed(3))
     pool = apm.global_token
     attention = torch.nn.MultiheadAttention(24, 8, batch_first=True)

@@ -17,7 +17,7 @@ CONFIG = APMConfig(image_size=6 * GRID, patch_size=6, hidden=(48, 32, 24), featu
 
 
 def field(config: APMConfig, dtype: torch.dtype) -> tuple[APM, torch.Tensor]:
-    """An APM whose answers differ from place to place by far more than they may be off, and two images."""
+    """Return an APM whose answers differ between locations far more than the tolerance, and two images."""
     apm = APM(config, torch.Generator().manual_seed(3)).to(dtype)
     with torch.no_grad():
         for parameter in apm.parameters():
@@ -32,7 +32,7 @@ def field(config: APMConfig, dtype: torch.dtype) -> tuple[APM, torch.Tensor]:
 def test_any_order_and_chunk_size_gives_the_grid_s_own_answers(
     dtype: torch.dtype, close: float, data: st.DataObject
 ) -> None:
-    """As far as the arithmetic allows: a few units in the last place, since sums are taken in another order."""
+    """Allow a few units in the last place, since sums are taken in another order."""
     locations = torch.tensor(data.draw(st.lists(st.integers(0, GRID**2 - 1), min_size=1, max_size=2 * GRID**2)))
     chunk = data.draw(st.none() | st.integers(1, 2 * GRID**2))
     apm, images = field(CONFIG, dtype)
@@ -50,8 +50,8 @@ def test_any_order_and_chunk_size_gives_the_grid_s_own_answers(
 
 @given(order=st.permutations(range(GRID**2)), chunk=st.integers(1, GRID**2))
 @settings(max_examples=30)
-def test_where_sums_are_exact_so_are_the_answers(order: list[int], chunk: int) -> None:
-    """Weights and positions of few bits, in float64: no sum is rounded, so that no order of summation can matter."""
+def test_answers_are_exact_where_sums_are_exact(order: list[int], chunk: int) -> None:
+    """Use weights and positions of few bits, in float64: no sum is rounded, so the order of summation cannot matter."""
     apm, images = field(CONFIG, torch.float64)
     with torch.no_grad():
         for parameter in apm.parameters():
@@ -62,47 +62,47 @@ def test_where_sums_are_exact_so_are_the_answers(order: list[int], chunk: int) -
         with rounded:
             together = apm.query(column, torch.arange(GRID**2))
             pieces = apm.query(column, locations, chunk)
-    assert rounded.seen
+    assert rounded.calls
     assert torch.equal(pieces, together[:, locations])
 
 
 class PositionOfFewBits(TorchDispatchMode):
-    """Sines and cosines are rounded to eighths."""
+    """A mode that rounds sines and cosines to eighths."""
 
-    seen = 0
+    calls = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
         if func in (torch.ops.aten.sin.default, torch.ops.aten.cos.default):
-            self.seen += 1
-            return (found * 8).round() / 8
-        return found
+            self.calls += 1
+            return (output * 8).round() / 8
+        return output
 
 
 class LargestTensor(TorchDispatchMode):
-    """Elements of the largest tensor that any operation made anew."""
+    """A mode that keeps the number of elements of the largest tensor that any operation allocated."""
 
     elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
         given = {one.untyped_storage().data_ptr() for one in args if isinstance(one, torch.Tensor)}
-        for one in found if isinstance(found, tuple | list) else (found,):
+        for one in output if isinstance(output, tuple | list) else (output,):
             if isinstance(one, torch.Tensor) and one.untyped_storage().data_ptr() not in given:
                 self.elements = max(self.elements, one.numel())
-        return found
+        return output
 
 
-def test_what_is_held_grows_with_the_chunk_and_not_with_the_grid() -> None:
+def test_memory_grows_with_the_chunk_and_not_with_the_grid() -> None:
     def largest(grid: int, chunk: int) -> int:
         config = APMConfig(image_size=4 * grid, patch_size=4, hidden=(2048, 32), feature_dim=8, rgb_hidden=8)
         apm, images = field(config, torch.float32)
         locations = torch.arange(64).repeat(2)[: 2 * 64]
         with torch.no_grad():
             column = apm.column(images)
-            with LargestTensor() as seen:
+            with LargestTensor() as largest_tensor:
                 apm.colours(column, apm.query(column, locations, chunk), locations, chunk)
-        return seen.elements
+        return largest_tensor.elements
 
     images, widest = 2, 2048
     assert largest(8, 1) == largest(16, 1) == largest(24, 1) == images * widest
@@ -126,20 +126,20 @@ def test_gradients_reach_every_parameter_of_the_field() -> None:
         loss.backward()
         return {name: value.grad.clone() for name, value in apm.named_parameters() if value.grad is not None}
 
-    asked, whole = gradients(True), gradients(False)
-    assert set(asked) == {name for name, _ in apm.named_parameters() if not name.startswith("global_token")}
-    for name, value in asked.items():
+    by_query, whole = gradients(True), gradients(False)
+    assert set(by_query) == {name for name, _ in apm.named_parameters() if not name.startswith("global_token")}
+    for name, value in by_query.items():
         torch.testing.assert_close(value, whole[name], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("locations", [[36], [-1], [[0, 1]]])
 def test_a_location_that_is_not_on_the_grid_is_refused(locations: list[Any]) -> None:
     apm, images = field(CONFIG, torch.float32)
-    column, asked = apm.column(images), torch.tensor(locations)
+    column, off_grid = apm.column(images), torch.tensor(locations)
     with pytest.raises(ValueError, match="each from 0 to 35: 6 rows, row by row"):
-        apm.query(column, asked)
+        apm.query(column, off_grid)
     with pytest.raises(ValueError, match="each from 0 to 35"):
-        apm.colours(column, torch.zeros(2, 1, 40), asked)
+        apm.colours(column, torch.zeros(2, 1, 40), off_grid)
 
 
 def test_a_chunk_of_nothing_is_refused() -> None:

@@ -88,7 +88,7 @@ def test_checkpoints_that_cannot_be_used_are_refused_in_one_line(checkpoint: Pat
 
     refused({"weight": torch.zeros(3)}, "neither a checkpoint of run-bench train-field nor a released APM")
     refused({**state, "fc2.weight": torch.zeros(8, 8)}, r"mlp.1.weight is \(8, 8\), not \(8, 40\)|other sizes")
-    refused({**state, "fc1.weight": torch.zeros(40, 30)}, "15 for the column, which is no square grid")
+    refused({**state, "fc1.weight": torch.zeros(40, 30)}, "15 for the column, which is not a square grid")
     refused({**state, "little_query": torch.zeros(24)}, "missing")
     tensors = load_file(checkpoint)
     cut = tmp_path / "cut.safetensors"
