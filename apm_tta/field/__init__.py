@@ -1,1 +1,1 @@
-"""The field: one APM that is trained on many images, asked for any location of any image, and walked through."""
+"""The field: one APM that is trained on many images, queried at any location of any image, and interpolated."""

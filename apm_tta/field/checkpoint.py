@@ -1,4 +1,4 @@
-"""A field in a file: safetensors with its weights, its optimiser and its history; and the public release's format."""
+"""A field's checkpoint: safetensors with its weights, optimiser and history; and the public release's format."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ Measures = dict[str, float]
 
 
 @dataclass
-class Trained:
-    """A training as far as it has come.
+class TrainingState:
+    """The state of a training after some of its epochs.
 
     Attributes:
-        apm: its answers are standardised features: see ``folded``.
-        optimizer: with the moments of the parameters that are trained.
-        mean: of the targets, ``(F,)``.
-        std: of the targets, ``(F,)``.
-        settings: what it depends on.
+        apm: its answers are standardised features; see ``fold``.
+        optimizer: holds the moments of the parameters that are trained.
+        mean: mean of the targets, ``(F,)``.
+        std: standard deviation of the targets, ``(F,)``.
+        settings: what the training depends on.
         held_out: ids of the validation images.
-        epochs: a row an epoch that is done.
+        epochs: one row per completed epoch.
     """
 
     apm: APM
@@ -54,7 +54,7 @@ class Trained:
     epochs: list[Measures]
 
     def write(self, path: Path) -> None:
-        """Writes the checkpoint, whole or not at all.
+        """Write the checkpoint, completely or not at all.
 
         Raises:
             UserError: when it cannot be written.
@@ -64,57 +64,58 @@ class Trained:
             for moment, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{name}.{moment}"] = value
         tensors |= {"target.mean": self.mean, "target.std": self.std}
-        held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         metadata = {
             _FORMAT: _VERSION,
             "settings": self.settings.model_dump_json(),
             "held_out": json.dumps(list(self.held_out)),
             "epochs": json.dumps(self.epochs),
         }
-        write_file(path, safetensors.torch.save(held, metadata))
+        write_file(path, safetensors.torch.save(contiguous, metadata))
 
     def resume(self, path: Path) -> None:
-        """Takes over weights, moments and history of a checkpoint of the same settings.
+        """Take over weights, moments and history of a checkpoint with the same settings.
 
         Raises:
-            UserError: when it cannot be read, or is of other settings: naming each with both values.
+            UserError: when it cannot be read, or has other settings: naming each with both values.
         """
         refuse_other_training(path, self.settings)
         _, history, tensors = _read(path)
         self.mean.copy_(tensors["target.mean"])
         self.std.copy_(tensors["target.std"])
-        load_strictly(self.apm, _within(tensors, "apm."), path)
+        load_strictly(self.apm, _with_prefix(tensors, "apm."), path)
         for name, parameter in self.apm.named_parameters():
-            own = _within(tensors, f"adam.{name}.")
+            own = _with_prefix(tensors, f"adam.{name}.")
             if own:
-                # The count of steps stays on the CPU unless the optimiser is fused: as torch itself loads it.
+                # The step count stays on the CPU unless the optimiser is fused, as torch itself loads it.
                 self.optimizer.state[parameter] = {moment: own[moment].to(parameter.device) for moment in _MOMENTS}
         self.epochs[:] = history["epochs"]
 
 
 def refuse_other_training(path: Path, settings: Settings) -> None:
-    """Refuses a checkpoint of other settings, before anything is computed; its tensors are not read.
+    """Refuse a checkpoint with other settings, before anything is computed; its tensors are not read.
 
     Raises:
-        UserError: when it cannot be read, or is of other settings: naming each with both values.
+        UserError: when it cannot be read, or has other settings: naming each with both values.
     """
     with _checkpoint_errors(path), safe_open(path, "pt") as file:
-        there = _settings(path, file.metadata() or {})
-    if differ := there.differences(settings):
-        raise UserError(f"{path.parent} holds another training ({'; '.join(differ)}); name another folder with --out")
+        recorded = _settings(path, file.metadata() or {})
+    if differ := recorded.differences(settings):
+        raise UserError(f"{path.parent} holds another training ({'; '.join(differ)}); choose another folder with --out")
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field that answers.
+    """A field that is ready to answer.
 
     Attributes:
-        apm: on its device, frozen.
-        pixels: how it sees images.
-        width: of the features that mean something, at most the APM's.
-        settings: of its training; None for a released checkpoint, which does not say.
-        held_out: ids of the images that its training was measured on and did not learn from; empty where unknown.
-        sha256: of the file.
+        apm: the APM, on its device, frozen.
+        pixels: how it reads images.
+        width: number of features that carry meaning, at most the APM's.
+        settings: settings of its training; None for a released checkpoint, which does not record them.
+        held_out: ids of the images on which its training was validated and from which it did not learn; empty where
+            unknown.
+        sha256: SHA-256 of the file.
     """
 
     apm: APM
@@ -126,16 +127,16 @@ class Field:
 
 
 def load_field(path: Path, device: torch.device) -> Field:
-    """A checkpoint that ``run-bench train-field`` wrote, or a released one (``.pth``, or the same as safetensors).
+    """Load a checkpoint of ``run-bench train-field``, or a released one (``.pth``, or the same as safetensors).
 
     Raises:
-        UserError: when it cannot be read, is no APM's, has other sizes than it says, or holds more than weights.
+        UserError: when it cannot be read, is not an APM's, has other sizes than it states, or holds more than weights.
     """
     file = weights_file(path)
-    if _is_ours(path):
+    if _has_own_format(path):
         settings, history, tensors = _read(path)
         apm = APM(settings.config)
-        load_strictly(apm, _within(tensors, "apm."), path)
+        load_strictly(apm, _with_prefix(tensors, "apm."), path)
         fold(apm, tensors["target.mean"], tensors["target.std"])
         pixels: Pixels = ImageNetPixels(settings.config)
         return Field(
@@ -149,16 +150,16 @@ def load_field(path: Path, device: torch.device) -> Field:
         apm = APM(config)
         apm.load_reference_state_dict(state)
     except ValueError as error:
-        raise UserError(f"{path} is no released APM that can be used: {error}") from None
+        raise UserError(f"{path} is not a usable released APM: {error}") from None
     return Field(_frozen(apm, device), ReleasedPixels(config), config.feature_dim, None, frozenset(), file.sha256)
 
 
 @torch.no_grad()
 def fold(apm: APM, mean: Tensor, std: Tensor) -> None:
-    r"""Has ``apm`` answer with features where it answered with standardised ones, its colours staying what they are.
+    r"""Make ``apm`` answer with features instead of standardised ones; its colours stay unchanged.
 
-    With :math:`f = \sigma f' + \mu` the feature head becomes :math:`\sigma W, \sigma b + \mu`; of the RGB head's first
-    layer the part that reads f becomes :math:`W_f / \sigma`, its bias :math:`b - W_f (\mu / \sigma)`.
+    With :math:`f = \sigma f' + \mu` the feature head becomes :math:`\sigma W, \sigma b + \mu`; in the
+    RGB head's first layer the part that reads f becomes :math:`W_f / \sigma`, its bias :math:`b - W_f (\mu / \sigma)`.
     """
     state = apm.state_dict()
     head, first = state["feature_head.weight"], state["rgb_head.0.weight"][:, : len(mean)]
@@ -172,7 +173,7 @@ def _frozen(apm: APM, device: torch.device) -> APM:
     return apm.eval().requires_grad_(False).to(device)
 
 
-def _is_ours(path: Path) -> bool:
+def _has_own_format(path: Path) -> bool:
     try:
         with safe_open(path, "pt") as file:
             return _FORMAT in (file.metadata() or {})
@@ -181,17 +182,17 @@ def _is_ours(path: Path) -> bool:
 
 
 def _read(path: Path) -> tuple[Settings, dict[str, Any], dict[str, Tensor]]:
-    """Settings, what else its header says, and its tensors."""
+    """Read a checkpoint: its settings, the rest of its header, and its tensors."""
     with _checkpoint_errors(path), safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
         settings = _settings(path, metadata)
         history = {name: json.loads(metadata[name]) for name in ("held_out", "epochs")}
-        return settings, history, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+        return settings, history, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
 
 
 def _settings(path: Path, metadata: Mapping[str, str]) -> Settings:
     if metadata.get(_FORMAT) != _VERSION:
-        raise UserError(f"{path} is no checkpoint of this version of run-bench train-field")
+        raise UserError(f"{path} is not a checkpoint of this version of run-bench train-field")
     try:
         return Settings.model_validate_json(metadata["settings"])
     except ValidationError as error:
@@ -200,12 +201,12 @@ def _settings(path: Path, metadata: Mapping[str, str]) -> Settings:
 
 @contextmanager
 def _checkpoint_errors(path: Path) -> Iterator[None]:
-    """What reading a damaged checkpoint raises becomes one line."""
+    """Turn whatever reading a damaged checkpoint raises into one line."""
     try:
         yield
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())}") from None
 
 
-def _within(tensors: Mapping[str, Tensor], before: str) -> dict[str, Tensor]:
-    return {name.removeprefix(before): value for name, value in tensors.items() if name.startswith(before)}
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""A field asked about images: features and colours of every location, and how near they are to a teacher's."""
+"""A field's answers for images: features and colours of every location, and how close they are to a teacher's."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ AUTO, NONE = "auto", "none"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a field says at every location of one image.
+    """A field's answers at every location of one image.
 
     Attributes:
         grid: features, ``(g, g, F)``.
-        rgb: decoded colours, RGB in 0 .. 1 where the field is right, ``(g, g, 3)``.
+        rgb: decoded colours, ``(g, g, 3)``, RGB in 0 .. 1 where the field is right.
     """
 
     grid: Tensor
@@ -32,42 +32,41 @@ class Answer:
 
 @torch.no_grad()
 def column_of(field: Field, image: Image.Image) -> Tensor:
-    """The whole image in one vector, ``(1, D)``."""
+    """Encode the whole image as one vector, ``(1, D)``."""
     device = field.apm.feature_head.weight.device
-    return field.apm.column(field.pixels.of(image)[None].to(device))
+    return field.apm.column(field.pixels.prepare(image)[None].to(device))
 
 
 @torch.no_grad()
 def answer(field: Field, column: Tensor, chunk: int | None = None) -> Answer:
-    """One pass over all locations of one column, ``(1, D)``; ``chunk`` of them at once, None for all."""
+    """Answer for all locations of one column, ``(1, D)``, in one pass; ``chunk`` of them at once, None for all."""
     grid = field.apm.config.grid
     everywhere = torch.arange(grid**2, device=column.device)
     features = field.apm.query(column, everywhere, chunk)
-    colours = field.pixels.shown(field.apm.colours(column, features, everywhere, chunk))
+    colours = field.pixels.to_rgb(field.apm.colours(column, features, everywhere, chunk))
     shape = (grid, grid)
     return Answer(features[0, :, : field.width].unflatten(0, shape), colours[0].unflatten(0, shape))
 
 
 def true_colours(field: Field, image: Image.Image) -> Tensor:
-    """What ``Answer.rgb`` is to be, ``(g, g, 3)``: the means of the image's patches as the field sees them."""
+    """Return the target of ``Answer.rgb``, ``(g, g, 3)``: the means of the image's patches as the field reads them."""
     grid = field.apm.config.grid
-    colours: Tensor = field.pixels.shown(field.pixels.colours(field.pixels.of(image)[None]))[0].unflatten(
-        0, (grid, grid)
-    )
+    pixels = field.pixels.prepare(image)[None]
+    colours: Tensor = field.pixels.to_rgb(field.pixels.target_colours(pixels))[0].unflatten(0, (grid, grid))
     return colours
 
 
 def teacher_of(field: Field, name: str, layer: int | None, device: torch.device) -> tuple[Teacher, int] | None:
-    """The teacher that a field is compared with, and the layer; None for none.
+    """Return the teacher that a field is compared with, and the layer; None for none.
 
     Args:
         field: its settings name its own teacher and layer.
         name: ``auto`` for its own, ``none``, or another.
-        layer: None for its own.
+        layer: a layer of the teacher; None for its own.
         device: where the teacher computes.
 
     Raises:
-        UserError: when the teacher cannot be had, or is another than the field was trained on.
+        UserError: when the teacher is not available, or is not the one that the field was trained on.
     """
     if name == NONE or (name == AUTO and field.settings is None):
         return None
@@ -79,27 +78,28 @@ def teacher_of(field: Field, name: str, layer: int | None, device: torch.device)
     try:
         teacher = load_teacher(settings.teacher, device)
     except UserError as error:
-        raise UserError(f"{error}; without it: --teacher none", error.exit_code) from None
+        raise UserError(f"{error}; to do without a teacher: --teacher none", error.exit_code) from None
     if dict(teacher.identity) != settings.teacher_identity:
         raise UserError(
             f"teacher {settings.teacher} is not the one that the field was trained on: its weights or its "
-            f"preprocessing are others; name another with --teacher, or none"
+            f"preprocessing differ; name another with --teacher, or none"
         )
     return teacher, settings.schedule.layer if layer is None else layer
 
 
 @torch.no_grad()
 def teacher_grid(field: Field, teacher: Teacher, layer: int, image: Image.Image) -> Tensor:
-    """The teacher's tokens at the field's locations, ``(g, g, F)``.
+    """Compute the teacher's tokens at the field's locations, ``(g, g, F)``.
 
     Raises:
-        UserError: when they have another width than the field's features, or there is no such layer.
+        UserError: when their width differs from that of the field's features, or the layer does not exist.
     """
     tokens = teacher.encode_grid(Square(teacher.preprocessing)(image)[None].to(teacher.device), layer)
     if tokens.shape[-1] != field.width:
         raise UserError(
-            f"the field answers with {field.width} numbers a location, layer {layer} of teacher {teacher.name} has "
-            f"{tokens.shape[-1]}: it was not trained on that; name its teacher and --layer, or --teacher none",
+            f"the field answers with {field.width} numbers per location, layer {layer} of teacher {teacher.name} with "
+            f"{tokens.shape[-1]}: the field was not trained on that layer; name its own teacher and --layer, or "
+            f"--teacher none",
             exit_code=2,
         )
     return resampled(tokens, field.apm.config.grid)[0]

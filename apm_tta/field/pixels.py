@@ -1,4 +1,4 @@
-"""How a field sees an image, and how its colours are to be read: as trained here, or as the released checkpoint was."""
+"""How a field reads an image, and what its colours mean: as trained here, or as the released checkpoint was trained."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from apm_tta.methods.apm_input import apm_input
 
 
 class Pixels(Protocol):
-    """An image as the input of an APM, and the APM's colours as those of an image."""
+    """Converts an image to an APM's input, and an APM's colours to those of an image."""
 
-    def of(self, image: Image.Image) -> Tensor:
-        """An RGB image -> ``(3, S, S)``, as the APM takes it, on the CPU."""
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Convert an RGB image to the APM's input, ``(3, S, S)``, on the CPU."""
         ...
 
-    def colours(self, pixels: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` -> the colours that the RGB head is to decode, ``(B, g * g, 3)``."""
+    def target_colours(self, pixels: Tensor) -> Tensor:
+        """Return the colours that the RGB head should decode, ``(B, g * g, 3)``, of inputs ``(B, 3, S, S)``."""
         ...
 
-    def shown(self, colours: Tensor) -> Tensor:
-        """Decoded colours ``(..., 3)`` -> RGB in 0 .. 1 where the field is right."""
+    def to_rgb(self, colours: Tensor) -> Tensor:
+        """Convert decoded colours, ``(..., 3)``, to RGB in 0 .. 1 where the field is right."""
         ...
 
 
@@ -38,41 +38,41 @@ class ImageNetPixels:
     def __init__(self, config: APMConfig) -> None:
         self._square, self._patch = apm_input(config.image_size), config.patch_size
 
-    def of(self, image: Image.Image) -> Tensor:
-        """See ``Pixels.of``."""
+    def prepare(self, image: Image.Image) -> Tensor:
+        """See ``Pixels.prepare``."""
         return self._square(image)
 
-    def colours(self, pixels: Tensor) -> Tensor:
-        """See ``Pixels.colours``."""
+    def target_colours(self, pixels: Tensor) -> Tensor:
+        """See ``Pixels.target_colours``."""
         return rgb_target(pixels, self._patch)
 
-    def shown(self, colours: Tensor) -> Tensor:
-        """See ``Pixels.shown``."""
+    def to_rgb(self, colours: Tensor) -> Tensor:
+        """See ``Pixels.to_rgb``."""
         return colours
 
 
 class ReleasedPixels:
-    """As the public code reads images for its pretrained checkpoint: by OpenCV.
+    """The input of the pretrained public checkpoint, as the public code reads images by OpenCV.
 
-    Blue, green, red; resized bilinearly without smoothing; each image stretched from its own smallest to its own
-    largest value to 0 .. 1, and not normalised further. Colours are means of those.
+    Channels are blue, green, red; images are resized bilinearly without smoothing, and each is stretched from its own
+    smallest and largest value to 0 .. 1 and not normalised further. Colours are means of those values.
     """
 
     def __init__(self, config: APMConfig) -> None:
         self._side, self._patch = config.image_size, config.patch_size
 
-    def of(self, image: Image.Image) -> Tensor:
-        """See ``Pixels.of``."""
+    def prepare(self, image: Image.Image) -> Tensor:
+        """See ``Pixels.prepare``."""
         array = np.asarray(image.convert("RGB"))[:, :, ::-1]
         resized = cv2.resize(np.ascontiguousarray(array), (self._side, self._side)).astype(np.float32)
         low, high = resized.min(), resized.max()
-        stretched = (resized - low) / max(high - low, 1.0)  # an image of one colour is black to it, not 0 / 0
+        stretched = (resized - low) / max(high - low, 1.0)  # an image of one colour becomes black, not 0 / 0
         return torch.from_numpy(stretched).permute(2, 0, 1)
 
-    def colours(self, pixels: Tensor) -> Tensor:
-        """See ``Pixels.colours``."""
+    def target_colours(self, pixels: Tensor) -> Tensor:
+        """See ``Pixels.target_colours``."""
         return avg_pool2d(pixels, self._patch).flatten(2).transpose(1, 2)
 
-    def shown(self, colours: Tensor) -> Tensor:
-        """See ``Pixels.shown``; stretched as its input was."""
+    def to_rgb(self, colours: Tensor) -> Tensor:
+        """See ``Pixels.to_rgb``; the colours are stretched as the input was."""
         return colours.flip(-1)

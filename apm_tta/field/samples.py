@@ -1,4 +1,4 @@
-"""Training and validation images with their targets: pixels for the APM, tokens of the teacher at the same places."""
+"""Training and validation images with their targets: pixels for the APM, the teacher's tokens at the same locations."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
 
 T = TypeVar("T")
-Watch = Callable[[Sequence[Sequence[int]]], Iterable[Sequence[int]]]
-"""Wraps the batches that are gone through, as a progress bar does."""
+Progress = Callable[[Sequence[Sequence[int]]], Iterable[Sequence[int]]]
+"""Wraps batches that are iterated over, as a progress bar does."""
 
 _VALIDATION = 0.1
 _AT_ONCE = 64
@@ -35,12 +35,12 @@ _SHARE_OF_FREE = 0.5
 _AREA, _STRETCH = (0.7, 1.0), 1.1
 
 
-class Made(NamedTuple):
+class SampleBatch(NamedTuple):
     """B samples.
 
     Attributes:
-        pixels: as the APM takes them once they are normalised, ``(B, 3, S, S)``, uint8.
-        tokens: the teacher's, ``(B, g * g, F)``.
+        pixels: the APM's input before it is normalised, ``(B, 3, S, S)``, uint8.
+        tokens: the teacher's tokens, ``(B, g * g, F)``.
         colours: means of the image's patches, ``(B, g * g, 3)``.
     """
 
@@ -50,30 +50,30 @@ class Made(NamedTuple):
 
 
 def split(images: Sequence[Unlabelled]) -> tuple[list[Unlabelled], list[Unlabelled]]:
-    """Training and validation images: of ten one is held out, those whose ids have the lowest SHA-256; at least one.
+    """Split into training and validation images: one in ten is held out, by the lowest SHA-256 of its id; at least one.
 
     Raises:
         ValueError: for fewer than two images.
     """
     if len(images) < 2:
         raise ValueError(f"{len(images)} images cannot be split into training and validation; at least 2 are needed")
-    held = {image.id for image in by_digest(images)[: max(1, round(_VALIDATION * len(images)))]}
-    return [image for image in images if image.id not in held], [image for image in images if image.id in held]
+    held_out = {image.id for image in by_digest(images)[: max(1, round(_VALIDATION * len(images)))]}
+    return [image for image in images if image.id not in held_out], [image for image in images if image.id in held_out]
 
 
 class Samples:
     """Views of images with their targets.
 
-    Where all of them fit into half of the memory that is free they are made once, in a fixed order, and kept; else each
-    is made whenever it is asked for. Sample n is view ``n % views`` of image ``n // views``.
+    Where all of them fit into half of the free memory they are computed once, in a fixed order, and kept; otherwise
+    each is computed whenever it is requested. Sample n is view ``n % views`` of image ``n // views``.
 
     Args:
         images: in a fixed order.
-        teacher: gives the targets.
-        layer: whose tokens they are.
+        teacher: provides the targets.
+        layer: the layer of the teacher whose tokens they are.
         config: the APM's sizes.
-        views: of every image; the first is the image itself.
-        seed: of the views.
+        views: number of views of every image; the first is the image itself.
+        seed: seed of the views.
     """
 
     def __init__(
@@ -82,50 +82,51 @@ class Samples:
         self._images, self._teacher, self._layer, self._config = images, teacher, layer, config
         self._views, self._seed = views, seed
         self._square, self._teacher_square = apm_input(config.image_size), Square(teacher.preprocessing)
-        self._kept: Made | None = None
+        self._kept: SampleBatch | None = None
 
     @property
     def ids(self) -> list[str]:
-        """Of the images."""
+        """The images' ids."""
         return [image.id for image in self._images]
 
     def __len__(self) -> int:
         return len(self._images) * self._views
 
-    def keep(self, watch: Watch) -> bool:
-        """Makes all samples now, where there is room for them; whether there was."""
+    def keep(self, progress: Progress) -> bool:
+        """Compute all samples now where memory has room for them; return whether it had."""
         locations, side = self._config.grid**2, self._config.image_size
         each = 3 * side**2 + 4 * locations * (self._config.feature_dim + 3)
         if len(self) * each > _SHARE_OF_FREE * free_memory(torch.device("cpu")):
             return False
         batches = [range(start, min(start + _AT_ONCE, len(self))) for start in range(0, len(self), _AT_ONCE)]
-        made = [self._made(batch) for batch in watch(batches)]
-        self._kept = Made(*(torch.cat(parts) for parts in zip(*made, strict=True)))
+        computed = [self._compute(batch) for batch in progress(batches)]
+        self._kept = SampleBatch(*(torch.cat(parts) for parts in zip(*computed, strict=True)))
         return True
 
-    def get(self, indices: Sequence[int]) -> Made:
-        """Samples, on the CPU.
+    def get(self, indices: Sequence[int]) -> SampleBatch:
+        """Return samples, on the CPU.
 
         Raises:
             UserError: when an image cannot be read.
         """
         if self._kept is None:
-            return self._made(indices)
+            return self._compute(indices)
         rows = torch.tensor(indices)
-        return Made(*(part[rows] for part in self._kept))
+        return SampleBatch(*(part[rows] for part in self._kept))
 
     def normalized(self, pixels: Tensor) -> Tensor:
-        """The pixels that ``get`` gave, on any device, as the APM takes them."""
+        """Normalise pixels that ``get`` returned, on any device, to the APM's input."""
         return self._square.normalized(pixels)
 
     @torch.no_grad()
-    def _made(self, indices: Sequence[int]) -> Made:
-        read = _in_threads(self._read, indices)
-        seen = self._teacher_square.normalized(torch.stack([square for _, square in read]).to(self._teacher.device))
-        tokens = resampled(self._teacher.encode_grid(seen, self._layer), self._config.grid).flatten(1, 2)
+    def _compute(self, indices: Sequence[int]) -> SampleBatch:
+        squares = _in_threads(self._read, indices)
+        for_teacher = torch.stack([square for _, square in squares]).to(self._teacher.device)
+        inputs = self._teacher_square.normalized(for_teacher)
+        tokens = resampled(self._teacher.encode_grid(inputs, self._layer), self._config.grid).flatten(1, 2)
         filled = pad(tokens, (0, self._config.feature_dim - tokens.shape[-1]))
-        pixels = torch.stack([square for square, _ in read])
-        return Made(pixels, filled.cpu(), rgb_target(self._square.normalized(pixels), self._config.patch_size))
+        pixels = torch.stack([square for square, _ in squares])
+        return SampleBatch(pixels, filled.cpu(), rgb_target(self._square.normalized(pixels), self._config.patch_size))
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         image = self._images[index // self._views]
@@ -134,7 +135,7 @@ class Samples:
 
 
 def view_of(image: Image.Image, sample_id: str, view: int, seed: int) -> Image.Image:
-    """The image itself, or a crop of 0.7 to 1 of its area, sides stretched by at most 10 %, flipped at random."""
+    """Return the image itself, or a crop of 0.7 to 1 of its area, stretched by at most 10 %, flipped at random."""
     if view == 0:
         return image
     generator = torch_generator(seed, sample_id, f"view {view} for a field")
@@ -149,7 +150,7 @@ def view_of(image: Image.Image, sample_id: str, view: int, seed: int) -> Image.I
 
 
 def images_digest(images: Sequence[Unlabelled], validation: Sequence[Unlabelled], size: int) -> str:
-    """SHA-256 of the ids of all ``images``, and of the ``validation`` images' pixels as squares of ``size``."""
+    """Return the SHA-256 of all ``images``' ids and of the ``validation`` images' pixels as squares of ``size``."""
     digest = hashlib.sha256("\n".join(image.id for image in images).encode())
     square = apm_input(size)
     for pixels in _in_threads(lambda image: square.bytes(image.read()), validation):
@@ -158,6 +159,6 @@ def images_digest(images: Sequence[Unlabelled], validation: Sequence[Unlabelled]
 
 
 def _in_threads(work: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
-    """The results in order; decoding and resizing let go of Python's lock."""
+    """Return the results in order; decoding and resizing release Python's lock."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(work, items))

@@ -26,39 +26,39 @@ def show_field(
     chunk: int | None,
     drawing: Drawing,
 ) -> str:
-    """The field's answers beside its teacher's; -> the text.
+    """Draw the field's answers beside its teacher's; return the text.
 
     Args:
-        folder: takes the files.
-        image: asked about.
-        field: answers.
-        teacher: with its layer; None for no comparison.
-        chunk: locations that are asked at once; None for all.
-        drawing: how.
+        folder: where the files are written.
+        image: the image to answer for.
+        field: the field that answers.
+        teacher: the teacher and its layer; None for no comparison.
+        chunk: number of locations that are queried at once; None for all.
+        drawing: how islands are drawn.
 
     Raises:
-        UserError: when the image cannot be read, or the teacher's tokens are not of the field's width.
+        UserError: when the image cannot be read, or the teacher's tokens do not have the field's width.
     """
     pixels = image.read()
-    found = answer(field, column_of(field, pixels), chunk)
+    answers = answer(field, column_of(field, pixels), chunk)
     true = true_colours(field, pixels)
-    error = float((found.rgb.cpu() - true).square().mean())
+    error = float((answers.rgb.cpu() - true).square().mean())
     row: dict[str, Value] = {"rgb mse": error, "rgb psnr dB": -10 * math.log10(max(error, 1e-12))}
-    grids, rows = {"field": found.grid}, [row]
-    colours = [_picture(found.rgb)]
+    grids, rows = {"field": answers.grid}, [row]
+    colours = [_picture(answers.rgb)]
     if teacher is not None:
-        wanted = teacher_grid(field, *teacher, pixels)
+        target = teacher_grid(field, *teacher, pixels)
         row |= {
-            "cosine": float(cosine_similarity(found.grid, wanted, dim=-1).mean()),
-            "mse": float((found.grid - wanted).square().mean()),
+            "cosine": float(cosine_similarity(answers.grid, target, dim=-1).mean()),
+            "mse": float((answers.grid - target).square().mean()),
         }
-        grids[f"teacher, layer {teacher[1]}"] = wanted
+        grids[f"teacher, layer {teacher[1]}"] = target
         rows.append({"rgb mse": 0.0, "rgb psnr dB": math.inf, "cosine": 1.0, "mse": 0.0})
         colours.append(_picture(true))
     title = f"{image.id}: field {field.sha256[:DIGITS]}"
     if field.settings is not None:
-        held = "held out" if image.id in field.held_out else "not one of those held out"
-        title += f", trained on {field.settings.training_images} images; this one was {held}"
+        status = "was held out" if image.id in field.held_out else "was not held out"
+        title += f", trained on {field.settings.training_images} images; this one {status}"
     table = draw(folder, "field", title, pixels, grids, drawing, None, rows, {"colours": colours})
     return f"{title}\n\n{as_table(table)}\n\n{legend(drawing.threshold)}"
 

@@ -1,4 +1,4 @@
-"""``run-bench interpolate``: one image walks into another through the column."""
+"""``run-bench interpolate``: one image turns into another through the column."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _FRAME_MS = 120
 def show_interpolation(
     folder: PictureFolder, one: Unlabelled, other: Unlabelled, field: Field, steps: int, kind: Format | None
 ) -> str:
-    r"""Answers along the straight line between the columns of two images; -> the text.
+    r"""Draw the answers along the straight line between the columns of two images; return the text.
 
     .. math:: c_k = (1 - s_k) c_A + s_k c_B, \quad s_k = k / (steps - 1)
 
-    Beside the cosine to A's and to B's features stands that to their blend, (1 - s) f_A + s f_B: where it is 1, the
-    walk is a cross-fade and nothing more.
+    Beside the cosines to A's and to B's features it reports that to their blend, (1 - s) f_A + s f_B: where it is 1,
+    the interpolation is a cross-fade and nothing more.
 
     Args:
-        folder: takes the files.
-        one: A.
-        other: B.
-        field: answers.
-        steps: with both ends, at least 2.
-        kind: of animation; None for none.
+        folder: where the files are written.
+        one: image A.
+        other: image B.
+        field: the field that answers.
+        steps: number of steps, both ends included; at least 2.
+        kind: format of the animation; None for none.
 
     Raises:
         UserError: when an image cannot be read.
@@ -47,8 +47,8 @@ def show_interpolation(
     images = [squared(image) for image in pixels]
     first, last = (column_of(field, image) for image in pixels)
     shares = [step / (steps - 1) for step in range(steps)]
-    found = [answer(field, torch.lerp(first, last, share)) for share in shares]
-    start, end = found[0].grid, found[-1].grid
+    answers = [answer(field, torch.lerp(first, last, share)) for share in shares]
+    start, end = answers[0].grid, answers[-1].grid
     rows: list[dict[str, float]] = [
         {
             "step": step,
@@ -56,13 +56,13 @@ def show_interpolation(
             "cosine to A": _cosine(each.grid, start),
             "cosine to B": _cosine(each.grid, end),
             "cosine to their blend": _cosine(each.grid, torch.lerp(start, end, share)),
-            "rgb mse to A": float((each.rgb - found[0].rgb).square().mean()),
-            "rgb mse to B": float((each.rgb - found[-1].rgb).square().mean()),
+            "rgb mse to A": float((each.rgb - answers[0].rgb).square().mean()),
+            "rgb mse to B": float((each.rgb - answers[-1].rgb).square().mean()),
         }
-        for step, (share, each) in enumerate(zip(shares, found, strict=True))
+        for step, (share, each) in enumerate(zip(shares, answers, strict=True))
     ]
-    features = joint_colours([each.grid for each in found])
-    colours = [each.rgb.double().cpu().numpy() for each in found]
+    features = joint_colours([each.grid for each in answers])
+    colours = [each.rgb.double().cpu().numpy() for each in answers]
     title = f"from {one.id} to {other.id}: field {field.sha256[:DIGITS]}, {steps} steps"
     shown = sorted({round(index * (steps - 1) / (min(_SHOWN, steps) - 1)) for index in range(min(_SHOWN, steps))})
     columns = [Column(_heading(rows[at], "\n"), {"features": features[at], "colours": colours[at]}) for at in shown]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from apm_tta.apm import APMConfig
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
-from apm_tta.field.checkpoint import CHECKPOINT_FILE, Measures, Trained, refuse_other_training
+from apm_tta.field.checkpoint import CHECKPOINT_FILE, Measures, TrainingState, refuse_other_training
 from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
@@ -31,38 +31,38 @@ from apm_tta.writer_lock import only_writer
 
 # The pretraining variant of the public code, for teachers whose APM has the published sizes.
 _PRETRAINING = (4096, 4096, 4096, 2048, 1024)
-# In units of the column's width: a small field holds many images, a fresh APM one.
+# In units of the column's width: a small field holds many images, but a fresh APM only one.
 _UNITS = (16, 8, 8)
-_SHOWN = 8  # rows of the history
+_SHOWN = 8  # rows of the history that are printed
 
 
 def _silent(_text: str) -> None:
-    """Tells nobody."""
+    """Ignore a message."""
 
 
 def train_field(
     out: Path | None,
     images: Sequence[Unlabelled],
     teacher: Teacher,
-    asked: Mapping[str, Any],
+    chosen: Mapping[str, Any],
     hidden: tuple[int, ...] | None = None,
     quiet: bool = False,
-    say: Callable[[str], None] = _silent,
+    notify: Callable[[str], None] = _silent,
 ) -> str:
-    """Trains a field, or goes on with one that was stopped; -> the text.
+    """Train a field, or resume a training that was stopped; return the text.
 
     Args:
         out: folder of the checkpoint; None for a new one below the current folder.
-        images: all of them, of which one in ten is held out.
-        teacher: gives the targets.
-        asked: fields of ``Schedule``, its layer counted from 0 or from the end; what is left out suits the APM's sizes.
+        images: all images, of which one in ten is held out.
+        teacher: provides the targets.
+        chosen: fields of ``Schedule``, its layer counted from 0 or from the end; the rest follows the APM's sizes.
         hidden: widths of the MLP; None for the pretraining variant's, or a small teacher's.
-        quiet: whether no progress is shown.
-        say: is told what a person should know before it takes long.
+        quiet: whether to show no progress.
+        notify: called with messages that the user should see before or during the training.
 
     Raises:
         UserError: when an image cannot be read, the teacher has no tokens of that layer, or the folder holds another
-            training; when it is stopped, saying how to go on.
+            training; when it is stopped, stating how to resume it.
     """
     folder = PictureFolder(out, "field")
     try:
@@ -71,11 +71,11 @@ def train_field(
         raise unwritable(folder.path, error) from None
     with terminable(), only_writer(folder.path):
         try:
-            return _train(folder, images, teacher, asked, hidden, quiet, say)
+            return _train(folder, images, teacher, chosen, hidden, quiet, notify)
         except KeyboardInterrupt as stop:
             raise UserError(
-                f"{stop_word(stop)}; every epoch that was done is kept in {folder.path}, and the same command with "
-                f"--out {folder.path} goes on",
+                f"{stop_word(stop)}; completed epochs are kept in {folder.path}; the same command with "
+                f"--out {folder.path} resumes the training",
                 exit_code=stop_code(stop),
             ) from None
 
@@ -84,90 +84,90 @@ def _train(
     folder: PictureFolder,
     images: Sequence[Unlabelled],
     teacher: Teacher,
-    asked: Mapping[str, Any],
+    chosen: Mapping[str, Any],
     hidden: tuple[int, ...] | None,
     quiet: bool,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> str:
-    settings, training, validation, seen = _settled(images, teacher, asked, hidden)
+    settings, training, validation, training_subset = _prepare(images, teacher, chosen, hidden)
     path = folder.path / CHECKPOINT_FILE
     if path.exists():
         refuse_other_training(path, settings)
 
-    def watch(what: str) -> Callable[[Sequence[Sequence[int]]], tqdm[Sequence[int]]]:
-        return lambda batches: tqdm(batches, desc=what, leave=False, disable=quiet or None)
+    def bar(label: str) -> Callable[[Sequence[Sequence[int]]], tqdm[Sequence[int]]]:
+        return lambda batches: tqdm(batches, desc=label, leave=False, disable=quiet or None)
 
-    kept = training.keep(watch("teacher: training images")) and validation.keep(watch("teacher: validation images"))
+    kept = training.keep(bar("teacher: training images")) and validation.keep(bar("teacher: validation images"))
     if not kept:
-        say("the images and their tokens do not fit into half of the free memory: they are made anew at every epoch")
+        notify("the images and their tokens do not fit into half of the free memory: each epoch computes them anew")
     schedule = settings.schedule
     state = fresh_training(settings, training, validation.ids, teacher.device)
     if path.exists():
         state.resume(path)
-        say(f"{path} has {len(state.epochs)} of {schedule.epochs} epochs; going on")
+        notify(f"{path} has {len(state.epochs)} of {schedule.epochs} epochs; resuming")
     baseline = mean_token_cosine(training, validation, settings.width)
 
     def report(row: Measures) -> None:
         if not quiet:
-            say(
+            notify(
                 f"epoch {row['epoch']}/{schedule.epochs}: validation cosine {row['validation cosine']:.4f}, "
                 f"mse {row['validation mse']:.3f}, rgb mse {row['validation rgb mse']:.4f}, {row['seconds']:.1f} s"
             )
 
-    train(folder.path, state, training, validation, watch("training"), report)
+    train(folder.path, state, training, validation, bar("training"), report)
     summary = {
         **state.epochs[-1],
-        "training cosine": validate(state, seen)["validation cosine"],
+        "training cosine": validate(state, training_subset)["validation cosine"],
         "mean token": baseline,
     }
-    return _finished(folder, state, summary)
+    return _write_results(folder, state, summary)
 
 
-def _settled(
-    images: Sequence[Unlabelled], teacher: Teacher, asked: Mapping[str, Any], hidden: tuple[int, ...] | None
+def _prepare(
+    images: Sequence[Unlabelled], teacher: Teacher, chosen: Mapping[str, Any], hidden: tuple[int, ...] | None
 ) -> tuple[Settings, Samples, Samples, Samples]:
-    """Settings; training and validation samples; and as many of the training images as are held out, one view each."""
+    """Return settings, training and validation samples, and one view each of as many training images as held out."""
     try:
-        training_images, held_images = split(images)
+        training_images, held_out = split(images)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if asked.get("limit"):
-        kept = {image.id for image in by_digest(training_images)[: asked["limit"]]}
+    if chosen.get("limit"):
+        kept = {image.id for image in by_digest(training_images)[: chosen["limit"]]}
         training_images = [image for image in training_images if image.id in kept]
-    probe = Square(teacher.preprocessing)(held_images[0].read())[None].to(teacher.device)
-    layer = asked.get("layer", -1)
+    probe = Square(teacher.preprocessing)(held_out[0].read())[None].to(teacher.device)
+    layer = chosen.get("layer", -1)
     with torch.no_grad():
         tokens = teacher.encode_grid(probe, layer)
-    config = _sized(sizes_for_grid(teacher, tokens), hidden)
-    schedule = schedule_for(config, layer % teacher.layers, asked)
+    config = _with_hidden(sizes_for_grid(teacher, tokens), hidden)
+    schedule = schedule_for(config, layer % teacher.layers, chosen)
     settings = Settings(
         schedule=schedule,
         teacher=teacher.name,
         teacher_identity=dict(teacher.identity),
-        images_sha256=images_digest(images, held_images, config.image_size),
+        images_sha256=images_digest(images, held_out, config.image_size),
         training_images=len(training_images),
-        validation_images=len(held_images),
+        validation_images=len(held_out),
         width=tokens.shape[-1],
         teacher_grid=tokens.shape[1],
         sizes=sizes_of(config),
     )
     layer, seed = schedule.layer, schedule.seed
-    seen = training_images[: len(held_images)]
+    training_subset = training_images[: len(held_out)]
     return (
         settings,
         Samples(training_images, teacher, layer, config, schedule.views, seed),
-        Samples(held_images, teacher, layer, config, 1, seed),
-        Samples(seen, teacher, layer, config, 1, seed),
+        Samples(held_out, teacher, layer, config, 1, seed),
+        Samples(training_subset, teacher, layer, config, 1, seed),
     )
 
 
-def _sized(config: APMConfig, hidden: tuple[int, ...] | None) -> APMConfig:
+def _with_hidden(config: APMConfig, hidden: tuple[int, ...] | None) -> APMConfig:
     published = config.hidden == APMConfig().hidden
     own = _PRETRAINING if published else tuple(unit * config.position_dim for unit in _UNITS)
     return replace(config, hidden=hidden or own, readout="mean")
 
 
-def _finished(folder: PictureFolder, state: Trained, summary: Measures) -> str:
+def _write_results(folder: PictureFolder, state: TrainingState, summary: Measures) -> str:
     settings, rows = state.settings, state.epochs
     at = [row["epoch"] for row in rows]
     chart = Chart(
@@ -196,7 +196,7 @@ def _finished(folder: PictureFolder, state: Trained, summary: Measures) -> str:
     shown = [row for row in rows if row["epoch"] in {1, len(rows)} or row["epoch"] % step == 0]
     table = as_table([{**row, "epoch": int(row["epoch"])} for row in shown])
     return (
-        f"{title}\n\n{table}\n\nCosine to the teacher's grid at the end: {summary['validation cosine']:.3f} on images "
-        f"held out, {summary['training cosine']:.3f} on as many that were trained on. The mean token of every "
-        f"location, which never looks at an image: {summary['mean token']:.3f}. {seconds:.0f} s of epochs.\n\n{folder}"
+        f"{title}\n\n{table}\n\nFinal cosine to the teacher's grid: {summary['validation cosine']:.3f} on held-out "
+        f"images, {summary['training cosine']:.3f} on as many training images. The mean token of every location, which "
+        f"ignores the image: {summary['mean token']:.3f}. {seconds:.0f} s of epochs.\n\n{folder}"
     )

@@ -1,4 +1,4 @@
-"""Trains one APM on many images: its features against a teacher's tokens, its colours against the images'."""
+"""Train one APM on many images: its features against a teacher's tokens, its colours against the images'."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from apm_tta.apm import APM, APMConfig
-from apm_tta.field.checkpoint import CHECKPOINT_FILE, Measures, Trained
-from apm_tta.field.samples import Samples, Watch
+from apm_tta.field.checkpoint import CHECKPOINT_FILE, Measures, TrainingState
+from apm_tta.field.samples import Progress, Samples
 from apm_tta.field.settings import Schedule, Settings
 
 _WARM_UP = 0.02
 _VALIDATED_AT_ONCE = 64
-_MEASURED = 2048  # samples, where all of a large set would take an epoch
+_MEASURED = 2048  # samples, since all of a large set would take an epoch
 
 
-def fresh_training(settings: Settings, training: Samples, held_out: Sequence[str], device: torch.device) -> Trained:
-    """An APM that nothing has been taught, and the scale of its targets, from the training images alone."""
+def fresh_training(
+    settings: Settings, training: Samples, held_out: Sequence[str], device: torch.device
+) -> TrainingState:
+    """Return an untrained APM, and the scale of its targets, from the training images alone."""
     schedule = settings.schedule
     apm = APM(settings.config)
     apm.initialise(torch.Generator().manual_seed(schedule.seed))
@@ -34,13 +36,13 @@ def fresh_training(settings: Settings, training: Samples, held_out: Sequence[str
     ]
     optimizer = torch.optim.Adam(trained, lr=schedule.learning_rate, fused=True)
     mean, std = target_scale(training)
-    return Trained(apm, optimizer, mean.to(device), std.to(device), settings, held_out, [])
+    return TrainingState(apm, optimizer, mean.to(device), std.to(device), settings, held_out, [])
 
 
 def target_scale(samples: Samples) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every channel of the targets, ``(F,)`` each, of at most 2048 samples.
+    """Compute mean and standard deviation of every channel of the targets, ``(F,)`` each, over at most 2048 samples.
 
-    A channel that never changes, such as one that only fills the APM's width, has a standard deviation of 1.
+    A channel that never changes, such as one that only pads the APM's width, gets a standard deviation of 1.
     """
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for batch in _in_order(samples, _MEASURED):
@@ -54,24 +56,24 @@ def target_scale(samples: Samples) -> tuple[Tensor, Tensor]:
 
 def train(
     folder: Path,
-    state: Trained,
+    state: TrainingState,
     training: Samples,
     validation: Samples,
-    watch: Watch,
+    progress: Progress,
     report: Callable[[Measures], None],
 ) -> None:
-    """Trains from where ``state`` is to its last epoch; the checkpoint is written after every epoch.
+    """Train from the epoch that ``state`` has reached to the last; the checkpoint is written after every epoch.
 
     The order of the samples and the locations depend on the seed and the epoch alone, so that a training that was
-    killed and goes on ends with the weights of one that was not.
+    killed and resumed ends with the same weights as one that was not.
 
     Args:
-        folder: takes the checkpoint.
+        folder: where the checkpoint is written.
         state: changed in place.
         training: samples to learn from.
         validation: samples to measure on, one view each.
-        watch: wraps the batches of an epoch.
-        report: is told the row of every epoch that is done.
+        progress: wraps the batches of an epoch.
+        report: called with the row of every completed epoch.
 
     Raises:
         UserError: when an image cannot be read, or the checkpoint cannot be written.
@@ -79,7 +81,7 @@ def train(
     schedule = state.settings.schedule
     for epoch in range(len(state.epochs), schedule.epochs):
         started = time.perf_counter()
-        losses = _epoch(state, training, epoch, watch)
+        losses = _epoch(state, training, epoch, progress)
         row: Measures = {"epoch": epoch + 1, **losses, **validate(state, validation)}
         row["seconds"] = time.perf_counter() - started
         state.epochs.append(row)
@@ -87,31 +89,31 @@ def train(
         report(row)
 
 
-def _epoch(state: Trained, samples: Samples, epoch: int, watch: Watch) -> Measures:
-    """One pass; the mean losses of its steps."""
+def _epoch(state: TrainingState, samples: Samples, epoch: int, progress: Progress) -> Measures:
+    """Run one epoch; return the mean losses of its steps."""
     schedule, config, device = state.settings.schedule, state.settings.config, state.mean.device
     generator = torch.Generator().manual_seed((schedule.seed << 20) + epoch)
     batches = [part.tolist() for part in torch.randperm(len(samples), generator=generator).split(schedule.batch_size)]
     variance = state.std[: state.settings.width].square().mean()
     sums = torch.zeros(2, device=device)
     state.apm.train()
-    for step, batch in enumerate(watch(batches)):
+    for step, batch in enumerate(progress(batches)):
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate_at(schedule, epoch * len(batches) + step, schedule.epochs * len(batches))
-        made = samples.get(batch)
-        images = samples.normalized(made.pixels.to(device))
-        asked = locations_of(schedule, config, generator)
-        wanted = made.tokens[:, asked].to(device)
+        sampled = samples.get(batch)
+        images = samples.normalized(sampled.pixels.to(device))
+        locations = draw_locations(schedule, config, generator)
+        targets = sampled.tokens[:, locations].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
             column = state.apm.column(images)
-            features = state.apm.query(column, asked.to(device))
-            colours = state.apm.colours(column, features, asked.to(device)) if schedule.rgb_weight else None
-        error = features.float() * state.std + state.mean - wanted
-        # Divided by the variance, the weight of the colours means the same for every teacher and layer.
+            features = state.apm.query(column, locations.to(device))
+            colours = state.apm.colours(column, features, locations.to(device)) if schedule.rgb_weight else None
+        error = features.float() * state.std + state.mean - targets
+        # Dividing by the variance makes the colours' weight mean the same for every teacher and layer.
         grid = error[..., : state.settings.width].square().mean() / variance
         rgb = torch.zeros((), device=device)
         if colours is not None:
-            rgb = (colours.float() - made.colours[:, asked].to(device)).square().mean()
+            rgb = (colours.float() - sampled.colours[:, locations].to(device)).square().mean()
         state.optimizer.zero_grad()
         (grid + schedule.rgb_weight * rgb).backward()
         state.optimizer.step()
@@ -120,14 +122,14 @@ def _epoch(state: Trained, samples: Samples, epoch: int, watch: Watch) -> Measur
     return {"training grid loss": grid_loss, "training rgb loss": rgb_loss}
 
 
-def locations_of(schedule: Schedule, config: APMConfig, generator: torch.Generator) -> Tensor:
-    """The locations of one step, ``(L,)``."""
+def draw_locations(schedule: Schedule, config: APMConfig, generator: torch.Generator) -> Tensor:
+    """Draw the locations of one step, ``(L,)``."""
     order = torch.randperm(config.grid**2, generator=generator)
     return order[: schedule.locations]
 
 
 def learning_rate_at(schedule: Schedule, step: int, steps: int) -> float:
-    """Of one step of all, counted from 0."""
+    """Return the learning rate of one of all ``steps``, counted from 0."""
     warm_up = max(1, round(_WARM_UP * steps))
     if step < warm_up:
         return schedule.learning_rate * (step + 1) / warm_up
@@ -135,26 +137,26 @@ def learning_rate_at(schedule: Schedule, step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def validate(state: Trained, samples: Samples) -> Measures:
-    """Cosine and mean squared error to the teacher's tokens, and the colours' error: of all locations, in float32."""
+def validate(state: TrainingState, samples: Samples) -> Measures:
+    """Measure cosine and mean squared error to the teacher's tokens, and the colours', at all locations in float32."""
     config, width, device = state.settings.config, state.settings.width, state.mean.device
     everywhere = torch.arange(config.grid**2, device=device)
     state.apm.eval()
     sums, count = torch.zeros(3, dtype=torch.float64), 0
     for batch in _in_order(samples):
-        made = samples.get(batch)
-        images = samples.normalized(made.pixels.to(device))
+        sampled = samples.get(batch)
+        images = samples.normalized(sampled.pixels.to(device))
         column = state.apm.column(images)
         standardised = state.apm.query(column, everywhere)
         features = (standardised * state.std + state.mean)[..., :width]
-        wanted = made.tokens[..., :width].to(device)
+        targets = sampled.tokens[..., :width].to(device)
         colours = state.apm.colours(column, standardised, everywhere)
-        found = (
-            cosine_similarity(features, wanted, dim=-1).mean(),
-            (features - wanted).square().mean(),
-            (colours - made.colours.to(device)).square().mean(),
+        measures = (
+            cosine_similarity(features, targets, dim=-1).mean(),
+            (features - targets).square().mean(),
+            (colours - sampled.colours.to(device)).square().mean(),
         )
-        sums += len(batch) * torch.stack(found).double().cpu()
+        sums += len(batch) * torch.stack(measures).double().cpu()
         count += len(batch)
     cosine, error, rgb = (sums / count).tolist()
     return {"validation cosine": cosine, "validation mse": error, "validation rgb mse": rgb}
@@ -162,8 +164,9 @@ def validate(state: Trained, samples: Samples) -> Measures:
 
 @torch.no_grad()
 def mean_token_cosine(training: Samples, validation: Samples, width: int) -> float:
-    """What an answer that never looks at the image reaches: the cosine of every location's mean token to the validation
-    images' tokens; the mean is over 2048 training samples at most.
+    """Return the cosine that an answer reaches which ignores the image.
+
+    It compares every location's mean token, over at most 2048 training samples, with the validation images' tokens.
     """
     total = torch.zeros(())
     for batch in _in_order(training, _MEASURED):
@@ -176,6 +179,6 @@ def mean_token_cosine(training: Samples, validation: Samples, width: int) -> flo
 
 
 def _in_order(samples: Samples, most: int | None = None) -> Sequence[range]:
-    """All samples in batches; or every so many, so that they are ``most`` at most."""
+    """Return all samples in batches, or evenly spaced ones, at most ``most``."""
     chosen = range(0, len(samples), 1 if most is None else max(1, -(-len(samples) // most)))
     return [chosen[start : start + _VALIDATED_AT_ONCE] for start in range(0, len(chosen), _VALIDATED_AT_ONCE)]

@@ -1,4 +1,4 @@
-"""A field that was trained by its command, small enough for a test."""
+"""A field trained by its command, small enough for a test."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ WORDS = [
 
 @pytest.fixture(scope="session")
 def words() -> list[str]:
-    """A training that is over in seconds; later words take the place of these."""
+    """Return the arguments of a training that takes seconds; later arguments override them."""
     return WORDS
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of four epochs on the images that the package carries."""
+    """Train four epochs on the images that the package carries; return the checkpoint."""
     out = tmp_path_factory.mktemp("field")
     assert main([*WORDS, "--out", str(out)]) == 0
     return out / CHECKPOINT_FILE

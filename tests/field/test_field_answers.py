@@ -1,4 +1,4 @@
-"""What a field answers, which checkpoints it takes, and how an image walks into another."""
+"""A field's answers, the checkpoints that it loads, and the interpolation between two images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGE = "fashion-mnist:test/00002"
 
 
 def released(config: APMConfig, seed: int) -> tuple[APM, dict[str, Tensor]]:
-    """A field, and its weights as the public pretrained checkpoint names them: without a global token."""
+    """Return a field, and its weights under the public pretrained checkpoint's names, without a global token."""
     apm = APM(config, torch.Generator().manual_seed(seed))
     own = apm.state_dict()
     layers = {"mlp.0": "fc1", "mlp.1": "fc2", "mlp.2": "fc3", "mlp.3": "fc4", "mlp.4": "fc5", "convolution": "conv1"}
@@ -50,11 +50,11 @@ def test_the_public_seven_layer_checkpoint_loads_by_its_own_names(tmp_path: Path
     assert field.apm.config == SEVEN_LAYERS
     assert field.settings is None
     image = one_image(IMAGE).read()
-    found = answer(field, column_of(field, image))
+    answers = answer(field, column_of(field, image))
     with torch.no_grad():
-        expected = apm(ReleasedPixels(SEVEN_LAYERS).of(image)[None])
-    torch.testing.assert_close(found.grid, expected.grid[0])
-    torch.testing.assert_close(found.rgb, expected.rgb[0].permute(1, 2, 0).flip(-1))
+        expected = apm(ReleasedPixels(SEVEN_LAYERS).prepare(image)[None])
+    torch.testing.assert_close(answers.grid, expected.grid[0])
+    torch.testing.assert_close(answers.rgb, expected.rgb[0].permute(1, 2, 0).flip(-1))
 
 
 def test_the_published_sizes_are_read_off_the_shapes(reference: ModuleType) -> None:
@@ -62,18 +62,18 @@ def test_the_published_sizes_are_read_off_the_shapes(reference: ModuleType) -> N
 
 
 def test_released_pixels_are_stretched_blue_green_red_as_opencv_reads_them(tmp_path: Path) -> None:
-    """Against the same steps on the file itself, by OpenCV alone."""
+    """Compare with the same steps on the file itself, by OpenCV alone."""
     image = Image.effect_mandelbrot((90, 60), (-2, -1, 1, 1), 60).convert("RGB")
     image.putpixel((3, 4), (10, 200, 77))
     image.save(tmp_path / "image.png")
     pixels = ReleasedPixels(SEVEN_LAYERS)
     array = cv2.resize(cv2.imread(str(tmp_path / "image.png")), (56, 56))  # type: ignore[arg-type]
     expected = (array - array.min()) / (array.max() - array.min())
-    found = pixels.of(image)
-    np.testing.assert_allclose(found.permute(1, 2, 0).numpy(), expected, atol=1e-6)
-    colours = pixels.shown(pixels.colours(found[None]))[0, 5]
+    prepared = pixels.prepare(image)
+    np.testing.assert_allclose(prepared.permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    colours = pixels.to_rgb(pixels.target_colours(prepared[None]))[0, 5]
     np.testing.assert_allclose(colours.numpy(), expected[14:28, 14:28, ::-1].mean((0, 1)), atol=1e-6)
-    assert pixels.of(Image.new("RGB", (9, 9), "red")).isfinite().all()
+    assert pixels.prepare(Image.new("RGB", (9, 9), "red")).isfinite().all()
 
 
 def test_checkpoints_that_cannot_be_used_are_refused_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_checkpoints_that_cannot_be_used_are_refused_in_one_line(checkpoint: Pat
         assert "\n" not in str(error.value)
 
     refused({"weight": torch.zeros(3)}, "neither a checkpoint of run-bench train-field nor a released APM")
-    refused({**state, "fc2.weight": torch.zeros(8, 8)}, r"mlp.1.weight is \(8, 8\), not \(8, 40\)|other sizes")
+    refused({**state, "fc2.weight": torch.zeros(8, 8)}, r"mlp.1.weight is \(8, 8\), not \(8, 40\)")
     refused({**state, "fc1.weight": torch.zeros(40, 30)}, "15 for the column, which is not a square grid")
     refused({**state, "little_query": torch.zeros(24)}, "missing")
     tensors = load_file(checkpoint)
@@ -118,11 +118,11 @@ def test_the_command_prints_what_its_files_say(
 ) -> None:
     words = ["field", IMAGE, "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--animation", "webp"]
     assert main(words) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"field.png", "field.webp", "field.csv"}
     with (tmp_path / "field.csv").open(newline="") as file:
         ours, teacher = csv.DictReader(file)
-    assert f"{float(ours['cosine']):.3f}" in said
+    assert f"{float(ours['cosine']):.3f}" in output
     assert (teacher["cosine"], teacher["mse"]) == ("1", "0")
     field, image = load_field(checkpoint, CPU), one_image(IMAGE).read()
     error = (answer(field, column_of(field, image)).rgb - true_colours(field, image)).square().mean().item()
@@ -140,9 +140,9 @@ def test_a_comparison_that_cannot_be_made_is_refused(
     words: list[str], message: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["field", IMAGE, "--checkpoint", str(checkpoint), "--out", str(tmp_path), *words]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_a_teacher_of_another_width_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,13 +151,14 @@ def test_a_teacher_of_another_width_is_refused(tmp_path: Path, capsys: pytest.Ca
     words = ["field", IMAGE, "--checkpoint", str(path), "--out", str(tmp_path)]
     assert main([*words, "--teacher", "embedded"]) == 2
     assert (
-        "the field answers with 24 numbers a location, layer -1 of teacher embedded has 128" in capsys.readouterr().err
+        "the field answers with 24 numbers per location, layer -1 of teacher embedded with 128"
+        in capsys.readouterr().err
     )
-    assert main(words) == 0  # a released checkpoint does not say which teacher it had: nothing is compared
+    assert main(words) == 0  # a released checkpoint does not name its teacher: nothing is compared
     assert "cosine" not in capsys.readouterr().out.splitlines()[2]
 
 
-def test_an_image_walks_into_another(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_turns_into_another(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["interpolate", IMAGE, "fashion-mnist:test/00000", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
     assert main([*words, "--steps", "7"]) == 0
     capsys.readouterr()
@@ -174,5 +175,5 @@ def test_an_image_walks_into_another(checkpoint: Path, tmp_path: Path, capsys: p
     middle = answer(field, (one + other) / 2).grid
     cosine = torch.nn.functional.cosine_similarity(middle, answer(field, one).grid, dim=-1).mean().item()
     assert rows[3]["cosine to A"] == pytest.approx(cosine, abs=1e-5)
-    with Image.open(tmp_path / "interpolation.gif") as found:
-        assert found.n_frames == 12  # type: ignore[attr-defined]  there and back
+    with Image.open(tmp_path / "interpolation.gif") as picture:
+        assert picture.n_frames == 12  # type: ignore[attr-defined]  forth and back

@@ -1,4 +1,4 @@
-"""A field on a GPU is the field on the CPU; islands too. These run where a GPU is."""
+"""A field on a GPU equals the field on the CPU, and so do islands. These tests need a GPU."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from apm_tta.field.field_answers import answer, column_of
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-def test_a_field_trained_on_a_gpu_comes_as_near_and_answers_alike_on_both(words: list[str], tmp_path: Path) -> None:
+def test_a_field_trained_on_a_gpu_comes_as_close_and_answers_alike_on_both(words: list[str], tmp_path: Path) -> None:
     for device in ("cpu", "cuda"):
         assert main([*words, "--device", device, "--precision", "float32", "--out", str(tmp_path / device)]) == 0
     cosines = [pd.read_csv(tmp_path / device / "epochs.csv")["validation cosine"] for device in ("cpu", "cuda")]
     assert (cosines[0] - cosines[1]).abs().max() < 0.01
     image = one_image("fashion-mnist:test/00001").read()
-    found = []
+    grids = []
     for device in ("cpu", "cuda"):
         field = load_field(tmp_path / "cuda" / "field.safetensors", torch.device(device))
-        found.append(answer(field, column_of(field, image), 7).grid.cpu())
-    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-2)
+        grids.append(answer(field, column_of(field, image), 7).grid.cpu())
+    torch.testing.assert_close(*grids, rtol=1e-3, atol=1e-2)
 
 
-def test_a_training_on_a_gpu_goes_on_where_it_was(words: list[str], tmp_path: Path) -> None:
+def test_a_training_on_a_gpu_resumes_where_it_was(words: list[str], tmp_path: Path) -> None:
     out = ["--device", "cuda", "--out", str(tmp_path)]
     assert main([*words, *out]) == 0
     assert main([*words, *out]) == 0

@@ -1,4 +1,4 @@
-"""A field learns, its checkpoints hold all of it, and a training that is killed ends as one that is not."""
+"""A field learns, its checkpoints hold all of it, and a killed training ends with the same weights as any other."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Forty real images as files."""
-    made = tmp_path / "images"
-    made.mkdir()
+    """Write forty real images as files; return their folder."""
+    images = tmp_path / "images"
+    images.mkdir()
     for index, image in enumerate(all_images("fashion-mnist")[:40]):
-        image.read().save(made / f"{index:02d}.png")
-    return made
+        image.read().save(images / f"{index:02d}.png")
+    return images
 
 
 def rows_of(checkpoint: Path) -> list[dict[str, str]]:
@@ -45,16 +45,16 @@ def rows_of(checkpoint: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_it_learns_beyond_what_never_looks_at_the_image(
+def test_it_learns_more_than_an_answer_that_ignores_the_image(
     words: list[str], checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = rows_of(checkpoint)
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
     cosines = [float(row["validation cosine"]) for row in rows]
     assert cosines == sorted(cosines)
-    assert main([*words, "--out", str(checkpoint.parent)]) == 0  # done already: it says what there is
-    said = capsys.readouterr().out
-    baseline = float(said.partition("never looks at an image: ")[2].partition(". ")[0])
+    assert main([*words, "--out", str(checkpoint.parent)]) == 0  # already complete: it prints the result
+    output = capsys.readouterr().out
+    baseline = float(output.partition("ignores the image: ")[2].partition(". ")[0])
     assert 0.4 < baseline < cosines[-1]
     assert float(rows[-1]["validation mse"]) < float(rows[0]["validation mse"])
     assert {path.name for path in checkpoint.parent.iterdir()} >= {"curve.png", "settings.json", "field.safetensors"}
@@ -63,15 +63,15 @@ def test_it_learns_beyond_what_never_looks_at_the_image(
 def test_the_loaded_field_has_the_validation_cosine_that_was_recorded(
     checkpoint: Path, embedded_teacher: Teacher
 ) -> None:
-    """From the file alone, image by image, by another path than the training's."""
+    """Compute it from the file alone, image by image, by another path than the training's."""
     field = load_field(checkpoint, torch.device("cpu"))
-    _, held = split(all_images("fashion-mnist"))
-    assert field.held_out == {image.id for image in held}
+    _, held_out = split(all_images("fashion-mnist"))
+    assert field.held_out == {image.id for image in held_out}
     cosines = []
-    for image in held:
+    for image in held_out:
         pixels = image.read()
-        found = answer(field, column_of(field, pixels)).grid
-        cosines.append(cosine_similarity(found, teacher_grid(field, embedded_teacher, 3, pixels), dim=-1).mean())
+        grid = answer(field, column_of(field, pixels)).grid
+        cosines.append(cosine_similarity(grid, teacher_grid(field, embedded_teacher, 3, pixels), dim=-1).mean())
     recorded = float(rows_of(checkpoint)[-1]["validation cosine"])
     assert torch.stack(cosines).mean().item() == pytest.approx(recorded, abs=1e-5)
 
@@ -79,7 +79,7 @@ def test_the_loaded_field_has_the_validation_cosine_that_was_recorded(
 def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
     words: list[str], folder: Path, tmp_path: Path
 ) -> None:
-    """Real processes, killed without warning once another epoch is there."""
+    """Run real processes, killed without warning after another epoch."""
     command = [RUN_BENCH, *words, "--data", str(folder), "--epochs", "60"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*command, "--out", str(whole)], check=True, capture_output=True)
@@ -103,7 +103,7 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_ctrl_c_says_how_to_go_on(words: list[str], folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_resume(words: list[str], folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [RUN_BENCH, *words, "--data", str(folder), "--epochs", "100000", "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -111,9 +111,9 @@ def test_ctrl_c_says_how_to_go_on(words: list[str], folder: Path, tmp_path: Path
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
+    _, errors = process.communicate()
     assert process.returncode == 130
-    assert said.strip().splitlines()[-1].endswith(f"the same command with --out {out} goes on")
+    assert errors.strip().splitlines()[-1].endswith(f"the same command with --out {out} resumes the training")
 
 
 def test_another_training_in_the_folder_is_refused_by_field(
@@ -121,10 +121,10 @@ def test_another_training_in_the_folder_is_refused_by_field(
 ) -> None:
     shutil.copy(checkpoint, tmp_path / checkpoint.name)
     assert main([*words, "--out", str(tmp_path), "--seed", "1", "--layer", "0"]) == 1
-    said = capsys.readouterr().err
-    assert "schedule.layer: 3 there, 0 now" in said
-    assert "schedule.seed: 0 there, 1 now" in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert "schedule.layer: 3 there, 0 now" in error
+    assert "schedule.seed: 0 there, 1 now" in error
+    assert error.count("\n") == 1
 
 
 def test_a_folder_of_files_and_another_layer(
@@ -145,10 +145,10 @@ def test_a_folder_of_files_and_another_layer(
 def test_samples_are_the_same_whether_they_are_kept_or_not(embedded_teacher: Teacher) -> None:
     images = all_images("fashion-mnist")[:10]
     config = APMConfig(image_size=32, patch_size=4, hidden=(8,), feature_dim=128)
-    kept, made = (Samples(images, embedded_teacher, 2, config, 3, 0) for _ in range(2))
+    kept, computed = (Samples(images, embedded_teacher, 2, config, 3, 0) for _ in range(2))
     assert kept.keep(lambda batches: batches)
     assert len(kept) == 30
-    for one, other in zip(kept.get([29, 0, 13]), made.get([29, 0, 13]), strict=True):
+    for one, other in zip(kept.get([29, 0, 13]), computed.get([29, 0, 13]), strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -167,10 +167,10 @@ def test_views_are_seeded_crops_and_the_first_is_the_image() -> None:
 
 def test_one_in_ten_is_held_out_whatever_the_order() -> None:
     images = all_images("fashion-mnist")[:95]
-    training, held = split(images)
-    assert (len(training), len(held)) == (85, 10)
+    training, held_out = split(images)
+    assert (len(training), len(held_out)) == (85, 10)
     _, again = split(images[::-1])
-    assert {image.id for image in again} == {image.id for image in held}
+    assert {image.id for image in again} == {image.id for image in held_out}
     with pytest.raises(ValueError, match="1 images cannot be split"):
         split(images[:1])
 
@@ -201,15 +201,15 @@ def test_the_scale_is_that_of_the_training_targets_alone(embedded_teacher: Teach
     targets = samples.get(range(12)).tokens.flatten(0, 1)
     torch.testing.assert_close(mean, targets.mean(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(std[:128], targets.std(0, correction=0)[:128], rtol=1e-4, atol=1e-5)
-    assert torch.equal(std[128:], torch.ones(8)), "channels that only fill the width"
+    assert torch.equal(std[128:], torch.ones(8)), "channels that only pad the width"
 
 
-def test_what_is_not_asked_for_suits_the_sizes() -> None:
+def test_defaults_suit_the_sizes() -> None:
     small = APMConfig(image_size=32, patch_size=4, hidden=(1024, 512), feature_dim=128)
     assert schedule_for(small, 3, {}) == Schedule(layer=3, learning_rate=3e-3, locations=8)
     assert schedule_for(APMConfig(), 3, {"seed": 4}) == Schedule(layer=3, learning_rate=1e-4, locations=128, seed=4)
-    asked = {"locations": 0, "learning_rate": 0.5}
-    assert schedule_for(small, 1, asked) == Schedule(layer=1, learning_rate=0.5, locations=64)
+    chosen = {"locations": 0, "learning_rate": 0.5}
+    assert schedule_for(small, 1, chosen) == Schedule(layer=1, learning_rate=0.5, locations=64)
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
@@ -231,10 +231,10 @@ def test_fresh_layers_are_uniform_within_one_over_the_root_of_their_inputs() -> 
     assert torch.equal(apm.state_dict()["rgb_head.2.bias"], torch.full((3,), 0.5))
 
 
-def test_a_teacher_s_grey_image_is_learnt_by_the_colours(
+def test_the_colours_learn_images_of_one_colour(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Forty images of one colour each: a field that sees no more than a column decodes them."""
+    """Use forty images of one colour each: a field that sees no more than a column decodes them."""
     folder = tmp_path / "plain"
     folder.mkdir()
     for index in range(40):
