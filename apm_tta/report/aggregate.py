@@ -1,4 +1,4 @@
-"""What the rows of ``results.csv`` add up to."""
+"""Means of the rows of ``results.csv``, over corruptions and over seeds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _CELL_BUT_SEED = [name for name in KEY if name != "seed"]
 
 
 def mean_over_corruptions(results: pd.DataFrame) -> pd.DataFrame:
-    """Compute mean top-1 and agreement over the corruptions at each severity, by method; no interval: images repeat.
+    """Compute the mean top-1 and agreement over the corruptions at each severity, by method.
 
-    Columns: severity, method, corruptions, top1, agreement; of several seeds the mean, and top1_sd, the standard
-    deviation of the seeds' means. A mean that lacks one of its terms is NaN: of fewer it would be another number.
+    Columns: severity, method, corruptions, top1 and agreement, which are means over the seeds too where there are
+    several, and top1_sd, the standard deviation of the seeds' means. There is no interval, since the same images repeat
+    under every corruption. A mean that lacks one of its terms is NaN: over fewer terms it would be a different number.
     """
     corrupted = results[results["corruption"] != "clean"]
     by_seed = corrupted.groupby(["severity", "method", "seed"], sort=False, as_index=False).agg(
@@ -31,10 +32,10 @@ def mean_over_corruptions(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_seeds(results: pd.DataFrame) -> pd.DataFrame:
-    """Return results with one row for all seeds of a cell, each column as ``apm_tta.columns`` declares it.
+    """Merge the seeds of every cell into one row, each column as ``apm_tta.columns`` declares it.
 
-    Beside them: ``seeds``, their number, and ``NAME_sd``, the standard deviation over seeds of each column that is
-    shown with it. Where there is one seed throughout, every value is that seed's.
+    Two kinds of columns are added: ``seeds``, the number of seeds, and ``NAME_sd``, the standard deviation over seeds
+    of each column that is shown with one. Where there is only one seed throughout, every value is that seed's.
 
     Args:
         results: rows of ``results.csv``.
@@ -70,5 +71,5 @@ _OVER_SEEDS: dict[Seeds, Callable[[Any], Any]] = {
 
 
 def condition_name(corruption: str, severity: int) -> str:
-    """Return the name of a condition, as ``str(Condition)``."""
+    """Return the name of a condition, the same as ``str(Condition)``."""
     return "clean" if corruption == "clean" else f"{corruption} {severity}"

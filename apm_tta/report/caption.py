@@ -1,4 +1,4 @@
-"""What a table must say beside its numbers."""
+"""The captions and notes that go with a table's numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from apm_tta.harness.storage.manifest import Manifest, Numbers, StreamFields
 
 
 def caption(manifest: Manifest) -> str:
-    """State what every table must: n, subset rule, teacher, templates, protocol, seeds, commit, machine."""
+    """State what every table must: n, subset rule, teacher, templates, protocol, seeds, commit and machine."""
     numbers, place = manifest.numbers, manifest.environment
     data, teacher = numbers.dataset, numbers.teacher
     templates = ", ".join(f"{name} {_templates(method.templates)}" for name, method in numbers.methods.items())
@@ -25,17 +25,17 @@ def caption(manifest: Manifest) -> str:
 
 
 def _corruptions(numbers: Numbers) -> str:
-    """Say where corrupted images came from; nothing where there are none."""
+    """Describe where the corrupted images came from; empty where there are none."""
     data = numbers.dataset
     if numbers.conditions == ("clean",):
         return ""
     authors = "CIFAR-10-C" if data.corruption_parameters == "cifar" else "ImageNet-C"
-    made = "" if data.corruptions == "stored" else f", made as images were read, {_jpeg(data.jpeg_quality)}"
-    return f"severities as the authors of {authors} set them{made}. "
+    generated = "" if data.corruptions == "stored" else f", applied as images were read, {_jpeg(data.jpeg_quality)}"
+    return f"severities as set by the authors of {authors}{generated}. "
 
 
 def _jpeg(quality: int | None) -> str:
-    return "not compressed again" if quality is None else f"then through JPEG of quality {quality}"
+    return "not recompressed" if quality is None else f"then recompressed as JPEG of quality {quality}"
 
 
 def _templates(templates: str | tuple[str, ...]) -> str:
@@ -50,32 +50,34 @@ def _streams(numbers: Numbers) -> str:
 
 
 def disagreement_sentence(method: str, counts: dict[str, int]) -> str:
-    """Say who was right where a distilled method and its teacher differ.
+    """State who was right where a distilled method and its teacher differ.
 
     Args:
-        method: name.
-        counts: a row of ``ReportData.disagreements``.
+        method: name of the method.
+        counts: its row of ``ReportData.disagreements``.
     """
     agreement = 100 * (1 - counts["different"] / counts["answers"])
     return (
-        f"{method} gave its teacher's answer {agreement:.1f} % of the time. It differed in {counts['different']} of "
-        f"{counts['answers']} answers: there {method} was right {counts['method_right']} times, "
-        f"the teacher {counts['teacher_right']} times."
+        f"{method} gave the same answer as its teacher {agreement:.1f} % of the time. They differed in "
+        f"{counts['different']} of {counts['answers']} answers, of which {method} was right in "
+        f"{counts['method_right']} and the teacher in {counts['teacher_right']}."
     )
 
 
 def notes(manifest: Manifest, damaged: pd.DataFrame) -> list[str]:
-    """Say what a reader must know beside the caption: images without an answer, methods left out.
+    """List what a reader must know besides the caption: images without an answer, methods left out.
 
     Args:
-        manifest: of the run.
-        damaged: of ``ReportData``.
+        manifest: manifest of the run.
+        damaged: ``ReportData.damaged``.
     """
     sentences = []
     if len(damaged):
-        named = ", ".join(str(name) for name in damaged["id"].unique()[:3])
+        first_ids = ", ".join(str(sample_id) for sample_id in damaged["id"].unique()[:3])
         count = damaged["id"].nunique()
-        sentences.append(f"{count} images could not be read and have no answer (column errors; errors.csv): {named}.")
+        sentences.append(
+            f"{count} images could not be read and have no answer (column errors; errors.csv): {first_ids}."
+        )
     if manifest.left_out:
         sentences.append("Left out: " + "; ".join(manifest.left_out.values()) + ".")
     return sentences

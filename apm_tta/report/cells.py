@@ -1,4 +1,4 @@
-"""The cells of one condition -> rows of ``results.csv``, compared image by image with zero-shot."""
+"""From the cells of one condition to rows of ``results.csv``, compared image by image with zero-shot."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from apm_tta.report.statistics import calibration_error, holm, mcnemar_p, paired
 ZEROSHOT = "zeroshot"
 SIGNIFICANT = 0.05
 BOLD = (
-    "Bold: best under its condition, and by McNemar's exact test with Holm's correction "
-    f"(p < {SIGNIFICANT}) apart from every other method; with several seeds, under each of them."
+    "Bold: best under its condition and significantly better than every other method, by McNemar's exact test with "
+    f"Holm's correction (p < {SIGNIFICANT}); with several seeds, for each of them."
 )
-"""What ``_mark_best`` computes, and ``over_seeds`` of several seeds: the sentence of every table that has bold."""
+"""What ``_mark_best`` computes, and ``over_seeds`` for several seeds: the note of every table with bold cells."""
 RESULT_NAMES = [column.name for column in RESULT_COLUMNS]
 _NAN = float("nan")
 
 
 def cell_rows(answers: Sequence[Answers], manifest: Manifest) -> list[dict[str, Any]]:
-    """Return one row a cell, in ``RESULT_NAMES``: shares in percent; what was not measured is NaN.
+    """Return one row per cell with the columns ``RESULT_NAMES``: shares in percent, NaN where nothing was measured.
 
     Args:
         answers: every cell of one condition.
-        manifest: of the run.
+        manifest: manifest of the run.
     """
     rows = [_row(cell, manifest) for cell in answers]
     for seed in dict.fromkeys(cell.cell["seed"] for cell in answers):
@@ -41,48 +41,49 @@ def cell_rows(answers: Sequence[Answers], manifest: Manifest) -> list[dict[str, 
             continue
         tested = [(cell, row) for cell, row in of_seed if cell is not zeroshot and len(cell)]
         for cell, row in tested:
-            row |= compared(cell, zeroshot)
+            row |= _compare_with_zeroshot(cell, zeroshot)
         for (_, row), corrected in zip(tested, holm([row["p_mcnemar"] for _, row in tested]), strict=True):
             row["p_holm"] = corrected
     return rows
 
 
 def _mark_best(of_seed: list[tuple[Answers, dict[str, Any]]]) -> None:
-    """Marks the best where McNemar's exact test, by Holm's correction, separates it from every other; else nobody.
+    """Mark the best method where McNemar's exact test with Holm's correction separates it from every other; else none.
 
-    From every other and not from the second alone: which method is second is chosen by the same images, and one that
-    is further behind may differ on more of them, so that less sets it apart.
+    It must be separated from every other method, not just from the runner-up: the same images decide which method is
+    second, and a method further behind may differ on more of them, so that the test separates it less clearly.
     """
     ranked = sorted((pair for pair in of_seed if len(pair[0])), key=lambda pair: -pair[1]["top1"])
     for _, row in of_seed:
         row["best"] = False
     if len(ranked) > 1:
         (best, row), *others = ranked
-        counts = [discordant(best, other)[:2] for other, _ in others]
+        counts = [count_discordant(best, other)[:2] for other, _ in others]
         corrected = holm([mcnemar_p(*pair) for pair in counts])
-        row["best"] = max(corrected) < SIGNIFICANT and all(mine > its for mine, its in counts)
+        row["best"] = max(corrected) < SIGNIFICANT and all(only_best > only_other for only_best, only_other in counts)
 
 
-def compared(one: Answers, other: Answers) -> dict[str, float]:
-    """Difference of two cells on the images that both answered, percentage points, with its interval and p."""
-    only_one, only_other, images = discordant(one, other)
+def _compare_with_zeroshot(cell: Answers, zeroshot: Answers) -> dict[str, float]:
+    """Compute a cell's difference to zero-shot on the images that both answered, in percentage points, with interval
+    and p."""
+    only_cell, only_zeroshot, images = count_discordant(cell, zeroshot)
     if not images:
         return {}
-    low, high = paired_interval(only_one, only_other, images)
+    low, high = paired_interval(only_cell, only_zeroshot, images)
     return {
-        "delta_zeroshot": 100 * (only_one - only_other) / images,
+        "delta_zeroshot": 100 * (only_cell - only_zeroshot) / images,
         "delta_low": 100 * low,
         "delta_high": 100 * high,
-        "p_mcnemar": mcnemar_p(only_one, only_other),
+        "p_mcnemar": mcnemar_p(only_cell, only_zeroshot),
     }
 
 
-def discordant(one: Answers, other: Answers) -> tuple[int, int, int]:
-    """Images that one alone got right, that the other alone got right, and that both answered."""
+def count_discordant(one: Answers, other: Answers) -> tuple[int, int, int]:
+    """Count the images that only ``one`` got right, that only ``other`` got right, and that both answered."""
     places = positions(one.ids, other.ids)
     both = places >= 0
-    mine, its = one.right[both], other.right[places[both]]
-    return int((mine & ~its).sum()), int((its & ~mine).sum()), int(both.sum())
+    one_right, other_right = one.right[both], other.right[places[both]]
+    return int((one_right & ~other_right).sum()), int((other_right & ~one_right).sum()), int(both.sum())
 
 
 def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:

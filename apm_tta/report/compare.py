@@ -1,4 +1,4 @@
-"""Two runs, image by image."""
+"""A comparison of two runs, image by image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import differences, read_manifest
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
-from apm_tta.report.cells import discordant
+from apm_tta.report.cells import count_discordant
 from apm_tta.report.render import markdown, markdown_text
 from apm_tta.report.run_data import other_label, refuse_unknown
 from apm_tta.report.statistics import holm, mcnemar_p, paired_interval
@@ -24,41 +24,45 @@ _COLUMNS = [
 
 
 def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
-    """One row for every cell that both runs have: top-1 of both, B minus A with interval and p, percent.
+    """Compare the cells that both runs have: one row per cell with both top-1, and B minus A with interval and p.
 
-    Cells are the same by condition, method, setting and seed; images by id. p_holm is corrected over all rows.
+    Shares and differences are in percent.
 
-    A fingerprint is of the images under all conditions of a run: it decides where both have the same conditions.
-    Elsewhere the records themselves are looked at.
+    Cells are matched by condition, method, setting and seed, images by id. p_holm is corrected over all rows.
+
+    A fingerprint covers the images under all conditions of a run, so it decides only where both runs have the same
+    conditions; otherwise the records themselves are compared.
 
     Raises:
-        UserError: when the runs are of other data, or have no cell in common.
+        UserError: when the runs use different data, or have no cell in common.
     """
     a, b = (read_manifest(run).numbers for run in (run_a, run_b))
     fields = ("name", "subset", "images_per_condition", *(["fingerprint"] if a.conditions == b.conditions else []))
     for field in fields:
-        there, here = getattr(a.dataset, field), getattr(b.dataset, field)
-        if there != here:
+        value_a, value_b = getattr(a.dataset, field), getattr(b.dataset, field)
+        if value_a != value_b:
             raise UserError(
-                f"{run_a} and {run_b} are of different images (dataset.{field}: {there} there, {here} here); only "
-                "answers to the same images compare"
+                f"{run_a} and {run_b} used different images (dataset.{field}: {value_a} and {value_b}); only answers "
+                "for the same images can be compared"
             )
     files_a, files_b = condition_files(run_a), condition_files(run_b)
     rows = []
     for name in (name for name in files_a if name in files_b):
-        others = {_key(cell): cell for cell in read_condition(run_b, files_b[name])}
-        for its in others.values():
-            refuse_unknown(run_b, its, b)
-        for cell in read_condition(run_a, files_a[name]):
-            refuse_unknown(run_a, cell, a)
-            other = others.get(_key(cell))
-            if other is None:
+        cells_b = {_key(cell): cell for cell in read_condition(run_b, files_b[name])}
+        for cell_b in cells_b.values():
+            refuse_unknown(run_b, cell_b, b)
+        for cell_a in read_condition(run_a, files_a[name]):
+            refuse_unknown(run_a, cell_a, a)
+            matching = cells_b.get(_key(cell_a))
+            if matching is None:
                 continue
-            _refuse_other_images((run_a, run_b), cell, other, a.dataset.images_per_condition)
-            if row := _row(cell, other):
+            _refuse_different_images((run_a, run_b), cell_a, matching, a.dataset.images_per_condition)
+            if row := _row(cell_a, matching):
                 rows.append(row)
     if not rows:
-        raise UserError(f"{run_a} and {run_b} have no cell in common: no condition, method, setting and seed")
+        raise UserError(
+            f"{run_a} and {run_b} have no cell in common: none has the same condition, method, setting and seed"
+        )
     for row, corrected in zip(rows, holm([row["p_mcnemar"] for row in rows]), strict=True):
         row["p_holm"] = corrected
     order = list(a.conditions)
@@ -68,7 +72,7 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
 
 
 def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
-    """The comparison as Markdown, with what differs between the two runs."""
+    """Write the comparison as Markdown, with the settings in which the two runs differ."""
     rows = [
         [
             condition_name(row["corruption"], row["severity"]),
@@ -86,23 +90,23 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
     ]
     headers = ["condition", "method", "seed", "n", "A top-1 %", "B top-1 %", "B - A", "95 % interval", "p", "p (Holm)"]
     numbers = read_manifest(run_a).numbers
-    whole = numbers.dataset.images_per_condition
-    short = int((table["n"] < whole).sum())
+    expected = numbers.dataset.images_per_condition
+    incomplete = int((table["n"] < expected).sum())
     note = (
-        "n: images that both answered. Interval: paired bootstrap; p: McNemar's exact test, and by Holm's correction "
-        "over the rows of this table."
+        "n: images answered by both. Interval: paired bootstrap. p: McNemar's exact test; p (Holm): with Holm's "
+        "correction over the rows of this table."
     )
     differing = differences(numbers, read_manifest(run_b).numbers)
     sentences = [
         "# Comparison",
         markdown_text(f"A: {run_a}. B: {run_b}."),
         markdown_text(
-            "In which they differ (there: A, now: B): " + ("; ".join(differing) or "nothing that decides a number.")
+            "They differ in (there: A, now: B): " + ("; ".join(differing) or "nothing that decides a number.")
         ),
     ]
-    if short:
+    if incomplete:
         sentences.insert(
-            1, f"Not whole: in {short} of {len(table)} rows fewer than {whole} images were answered by both."
+            1, f"Incomplete: in {incomplete} of {len(table)} rows, fewer than {expected} images were answered by both."
         )
     return "\n\n".join([*sentences, markdown(Table(headers, rows, 2, note=note))]) + "\n"
 
@@ -111,23 +115,26 @@ def _key(answers: Answers) -> tuple[Any, ...]:
     return tuple(answers.cell[name] for name in ("corruption", "severity", "setting", "method", "seed"))
 
 
-def _refuse_other_images(runs: tuple[Path, Path], a: Answers, b: Answers, expected: int) -> None:
-    """Where both are whole, no image may be in one alone; nowhere may an image be of another class."""
+def _refuse_different_images(runs: tuple[Path, Path], a: Answers, b: Answers, expected: int) -> None:
+    """Refuse two cells with different images or labels.
+
+    Where both cells are complete, every image must be in both; in any case an image must have the same label in both.
+    """
     condition = condition_name(a.cell["corruption"], a.cell["severity"])
-    named = f"{runs[0]} and {runs[1]}: {a.cell['method']} under {condition}"
-    alone = positions(a.images, b.images) < 0
-    if len(a.images) == len(b.images) == expected and alone.any():
-        raise UserError(f"{named} is of different images, such as {a.images[int(alone.argmax())].as_py()}")
-    if (other := other_label(a, b)) is not None:
-        raise UserError(f"{named} has different labels for image {other}")
+    cells = f"{runs[0]} and {runs[1]}: {a.cell['method']} under {condition}"
+    only_a = positions(a.images, b.images) < 0
+    if len(a.images) == len(b.images) == expected and only_a.any():
+        raise UserError(f"{cells} has different images, such as {a.images[int(only_a.argmax())].as_py()}")
+    if (image := other_label(a, b)) is not None:
+        raise UserError(f"{cells} has different labels for image {image}")
 
 
 def _row(a: Answers, b: Answers) -> dict[str, Any]:
-    only_b, only_a, images = discordant(b, a)
+    only_b, only_a, images = count_discordant(b, a)
     if not images:
         return {}
     low, high = paired_interval(only_b, only_a, images)
-    right_a = _right_of(a, b)
+    right_a = _count_right(a, b)
     return {
         **{name: a.cell[name] for name in ("corruption", "severity", "setting", "method", "seed")},
         "n": images,
@@ -140,6 +147,6 @@ def _row(a: Answers, b: Answers) -> dict[str, Any]:
     }
 
 
-def _right_of(one: Answers, other: Answers) -> int:
-    """Images that both answered and ``one`` got right."""
+def _count_right(one: Answers, other: Answers) -> int:
+    """Count the images that both answered and ``one`` got right."""
     return int(one.right[positions(one.ids, other.ids) >= 0].sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-# AlexNet's top-1 error on ImageNet-C, the mean over five severities (the authors' table).
+# AlexNet's top-1 error on ImageNet-C, mean over the five severities (the authors' table).
 ALEXNET = {
     "gaussian_noise": 0.886428,
     "shot_noise": 0.894468,
@@ -22,14 +22,14 @@ ALEXNET = {
     "pixelate": 0.717840,
     "jpeg_compression": 0.606500,
 }
-# Of clean ImageNet, as the authors' code has it.
+# AlexNet's top-1 error on clean ImageNet, as in the authors' code.
 ALEXNET_CLEAN = 0.4348
 _SEVERITIES = 5
 _CLASSES = 1000
 
 
 def mean_corruption_error(results: pd.DataFrame, classes: int) -> pd.DataFrame:
-    r"""mCE and relative mCE by method, percent; no row where mCE is not defined, NaN where relative mCE is not.
+    r"""Compute mCE and relative mCE by method, percent; no row where mCE is not defined, NaN where relative mCE is not.
 
     .. math::
         \mathrm{mCE} = \frac{1}{15} \sum_c \frac{\sum_{s=1}^5 E_{s,c}}{\sum_{s=1}^5 E^{\text{AlexNet}}_{s,c}}, \quad
@@ -37,16 +37,16 @@ def mean_corruption_error(results: pd.DataFrame, classes: int) -> pd.DataFrame:
         \frac{\sum_{s=1}^5 (E_{s,c} - E_{\text{clean}})}
         {\sum_{s=1}^5 (E^{\text{AlexNet}}_{s,c} - E^{\text{AlexNet}}_{\text{clean}})}
 
-    They are defined for ImageNet's 1000 classes, over all 15 corruptions at all five severities; the latter where the
-    clean images were answered too. Over several seeds: means.
+    Both are defined for ImageNet's 1000 classes over all 15 corruptions at all five severities; relative mCE only where
+    the clean images were answered too. Several seeds are averaged.
 
     Args:
         results: rows of ``results.csv``.
-        classes: that the methods chose among.
+        classes: number of classes that the methods chose from.
     """
     rows = []
     for method, own in results.groupby("method", sort=False):
-        by_seed = [_of_one_seed(seeded) for _, seeded in own.groupby("seed")]
+        by_seed = [_seed_errors(of_seed) for _, of_seed in own.groupby("seed")]
         if classes != _CLASSES or any(both is None for both in by_seed):
             continue
         mce, relative = zip(*(both for both in by_seed if both is not None), strict=True)
@@ -54,14 +54,15 @@ def mean_corruption_error(results: pd.DataFrame, classes: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "mce", "relative_mce"])
 
 
-def _of_one_seed(own: pd.DataFrame) -> tuple[float, float] | None:
-    corrupted = own[own["corruption"].isin(list(ALEXNET))]
+def _seed_errors(results: pd.DataFrame) -> tuple[float, float] | None:
+    """Compute mCE and relative mCE of one method and seed, percent; None where mCE is not defined."""
+    corrupted = results[results["corruption"].isin(list(ALEXNET))]
     errors = (100 - corrupted["top1"]) / 100
     if len(corrupted) != len(ALEXNET) * _SEVERITIES or errors.isna().any():
         return None
     by_corruption = errors.groupby(corrupted["corruption"]).mean()
-    clean = (100 - own[own["corruption"] == "clean"]["top1"]) / 100
-    base = float(clean.iloc[0]) if len(clean) else float("nan")
+    clean = (100 - results[results["corruption"] == "clean"]["top1"]) / 100
+    clean_error = float(clean.iloc[0]) if len(clean) else float("nan")
     ratios = [by_corruption[name] / alexnet for name, alexnet in ALEXNET.items()]
-    relative = [(by_corruption[name] - base) / (alexnet - ALEXNET_CLEAN) for name, alexnet in ALEXNET.items()]
+    relative = [(by_corruption[name] - clean_error) / (alexnet - ALEXNET_CLEAN) for name, alexnet in ALEXNET.items()]
     return 100 * sum(ratios) / len(ratios), 100 * sum(relative) / len(relative)

@@ -1,4 +1,4 @@
-"""Several runs of one teacher in one table: methods by data set, as papers show them."""
+"""Tables of several runs of one teacher: methods by data set, as in papers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from apm_tta.report.table import Table, mean_and_deviation, number
 from apm_tta.report.tables import by_corruption_table, cost_table
 from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, latex_document
 
-# By the papers' columns. The average over all, and over those that are not ImageNet itself.
+# In the order of the papers' columns.
 VARIANTS = ["imagenet", "imagenet-a", "imagenet-v2-matched-frequency", "imagenet-r", "imagenet-sketch"]
 FINE_GRAINED = [
     *("caltech101", "oxford_pets", "stanford_cars", "flowers102", "food101", "fgvc_aircraft", "sun397", "dtd"),
@@ -31,10 +31,10 @@ _FAMILIES = {"ImageNet and its variants": VARIANTS, "Fine-grained sets": FINE_GR
 
 
 def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
-    """Writes the tables of several runs to ``out``, as CSV, Markdown and LaTeX.
+    """Write the tables of several runs to ``out``, as CSV, Markdown and LaTeX.
 
-    ImageNet and its variants, the ten fine-grained sets, and any others each have a table of clean images; every set
-    with corruptions one a severity; then what the methods cost on each set.
+    There is one table of clean images each for ImageNet and its variants, for the ten fine-grained sets and for all
+    other sets, then one table per severity for every set with corruptions, then one of the methods' costs per set.
 
     Returns:
         The Markdown.
@@ -58,39 +58,40 @@ def _tables(data: Sequence[ReportData], results: pd.DataFrame) -> list[Table]:
     clean = results[results["corruption"] == "clean"]
     tables = []
     for title, names in _FAMILIES.items():
-        family = [one for one in data if _name(one) in names]
+        family = [one for one in data if _dataset_name(one) in names]
         if differing := _differing_parameters(family):
             raise UserError(f"{family[0].run} and others do not belong in one table: {differing[0]}")
         own = clean[clean["dataset"].isin(names)]
         if len(own):
             tables.append(replace(by_dataset_table(own), title=title))
-    others = [one for one in data if not any(_name(one) in names for names in _FAMILIES.values())]
-    own = clean[clean["dataset"].isin(map(_name, others))]
+    others = [one for one in data if not any(_dataset_name(one) in names for names in _FAMILIES.values())]
+    own = clean[clean["dataset"].isin(map(_dataset_name, others))]
     if len(own):
         table = by_dataset_table(own)
-        note = " ".join([table.note, *(f"Not the same on every set: {one}." for one in _differing_parameters(others))])
+        differing = _differing_parameters(others)
+        note = " ".join([table.note, *(f"Not the same on every set: {sentence}." for sentence in differing)])
         tables.append(replace(table, title="Other sets", note=note.strip()))
     for one in data:
-        name = _name(one)
+        name = _dataset_name(one)
         own = results[results["dataset"] == name]
         for severity in sorted(set(own["severity"]) - {0}):
             table = by_corruption_table(own, severity)
             tables.append(replace(table, title=f"{name}: {table.title}"))
     for one in data:
-        name = _name(one)
+        name = _dataset_name(one)
         table = cost_table(results[results["dataset"] == name], one.manifest)
         tables.append(replace(table, title=f"{name}: {table.title}"))
     return tables
 
 
 def by_dataset_table(results: pd.DataFrame) -> Table:
-    """Method x data set: top-1, the average, and for ImageNet's variants the average without ImageNet itself.
+    """Tabulate method x data set: top-1, its average, and for ImageNet's variants the average without ImageNet itself.
 
     Args:
-        results: of clean images, one row a data set and method.
+        results: results on clean images, one row per data set and method.
     """
-    there = set(results["dataset"])
-    names = [name for name in (*VARIANTS, *FINE_GRAINED) if name in there]
+    present = set(results["dataset"])
+    names = [name for name in (*VARIANTS, *FINE_GRAINED) if name in present]
     names += [name for name in dict.fromkeys(results["dataset"]) if name not in names]
     shifted = [name for name in names if name in VARIANTS and name != "imagenet"]
     with_shift = bool(shifted) and "imagenet" in names and set(names) <= set(VARIANTS)
@@ -113,25 +114,31 @@ def by_dataset_table(results: pd.DataFrame) -> Table:
 
 
 def _refuse_mixture(data: Sequence[ReportData]) -> None:
+    """Refuse runs that do not belong in one table.
+
+    Raises:
+        UserError: naming two runs and the field in which they differ, or a data set that two runs share.
+    """
     first = data[0]
     for one in data[1:]:
-        for field, here, there in (
-            ("teacher", _teacher(one), _teacher(first)),
-            ("precision", one.manifest.numbers.precision, first.manifest.numbers.precision),
-            ("seeds", one.seeds, first.seeds),
-            ("subset", _whole(one), _whole(first)),
+        for field, first_value, value in (
+            ("teacher", _teacher(first), _teacher(one)),
+            ("precision", first.manifest.numbers.precision, one.manifest.numbers.precision),
+            ("seeds", first.seeds, one.seeds),
+            ("subset", _subset(first), _subset(one)),
         ):
-            if here != there:
+            if value != first_value:
                 raise UserError(
-                    f"{first.run} and {one.run} do not belong in one table: {field} is {there} there, {here} here"
+                    f"{first.run} and {one.run} do not belong in one table: {field} is {first_value} in the first, "
+                    f"{value} in the second"
                 )
-        # A later commit that changes no number is no other program: what it raises where it changes one is compared.
+        # A later commit that changes no number is the same program. One that does raises a revision, compared here.
         if differing := first.manifest.numbers.code_differences(one.manifest.numbers):
             raise UserError(f"{first.run} and {one.run} do not belong in one table: {'; '.join(differing)}")
-    names = [_name(one) for one in data]
+    names = [_dataset_name(one) for one in data]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{name} is in two of the runs; a table has one result a data set and method")
+            raise UserError(f"{name} is in two of the runs; a table has one result per data set and method")
 
 
 def _teacher(data: ReportData) -> str:
@@ -139,30 +146,32 @@ def _teacher(data: ReportData) -> str:
     return f"{teacher.name} ({teacher.classifier}, {teacher.weights_sha256[:12]})"
 
 
-def _name(data: ReportData) -> str:
+def _dataset_name(data: ReportData) -> str:
     return data.manifest.numbers.dataset.name
 
 
 def _differing_parameters(data: Sequence[ReportData]) -> list[str]:
-    """Every parameter of a method that is not the same in all runs, with the first two values."""
+    """Describe every parameter of a method that differs between runs, with its first value and the last other one."""
     first: dict[tuple[str, str], tuple[Any, str]] = {}
     differing = {}
     for one in data:
         for method, own in _parameters(one).items():
             for key, value in own.items():
-                before, where = first.setdefault((method, key), (value, _name(one)))
-                if value != before:
-                    differing[method, key] = f"{method}.{key} is {before} on {where}, {value} on {_name(one)}"
+                first_value, dataset = first.setdefault((method, key), (value, _dataset_name(one)))
+                if value != first_value:
+                    differing[method, key] = (
+                        f"{method}.{key} is {first_value} on {dataset}, {value} on {_dataset_name(one)}"
+                    )
     return list(differing.values())
 
 
 def _parameters(data: ReportData) -> dict[str, dict[str, Any]]:
-    """Of every method, what may not differ within its row; a data set's own sentences and sizes may."""
+    """Return, for every method, what may not differ within its row; a data set's own templates and sizes may."""
     numbers = data.manifest.numbers
     streams = {"streams": numbers.model_dump()["streams"]}
     return {
         name: {
-            # All fields of the method: protocol and votes too, which need not follow from its parameters.
+            # All fields of the method, including protocol and votes, which need not follow from its parameters.
             **{key: value for key, value in own if not (key == "templates" and isinstance(value, tuple))},
             **(streams if own.protocol == "online" else {}),
         }
@@ -170,6 +179,6 @@ def _parameters(data: ReportData) -> dict[str, dict[str, Any]]:
     }
 
 
-def _whole(data: ReportData) -> str:
+def _subset(data: ReportData) -> str:
     subset = data.manifest.numbers.dataset.subset
-    return "all images" if subset.startswith("all ") else "a part of the images " + subset[subset.index("(--limit") :]
+    return "all images" if subset.startswith("all ") else "a subset of the images " + subset[subset.index("(--limit") :]

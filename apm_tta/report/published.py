@@ -1,4 +1,4 @@
-"""Numbers from papers, beside ours where they are of the same thing."""
+"""Numbers from papers, to be shown next to ours where both measure the same thing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from apm_tta.configuration import read_yaml
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
 from apm_tta.resources import DATASETS, PUBLISHED
 
-# What the sources call by another name than our cards.
+# Data sets that the sources and our cards name differently.
 _NAMES = {"imagenet-v2": "imagenet-v2-matched-frequency"}
-_TEMPLATES_OF_BENCHMARK = "its own templates for each set"
+_BENCHMARK_TEMPLATES = "its own templates for each set"
 
 
 @dataclass(frozen=True)
 class Published:
-    """One number of a paper.
+    """One number from a paper.
 
     Attributes:
-        top1: percent.
-        source: paper or table.
-        differs: in what its protocol differs from this run's; empty where it does not.
+        top1: top-1 accuracy, percent.
+        source: the paper or table that it comes from.
+        differs: how its protocol differs from this run's; empty where it does not.
     """
 
     top1: float
@@ -33,12 +33,12 @@ class Published:
 
 
 def published_number(numbers: Numbers, method: str, condition: str) -> Published | None:
-    """What has been published for a cell; None where nothing has.
+    """Return the number published for a cell; None where there is none.
 
     Args:
-        numbers: of the run's manifest.
-        method: name.
-        condition: as ``str(Condition)``; published numbers are of clean images.
+        numbers: ``numbers`` of the run's manifest.
+        method: name of the method.
+        condition: the condition as ``str(Condition)``; published numbers are for clean images.
     """
     if condition != "clean":
         return None
@@ -48,35 +48,35 @@ def published_number(numbers: Numbers, method: str, condition: str) -> Published
         & (table["dataset"] == numbers.dataset.name)
         & (table["method"] == method)
     )
-    found = table[same].to_dict("records")
-    if not found:
+    matching = table[same].to_dict("records")
+    if not matching:
         return None
-    first = found[0]
+    first = matching[0]
     differs = [first["differs"]] if first["differs"] else []
     if not numbers.dataset.subset.startswith("all "):
         differs.append("here a subset of the images")
     if numbers.teacher.classifier != "text":
         differs.append("here no class weights from text")
-    differs += _other_parameters(numbers, method)
+    differs += _protocol_differences(numbers, method)
     return Published(float(first["top1"]), str(first["source"]), "; ".join(differs))
 
 
-def _other_parameters(numbers: Numbers, method: str) -> list[str]:
-    """What the run's parameters and stream have otherwise than the publication, in words."""
+def _protocol_differences(numbers: Numbers, method: str) -> list[str]:
+    """Describe how the run's parameters and stream differ from the publication's."""
     protocol = _protocols().get(method, {})
-    wanted = dict(protocol.get("parameters", {}))
+    published = dict(protocol.get("parameters", {}))
     if numbers.dataset.name.split("-")[0] == "imagenet":
-        wanted |= protocol.get("imagenet", {})
-    stated = numbers.methods.get(method)
-    own = {} if stated is None else {"templates": stated.templates, **stated.others}
+        published |= protocol.get("imagenet", {})
+    recorded = numbers.methods.get(method)
+    own = {} if recorded is None else {"templates": recorded.templates, **recorded.others}
     differs = []
-    for name, value in wanted.items():
-        # Sentences of the data set itself are recorded as such.
-        found = "dataset" if name == "templates" and isinstance(own.get(name), tuple) else own.get(name)
+    for name, value in published.items():
+        # The data set's own templates are recorded as the templates themselves.
+        own_value = "dataset" if name == "templates" and isinstance(own.get(name), tuple) else own.get(name)
         accepted = value if isinstance(value, list) else [value]
-        if name in own and found not in accepted:
-            differs.append(f"{name} {accepted[0]} published, {found} here")
-    online = stated is not None and stated.protocol == "online"
+        if name in own and own_value not in accepted:
+            differs.append(f"{name} {accepted[0]} published, {own_value} here")
+    online = recorded is not None and recorded.protocol == "online"
     if online and isinstance(numbers.streams, StreamFields) and numbers.streams.setting != "iid":
         differs.append(f"here a {numbers.streams.setting} stream")
     return differs
@@ -89,13 +89,13 @@ def _protocols() -> dict[str, Any]:
 
 @cache
 def published_table() -> pd.DataFrame:
-    """Every published top-1: source, teacher, method, dataset, top1, differs."""
+    """Return every published top-1, with the columns source, teacher, method, dataset, top1 and differs."""
     papers = pd.read_csv(PUBLISHED / "tta_published.csv")
     papers = papers[papers["metric"] == "top1"].rename(columns={"value": "top1"}).assign(differs="")
     benchmark = pd.read_csv(PUBLISHED / "zero_shot_clip_benchmark.csv").assign(
-        source="open_clip's zero-shot benchmark", method="ensemble", differs=_TEMPLATES_OF_BENCHMARK
+        source="open_clip's zero-shot benchmark", method="ensemble", differs=_BENCHMARK_TEMPLATES
     )
-    imagenet = benchmark["dataset"].str.startswith("imagenet")  # there its templates are those of ``ensemble``
+    imagenet = benchmark["dataset"].str.startswith("imagenet")  # on which it uses the same templates as ``ensemble``
     benchmark.loc[imagenet, "differs"] = ""
     columns = ["source", "teacher", "method", "dataset", "top1", "differs"]
     table = pd.concat([papers[columns], benchmark[columns]], ignore_index=True)

@@ -1,4 +1,4 @@
-"""Tables as Markdown to paste and as LaTeX (booktabs) to include; text is escaped for either."""
+"""Tables as Markdown to paste and as LaTeX (booktabs) to include; text is escaped for each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LATEX = {
 
 
 def markdown(table: Table) -> str:
-    """The table with its heading above and its note below."""
+    """Render the table as Markdown, with its heading above and its note below."""
     rows = [
         [f"**{markdown_text(cell)}**" if (i, j) in table.bold else markdown_text(cell) for j, cell in enumerate(row)]
         for i, row in enumerate(table.rows)
@@ -35,14 +35,14 @@ def markdown(table: Table) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Names and messages as they are, whatever characters they hold: no cell, tag or emphasis comes of them."""
-    # Between letters an underscore is one, as in gaussian_noise.
+    """Escape names and messages, so that no character in them starts a cell, a tag or emphasis."""
+    # An underscore between letters is literal already, as in gaussian_noise.
     escaped = re.sub(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def latex(table: Table, caption: str, label: str) -> str:
-    """A ``table`` environment that needs the package booktabs; wide ones are scaled to the line."""
+    """Render the table as a ``table`` environment that needs the package booktabs; a wide one is scaled to the line."""
     columns = "l" * table.left + "r" * (len(table.headers) - table.left)
     lines = [" & ".join(latex_text(header) for header in table.headers) + r" \\"]
     body = [
@@ -53,12 +53,12 @@ def latex(table: Table, caption: str, label: str) -> str:
         + r" \\"
         for i, row in enumerate(table.rows)
     ]
-    whole = " ".join(part for part in (f"{table.title}." if table.title else "", caption, table.note) if part)
+    full_caption = " ".join(part for part in (f"{table.title}." if table.title else "", caption, table.note) if part)
     return "\n".join(
         [
             r"\begin{table}[t]",
             r"\centering",
-            rf"\caption{{{latex_text(whole)}}}",
+            rf"\caption{{{latex_text(full_caption)}}}",
             rf"\label{{tab:{label}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{columns}}}",
@@ -74,5 +74,5 @@ def latex(table: Table, caption: str, label: str) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Text in which nothing is a command."""
+    """Escape ``text``, so that nothing in it is a LaTeX command."""
     return "".join(_LATEX.get(character, character) for character in text)

@@ -1,4 +1,4 @@
-"""The table of results: one row a cell, in the columns that ``apm_tta.columns`` shows."""
+"""The results table: one row per cell, with the columns that ``apm_tta.columns`` shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONDITION = "condition"  # the first column, composed from corruption and sever
 _EMPHASIZED = "top1"
 
 CellRow = dict[Any, Any]
-"""One cell of the results, value by column."""
+"""One cell of the results: its value in every column."""
 
 _TEXT: dict[Form, Callable[[CellRow, str, Shown], str]] = {
     "text": lambda row, name, _: str(row[name]),
@@ -37,16 +37,16 @@ _OMITTED: dict[Omit, Callable[[pd.DataFrame, str], bool]] = {
     "zero": lambda results, name: not results[name].any(),
     "several seeds": lambda results, _: bool((results["seeds"] > 1).any()),
     "episodic": lambda results, name: bool((results[name] == EPISODIC).all()),
-    # What methods were fitted to is the teacher's own feature.
+    # The methods were fitted to the teacher's own feature, so that the column repeats the agreement with the teacher.
     "teacher's own": lambda results, name: bool((results[name].isna() | (results[name] == results["agreement"])).all()),
 }
 
 
 def results_table(results: pd.DataFrame) -> Table:
-    """Return condition x method: top-1 with its interval, the difference to zero-shot with its own, and so on.
+    """Tabulate condition x method: top-1 with its interval, the difference to zero-shot with its interval, and so on.
 
     Args:
-        results: of ``over_seeds``. Columns that say nothing here are left out.
+        results: results from ``over_seeds``. Columns that add nothing are omitted; see ``Shown.omit``.
     """
     declared = sorted(
         ((column.name, column.shown) for column in RESULT_COLUMNS if column.shown is not None),
@@ -77,18 +77,18 @@ def _note(results: pd.DataFrame, names: Collection[str]) -> str:
         sentences.append(
             "To zeroshot: difference in percentage points on the same images"
             + (
-                ", with its paired bootstrap interval; p is McNemar's, by Holm's correction over the methods of the "
-                "condition."
+                ", with its paired bootstrap interval; p is McNemar's, with Holm's correction over the methods under "
+                "the condition."
                 if "p_holm" in names
                 else "."
             )
         )
     if (results["seeds"] > 1).any():
-        sentences.append("Of several seeds: mean, and standard deviation over the seeds.")
+        sentences.append("Several seeds: mean and standard deviation over the seeds.")
     if "published_top1" in names:
         differing = results[results["published_differs"].astype(bool)]
         for row in results[results["published_top1"].notna()].drop_duplicates("method").to_dict("records"):
             sentences.append(f"Published, {row['method']}: {row['published_source']}.")
         for row in differing.drop_duplicates("method").to_dict("records"):
-            sentences.append(f"* {row['method']} does not compare: {row['published_differs']}.")
+            sentences.append(f"* {row['method']} is not comparable: {row['published_differs']}.")
     return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""Statistics of the tables, each by a library of statistics."""
+"""The statistics in the tables, each computed by a statistics library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    r"""Wilson's score interval of a proportion (JASA 22, 1927), both ends in 0 .. 1.
+    r"""Compute Wilson's score interval of a proportion (JASA 22, 1927), both ends in 0 .. 1.
 
     .. math::
         \frac{\hat p + z^2 / 2n \pm z \sqrt{\hat p (1 - \hat p) / n + z^2 / 4n^2}}{1 + z^2 / n}
@@ -37,11 +37,12 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
 
 
 def mcnemar_p(only_one: int, only_other: int) -> float:
-    r"""McNemar's exact two-sided p for two methods on the same images.
+    r"""Compute McNemar's exact two-sided p for two methods on the same images.
 
     .. math:: p = \min\Bigl(1,\; 2 \sum_{k=0}^{\min(b, c)} \binom{b + c}{k} 2^{-(b + c)}\Bigr)
 
-    b and c being the images that one method alone got right; 1 where there are none.
+    where b and c are the numbers of images that only the one and only the other method got right; p is 1 where both
+    are 0.
     """
     if not only_one + only_other:
         return 1.0
@@ -49,14 +50,15 @@ def mcnemar_p(only_one: int, only_other: int) -> float:
 
 
 def paired_interval(only_one: int, only_other: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Paired percentile bootstrap interval of the difference in accuracy, one minus other, both ends in -1 .. 1.
+    """Compute the paired percentile bootstrap interval of a difference in accuracy, one minus other, ends in -1 .. 1.
 
-    The difference on an image is 1, -1 or 0. Drawing images with replacement and counting these three is drawing the
-    counts from a multinomial distribution, which is what is done here, 10,000 times: the same interval, whatever the
-    number of images. Seeded by the counts themselves, so that a table can be made again.
+    The difference on one image is 1, -1 or 0. Drawing images with replacement and counting these three values amounts
+    to drawing the counts from a multinomial distribution, which is done here 10,000 times: the interval is the same,
+    and its cost does not depend on the number of images. The draws are seeded by the counts themselves, so that a table
+    can be reproduced.
 
     Raises:
-        ValueError: when there are no images, or fewer than differ.
+        ValueError: when there are no images, or fewer than the images that differ.
     """
     same = images - only_one - only_other
     if images < 1 or min(only_one, only_other, same) < 0:
@@ -71,10 +73,10 @@ def paired_interval(only_one: int, only_other: int, images: int, confidence: flo
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values of several tests, corrected so that the chance of any false alarm is kept (Holm, 1979)."""
+    """Correct the p values of several tests, so that the chance of any false positive stays as stated (Holm, 1979)."""
     if not p_values:
         return []
-    gc.freeze()  # statsmodels collects garbage on every call; frozen, there is next to nothing to look at
+    gc.freeze()  # statsmodels collects garbage on every call; after freezing there is next to nothing to inspect
     try:
         return [float(value) for value in multipletests(p_values, method="holm")[1]]
     finally:
@@ -82,23 +84,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def calibration_error(confidence: Floats, right: Bools) -> float:
-    r"""Expected calibration error with 15 bins of equal width (arXiv 1706.04599, equation 3), in 0 .. 1.
+    r"""Compute the expected calibration error with 15 bins of equal width (arXiv 1706.04599, equation 3), in 0 .. 1.
 
     .. math:: \mathrm{ECE} = \sum_m \frac{|B_m|}{n} \, |\mathrm{acc}(B_m) - \mathrm{conf}(B_m)|
 
-    Bins hold their lower end, the last one both.
+    A bin includes its lower end, the last bin both ends.
 
     Raises:
         ValueError: when a confidence is outside 0 .. 1, which torchmetrics would take for logits.
     """
     if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ValueError("a confidence outside 0 .. 1 is no probability")
+        raise ValueError("a confidence outside 0 .. 1 is not a probability")
     import torch
     from torchmetrics.functional.classification import binary_calibration_error
 
-    # Whether the prediction is right is a binary event, of which its confidence is the stated probability.
+    # Whether the prediction is right is a binary event; the confidence is the probability stated for it.
     error = binary_calibration_error(
-        # torchmetrics gives 1 a sixteenth bin of its own.
+        # torchmetrics would put a confidence of 1 into a sixteenth bin.
         torch.from_numpy(np.minimum(confidence.astype(np.float64), np.nextafter(1, 0))),
         torch.from_numpy(right.astype(np.int64)),
         n_bins=BINS,
@@ -108,7 +110,10 @@ def calibration_error(confidence: Floats, right: Bools) -> float:
 
 
 def reliability(confidence: Floats, right: Bools) -> list[dict[str, Any]]:
-    """Of each bin that has images: its ends, count, mean confidence and accuracy, all in 0 .. 1; bins as for ECE."""
+    """Return the ends, count, mean confidence and accuracy of each non-empty bin, all but the count in 0 .. 1.
+
+    The bins are the same as for ``calibration_error``.
+    """
     edges = np.linspace(0, 1, BINS + 1)
     places = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, BINS - 1)
     counts = np.bincount(places, minlength=BINS)

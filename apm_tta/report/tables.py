@@ -1,4 +1,4 @@
-"""The other tables of one run: means, corruptions side by side, costs, and what happens by iteration."""
+"""The other tables of one run: means, corruptions side by side, costs, and results by iteration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BY_ITERATION = ("top1", "agreement")
 
 
 def means_table(means: pd.DataFrame) -> Table:
-    """Return the means over corruptions at each severity; see ``mean_over_corruptions``."""
+    """Tabulate the means over corruptions at each severity; see ``mean_over_corruptions``."""
     rows = [
         [
             f"mean of {row['corruptions']}, severity {row['severity']}",
@@ -30,17 +30,17 @@ def means_table(means: pd.DataFrame) -> Table:
 
 
 def corruption_errors_table(errors: pd.DataFrame) -> Table:
-    """Return mCE and relative mCE by method; see ``mean_corruption_error``."""
+    """Tabulate mCE and relative mCE by method; see ``mean_corruption_error``."""
     rows = [[row["method"], number(row["mce"]), number(row["relative_mce"])] for row in errors.to_dict("records")]
     title = "Mean corruption error, relative to AlexNet"
     return Table(["method", "mCE %", "relative mCE %"], rows, 1, title=title)
 
 
 def by_corruption_table(results: pd.DataFrame, severity: int) -> Table:
-    """Return method x corruption at one severity, with the mean: the shape in which papers show ImageNet-C.
+    """Tabulate method x corruption at one severity, with the mean: the layout of ImageNet-C tables in papers.
 
     Args:
-        results: of ``over_seeds``, of one data set.
+        results: results from ``over_seeds`` on one data set.
         severity: 1 to 5.
     """
     corrupted = results[results["severity"] == severity]
@@ -56,11 +56,11 @@ def by_corruption_table(results: pd.DataFrame, severity: int) -> Table:
 
 
 def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
-    """Return what a method costs: medians over the conditions, and passes by its formula.
+    """Tabulate what each method costs: medians over the conditions, and passes by the method's formula.
 
     Args:
-        results: of ``over_seeds``.
-        manifest: of the run.
+        results: results from ``over_seeds``.
+        manifest: manifest of the run.
     """
     rows = []
     for method, own in results.groupby("method", sort=False):
@@ -78,24 +78,24 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
         )
     headers = [
         *map(header, ("method", "latency_ms_p50", "latency_ms_p95", "images_per_s")),
-        *("peak memory MB", "GFLOP an image", "image forwards", "backwards", "text forwards", "backwards"),
+        *("peak memory MB", "GFLOP per image", "image forwards", "backwards", "text forwards", "backwards"),
     ]
     note = (
-        "Medians over the conditions; latency of one image alone, images a second at batch size "
+        "Medians over the conditions; latency of one image alone, images per second at batch size "
         f"{manifest.batch_size}; memory of the device, or of the whole process on a CPU; passes through the teacher "
-        "an image."
+        "per image."
     )
     return Table(headers, rows, 1, title="Cost", note=note)
 
 
 def iterations_table(iterations: pd.DataFrame, fits: pd.DataFrame, method: str, sentence: str) -> Table:
-    """Return top-1 and agreement by iteration, at most ``_SHOWN_ITERATIONS`` rows, the first and the last among them.
+    """Tabulate top-1 and agreement by iteration, in at most ``_SHOWN_ITERATIONS`` rows, first and last included.
 
     Args:
-        iterations: of ``ReportData``.
-        fits: likewise.
-        method: whose.
-        sentence: that stands below the table before what the fit reached.
+        iterations: ``ReportData.iterations``.
+        fits: ``ReportData.fits``.
+        method: name of the method.
+        sentence: start of the note below the table; the losses and cosines of the fits follow it.
     """
     own = iterations[iterations["method"] == method]
     last = int(own["iteration"].max())
@@ -111,5 +111,5 @@ def iterations_table(iterations: pd.DataFrame, fits: pd.DataFrame, method: str, 
         f"{row['group']} {row['first_loss']:.3g} to {row['last_loss']:.3g}, cosine {row['last_cosine']:.3f}"
         for row in fits[fits["method"] == method].to_dict("records")
     ]
-    note = f"{sentence} Mean loss, and cosine to the target at the end: {'; '.join(fitted)}."
+    note = f"{sentence} Mean loss before and after, and final cosine to the target: {'; '.join(fitted)}."
     return Table(headers, rows, 0, title=f"{method} by iteration", note=note)

@@ -1,11 +1,11 @@
 """A run folder made by hand, small enough that every number of its tables can be worked out on paper.
 
-Eight images, two methods, five conditions. One letter an image says who was right:
+Eight images, two methods, five conditions. One letter per image states who was right:
 
 * ``B`` both the method and its teacher,
-* ``M`` the method alone,
-* ``T`` the teacher alone (and the label is among the method's first five),
-* ``S`` neither, with the same answer (and the label is among the method's first five),
+* ``M`` only the method,
+* ``T`` only the teacher (and the label is among the method's top five),
+* ``S`` neither, with the same answer (and the label is among the method's top five),
 * ``W`` neither, with the same answer,
 * ``D`` neither, with different answers.
 
@@ -27,7 +27,7 @@ from apm_tta.harness.plan import Cell, plan_shards
 from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.report.run_data import ReportData, read_report_data
 
-# In the order of the table, which is neither that of the alphabet nor that of the files' names.
+# In the order of the table, which is neither alphabetical nor that of the files' names.
 ANSWERS = {
     CLEAN: {"zeroshot": "BBBBBBSW", "apm": "BBBBBMTW"},
     Condition("pixelate", 3): {"zeroshot": "BBBBSSWW", "apm": "BBBMMDWS"},
@@ -41,7 +41,7 @@ CLASSES = 10
 
 
 def row(method: str, condition: Condition, index: int, letter: str) -> Row:
-    """Image ``index`` has label ``index``; a wrong answer is the next class, another wrong one the one after."""
+    """Make the row of image ``index``, whose label is ``index``: a wrong answer is the next class, or the one after."""
     label = index
     wrong, other_wrong, never = ((index + step) % CLASSES for step in (1, 2, 9))
     prediction = label if letter in "BM" else wrong
@@ -51,7 +51,7 @@ def row(method: str, condition: Condition, index: int, letter: str) -> Row:
     if letter in "TS":
         top5[3] = label
     distilled = method == "apm"
-    # After 0 iterations an answer that nobody gives, after 1 the teacher's, after 2 the method's own.
+    # After 0 iterations a class that is nobody's answer, after 1 the teacher's answer, after 2 the method's own.
     measured = condition != Condition("contrast", 5) and index < 4
     return Row(
         id=f"test/{index:05d}",
@@ -130,7 +130,7 @@ def manifest() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder, as the harness leaves it: two shards a cell, of five and three images. Not to be changed."""
+    """Make the run folder as the harness leaves it: two shards per cell, of five and three images. Do not change it."""
     folder = tmp_path_factory.mktemp("report") / "run"
     folder.mkdir()
     write_plain(folder, manifest())
@@ -145,7 +145,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_folder(whole_run: Path, tmp_path: Path) -> Path:
-    """A copy of the run folder, to be changed."""
+    """Make a copy of the run folder that a test may change."""
     return Path(shutil.copytree(whole_run, tmp_path / "run"))
 
 

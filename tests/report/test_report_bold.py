@@ -1,4 +1,4 @@
-"""What bold says is what is computed: recomputed from the records themselves, for every table that shows it."""
+"""Bold cells are what their note claims: recomputed from the records themselves, for every table that has them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMAGES = 60
 
 
 def right_answers(seed: int, condition: Condition, method: str) -> np.ndarray:
-    """Mostly the same images; how far the best is ahead, and of whom, differs from condition to condition."""
+    """Choose the images that a method gets right: mostly the same; the lead of the best depends on the condition."""
     place = CONDITIONS.index(condition)
     draw = np.random.default_rng([seed, place])
     right = draw.random(IMAGES) < 0.5
@@ -58,11 +58,11 @@ def run_of(folder: Path, like: Path, seeds: list[int], dataset: str = "fashion-m
     return folder
 
 
-def claimed(run: Path) -> set[tuple[str, str]]:
-    """Condition and method of every cell for which the sentence holds, from the Parquet files alone."""
+def significantly_best(run: Path) -> set[tuple[str, str]]:
+    """Return condition and method of every cell for which the note holds, from the Parquet files alone."""
     records = pd.concat([pq.read_table(path).to_pandas() for path in (run / "records").rglob("*.parquet")])
     records["right"] = records["prediction"] == records["label"]
-    found: set[tuple[str, str]] = set()
+    cells: set[tuple[str, str]] = set()
     for (corruption, severity), own in records.groupby(["corruption", "severity"], observed=True):
         every = []
         for _, of_seed in own.groupby("seed"):
@@ -74,18 +74,18 @@ def claimed(run: Path) -> set[tuple[str, str]]:
                     (int((table[method] & ~table[o]).sum()), int((table[o] & ~table[method]).sum())) for o in others
                 ]
                 p_values = sorted(binomtest(a, a + b, 0.5).pvalue if a + b else 1.0 for a, b in alone)
-                # Holm: the k-th smallest of m, k from 0, is multiplied by m - k; all are significant if each is.
+                # Holm: the k-th smallest of m values, k from 0, is multiplied by m - k; all are significant if each is.
                 holm = all(p * (len(others) - k) < SIGNIFICANT for k, p in enumerate(p_values))
                 if holm and all(a > b for a, b in alone):
                     separate.add(method)
             every.append(separate)
         name = "clean" if corruption == "clean" else f"{corruption} {severity}"
-        found |= {(name, method) for method in set.intersection(*every)}
-    return found
+        cells |= {(name, method) for method in set.intersection(*every)}
+    return cells
 
 
-def bold_of_rows(text: str) -> set[tuple[str, str]]:
-    """Condition and method of the rows of the first table that have something bold."""
+def bold_rows(text: str) -> set[tuple[str, str]]:
+    """Return condition and method of the rows of the first table that have a bold cell."""
     return {
         (match[1].strip(), match[2].strip())
         for match in re.finditer(r"^\| (.+?) +\| (.+?) +\|.*\*\*.*$", text.split("\n## ")[0], flags=re.MULTILINE)
@@ -93,7 +93,7 @@ def bold_of_rows(text: str) -> set[tuple[str, str]]:
 
 
 def bold_by_corruption(text: str) -> set[tuple[str, str]]:
-    """The same of the table of methods by corruption."""
+    """Return the same for the table of methods by corruption."""
     (section,) = [part for part in text.split("\n## ") if "Top-1 by corruption, severity 5" in part.splitlines()[0]]
     lines = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")
@@ -105,31 +105,31 @@ def bold_by_corruption(text: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("seeds", [[3], [3, 4]])
-def test_bold_is_what_its_sentence_says(tmp_path: Path, whole_run: Path, seeds: list[int]) -> None:
-    """In the table of results and in that of methods by corruption, of one seed and of two."""
+def test_bold_is_what_its_note_claims(tmp_path: Path, whole_run: Path, seeds: list[int]) -> None:
+    """Both in the results table and in that of methods by corruption, for one seed and for two."""
     run = run_of(tmp_path / "run", whole_run, seeds)
-    expected = claimed(run)
-    assert expected, "the example separates somebody"
-    assert len(expected) < len(CONDITIONS), "and not everywhere"
+    expected = significantly_best(run)
+    assert expected, "the example separates some method"
+    assert len(expected) < len(CONDITIONS), "but not under every condition"
     text = write_report(run).text
-    assert bold_of_rows(text) == expected
+    assert bold_rows(text) == expected
     assert bold_by_corruption(text) == {pair for pair in expected if pair[0] != "clean"}
     assert text.count(markdown_text(BOLD)) == 2, "below each of the two tables"
     assert "apart from the second" not in text
-    assert (run / "report.html").read_text(encoding="utf-8").count("apart from every other method") >= 1
+    assert (run / "report.html").read_text(encoding="utf-8").count("better than every other method") >= 1
 
 
-def test_the_sentence_stands_below_tables_of_several_runs(tmp_path: Path, whole_run: Path) -> None:
+def test_the_note_is_below_tables_of_several_runs(tmp_path: Path, whole_run: Path) -> None:
     runs = [run_of(tmp_path / name, whole_run, [3], name) for name in ("cifar10", "cifar100")]
     text = write_papers_tables(runs, tmp_path / "out")
     assert markdown_text(BOLD) in text
     assert "apart from the second" not in text
 
 
-def test_one_that_is_apart_from_the_second_alone_is_not_bold(tmp_path: Path, whole_run: Path) -> None:
-    """Fog: the best has too few images to itself against one of the others, whichever is second."""
+def test_a_method_separated_only_from_the_runner_up_is_not_bold(tmp_path: Path, whole_run: Path) -> None:
+    """Under fog the best method has too few images to itself against one of the others, whichever is second."""
     run = run_of(tmp_path / "run", whole_run, [3])
-    assert not {pair for pair in claimed(run) if pair[0] == "fog 5"}
+    assert not {pair for pair in significantly_best(run) if pair[0] == "fog 5"}
     tops = {method: int(right_answers(3, Condition("fog", 5), method).sum()) for method in METHODS}
     best = max(tops, key=lambda method: tops[method])
     assert all(tops[best] > tops[other] for other in METHODS if other != best)

@@ -1,4 +1,4 @@
-"""Two runs image by image, and several runs in one table; what does not belong together is refused."""
+"""Two runs compared image by image, and several runs in one table; runs that do not belong together are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from apm_tta.report.run_data import read_report_data
 
 
 def run_of(folder: Path, like: Path, right: dict[str, str], dataset: str = "fashion-mnist", **numbers: Any) -> Path:
-    """A run of clean images; a method's letters say on which it was right (``x``)."""
+    """Make a run of clean images; a method's letters mark the images on which it was right (``x``)."""
     manifest = read_plain(like)
     own = manifest["numbers"]
     own["conditions"] = ["clean"]
@@ -35,13 +35,13 @@ def run_of(folder: Path, like: Path, right: dict[str, str], dataset: str = "fash
             Row(f"{index:03d}", 1, None, int(letter == "x"), [int(letter == "x")], 0.5, 1, None, [], iterations=0)
             for index, letter in enumerate(letters)
         ]
-        # Backwards: as a stream may have met them.
+        # In reverse order, as a stream may have presented them.
         write_rows(folder / record_file(cell, 0), cell, rows[::-1] if name == "tda" else rows)
     return folder
 
 
 def test_two_runs_on_an_example_worked_by_hand(tmp_path: Path, whole_run: Path) -> None:
-    """B alone is right on nine images, A alone on one: nine and one of ten coins, p = 2 (1 + 10) / 1024."""
+    """Only B is right on nine images, only A on one: nine and one of ten coin flips, p = 2 (1 + 10) / 1024."""
     a = run_of(tmp_path / "a", whole_run, {"apm": "x" * 5 + "." * 15, "tda": "x" * 20})
     b = run_of(tmp_path / "b", whole_run, {"apm": "xxxx." + "x" * 9 + "." * 6, "tda": "x" * 20, "zero": "x" * 20})
     table = compare(a, b).set_index("method")
@@ -58,15 +58,16 @@ def test_a_comparison_names_what_differs(tmp_path: Path, whole_run: Path, capsys
     a = run_of(tmp_path / "a", whole_run, {"apm": "x."})
     b = run_of(tmp_path / "b", whole_run, {"apm": "xx"}, precision="bfloat16")
     assert main(["compare", str(a), str(b), "--csv", str(tmp_path / "c.csv")]) == 0
-    said = capsys.readouterr().out
-    assert "precision: float32 there, bfloat16 now" in said
+    output = capsys.readouterr().out
+    assert "They differ in (there: A, now: B): " in output
+    assert "precision: float32 there, bfloat16 now" in output
     assert len(pd.read_csv(tmp_path / "c.csv")) == 1
 
 
-def test_runs_of_other_images_are_not_compared(tmp_path: Path, whole_run: Path) -> None:
+def test_runs_with_different_images_are_not_compared(tmp_path: Path, whole_run: Path) -> None:
     a = run_of(tmp_path / "a", whole_run, {"apm": "x."})
     b = run_of(tmp_path / "b", whole_run, {"apm": "x."}, dataset="imagenet")
-    with pytest.raises(UserError, match="are of different images"):
+    with pytest.raises(UserError, match="used different images"):
         compare(a, b)
 
 
@@ -77,7 +78,7 @@ def test_runs_without_a_common_cell_are_not_compared(tmp_path: Path, whole_run: 
         compare(a, b)
 
 
-def test_the_best_stands_out_only_where_the_paired_test_separates_it(tmp_path: Path, whole_run: Path) -> None:
+def test_the_best_is_marked_only_where_the_paired_test_separates_it(tmp_path: Path, whole_run: Path) -> None:
     clear = run_of(tmp_path / "a", whole_run, {"zeroshot": "." * 8 + "x" * 12, "apm": "x" * 20})
     close = run_of(tmp_path / "b", whole_run, {"zeroshot": "." * 2 + "x" * 18, "apm": "x" * 20})
     assert read_report_data(clear).results.set_index("method")["best"].to_dict() == {"zeroshot": False, "apm": True}
@@ -85,7 +86,7 @@ def test_the_best_stands_out_only_where_the_paired_test_separates_it(tmp_path: P
 
 
 def test_imagenets_variants_in_one_table(tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In the papers' order, with the average and the one without ImageNet itself."""
+    """In the papers' order, with the average and the average without ImageNet itself."""
     shares = {"imagenet-r": 10, "imagenet": 16, "imagenet-a": 4}
     runs = [
         str(run_of(tmp_path / name, whole_run, {"zeroshot": "x" * k + "." * (20 - k), "apm": "x" * 20}, dataset=name))
@@ -93,8 +94,8 @@ def test_imagenets_variants_in_one_table(tmp_path: Path, whole_run: Path, capsys
     ]
     out = tmp_path / "out"
     assert main(["report", *runs, "--out", str(out)]) == 0
-    said = capsys.readouterr().out
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line.startswith("|")]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert rows[0] == ["method", "imagenet", "imagenet-a", "imagenet-r", "average", "OOD average"]
     assert rows[2] == ["zeroshot", "80.0", "20.0", "50.0", "50.0", "35.0"]
     assert rows[3] == ["apm", "100.0", "**100.0**", "**100.0**", "100.0", "100.0"]
@@ -106,7 +107,7 @@ def test_runs_that_do_not_belong_in_one_table_are_refused(
 ) -> None:
     a = run_of(tmp_path / "a", whole_run, {"zeroshot": "x."}, dataset="imagenet")
     cases = {
-        "precision is float32 there, bfloat16 here": {"dataset": "imagenet-r", "precision": "bfloat16"},
+        "precision is float32 in the first, bfloat16 in the second": {"dataset": "imagenet-r", "precision": "bfloat16"},
         "imagenet is in two of the runs": {"dataset": "imagenet"},
     }
     for number, (message, changes) in enumerate(cases.items()):
@@ -129,7 +130,8 @@ def test_runs_that_do_not_belong_in_one_table_are_refused(
     manifest["numbers"]["dataset"]["subset"] = "all 2 images"
     write_plain(c, manifest)
     assert main(["report", str(a), str(c), "--out", str(tmp_path / "out")]) == 1
-    assert "subset is a part of the images (--limit 8) there, all images here" in capsys.readouterr().err
+    expected = "subset is a subset of the images (--limit 8) in the first, all images in the second"
+    assert expected in capsys.readouterr().err
     assert main(["report", str(a), str(c)]) == 2
     assert not (tmp_path / "out").exists()
 
@@ -143,28 +145,28 @@ def test_runs_of_two_commits_that_changed_no_number_share_a_table(
     manifest["environment"]["commit"] = "0" * 40
     write_plain(b, manifest)
     assert main(["report", str(a), str(b), "--out", str(tmp_path / "out")]) == 0
-    printed = capsys.readouterr().out
-    assert "commit fedcba987654" in printed
-    assert "commit 000000000000" in printed
+    output = capsys.readouterr().out
+    assert "commit fedcba987654" in output
+    assert "commit 000000000000" in output
 
 
-def test_published_numbers_stand_beside_the_same_thing_alone(whole_run: Path) -> None:
+def test_published_numbers_are_shown_only_next_to_the_same_measurement(whole_run: Path) -> None:
     numbers: dict[str, Any] = read_plain(whole_run)["numbers"]
     numbers["dataset"] |= {"name": "imagenet", "subset": "all 50000 images"}
     numbers["teacher"] |= {"name": "ViT-B-16:openai"}
     numbers["methods"]["tpt"] = {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."]}
-    found = published_number(Numbers.model_validate(numbers), "tpt", "clean")
-    assert found is not None
-    assert (found.top1, found.differs) == (68.98, "")
+    published = published_number(Numbers.model_validate(numbers), "tpt", "clean")
+    assert published is not None
+    assert (published.top1, published.differs) == (68.98, "")
     assert published_number(Numbers.model_validate(numbers), "tpt", "fog 3") is None
     assert published_number(Numbers.model_validate(numbers), "sar", "clean") is None
     numbers["dataset"]["subset"] = "1000 of 50000 images"
-    part = published_number(Numbers.model_validate(numbers), "tpt", "clean")
-    assert part is not None
-    assert part.differs == "here a subset of the images"
+    of_subset = published_number(Numbers.model_validate(numbers), "tpt", "clean")
+    assert of_subset is not None
+    assert of_subset.differs == "here a subset of the images"
 
 
-def test_every_published_set_that_we_have_is_found_under_our_name() -> None:
+def test_published_data_sets_have_the_names_of_our_cards() -> None:
     names = set(published_table()["dataset"])
     assert {"fgvc_aircraft", "oxford_pets", "stanford_cars", "imagenet-v2-matched-frequency"} <= names
     assert not names & {"fgvc-aircraft", "oxford-pets", "stanford-cars", "imagenet-v2"}

@@ -11,7 +11,7 @@ from apm_tta.report.corruption_error import ALEXNET, mean_corruption_error
 
 
 def results(factor: float) -> pd.DataFrame:
-    """Errors of ``factor`` times AlexNet's, more at higher severities; and one extra corruption that does not count."""
+    """Make errors of ``factor`` times AlexNet's, larger at higher severities, and an extra corruption to be ignored."""
     rows = [
         {
             "corruption": name,
@@ -36,8 +36,8 @@ def test_alexnet_has_100(factor: float, expected: float) -> None:
     }
 
 
-def test_relative_mce_is_of_what_corruptions_add() -> None:
-    """AlexNet has 100; one that errs on half as many images, clean ones too, adds half as much everywhere: 50."""
+def test_relative_mce_measures_the_errors_that_corruptions_add() -> None:
+    """AlexNet scores 100; half as many errors everywhere, on clean images too, are half as many added: 50."""
     for factor in (1.0, 0.5):
         clean = {
             "corruption": "clean",
@@ -50,8 +50,8 @@ def test_relative_mce_is_of_what_corruptions_add() -> None:
         assert mean_corruption_error(table, 1000)["relative_mce"].tolist() == [pytest.approx(100 * factor)]
 
 
-def test_a_corruption_counts_by_its_own_difficulty() -> None:
-    """All wrong under brightness, as AlexNet elsewhere: (14 + 1 / 0.564592) / 15."""
+def test_a_corruption_is_weighted_by_its_own_difficulty() -> None:
+    """All wrong under brightness, equal to AlexNet elsewhere: (14 + 1 / 0.564592) / 15."""
     table = results(1.0)
     table.loc[table["corruption"] == "brightness", "top1"] = 0.0
     assert mean_corruption_error(table, 1000)["mce"].tolist() == [pytest.approx(100 * (14 + 1 / 0.564592) / 15)]
@@ -64,5 +64,5 @@ def test_it_is_not_defined_when_a_condition_is_missing(drop: dict[str, object]) 
     assert mean_corruption_error(table[~missing], 1000).empty
 
 
-def test_it_is_not_defined_for_other_classes() -> None:
+def test_it_is_not_defined_for_another_number_of_classes() -> None:
     assert mean_corruption_error(results(1.0), 200).empty

@@ -1,4 +1,4 @@
-"""What the Markdown says around its numbers."""
+"""The text around the numbers in the Markdown."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from apm_tta.report.tables import iterations_table, means_table
 
 
 def cells(table: str) -> list[list[str]]:
-    """The cells of a Markdown table, without the line under its head."""
-    drawn = [line for line in table.splitlines() if line.startswith("|")]
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in drawn]
-    assert len({len(line) for line in lines}) == 1, "every line has as many cells"
+    """Return the cells of a Markdown table, without the line below its header."""
+    table_lines = [line for line in table.splitlines() if line.startswith("|")]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table_lines]
+    assert len({len(line) for line in lines}) == 1, "every line has the same number of cells"
     return [lines[0], *lines[2:]]
 
 
-def test_the_table_of_results_has_a_line_a_cell(results: pd.DataFrame) -> None:
+def test_the_results_table_has_one_line_per_cell(results: pd.DataFrame) -> None:
     head, *lines = cells(markdown(results_table(over_seeds(results))))
     assert head == [
         *("condition", "method", "n", "top-1 %", "95 % interval", "to zeroshot", "its interval", "p", "ECE %"),
@@ -47,7 +47,7 @@ def test_a_latency_that_was_not_measured_is_not_shown_as_a_number(results: pd.Da
     assert last[-4:] == ["87.5", "n/a", "n/a", "125"]
 
 
-def test_the_table_of_means_says_of_how_many_corruptions(results: pd.DataFrame) -> None:
+def test_the_table_of_means_states_the_number_of_corruptions(results: pd.DataFrame) -> None:
     assert cells(markdown(means_table(mean_over_corruptions(results))))[1:] == [
         ["mean of 2, severity 3", "zeroshot", "37.5", "100.0"],
         ["mean of 2, severity 3", "apm", "43.8", "68.8"],
@@ -56,7 +56,7 @@ def test_the_table_of_means_says_of_how_many_corruptions(results: pd.DataFrame) 
     ]
 
 
-def test_the_table_by_iteration_has_a_line_an_iteration_and_a_pair_of_columns_a_group(data: ReportData) -> None:
+def test_the_table_by_iteration_has_one_line_per_iteration_and_two_columns_per_group(data: ReportData) -> None:
     head, *lines = cells(markdown(iterations_table(data.iterations, data.fits, "apm", "")))
     assert head == [
         "iteration",
@@ -75,7 +75,7 @@ def test_the_table_by_iteration_has_a_line_an_iteration_and_a_pair_of_columns_a_
 
 
 @pytest.mark.parametrize("last", [0, 1, 6, 7, 8, 20, 60, 1200])
-def test_of_many_iterations_eight_are_shown_the_first_and_the_last_among_them(last: int) -> None:
+def test_of_many_iterations_eight_are_shown_including_the_first_and_the_last(last: int) -> None:
     table = pd.DataFrame(
         {
             "group": "clean",
@@ -89,11 +89,11 @@ def test_of_many_iterations_eight_are_shown_the_first_and_the_last_among_them(la
     shown = [int(line[0]) for line in lines]
     assert len(shown) == min(last + 1, 8)
     assert (shown[0], shown[-1]) == (0, last)
-    assert [line[2] for line in lines] == [f"{iteration:.1f}" for iteration in shown], "values stand in their own line"
+    assert [line[2] for line in lines] == [f"{iteration:.1f}" for iteration in shown], "values are in their own line"
 
 
 def test_the_caption_states_everything_that_a_table_must(whole_run: Path) -> None:
-    """n and the subset rule, teacher and weights, templates a method, protocol, seed, precision, commit, machine."""
+    """n and the subset rule, teacher and weights, templates per method, protocol, seed, precision, commit, machine."""
     text = caption(read_manifest(whole_run))
     for part in (
         "Fashion-MNIST, 2,000 test images (fashion-mnist)",
@@ -124,6 +124,6 @@ def test_the_caption_names_both_protocols_where_methods_differ_and_imagenets_sev
 def test_the_sentence_about_disagreement_has_its_four_numbers() -> None:
     counts = {"answers": 40, "different": 10, "method_right": 6, "teacher_right": 2}
     assert disagreement_sentence("apm", counts) == (
-        "apm gave its teacher's answer 75.0 % of the time. It differed in 10 of 40 answers: "
-        "there apm was right 6 times, the teacher 2 times."
+        "apm gave the same answer as its teacher 75.0 % of the time. They differed in 10 of 40 answers, "
+        "of which apm was right in 6 and the teacher in 2."
     )

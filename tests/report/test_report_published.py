@@ -14,7 +14,7 @@ from apm_tta.report.statistics import calibration_error
 
 
 @pytest.mark.vectors("method_vectors/ece_*.npz")
-def test_calibration_error_is_the_authors(vectors: dict[str, np.ndarray]) -> None:
+def test_calibration_error_equals_the_authors(vectors: dict[str, np.ndarray]) -> None:
     expected = json.loads(str(vectors["meta"]))["ece"]
     assert expected
     for case, error in enumerate(expected):
@@ -25,7 +25,7 @@ def test_calibration_error_is_the_authors(vectors: dict[str, np.ndarray]) -> Non
 
 
 @pytest.mark.vectors("method_vectors/mce_*.npz")
-def test_mean_corruption_error_is_the_authors(vectors: dict[str, np.ndarray]) -> None:
+def test_mean_corruption_error_equals_the_authors(vectors: dict[str, np.ndarray]) -> None:
     meta = json.loads(str(vectors["meta"]))
     rows = [("clean", 0, meta["clean_accuracy"])]
     rows += [

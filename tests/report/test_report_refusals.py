@@ -1,4 +1,4 @@
-"""Records and runs from which a wrong number could be made silently: each is refused, marked, or shown as no number."""
+"""Records and runs that could silently yield a wrong number: each is refused, marked, or shown as no number."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Change = Callable[[list[Row], str, Condition], list[Row]]
 
 
 def rows_of(letters: str) -> list[Row]:
-    """A letter an image: ``x`` for right, ``e`` for one that could not be read."""
+    """Make one row per letter: ``x`` for a right answer, ``e`` for an image that could not be read."""
     return [
         Row(f"{index:03d}", 1, error="cut short")
         if letter == "e"
@@ -52,7 +52,7 @@ def run_of(
     change: Change = lambda rows, *_: rows,
     **numbers: Any,
 ) -> Path:
-    """A run whose methods have the same letters under every condition."""
+    """Make a run whose methods have the same letters under every condition."""
     manifest = read_plain(like)
     own = manifest["numbers"]
     own["conditions"] = [str(condition) for condition in conditions]
@@ -81,7 +81,7 @@ def run_of(
         ({"label": 2}, "have different labels for image 001"),
     ],
 )
-def test_an_answer_that_is_not_whole_is_refused_and_not_counted_as_wrong(
+def test_an_incomplete_answer_is_refused_and_not_counted_as_wrong(
     tmp_path: Path, whole_run: Path, changes: dict[str, Any], message: str
 ) -> None:
     def change(rows: list[Row], method: str, condition: Condition) -> list[Row]:
@@ -93,14 +93,14 @@ def test_an_answer_that_is_not_whole_is_refused_and_not_counted_as_wrong(
     assert "\n" not in str(caught.value)
 
 
-def test_what_rounding_puts_above_one_is_one(tmp_path: Path, whole_run: Path) -> None:
-    """torchmetrics takes numbers above 1 for logits, and every confidence of the cell with them."""
+def test_a_confidence_that_rounding_puts_above_one_counts_as_one(tmp_path: Path, whole_run: Path) -> None:
+    """torchmetrics takes numbers above 1 for logits, and then treats every confidence of the cell as one."""
 
     def change(rows: list[Row], method: str, condition: Condition) -> list[Row]:
         return [replace(rows[0], confidence=float(np.nextafter(np.float32(1), np.float32(2)))), *rows[1:]]
 
     run = run_of(tmp_path / "run", whole_run, {"zeroshot": "xx.."}, change=change)
-    # One in the last bin, right with confidence 1; three in the middle one, of which one is right.
+    # One answer in the last bin, right with confidence 1; three in the middle bin, of which one is right.
     assert read_report_data(run).results["ece"].tolist() == pytest.approx([100 * 3 / 4 * (1 / 2 - 1 / 3)])
 
 
@@ -109,7 +109,7 @@ answers = st.lists(st.tuples(st.floats(0, 1, width=32) | st.sampled_from([0.0, 1
 
 @given(answers)
 def test_the_diagrams_bins_add_up_to_the_calibration_error(pairs: list[tuple[float, bool]]) -> None:
-    """Sure answers too, which are many where logits are scaled by 100: 15 bins, and not one more for them."""
+    """Including answers with confidence 1, of which there are many where logits are scaled by 100: no 16th bin."""
     confidence, right = np.array([value for value, _ in pairs]), np.array([hit for _, hit in pairs])
     bins = reliability(confidence, right)
     assert sum(one["count"] for one in bins) == len(pairs)
@@ -118,21 +118,21 @@ def test_the_diagrams_bins_add_up_to_the_calibration_error(pairs: list[tuple[flo
     assert calibration_error(confidence, right) == pytest.approx(sum(gaps) / len(pairs), abs=1e-6)
 
 
-def test_sure_answers_share_the_last_bin() -> None:
-    """0.95 and right, 1 and wrong half of the time: (0.95 + 1 + 1) / 3 against 2 / 3 in one bin."""
+def test_answers_with_confidence_one_share_the_last_bin() -> None:
+    """0.95 and right, 1 and right half of the time: (0.95 + 1 + 1) / 3 against 2 / 3 in one bin."""
     confidence, right = np.array([0.95, 1.0, 1.0]), np.array([True, True, False])
     assert BINS == 15
     assert calibration_error(confidence, right) == pytest.approx(2.95 / 3 - 2 / 3, abs=1e-6)
 
 
 @pytest.mark.parametrize("confidence", [1.0000001, -0.5, float("nan")])
-def test_what_is_no_probability_has_no_calibration_error(confidence: float) -> None:
-    with pytest.raises(ValueError, match="no probability"):
+def test_a_confidence_that_is_not_a_probability_is_refused(confidence: float) -> None:
+    with pytest.raises(ValueError, match="not a probability"):
         calibration_error(np.array([0.5, confidence]), np.array([True, False]))
 
 
-def test_a_mean_that_lacks_a_corruption_is_no_number(tmp_path: Path, whole_run: Path) -> None:
-    """No image could be read under fog: the mean of the other one alone is not the mean of two."""
+def test_a_mean_that_lacks_a_corruption_is_nan(tmp_path: Path, whole_run: Path) -> None:
+    """No image could be read under fog: the value of the other corruption is not the mean of two."""
 
     def change(rows: list[Row], method: str, condition: Condition) -> list[Row]:
         return rows_of("e" * len(rows)) if condition == FOG else rows
@@ -145,17 +145,17 @@ def test_a_mean_that_lacks_a_corruption_is_no_number(tmp_path: Path, whole_run: 
 
 
 @pytest.mark.parametrize(("others", "best"), [(1, True), (2, False)])
-def test_the_best_is_tested_against_every_other_by_holms_correction(
+def test_the_best_is_tested_against_every_other_with_holms_correction(
     tmp_path: Path, whole_run: Path, others: int, best: bool
 ) -> None:
-    """Six images that the best alone gets right: p = 2 / 64 for each other method; of two tests, 4 / 64."""
+    """Six images that only the best gets right: p = 2 / 64 for each other method; corrected for two tests, 4 / 64."""
     right = {"apm": "x" * 20, **{f"other{index}": "x" * 14 + "." * 6 for index in range(others)}}
     results = read_report_data(run_of(tmp_path / "run", whole_run, right)).results.set_index("method")
     assert results.loc["apm", "best"] == best
     assert results["best"].sum() == best
 
 
-def test_a_run_without_a_whole_cell_has_no_table(tmp_path: Path, whole_run: Path) -> None:
+def test_a_run_without_a_complete_cell_has_no_table(tmp_path: Path, whole_run: Path) -> None:
     run = run_of(tmp_path / "run", whole_run, {"zeroshot": "xxxx"}, change=lambda rows, *_: rows[:3])
     with pytest.raises(UserError, match="has no whole cell to show; run the same command with --out"):
         write_report(run, partial=True)
@@ -205,28 +205,30 @@ def test_the_note_about_unread_images_is_plain_text(tmp_path: Path, whole_run: P
     assert "\\*" not in text
 
 
-def compared(a: Path, b: Path) -> dict[str, Any]:
+def only_row(a: Path, b: Path) -> dict[str, Any]:
     (row,) = compare(a, b).to_dict("records")
     return row
 
 
-def test_runs_with_other_conditions_compare_where_both_have_the_same_images(tmp_path: Path, whole_run: Path) -> None:
-    """A fingerprint is of all conditions together: where they differ, the records say whether images are the same."""
+def test_runs_with_different_conditions_compare_where_both_have_the_same_images(
+    tmp_path: Path, whole_run: Path
+) -> None:
+    """A fingerprint covers all conditions: where these differ, the records decide whether the images are the same."""
     a = run_of(tmp_path / "a", whole_run, {"apm": "x..."})
     b = run_of(tmp_path / "b", whole_run, {"apm": "xx.."}, [CLEAN, FOG])
     manifest = read_plain(b)
     manifest["numbers"]["dataset"]["fingerprint"] = "e" * 64
     write_plain(b, manifest)
-    assert compared(a, b)["delta"] == 25
+    assert only_row(a, b)["delta"] == 25
     manifest["numbers"]["conditions"] = ["clean"]
     write_plain(b, manifest)
-    with pytest.raises(UserError, match=r"dataset.fingerprint: f{64} there, e{64} here"):
+    with pytest.raises(UserError, match=r"dataset.fingerprint: f{64} and e{64}"):
         compare(a, b)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"id": "other"}, "is of different images, such as 000"), ({"label": 2}, "has different labels for image 000")],
+    [({"id": "other"}, "has different images, such as 000"), ({"label": 2}, "has different labels for image 000")],
 )
 def test_images_that_only_look_the_same_are_not_compared(
     tmp_path: Path, whole_run: Path, changes: dict[str, Any], message: str
@@ -242,14 +244,14 @@ def test_images_that_only_look_the_same_are_not_compared(
         compare(a, b)
 
 
-def test_a_comparison_of_subsets_is_refused_and_of_half_a_run_marked(tmp_path: Path, whole_run: Path) -> None:
+def test_a_comparison_of_subsets_is_refused_and_of_an_incomplete_run_marked(tmp_path: Path, whole_run: Path) -> None:
     a = run_of(tmp_path / "a", whole_run, {"apm": "x..."})
-    half = run_of(tmp_path / "b", whole_run, {"apm": "x..."}, change=lambda rows, *_: rows[1:])
-    assert compared(a, half)["n"] == 3
-    said = comparison_text(a, half, compare(a, half))
-    assert "Not whole: in 1 of 1 rows fewer than 4 images were answered by both." in said
+    incomplete = run_of(tmp_path / "b", whole_run, {"apm": "x..."}, change=lambda rows, *_: rows[1:])
+    assert only_row(a, incomplete)["n"] == 3
+    text = comparison_text(a, incomplete, compare(a, incomplete))
+    assert "Incomplete: in 1 of 1 rows, fewer than 4 images were answered by both." in text
     other = run_of(tmp_path / "c", whole_run, {"apm": "x..x.."})
-    with pytest.raises(UserError, match=r"dataset.images_per_condition: 4 there, 6 here"):
+    with pytest.raises(UserError, match=r"dataset.images_per_condition: 4 and 6"):
         compare(a, other)
 
 
@@ -263,18 +265,18 @@ def test_records_that_a_manifest_does_not_name_are_not_compared(tmp_path: Path, 
 
 
 def published(whole_run: Path, method: str, dataset: str = "imagenet", **parameters: Any) -> str:
-    """In what a published number differs from a run with these parameters; of all images, with text."""
+    """Describe how a published number differs from a run of all images with text weights and these parameters."""
     numbers: dict[str, Any] = read_plain(whole_run)["numbers"]
     teacher = parameters.pop("teacher", "ViT-B-16:openai")
     setting = parameters.pop("setting", "iid")
     numbers["dataset"] |= {"name": dataset, "subset": "all 50000 images"}
     numbers["teacher"] |= {"name": teacher}
     numbers["streams"] = {"setting": setting, "reset": "corruption"}
-    stated = {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."], **parameters}
-    numbers["methods"] = {method: stated}
-    found = published_number(Numbers.model_validate(numbers), method, "clean")
-    assert found is not None
-    return found.differs
+    recorded = {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."], **parameters}
+    numbers["methods"] = {method: recorded}
+    number = published_number(Numbers.model_validate(numbers), method, "clean")
+    assert number is not None
+    return number.differs
 
 
 @pytest.mark.parametrize(
@@ -298,21 +300,21 @@ def published(whole_run: Path, method: str, dataset: str = "imagenet", **paramet
         ("tda", {"teacher": "RN50:openai", "dataset": "eurosat", "templates": ["{}"], "protocol": "online"}, ""),
     ],
 )
-def test_a_published_number_of_another_protocol_is_marked(
+def test_a_published_number_with_another_protocol_is_marked(
     whole_run: Path, method: str, changes: dict[str, Any], differs: str
 ) -> None:
     assert published(whole_run, method, **changes) == differs
 
 
 def test_published_protocols_name_our_parameters() -> None:
-    """Misspelt, a parameter would never be looked at."""
+    """A misspelt parameter would never be compared."""
     protocols = read_yaml(PUBLISHED / "protocols.yaml")
     for method, protocol in protocols.items():
         known = set(asdict(METHODS.get(method).Parameters()))
         assert {name for part in protocol.values() for name in part} <= known
 
 
-def test_methods_with_other_parameters_do_not_share_a_row(
+def test_methods_with_different_parameters_do_not_share_a_row(
     tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(name: str, iterations: int) -> str:
@@ -341,10 +343,10 @@ def test_methods_with_other_parameters_do_not_share_a_row(
         ),
     ],
 )
-def test_methods_that_met_images_otherwise_do_not_share_a_row(
+def test_methods_with_different_streams_or_protocols_do_not_share_a_row(
     tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
 ) -> None:
-    """Their parameters are the same: what else the manifest says of them is compared too."""
+    """Their parameters are the same; everything else that the manifest records of them is compared too."""
 
     def run(name: str, **other: Any) -> str:
         streams = other.pop("streams", {"setting": "iid", "reset": "corruption"})
@@ -361,17 +363,17 @@ def test_methods_that_met_images_otherwise_do_not_share_a_row(
 def test_papers_tables_of_corruptions_and_costs(
     tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A set without clean images has no column among the clean ones, and a table of its own."""
+    """A set without clean images has no column in the tables of clean images, but a table of its own."""
     clean = run_of(tmp_path / "a", whole_run, {"zeroshot": "x..."}, dataset="eurosat")
     corrupted = run_of(tmp_path / "b", whole_run, {"zeroshot": "xxx."}, [FOG], dataset="imagenet-c")
     assert main(["report", str(clean), str(corrupted), "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
-    assert [line for line in said.splitlines() if line.startswith("#")] == [
+    output = capsys.readouterr().out
+    assert [line for line in output.splitlines() if line.startswith("#")] == [
         "# Methods by data set",
         "## Fine-grained sets",
         "## imagenet-c: Top-1 by corruption, severity 3",
         "## eurosat: Cost",
         "## imagenet-c: Cost",
     ]
-    assert "| method   |   eurosat |   average |" in said
+    assert "| method   |   eurosat |   average |" in output
     assert (tmp_path / "out" / "results.tex").read_text().count(r"\begin{tabular}") == 4

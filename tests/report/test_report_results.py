@@ -1,4 +1,4 @@
-"""The numbers of the tables, against numbers worked out by hand from the letters in ``conftest.py``."""
+"""The numbers of the tables, compared with numbers worked out by hand from the letters in ``conftest.py``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from apm_tta.harness.storage.records import read_shard
 from apm_tta.report.aggregate import condition_name, mean_over_corruptions, over_seeds
 from apm_tta.report.run_data import ReportData, read_report_data
 
-# corruption, severity, method, top-1, top-5, agreement: letters counted, of 8 images.
+# corruption, severity, method, top-1, top-5, agreement: counts of letters, of 8 images.
 EXPECTED = [
     ("clean", 0, "zeroshot", 75.0, 87.5, 100.0),
     ("clean", 0, "apm", 75.0, 87.5, 75.0),
@@ -33,7 +33,7 @@ EXPECTED = [
     ("contrast", 5, "zeroshot", 0.0, 0.0, 100.0),
     ("contrast", 5, "apm", 0.0, 0.0, 87.5),
 ]
-# Wilson's 95 % interval of k of 8, in percent, from the closed formula with 30 digits.
+# Wilson's 95 % interval of k out of 8, in percent, from the closed formula with 30 digits.
 WILSON = {
     0: (0.0, 32.4407564883880),
     1: (2.2417491450057, 47.0888182212854),
@@ -45,13 +45,13 @@ WILSON = {
 
 
 def test_top1_top5_and_agreement_are_those_counted_by_hand(results: pd.DataFrame) -> None:
-    """Also the order of the rows: that of the manifest's conditions and, under each, of its methods."""
+    """The rows are in the order of the manifest's conditions and, under each, of its methods."""
     columns = ["corruption", "severity", "method", "top1", "top5", "agreement"]
     assert list(results[columns].itertuples(index=False, name=None)) == EXPECTED
 
 
-def test_every_row_says_what_cell_it_is_and_how_many_images(results: pd.DataFrame) -> None:
-    """Two shards make one row."""
+def test_every_row_names_its_cell_and_counts_its_images(results: pd.DataFrame) -> None:
+    """Two shards become one row."""
     assert len(results) == 10
     for column, value in {"dataset": "fashion-mnist", "teacher": "embedded", "seed": 3, "n": 8}.items():
         assert set(results[column]) == {value}
@@ -64,16 +64,16 @@ def test_intervals_are_wilsons(results: pd.DataFrame) -> None:
         assert (row["top1_low"], row["top1_high"]) == pytest.approx((low, high), abs=1e-9)
 
 
-def test_latency_is_of_the_measured_images_alone(results: pd.DataFrame) -> None:
-    """10, 20, 30, 40 ms of four images (100 more for apm), the other four not measured."""
+def test_latency_is_over_the_measured_images_only(results: pd.DataFrame) -> None:
+    """10, 20, 30 and 40 ms for four images (100 more for apm); the other four were not measured."""
     table = results.set_index(["corruption", "severity", "method"])[["latency_ms_p50", "latency_ms_p95"]]
     assert table.loc[("pixelate", 3, "zeroshot")].tolist() == pytest.approx([25.0, 38.5])
     assert table.loc[("clean", 0, "apm")].tolist() == pytest.approx([125.0, 138.5])
     assert all(math.isnan(value) for value in table.loc[("contrast", 5, "apm")])
 
 
-def test_images_a_second_come_from_the_time_of_the_batches(results: pd.DataFrame) -> None:
-    """2 ms an image: 500 images a second; 8 ms: 125."""
+def test_images_per_second_come_from_the_time_of_the_batches(results: pd.DataFrame) -> None:
+    """2 ms per image: 500 images per second; 8 ms: 125."""
     assert results["images_per_s"].tolist() == pytest.approx([500.0, 125.0] * 5)
 
 
@@ -90,7 +90,7 @@ def test_rows_follow_the_manifests_order(run_folder: Path, methods: list[str]) -
 
 
 def test_the_order_of_the_records_changes_no_number(run_folder: Path, results: pd.DataFrame) -> None:
-    """An online method meets the images in another order: pairs are found by id."""
+    """An online method sees the images in another order: pairs are matched by id."""
     for path in (run_folder / "records" / "apm").rglob("*.parquet"):
         shard = read_shard(path)
         rows = rows_of_table(shard)
@@ -100,7 +100,7 @@ def test_the_order_of_the_records_changes_no_number(run_folder: Path, results: p
 
 
 def test_means_are_over_corruptions_at_each_severity(results: pd.DataFrame) -> None:
-    """Clean images are no corruption. Severity 3: apm (62.5 + 25) / 2; severity 5: (25 + 0) / 2; and so on."""
+    """Clean images are not a corruption. Severity 3: apm (62.5 + 25) / 2; severity 5: (25 + 0) / 2; and so on."""
     means = mean_over_corruptions(results)[["severity", "method", "corruptions", "top1", "agreement"]]
     assert list(means.itertuples(index=False, name=None)) == [
         (3, "zeroshot", 2, 37.5, 100.0),
@@ -110,12 +110,12 @@ def test_means_are_over_corruptions_at_each_severity(results: pd.DataFrame) -> N
     ]
 
 
-def test_clean_images_alone_have_no_mean(results: pd.DataFrame) -> None:
+def test_clean_images_only_have_no_mean_over_corruptions(results: pd.DataFrame) -> None:
     assert len(mean_over_corruptions(results[results["corruption"] == "clean"])) == 0
 
 
 def test_by_iteration_counts_each_iteration_of_each_group(data: ReportData) -> None:
-    """After 0 iterations nobody's answer, after 1 the teacher's, after 2 the method's: counted over 8 or 16 answers."""
+    """Counted over 8 or 16 answers: after 0 iterations nobody's answer, after 1 the teacher's, after 2 the method's."""
     assert list(data.iterations.itertuples(index=False, name=None)) == [
         ("clean", "apm", 0, 0.0, 0.0),
         ("clean", "apm", 1, 75.0, 100.0),
@@ -133,16 +133,16 @@ def test_by_iteration_counts_each_iteration_of_each_group(data: ReportData) -> N
     ]
 
 
-def test_disagreements_say_who_was_right(data: ReportData) -> None:
-    """M, T and D counted over the 40 answers of apm: 6, 2 and 2; zero-shot never differs from itself."""
+def test_disagreements_count_who_was_right(data: ReportData) -> None:
+    """M, T and D over the 40 answers of apm: 6, 2 and 2; zero-shot never differs from itself."""
     assert data.disagreements.to_dict("records") == [
         {"method": "zeroshot", "answers": 40, "different": 0, "method_right": 0, "teacher_right": 0},
         {"method": "apm", "answers": 40, "different": 10, "method_right": 6, "teacher_right": 2},
     ]
 
 
-def test_the_last_iteration_is_what_the_results_say(data: ReportData, results: pd.DataFrame) -> None:
-    """Two ways to one number: the table by iteration ends where the table of results stands."""
+def test_the_last_iteration_equals_the_results(data: ReportData, results: pd.DataFrame) -> None:
+    """Two ways to the same number: the table by iteration ends at the value in the results table."""
     last = data.iterations.query("iteration == 2").set_index("group")["top1"]
     assert last["clean"] == results.query("method == 'apm' and corruption == 'clean'")["top1"].item()
     means = mean_over_corruptions(results).query("method == 'apm'").set_index("severity")["top1"]
@@ -150,18 +150,18 @@ def test_the_last_iteration_is_what_the_results_say(data: ReportData, results: p
 
 
 def test_methods_are_compared_with_zeroshot_image_by_image(results: pd.DataFrame) -> None:
-    """pixelate 3: zero-shot BBBBSSWW, apm BBBMMDWS: one image more, which apm alone got right."""
+    """pixelate 3: zero-shot BBBBSSWW, apm BBBMMDWS: one image more, which only apm got right."""
     row = results.query("method == 'apm' and corruption == 'pixelate' and severity == 3").iloc[0]
     assert row["delta_zeroshot"] == 12.5
     assert row["p_mcnemar"] == row["p_holm"] == 1.0
     assert row["delta_low"] <= 12.5 <= row["delta_high"]
     zeroshot = results[results["method"] == "zeroshot"]
     assert zeroshot[["delta_zeroshot", "p_mcnemar", "p_holm"]].isna().all().all()
-    assert not results["best"].any(), "eight images separate nobody"
+    assert not results["best"].any(), "eight images separate no methods"
 
 
 def test_calibration_is_of_the_recorded_confidences(data: ReportData, results: pd.DataFrame) -> None:
-    """Every confidence is a half: one bin, whose error is the distance of the accuracy to it."""
+    """Every confidence is 0.5: one bin, whose error is the distance of the accuracy to 0.5."""
     assert len(data.calibration) == len(results) == 10
     assert set(data.calibration["confidence"]) == {0.5}
     assert data.calibration["accuracy"].tolist() == (results["top1"] / 100).tolist()
@@ -170,11 +170,11 @@ def test_calibration_is_of_the_recorded_confidences(data: ReportData, results: p
 
 def test_forwards_and_backwards_are_those_of_the_formula(results: pd.DataFrame) -> None:
     assert set(results[results["method"] == "apm"]["forwards"]) == {1}
-    assert results[results["method"] == "zeroshot"]["forwards"].isna().all(), "a manifest that does not say"
+    assert results[results["method"] == "zeroshot"]["forwards"].isna().all(), "not in the manifest"
 
 
 def test_several_seeds_become_a_mean_and_a_deviation(results: pd.DataFrame) -> None:
-    """75 and 50 %: 62.5, and sqrt(2) / 2 of their distance; intervals of one seed do not stay."""
+    """75 and 50 %: 62.5, and sqrt(2) / 2 of their distance; a single seed's interval is dropped."""
     one = results[(results["corruption"] == "clean") & (results["method"] == "apm")]
     both = pd.concat([one, one.assign(seed=4, top1=50.0)], ignore_index=True)
     (row,) = over_seeds(both).to_dict("records")
@@ -188,7 +188,7 @@ def test_several_seeds_become_a_mean_and_a_deviation(results: pd.DataFrame) -> N
     | st.builds(Condition, st.sampled_from(["fog", "gaussian_noise"]), st.integers(min_value=1, max_value=5))
 )
 def test_a_condition_has_one_name_everywhere(condition: Condition) -> None:
-    """The name in the table is the one that the manifest lists."""
+    """The name in the table equals the one in the manifest."""
     assert condition_name(condition.corruption, condition.severity) == str(condition)
 
 
@@ -196,7 +196,7 @@ CELL = Cell("fashion-mnist", CLEAN, "embedded", "zeroshot", 3)
 
 
 def answered(index: int, right: bool = True) -> Row:
-    """An answer that its teacher gives too."""
+    """Make an answer that equals its teacher's."""
     prediction = index if right else index + 1
     return Row(
         f"test/{index:05d}",
@@ -213,8 +213,8 @@ def answered(index: int, right: bool = True) -> Row:
     )
 
 
-def recorded(run: Path, rows: list[Row]) -> ReportData:
-    """A run of one cell."""
+def report_of_one_cell(run: Path, rows: list[Row]) -> ReportData:
+    """Replace the run's records by ``rows`` of one cell, and read them."""
     manifest = read_plain(run)
     numbers = manifest["numbers"]
     numbers["conditions"], numbers["methods"] = ["clean"], {"zeroshot": numbers["methods"]["zeroshot"]}
@@ -224,47 +224,47 @@ def recorded(run: Path, rows: list[Row]) -> ReportData:
     return read_report_data(run)
 
 
-def only(run: Path, rows: list[Row]) -> dict[str, object]:
-    (found,) = recorded(run, rows).results.to_dict("records")
-    return found
+def only_row(run: Path, rows: list[Row]) -> dict[str, object]:
+    (row,) = report_of_one_cell(run, rows).results.to_dict("records")
+    return row
 
 
 def test_an_image_without_an_answer_is_an_error_and_neither_right_nor_wrong(run_folder: Path) -> None:
     rows = [answered(index, right=index < 5) for index in range(8)]
     rows[1] = Row(rows[1].id, rows[1].label, error="cut short")
-    found = only(run_folder, rows)
-    assert (found["n"], found["errors"]) == (7, 1)
-    assert found["top1"] == pytest.approx(100 * 4 / 7)
-    assert found["agreement"] == pytest.approx(100)
-    assert found["images_per_s"] == pytest.approx(500)
+    row = only_row(run_folder, rows)
+    assert (row["n"], row["errors"]) == (7, 1)
+    assert row["top1"] == pytest.approx(100 * 4 / 7)
+    assert row["agreement"] == pytest.approx(100)
+    assert row["images_per_s"] == pytest.approx(500)
     assert read_report_data(run_folder).damaged.to_dict("records") == [
         {"corruption": "clean", "severity": 0, "id": "test/00001", "error": "cut short"}
     ]
 
 
 def test_a_cell_without_any_answer_has_no_numbers(run_folder: Path) -> None:
-    found = only(run_folder, [Row(f"test/{index}", 0, error="cut short") for index in range(8)])
-    assert (found["n"], found["errors"]) == (0, 8)
-    assert pd.isna(found["top1"])
-    assert pd.isna(found["images_per_s"])
+    row = only_row(run_folder, [Row(f"test/{index}", 0, error="cut short") for index in range(8)])
+    assert (row["n"], row["errors"]) == (0, 8)
+    assert pd.isna(row["top1"])
+    assert pd.isna(row["images_per_s"])
 
 
 def test_agreement_with_a_target_is_counted_like_that_with_the_teacher(run_folder: Path) -> None:
     rows = [replace(answered(index), target_prediction=index if index < 6 else 9) for index in range(8)]
-    assert only(run_folder, rows)["agreement_target"] == pytest.approx(75)
+    assert only_row(run_folder, rows)["agreement_target"] == pytest.approx(75)
 
 
-def test_what_a_cache_answered_has_no_rate(run_folder: Path) -> None:
-    """Features read from disk took no time that anybody measured: a rate would be invented."""
-    found = only(run_folder, [replace(answered(index), batch_ms=None) for index in range(8)])
-    assert pd.isna(found["images_per_s"])
-    assert pd.isna(found["latency_ms_p50"])
-    assert found["top1"] == 100
+def test_answers_from_a_feature_cache_have_no_rate(run_folder: Path) -> None:
+    """The time of computing the features was not measured: a rate would be made up."""
+    row = only_row(run_folder, [replace(answered(index), batch_ms=None) for index in range(8)])
+    assert pd.isna(row["images_per_s"])
+    assert pd.isna(row["latency_ms_p50"])
+    assert row["top1"] == 100
 
 
-def test_a_confidence_that_is_no_number_is_refused(run_folder: Path) -> None:
+def test_a_confidence_that_is_not_a_number_is_refused(run_folder: Path) -> None:
     with pytest.raises(UserError, match="confidence of zeroshot on image test/00003 is not a number"):
-        recorded(run_folder, [replace(answered(i), confidence=math.nan if i == 3 else 0.5) for i in range(8)])
+        report_of_one_cell(run_folder, [replace(answered(i), confidence=math.nan if i == 3 else 0.5) for i in range(8)])
 
 
 def test_shares_of_votes_are_not_calibrated(run_folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run folder's files: whole, equal to each other, and refused where the run is not whole."""
+"""A run folder's report files: complete, consistent with each other, and refused where the run is incomplete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from apm_tta.report.run_data import ReportData
 
 
 def markdown_rows(text: str, heading: str) -> list[list[str]]:
-    """The lines of the first table after ``heading``, without its head."""
+    """Return the lines of the first table after ``heading``, without its header."""
     lines = text[text.index(heading) :].splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("|"))
     table = []
@@ -54,7 +54,7 @@ def test_results_csv_begins_with_the_documented_columns(run_folder: Path) -> Non
     assert (run_folder / "results.csv").read_text().startswith(documented)
 
 
-def test_results_md_is_what_is_returned_and_says_what_the_csv_says(run_folder: Path) -> None:
+def test_results_md_equals_the_returned_text_and_has_the_numbers_of_the_csv(run_folder: Path) -> None:
     text = write_report(run_folder).text
     assert (run_folder / "results.md").read_text(encoding="utf-8") == text
     parsed = pd.read_csv(run_folder / "results.csv")
@@ -69,7 +69,7 @@ def test_results_md_is_what_is_returned_and_says_what_the_csv_says(run_folder: P
         assert float(row[9]) == pytest.approx(numbers["agreement"], abs=0.0501)
 
 
-def test_results_md_has_every_section_under_its_title_and_caption(run_folder: Path) -> None:
+def test_results_md_has_every_section_below_its_title_and_caption(run_folder: Path) -> None:
     text = write_report(run_folder).text
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == [
@@ -81,12 +81,12 @@ def test_results_md_has_every_section_under_its_title_and_caption(run_folder: Pa
         "## Cost",
     ]
     assert "8 of 2000 images" in text
-    assert "there apm was right 6 times, the teacher 2 times" in text
+    assert "of which apm was right in 6 and the teacher in 2" in text
     assert markdown_rows(text, "## Mean over corruptions")[1] == ["mean of 2, severity 3", "apm", "43.8", "68.8"]
     assert markdown_rows(text, "## apm by iteration")[-1][:3] == ["2", "75.0", "75.0"]
 
 
-def test_a_report_made_again_is_the_same_to_the_byte(run_folder: Path) -> None:
+def test_a_report_written_again_is_identical_to_the_byte(run_folder: Path) -> None:
     names = ("results.csv", "iterations.csv", "results.md", "results.tex", "calibration.csv")
     write_report(run_folder)
     before = [(run_folder / name).read_bytes() for name in names]
@@ -96,7 +96,7 @@ def test_a_report_made_again_is_the_same_to_the_byte(run_folder: Path) -> None:
     assert [(run_folder / name).read_bytes() for name in names] == before
 
 
-def test_without_corruptions_and_distilled_methods_the_first_table_stands_alone(run_folder: Path) -> None:
+def test_without_corruptions_and_distilled_methods_there_are_only_results_and_costs(run_folder: Path) -> None:
     manifest = read_plain(run_folder)
     manifest["numbers"]["conditions"] = ["clean"]
     del manifest["numbers"]["methods"]["apm"]
@@ -121,7 +121,7 @@ def refusal(run: Path) -> str:
     return str(caught.value)
 
 
-def test_a_missing_cell_is_refused_with_the_way_to_go_on(run_folder: Path) -> None:
+def test_a_missing_cell_is_refused_with_the_way_to_resume(run_folder: Path) -> None:
     shutil.rmtree(run_folder / "records" / "apm" / "pixelate-5")
     message = refusal(run_folder)
     assert "lacks 1 of 10 cells" in message
@@ -129,24 +129,24 @@ def test_a_missing_cell_is_refused_with_the_way_to_go_on(run_folder: Path) -> No
 
 
 @pytest.mark.parametrize("shard", ["episodic-seed-3-shard-00000.parquet", "episodic-seed-3-shard-00001.parquet"])
-def test_a_cell_that_lacks_a_shard_is_refused_with_the_way_to_go_on(run_folder: Path, shard: str) -> None:
-    """A table never mixes subsets: five of eight images are no row."""
+def test_a_cell_that_lacks_a_shard_is_refused_with_the_way_to_resume(run_folder: Path, shard: str) -> None:
+    """A table never mixes subsets: five of eight images do not make a row."""
     (run_folder / "records" / "zeroshot" / "clean" / shard).unlink()
     message = refusal(run_folder)
     assert "lacks 1 of 10 cells" in message
     assert f"--out {run_folder}" in message
 
 
-def test_every_cell_that_lacks_something_is_counted(run_folder: Path) -> None:
-    """One missing, two short."""
+def test_every_missing_or_incomplete_cell_is_counted(run_folder: Path) -> None:
+    """One cell is missing, two are incomplete."""
     shutil.rmtree(run_folder / "records" / "apm" / "pixelate-5")
     for condition in ("clean", "contrast-3"):
         (run_folder / "records" / "zeroshot" / condition / "episodic-seed-3-shard-00001.parquet").unlink()
     assert "lacks 3 of 10 cells" in refusal(run_folder)
 
 
-def test_a_cell_with_an_image_too_many_is_refused(run_folder: Path) -> None:
-    """A shard that is there twice must not count twice."""
+def test_a_cell_with_too_many_images_is_refused(run_folder: Path) -> None:
+    """A shard that is present twice must not count twice."""
     folder = run_folder / "records" / "apm" / "clean"
     shutil.copy(folder / "episodic-seed-3-shard-00001.parquet", folder / "episodic-seed-3-shard-00002.parquet")
     write_digest(
@@ -156,7 +156,7 @@ def test_a_cell_with_an_image_too_many_is_refused(run_folder: Path) -> None:
 
 
 def test_a_shard_in_the_place_of_another_is_refused(run_folder: Path) -> None:
-    """The number of images is right, the images are not."""
+    """The number of images is right, but the images are not."""
     folder = run_folder / "records" / "apm" / "clean"
     shutil.copy(folder / "episodic-seed-3-shard-00001.parquet", folder / "episodic-seed-3-shard-00000.parquet")
     write_digest(
@@ -183,7 +183,7 @@ def test_a_damaged_shard_is_refused_by_name(run_folder: Path) -> None:
     assert str(path) in refusal(run_folder)
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     assert "run.yaml" in refusal(tmp_path)
 
 
@@ -193,7 +193,7 @@ def test_a_run_without_records_is_refused(run_folder: Path) -> None:
 
 
 def test_a_table_that_cannot_be_written_is_named(run_folder: Path) -> None:
-    """A folder stands where ``results.csv`` should be."""
+    """A folder is in the place of ``results.csv``."""
     (run_folder / "results.csv").mkdir()
     with pytest.raises(UserError, match="cannot be written") as caught:
         write_report(run_folder)
@@ -201,21 +201,21 @@ def test_a_table_that_cannot_be_written_is_named(run_folder: Path) -> None:
     assert "--out" not in str(caught.value), "report of one run has no such option"
 
 
-def test_a_half_finished_run_is_shown_on_request_and_marked(run_folder: Path) -> None:
+def test_an_incomplete_run_is_shown_on_request_and_marked(run_folder: Path) -> None:
     shutil.rmtree(run_folder / "records" / "apm" / "pixelate-5")
     (run_folder / "records" / "zeroshot" / "clean" / "episodic-seed-3-shard-00001.parquet").unlink()
     text = write_report(run_folder, partial=True).text
     assert (
-        "Half-finished: 2 cells are missing or not whole (3 of 8 images of clean, zeroshot, seed 3; all of pixelate 5, "
+        "Incomplete: 2 cells are missing or incomplete (3 of 8 images of clean, zeroshot, seed 3; all of pixelate 5, "
         "apm, seed 3)." in text
     )
     parsed = pd.read_csv(run_folder / "results.csv")
     assert len(parsed) == 8
-    assert set(parsed["n"]) == {8}, "what is not whole is no row"
+    assert set(parsed["n"]) == {8}, "an incomplete cell is not a row"
 
 
-def test_cells_of_other_images_are_not_put_side_by_side(run_folder: Path) -> None:
-    """As many images, but not the same ones: what mixed-up subsets look like."""
+def test_cells_with_different_images_are_not_compared(run_folder: Path) -> None:
+    """The same number of images, but not the same images, as from mixed-up subsets."""
     path = run_folder / "records" / "apm" / "clean" / "episodic-seed-3-shard-00001.parquet"
     shard = read_shard(path)
     rows = rows_of_table(shard)
@@ -229,8 +229,8 @@ def test_a_cell_in_two_folders_is_refused(run_folder: Path) -> None:
     assert "in two folders of records" in refusal(run_folder)
 
 
-def test_names_and_messages_are_text_and_nothing_else(run_folder: Path) -> None:
-    """A title and an image's name that hold tags, table borders and commands."""
+def test_names_and_messages_are_escaped(run_folder: Path) -> None:
+    """Titles that hold tags, table borders and commands."""
     manifest = read_plain(run_folder)
     manifest["title"] = "<script>alert(1)</script> a|b"
     manifest["numbers"]["dataset"]["title"] = "50% of R&D_{x} \\input{secret}"

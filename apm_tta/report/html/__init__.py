@@ -1,4 +1,4 @@
-"""``report.html``: one file that opens offline, with tables, pictures, and images with what each method said."""
+"""``report.html``: one file that opens offline, with tables, charts, and sample images with every method's answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Axes of a chart: where a value lies, and which values are written."""
+"""Axes of a chart: where a value lies, and which values are labelled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _STEPS = (1, 2, 5, 10)
-_INTERVALS = 6  # between written values, at most
+_INTERVALS = 6  # between labelled values, at most
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,11 @@ class Axis:
     """One axis.
 
     Attributes:
-        label: with its unit.
+        label: text of the label, with the unit.
         low: smallest value.
         high: largest value.
-        ticks: values that are written.
-        logarithmic: whether distances are ratios.
+        ticks: values that are labelled.
+        logarithmic: whether equal distances are equal ratios.
     """
 
     label: str
@@ -29,7 +29,7 @@ class Axis:
     logarithmic: bool = False
 
     def place(self, value: float, start: float, stop: float) -> float:
-        """Where ``value`` lies between two ends."""
+        """Return the coordinate of ``value`` on an axis drawn from ``start`` to ``stop``."""
         if self.logarithmic:
             share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
@@ -38,7 +38,7 @@ class Axis:
 
 
 def percent_axis(label: str, values: Sequence[float] | None = None) -> Axis:
-    """Percentages: 0 to 100, or the part of it that holds ``values``, so that methods a point apart are seen apart."""
+    """Make an axis of percentages: 0 to 100, or the part that holds ``values``, so that small differences show."""
     if not values:
         return Axis(label, 0, 100, range(0, 101, 20))
     step = _step(max(values) - min(values))
@@ -50,7 +50,10 @@ def percent_axis(label: str, values: Sequence[float] | None = None) -> Axis:
 
 
 def logarithmic_axis(label: str, values: Sequence[float]) -> Axis:
-    """1, 2 and 5 times powers of ten around ``values``, which are positive; powers alone where there would be many."""
+    """Make a logarithmic axis around ``values``, which are positive.
+
+    Ticks are at 1, 2 and 5 times powers of ten, or only at powers of ten where there would be too many.
+    """
     first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     marks = [1, 2, 5] if math.log10(max(values) / min(values)) < 2 else [1]
     ticks = [mark * 10.0**power for power in range(first - 1, last + 2) for mark in marks]
@@ -60,12 +63,12 @@ def logarithmic_axis(label: str, values: Sequence[float]) -> Axis:
 
 
 def linear_axis(label: str, values: Sequence[float]) -> Axis:
-    """Whole numbers from the smallest to the largest value, at most nine of them written."""
+    """Make an axis of whole numbers from the smallest to the largest value, with at most nine of them labelled."""
     low, high = min(values), max(max(values), min(values) + 1)
     step = next(mark * 10**power for power in range(10) for mark in _STEPS if mark * 10**power * 8 >= high - low)
     return Axis(label, low, high, [low + step * index for index in range(int((high - low) / step) + 1)])
 
 
 def _step(span: float) -> float:
-    """1, 2 or 5 times a power of ten, and no less than 1: steps of which a few cover ``span``."""
+    """Return a step of 1, 2 or 5 times a power of ten, at least 1, of which at most ``_INTERVALS`` cover ``span``."""
     return next(mark * 10.0**power for power in range(3) for mark in _STEPS if mark * 10.0**power * _INTERVALS >= span)

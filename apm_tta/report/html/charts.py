@@ -1,7 +1,7 @@
 """Charts as inline SVG: coloured by CSS variables, so that they follow the page into dark mode.
 
-A chart is a picture for those who see it; the page has its numbers as a table below it. Methods differ in shape as well
-as in colour, and their legend is text of the page, so that it can be read on a phone.
+A chart is for sighted readers; the page has its numbers in a table below it. Methods differ in shape as well as in
+colour, and the legend is part of the page's text, so that it can be read on a phone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from apm_tta.report.html.axes import Axis
 
 WIDTH, HEIGHT = 640, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 32, 16, 52
-_LETTER = 7.2  # the width of one at 12 pixels
-_MARKED = 12  # points of a line, at most, that are marked one by one
+_LETTER_WIDTH = 7.2  # pixels, at a font size of 12 pixels
+_MOST_MARKS = 12  # a line with more points than this has marks only at its ends
 
-REFERENCE = -1  # the colour of what is no method
+REFERENCE = -1  # the colour of a series that is not a method
 _COLOURS = 11
 _SHAPES = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",  # circle
@@ -37,12 +37,12 @@ class Series:
     """One line or one group of points.
 
     Attributes:
-        name: in the legend.
-        points: ``(x, y)``.
+        name: name in the legend.
+        points: ``(x, y)`` of every point.
         intervals: ``(low, high)`` of every y; empty for none.
-        colour: index of a colour and of a shape; ``REFERENCE`` for what is no method, which has no marks.
-        dashed: whether the line is.
-        joined: whether there is a line at all.
+        colour: index of a colour and of a shape; ``REFERENCE`` for a series that is not a method and has no marks.
+        dashed: whether the line is dashed.
+        connected: whether a line connects the points.
     """
 
     name: str
@@ -50,21 +50,21 @@ class Series:
     intervals: Sequence[tuple[float, float]] = ()
     colour: int = 0
     dashed: bool = False
-    joined: bool = True
+    connected: bool = True
 
     @property
     def variable(self) -> str:
-        """The CSS variable of its colour."""
+        """CSS variable of the series' colour."""
         return "var(--reference)" if self.colour == REFERENCE else f"var(--series-{self.colour % _COLOURS})"
 
     @property
     def shape(self) -> str:
-        """The path of its mark around (0, 0)."""
+        """SVG path of the series' mark, around (0, 0)."""
         return _SHAPES[self.colour % len(_SHAPES)]
 
 
 def plot(series: Sequence[Series], x: Axis, y: Axis, title: str, description: str) -> Markup:
-    """Lines or points with their intervals, at most ``WIDTH`` wide and as narrow as the page is; the legend below."""
+    """Draw lines or points with their intervals and a legend below; ``WIDTH`` wide, or as wide as a narrower page."""
     right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
     parts: list[Markup] = []
     for tick in y.ticks:
@@ -82,14 +82,14 @@ def plot(series: Sequence[Series], x: Axis, y: Axis, title: str, description: st
     )
     for one in series:
         parts += _series(one, x, y, bottom)
-    drawn = _svg(parts, WIDTH, HEIGHT, title, description, "plot")
-    return drawn + Markup('<ul class="legend">') + Markup("").join(map(_legend, series)) + Markup("</ul>")
+    chart = _svg(parts, WIDTH, HEIGHT, title, description, "plot")
+    return chart + Markup('<ul class="legend">') + Markup("").join(map(_legend, series)) + Markup("</ul>")
 
 
 def heat_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], title: str) -> Markup:
-    """Percentages as shades, each with its number; as wide as its columns need, so that it may have to be scrolled."""
-    left = 16 + _LETTER * max((len(name) for name in rows), default=0)
-    longest = _LETTER * max((len(name) for name in columns), default=0)
+    """Draw percentages as shades, each with its number; as wide as its columns need, so that it may have to scroll."""
+    left = 16 + _LETTER_WIDTH * max((len(name) for name in rows), default=0)
+    longest = _LETTER_WIDTH * max((len(name) for name in columns), default=0)
     top, width, height = 20 + 0.87 * longest, 44, 26  # names at 60 degrees
     parts: list[Markup] = []
     for place, name in enumerate(columns):
@@ -113,17 +113,17 @@ def heat_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Seque
             label = "n/a" if math.isnan(value) else f"{value:.0f}"
             parts.append(_text(x + width / 2, y + height / 2 + 4, label, "middle", "label value"))
     description = f"{len(rows)} methods by {len(columns)} columns; the stronger the shade, the more right answers."
-    full = left + width * len(columns) + 0.5 * longest
-    return _svg(parts, full, top + height * len(rows) + 8, title, description, "natural")
+    full_width = left + width * len(columns) + 0.5 * longest
+    return _svg(parts, full_width, top + height * len(rows) + 8, title, description, "natural")
 
 
 def bars(values: Mapping[str, float], colours: Sequence[int], title: str, description: str) -> Markup:
-    """Horizontal bars of percentages by name, from 0 to 100."""
-    left, full, height = 16 + _LETTER * max(map(len, values), default=0), 260, 26
+    """Draw percentages by name as horizontal bars from 0 to 100."""
+    left, full_width, height = 16 + _LETTER_WIDTH * max(map(len, values), default=0), 260, 26
     parts: list[Markup] = []
     for index, (name, value) in enumerate(values.items()):
         y = 8 + height * index
-        width = full * value / 100
+        width = full_width * value / 100
         colour = Series(name, [], colour=colours[index]).variable
         parts.append(_text(left - 8, y + 16, name, "end"))
         parts.append(
@@ -132,13 +132,13 @@ def bars(values: Mapping[str, float], colours: Sequence[int], title: str, descri
             )
         )
         parts.append(_text(left + width + 6, y + 16, f"{value:.1f} %", "start"))
-    return _svg(parts, left + full + 64, 16 + height * len(values), title, description, "natural")
+    return _svg(parts, left + full_width + 64, 16 + height * len(values), title, description, "natural")
 
 
 def _series(one: Series, x: Axis, y: Axis, bottom: float) -> list[Markup]:
     places = [(x.place(a, _LEFT, WIDTH - _RIGHT), y.place(b, bottom, _TOP)) for a, b in one.points]
     parts = []
-    if one.joined and len(places) > 1:
+    if one.connected and len(places) > 1:
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
         parts.append(
             Markup('<polyline points="{}" class="curve{}" style="stroke:{}"/>').format(
@@ -152,8 +152,8 @@ def _series(one: Series, x: Axis, y: Axis, bottom: float) -> list[Markup]:
                 at, bottom_end, top_end, bottom_end - top_end, one.variable
             )
         )
-    shown = range(len(places)) if len(places) <= _MARKED else (0, len(places) - 1)
-    for index in shown if one.colour != REFERENCE else ():
+    marked = range(len(places)) if len(places) <= _MOST_MARKS else (0, len(places) - 1)
+    for index in marked if one.colour != REFERENCE else ():
         (a, b), (value_x, value_y) = places[index], one.points[index]
         parts.append(
             Markup(
@@ -169,8 +169,8 @@ def _legend(one: Series) -> Markup:
         " dashed" if one.dashed else "", one.variable
     )
     mark = Markup('<path d="{}" class="mark" style="fill:{}"/>').format(one.shape, one.variable)
-    drawn = (line if one.joined else Markup("")) + (mark if one.colour != REFERENCE else Markup(""))
-    return Markup('<li><svg viewBox="-15 -8 30 16" aria-hidden="true">{}</svg>{}</li>').format(drawn, one.name)
+    key = (line if one.connected else Markup("")) + (mark if one.colour != REFERENCE else Markup(""))
+    return Markup('<li><svg viewBox="-15 -8 30 16" aria-hidden="true">{}</svg>{}</li>').format(key, one.name)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:

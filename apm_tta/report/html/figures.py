@@ -1,4 +1,4 @@
-"""The charts of a report, each with its numbers as tables."""
+"""The figures of a report: charts, each with its numbers as tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.html.axes import Axis, linear_axis, logarithmic_axis, percent_axis
 from apm_tta.report.html.charts import REFERENCE, Series, bars, heat_map, plot
-from apm_tta.report.html.means import over_all, over_severities
+from apm_tta.report.html.means import mean_over_conditions, means_by_severity
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.table import Table, number
 
@@ -23,11 +23,11 @@ class Figure:
     """One chart, or several of which one is shown at a time.
 
     Attributes:
-        key: in the page's addresses.
+        key: fragment identifier in links within the page.
         title: heading.
-        text: what is to be seen.
-        charts: by the name under which they are chosen.
-        tables: the numbers.
+        text: what the charts show.
+        charts: charts by the name under which a reader chooses them.
+        tables: the numbers in the charts.
     """
 
     key: str
@@ -38,13 +38,13 @@ class Figure:
 
 
 def figures(data: ReportData, results: pd.DataFrame) -> list[Figure]:
-    """The charts that there are numbers for.
+    """Draw every figure for which the run has numbers.
 
     Args:
-        data: of the run.
-        results: its results ``over_seeds``.
+        data: data of the run.
+        results: its results from ``over_seeds``.
     """
-    made = [
+    candidates = [
         _accuracy_against_latency(data, results),
         _heat_map(results, data.methods),
         _by_severity(data, results),
@@ -52,7 +52,7 @@ def figures(data: ReportData, results: pd.DataFrame) -> list[Figure]:
         _agreement(data, results),
         _calibration(data),
     ]
-    return [figure for figure in made if figure is not None]
+    return [figure for figure in candidates if figure is not None]
 
 
 def _accuracy_against_latency(data: ReportData, results: pd.DataFrame) -> Figure | None:
@@ -70,7 +70,7 @@ def _accuracy_against_latency(data: ReportData, results: pd.DataFrame) -> Figure
                 [(row["latency_ms_p50"], row["top1"])],
                 [] if math.isnan(row["top1_low"]) else [(row["top1_low"], row["top1_high"])],
                 data.methods.index(row["method"]),
-                joined=False,
+                connected=False,
             )
             for row in records
         ]
@@ -81,7 +81,7 @@ def _accuracy_against_latency(data: ReportData, results: pd.DataFrame) -> Figure
         "latency",
         "Accuracy against latency",
         "Top-1 with Wilson's 95 % interval against the latency of one image alone. Up and to the left is better; the "
-        "upright axis begins where the values do.",
+        "vertical axis begins near the lowest value.",
         charts,
         [Table(["condition", "method", "latency p50 ms", "top-1 %"], rows, 2)],
     )
@@ -108,7 +108,7 @@ def _heat_map(results: pd.DataFrame, methods: Sequence[str]) -> Figure | None:
 
 
 def _by_severity(data: ReportData, results: pd.DataFrame) -> Figure | None:
-    lines = over_severities(data, results)
+    lines = means_by_severity(data, results)
     severities = sorted({severity for points in lines.values() for severity, _ in points})
     if len(severities) < 2:
         return None
@@ -129,7 +129,7 @@ _BY_ITERATION = {"top1": "top-1", "agreement": "agreement with the teacher"}
 
 
 def _by_iteration(data: ReportData) -> list[Figure]:
-    found = []
+    by_method = []
     for place, method in enumerate(dict.fromkeys(data.iterations["method"])):
         own = data.iterations[data.iterations["method"] == method]
         groups = list(dict.fromkeys(own["group"]))
@@ -144,34 +144,37 @@ def _by_iteration(data: ReportData) -> list[Figure]:
             text = f"{name} of {method} after every iteration, by group of conditions"
             charts[name] = plot(series, x, _percent(f"{name} %", series), f"{method}: {name} by iteration", text)
         wide = own.pivot(index="iteration", columns="group", values=list(_BY_ITERATION))
-        rows_of = [
-            [str(at), *(number(wide.loc[at, (name, group)]) for group in groups for name in _BY_ITERATION)]
-            for at in wide.index
+        table_rows = [
+            [
+                str(iteration),
+                *(number(wide.loc[iteration, (name, group)]) for group in groups for name in _BY_ITERATION),
+            ]
+            for iteration in wide.index
         ]
         headers = ["iteration", *(f"{group}: {name}" for group in groups for name in ("top-1 %", "agreement %"))]
         fits = data.fits[data.fits["method"] == method].to_dict("records")
         fitted = [[row["group"], *(_three_digits(row[name]) for name in _FITTED)] for row in fits]
         text = (
-            "Top-1, and agreement with the teacher, after every iteration; 0 is before the first. What the fit "
-            "reached, mean over the images: "
+            "Top-1 and agreement with the teacher after every iteration; 0 is before the first. Mean result of the fit "
+            "over the images: "
             + "; ".join(f"{name}, loss {first} to {last}, cosine {cosine}" for name, first, last, cosine in fitted)
             + "."
         )
         tables = [
-            Table(headers, rows_of, 0),
+            Table(headers, table_rows, 0),
             Table(["conditions", "first loss", "last loss", "cosine to the target"], fitted, 1),
         ]
-        found.append(Figure(f"iterations-{place}", f"{method} by iteration", text, charts, tables))
-    return found
+        by_method.append(Figure(f"iterations-{place}", f"{method} by iteration", text, charts, tables))
+    return by_method
 
 
 def _agreement(data: ReportData, results: pd.DataFrame) -> Figure | None:
-    means = over_all(data, results, "agreement")
+    means = mean_over_conditions(data, results, "agreement")
     if not means:
         return None
     text = (
-        "Answers that are the teacher's zero-shot answers under the same templates, mean over all conditions; 100 by "
-        "definition for a method that gives those."
+        "Share of answers that equal the teacher's zero-shot answer under the same templates, mean over all "
+        "conditions; 100 by definition for a method that returns the zero-shot answer."
     )
     chart = bars(means, [data.methods.index(method) for method in means], "Agreement with the teacher", text)
     rows = [[method, number(value)] for method, value in means.items()]
@@ -190,12 +193,10 @@ def _calibration(data: ReportData) -> Figure | None:
         points = [(100 * row["c"] / row["count"], 100 * row["a"] / row["count"]) for _, row in bins.iterrows()]
         error = float(np.average([abs(a - b) for a, b in points], weights=bins["count"]))
         series = [
-            Series("as it would be if calibrated", [(0, 0), (100, 100)], colour=REFERENCE, dashed=True),
+            Series("perfect calibration", [(0, 0), (100, 100)], colour=REFERENCE, dashed=True),
             Series(f"{method}, ECE {error:.1f} %", points, colour=data.methods.index(str(method))),
         ]
-        text = (
-            f"{method}: accuracy by confidence in 15 bins over all conditions; below the line it is too sure of itself."
-        )
+        text = f"{method}: accuracy by confidence in 15 bins over all conditions; below the line it is overconfident."
         x, y = percent_axis("confidence %"), percent_axis("accuracy %")
         charts[str(method)] = plot(series, x, y, f"Calibration of {method}", text)
         rows += [
@@ -204,8 +205,8 @@ def _calibration(data: ReportData) -> Figure | None:
         ]
         rows.append([str(method), "all", str(int(bins["count"].sum())), "ECE", number(error)])
     text = (
-        "Accuracy against confidence in 15 bins, over all conditions together (the error under each is in the table of "
-        "results). Methods whose confidences are shares of votes are left out: they are no probabilities."
+        "Accuracy against confidence in 15 bins, over all conditions together (the results table has the error under "
+        "each condition). Methods whose confidences are shares of votes are left out: these are not probabilities."
     )
     table = Table(["method", "bin from %", "answers", "confidence %", "accuracy %"], rows, 1)
     return Figure("calibration", "Calibration", text, charts, [table])
@@ -216,7 +217,7 @@ def _three_digits(value: float) -> str:
 
 
 def _percent(label: str, series: Iterable[Series]) -> Axis:
-    """The part of 0 to 100 in which the points lie, with their intervals."""
+    """Make an axis of the part of 0 to 100 in which the points and their intervals lie."""
     values = [value for one in series for _, value in one.points]
     values += [end for one in series for ends in one.intervals for end in ends]
     return percent_axis(label, values)

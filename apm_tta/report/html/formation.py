@@ -1,4 +1,4 @@
-"""Islands under a handful of a run's images: the run's own fit of a fresh APM, made again and watched."""
+"""Islands below a few of a run's images: the run's fit of a fresh APM, repeated and observed."""
 
 from __future__ import annotations
 
@@ -29,82 +29,85 @@ from apm_tta.methods import Batch, build_parameters
 from apm_tta.methods.apm import APMMethod
 from apm_tta.randomness import seed_for
 from apm_tta.report.cell_answers import condition_files
-from apm_tta.report.html.means import condition_called
-from apm_tta.report.html.samples import Island, Islands, choose_samples, classes_and_images
+from apm_tta.report.html.means import parse_condition
+from apm_tta.report.html.samples import Island, Islands, choose_samples, open_run_dataset
 from apm_tta.report.run_data import ReportData
 from apm_tta.teachers import Teacher, load_teacher
 
-# The same sums in batches of another size: the last bits of a fit differ, and no more.
-_CLOSE = 1e-3
-_SIDE, _GAP = 84, 4  # of a picture and between two, pixels
+# The run had batches of another size: the sums are the same but for their last bits, so that a fit differs no further.
+_TOLERANCE = 1e-3
+_SIDE, _GAP = 84, 4  # pixels: side of a picture, gap between two
 
 
 def islands_of(data: ReportData, samples: int, count: int) -> Islands:
-    """Islands at the first, the middle and the last iteration of a run's APM, for some of its images.
+    """Draw the islands at the first, the middle and the last iteration of a run's APM, for some of its images.
 
     Args:
-        data: of the run.
-        samples: images that the page shows, at most.
-        count: of those that get islands, at most: every so many.
+        data: data of the run.
+        samples: largest number of images on the page.
+        count: largest number of these images that get islands; they are evenly spaced among them.
 
     Raises:
-        UserError: when the run has no APM, its images or its teacher are not to be had here, or a fit ends elsewhere
-            than the run recorded.
+        UserError: when the run has no APM, its images or its teacher are not available here, or a fit does not end
+            where the run recorded. Exit code 2 where it has no APM.
     """
     numbers = data.manifest.numbers
     if APMMethod.name not in data.methods:
-        raise UserError("the run has no method apm: there are no islands to be drawn", exit_code=2)
-    _, dataset, why = classes_and_images(data)
+        raise UserError("the run has no method apm, so there are no islands to draw", exit_code=2)
+    _, dataset, reason = open_run_dataset(data)
     if dataset is None:
-        raise UserError(why)
+        raise UserError(reason)
     task = Task(dataset.classes, dataset.template, dataset.card.family, numbers.crop_scale)
     parameters = _parameters(numbers.methods[APMMethod.name])
     method = APMMethod(_teacher(numbers.teacher), task, parameters, data.seeds[0])
-    recorded = _recorded(data.run, data.seeds[0])
-    chosen = [shown for shown in choose_samples(data, samples).samples if (shown.condition, shown.id) in recorded]
-    found = {}
-    for shown in chosen[:: max(1, -(-len(chosen) // count))]:
-        condition = condition_called(shown.condition)
-        entry = next(entry for entry in dataset.entries(condition) if entry.id == shown.id)
-        batch = Batch((shown.id,), (dataset.read(entry, condition).image,))
-        watched = _fit_again(method, batch, numbers.precision)
-        expected = recorded[shown.condition, shown.id]
-        if abs(watched.cosines[-1] - expected) > _CLOSE:
+    recorded = _recorded_cosines(data.run, data.seeds[0])
+    fitted = [sample for sample in choose_samples(data, samples).samples if (sample.condition, sample.id) in recorded]
+    islands = {}
+    for sample in fitted[:: max(1, -(-len(fitted) // count))]:
+        condition = parse_condition(sample.condition)
+        entry = next(entry for entry in dataset.entries(condition) if entry.id == sample.id)
+        batch = Batch((sample.id,), (dataset.read(entry, condition).image,))
+        formation = _repeat_fit(method, batch, numbers.precision)
+        expected = recorded[sample.condition, sample.id]
+        if abs(formation.cosines[-1] - expected) > _TOLERANCE:
             raise UserError(
-                f"the fit of {shown.id} under {shown.condition} ends at a cosine of {watched.cosines[-1]:.4f} here, "
-                f"the run recorded {expected:.4f}: its islands would be those of another fit; draw them with the "
-                "versions in run.yaml"
+                f"the fit of {sample.id} under {sample.condition} ends at a cosine of {formation.cosines[-1]:.4f} "
+                f"here, but the run recorded {expected:.4f}: its islands would be those of a different fit; draw them "
+                "with the versions in run.yaml"
             )
-        found[shown.condition, shown.id] = _drawn(watched, expected)
-    return found
+        islands[sample.condition, sample.id] = _draw_islands(formation, expected)
+    return islands
 
 
-def _parameters(stated: MethodFields) -> Any:
-    """Build the method's parameters from the manifest, where they stand beside what they resolved to."""
+def _parameters(recorded: MethodFields) -> Any:
+    """Build the method's parameters from the manifest, which lists them together with what they resolved to."""
     names = {field.name for field in fields(APMMethod.Parameters)}
-    chosen = {name: value for name, value in stated.others.items() if name in names and value is not None}
-    templates = stated.templates if isinstance(stated.templates, str) else "dataset"
+    chosen = {name: value for name, value in recorded.others.items() if name in names and value is not None}
+    templates = recorded.templates if isinstance(recorded.templates, str) else "dataset"
     return build_parameters(APMMethod.name, {**chosen, "templates": templates})
 
 
-def _teacher(stated: TeacherFields) -> Teacher:
-    """The run's.
+def _teacher(recorded: TeacherFields) -> Teacher:
+    """Load the run's teacher.
 
     Raises:
-        UserError: when its class weights came from labelled images, or its weights are others than the run's.
+        UserError: when its class weights came from labelled images, or its weights are not the run's.
     """
-    if stated.classifier == "prototypes":
-        raise UserError("the run's class weights came from labelled images, which its folder does not have: no islands")
-    known = stated.model_dump()
-    teacher = load_teacher(stated.name, resolve_device("auto"), stated.classifier)
-    if differing := [key for key, value in teacher.identity.items() if known.get(key) != value]:
-        raise UserError(f"teacher {stated.name} is not the run's: its {', '.join(differing)} differ")
+    if recorded.classifier == "prototypes":
+        raise UserError(
+            "the run's class weights came from labelled images, which its folder does not hold, so that no islands can "
+            "be drawn"
+        )
+    identity = recorded.model_dump()
+    teacher = load_teacher(recorded.name, resolve_device("auto"), recorded.classifier)
+    if differing := [key for key, value in teacher.identity.items() if identity.get(key) != value]:
+        raise UserError(f"teacher {recorded.name} is not the run's: its {', '.join(differing)} differ")
     return teacher
 
 
-def _recorded(run: Path, seed: int) -> dict[tuple[str, str], float]:
-    """By condition and id of an image, the cosine at which the run's own fit ended."""
-    found: dict[tuple[str, str], float] = {}
+def _recorded_cosines(run: Path, seed: int) -> dict[tuple[str, str], float]:
+    """Return the cosine at which the run's own fit ended, by condition and id of the image."""
+    cosines: dict[tuple[str, str], float] = {}
     for files in condition_files(run).values():
         for path in files:
             if APMMethod.name not in path.parts:
@@ -113,13 +116,13 @@ def _recorded(run: Path, seed: int) -> dict[tuple[str, str], float]:
             own = pc.and_(pc.equal(table["seed"], seed), pc.is_valid(table["last_cosine"]))
             for row in table.filter(own).select(["corruption", "severity", "id", "last_cosine"]).to_pylist():
                 condition = str(Condition(row["corruption"], row["severity"]))
-                found[condition, row["id"]] = row["last_cosine"]
-    return found
+                cosines[condition, row["id"]] = row["last_cosine"]
+    return cosines
 
 
 @torch.no_grad()
-def _fit_again(method: APMMethod, batch: Batch, precision: str) -> Formation:
-    """The fit of the batch's one image, as ``APMMethod.predict`` has it, with its features on the way."""
+def _repeat_fit(method: APMMethod, batch: Batch, precision: str) -> Formation:
+    """Repeat the fit of the batch's one image as in ``APMMethod.predict``, and keep its intermediate features."""
     device, fit = method.teacher.device, method.parameters.fit()
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         target = method.targets(batch)
@@ -134,25 +137,25 @@ def _fit_again(method: APMMethod, batch: Batch, precision: str) -> Formation:
         return form(batch.images[0], Aim(method.config, goals, fit, width), iterations, seed, device)
 
 
-def _drawn(watched: Formation, recorded: float) -> list[Island]:
-    """At every iteration that was kept: t-SNE, and principal components in which a colour is the same feature."""
-    embedded = colours(watched.grids, "tsne3", 0)
-    together = joint_colours(watched.grids)
+def _draw_islands(formation: Formation, recorded: float) -> list[Island]:
+    """Draw every kept iteration: t-SNE of its own, and principal components whose colours all iterations share."""
+    embedded = colours(formation.grids, "tsne3", 0)
+    joint = joint_colours(formation.grids)
     islands = []
-    for index, (iteration, grid) in enumerate(zip(watched.iterations, watched.grids, strict=True)):
-        found = agreement(grid)
-        last = iteration == watched.iterations[-1]
-        recorded_too = f" (in the run {recorded:.3f})" if last else ""
+    for index, (iteration, grid) in enumerate(zip(formation.iterations, formation.grids, strict=True)):
+        measured = agreement(grid)
+        last = iteration == formation.iterations[-1]
+        recorded_cosine = f" (in the run {recorded:.3f})" if last else ""
         caption = (
-            f"apm, iteration {iteration}: cosine {watched.cosines[iteration]:.3f}{recorded_too}, neighbours "
-            f"{said_cosine(found.neighbours)}, islands {found.islands}"
+            f"apm, iteration {iteration}: cosine {formation.cosines[iteration]:.3f}{recorded_cosine}, neighbours "
+            f"{said_cosine(measured.neighbours)}, islands {measured.islands}"
         )
-        islands.append(Island(caption, _png([embedded[index].picture, together[index]])))
+        islands.append(Island(caption, _encode_png([embedded[index].picture, joint[index]])))
     return islands
 
 
-def _png(pictures: Sequence[Floats]) -> bytes:
-    """Pictures side by side, every location a square."""
+def _encode_png(pictures: Sequence[Floats]) -> bytes:
+    """Encode pictures side by side, every location as a square."""
     canvas = Image.new("RGB", (_SIDE * len(pictures) + _GAP * (len(pictures) - 1), _SIDE), "white")
     for index, picture in enumerate(pictures):
         pixels = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)

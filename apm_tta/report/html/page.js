@@ -1,10 +1,10 @@
 "use strict";
-const listed = (query, within = document) => [...within.querySelectorAll(query)];
+const selectAll = (query, root = document) => [...root.querySelectorAll(query)];
 
-// Without scripts every chart stands on the page; with them one of each figure does.
-for (const select of listed("[data-choose]")) {
+// Without scripts every chart is shown; with them, one chart of each figure.
+for (const select of selectAll("[data-choose]")) {
   const show = () => {
-    for (const figure of listed("figure[data-of]")) {
+    for (const figure of selectAll("figure[data-of]")) {
       if (figure.dataset.of === select.dataset.choose) figure.hidden = figure.dataset.name !== select.value;
     }
   };
@@ -13,48 +13,50 @@ for (const select of listed("[data-choose]")) {
 }
 
 const number = (text) => parseFloat(text.replace("< ", ""));
-const compared = (one, other) => (one < other ? -1 : one > other ? 1 : 0);
+const compare = (one, other) => (one < other ? -1 : one > other ? 1 : 0);
 
-for (const button of listed("[data-sort]")) {
+for (const button of selectAll("[data-sort]")) {
   button.addEventListener("click", () => {
     const head = button.parentElement, body = head.closest("table").tBodies[0], place = Number(button.dataset.sort);
     const numeric = head.classList.contains("number"), before = head.getAttribute("aria-sort");
-    // Best first for numbers, A first for names; what was not measured stays at the end.
-    const down = before === null ? numeric : before === "ascending";
+    // Numbers start with the highest, names with A; what was not measured stays at the end.
+    const descending = before === null ? numeric : before === "ascending";
     const keyed = [...body.rows].map((row) => {
       const text = row.cells[place].textContent.trim();
       return { row, key: numeric ? number(text) : text, none: numeric && Number.isNaN(number(text)) };
     });
-    keyed.sort((one, other) => one.none - other.none || (one.none ? 0 : (down ? -1 : 1) * compared(one.key, other.key)));
+    keyed.sort((one, other) => one.none - other.none || (one.none ? 0 : (descending ? -1 : 1) * compare(one.key, other.key)));
     for (const cell of head.parentElement.cells) cell.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     body.append(...keyed.map(({ row }) => row));
   });
 }
 
-const filtered = (form, items, holds, noun) => {
+const attachFilter = (form, items, matches, noun) => {
   form.addEventListener("submit", (event) => event.preventDefault());
   const show = () => {
     const chosen = Object.fromEntries(new FormData(form));
-    for (const item of items) item.hidden = !holds(item, chosen);
+    for (const item of items) item.hidden = !matches(item, chosen);
     form.querySelector("output").textContent = `${items.filter((item) => !item.hidden).length} ${noun}`;
   };
   form.addEventListener("change", show);
   show();
 };
 
-for (const form of listed("form[data-rows]")) {
-  const rows = listed("tbody tr", form.parentElement);
-  const is = (cell, wanted) => !wanted || cell.textContent === wanted;
-  filtered(form, rows, (row, { condition, method }) => is(row.cells[0], condition) && is(row.cells[1], method), "rows");
+for (const form of selectAll("form[data-rows]")) {
+  const rows = selectAll("tbody tr", form.parentElement);
+  const holds = (cell, text) => !text || cell.textContent === text;
+  const matches = (row, { condition, method }) => holds(row.cells[0], condition) && holds(row.cells[1], method);
+  attachFilter(form, rows, matches, "rows");
 }
 
-filtered(
+attachFilter(
   document.getElementById("filter"),
-  listed(".samples > li"),
-  ({ dataset }, { condition, method, answer, differ }) => {
-    const said = (methods) => (method ? methods.includes(`|${method}|`) : methods.length > 1);
-    return (!answer || said(dataset[answer])) && (!condition || dataset.condition === condition)
+  selectAll(".samples > li"),
+  ({ dataset }, { condition, method, outcome, differ }) => {
+    // "|" alone is the empty list of methods.
+    const includesMethod = (methods) => (method ? methods.includes(`|${method}|`) : methods.length > 1);
+    return (!outcome || includesMethod(dataset[outcome])) && (!condition || dataset.condition === condition)
       && (!differ || "differ" in dataset);
   },
   "shown",

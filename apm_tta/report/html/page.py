@@ -1,4 +1,4 @@
-"""The page: what stands on it, and what it may do."""
+"""The page: its content, and the policy that limits what it may do."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _FOLDER = Path(__file__).parent
 
 
 def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None = None) -> Path:
-    """Writes ``report.html`` into the run folder: one file that asks nobody for anything.
+    """Write ``report.html`` into the run folder: one file that makes no network request.
 
     Args:
-        data: of the run.
-        samples: images that are shown, at most; their pictures take ``pictures.ALLOWED`` bytes at most.
-        islands: further pictures of images that are shown, by condition and id.
+        data: data of the run.
+        samples: largest number of images shown; their pictures take at most ``pictures.ALLOWED`` bytes.
+        islands: additional pictures of the images shown, by condition and id.
 
     Raises:
-        UserError: when it cannot be written.
+        UserError: when the file cannot be written.
     """
     results = over_seeds(data.results)
     gallery = choose_samples(data, samples, islands)
@@ -56,7 +56,7 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
         caption=caption(data.manifest),
         notes=[note.replace("**", "") for note in notes(data.manifest, data.damaged)],
         missing=data.missing,
-        answers=answers(data, results),
+        questions=answers(data, results),
         table=results_table(results),
         cost=cost_table(results, data.manifest),
         figures=figures(data, results),
@@ -68,7 +68,7 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
         weights=numbers.teacher.weights_sha256,
         fingerprint=numbers.dataset.fingerprint,
         seeds=data.seeds,
-        places=[place.model_dump(mode="json") for place in data.manifest.environments],
+        environments=[environment.model_dump(mode="json") for environment in data.manifest.environments],
         policy=policy,
         script=Markup(script),
         style=Markup(style),
@@ -80,8 +80,8 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
 
 
 _END = (
-    '<footer><p class="note">This file: {:.2f} MB, of which pictures {:.2f} MB before they were written as text. It '
-    "needs no network.</p></footer>\n</body>\n</html>\n"
+    '<footer><p class="note">This file: {:.2f} MB; its pictures: {:.2f} MB before base64 encoding. It needs no '
+    "network.</p></footer>\n</body>\n</html>\n"
 )
 
 

@@ -1,4 +1,4 @@
-"""Pictures inside the page: small, encoded as ``data:`` addresses, and together no larger than what a page may be."""
+"""Pictures inside the page: small, encoded as ``data:`` URLs, and together limited in size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 LARGEST_SIDE = 160
 LARGEST_PNG = 16_384  # bytes; a larger one becomes a JPEG
-ALLOWED = 2_500_000  # bytes of all pictures of a page, before base64 makes four thirds of them
+ALLOWED = 2_500_000  # bytes of all pictures of a page together, before base64 adds a third
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Picture:
     """One picture.
 
     Attributes:
-        address: ``data:`` and the content.
-        small: whether it is so small that its pixels are to be seen as squares.
-        alternative: what it shows, for those who do not see it.
-        caption: what stands below it; empty for nothing.
+        address: ``data:`` URL with the content.
+        small: whether it is so small that its pixels should be shown as squares.
+        alternative: text alternative, for readers who do not see it.
+        caption: caption below it; empty for none.
     """
 
     address: str
@@ -34,16 +34,20 @@ class Album:
     """The pictures of one page.
 
     Args:
-        allowed: bytes of all of them; what comes after is left out, and counted.
+        allowed: bytes of all pictures together; pictures beyond this are left out and counted.
+
+    Attributes:
+        size: bytes of the pictures added so far.
+        left_out: number of pictures left out.
     """
 
     def __init__(self, allowed: int = ALLOWED) -> None:
         self._allowed = allowed
-        self.taken = 0
+        self.size = 0
         self.left_out = 0
 
     def add_image(self, image: Image.Image, alternative: str) -> Picture | None:
-        """An RGB image, at most ``LARGEST_SIDE`` pixels wide and high; None where there is no room left."""
+        """Add an RGB image, scaled to at most ``LARGEST_SIDE`` pixels wide and high; None where there is no room."""
         small = max(image.size) < LARGEST_SIDE / 2
         if max(image.size) > LARGEST_SIDE:
             image = image.copy()
@@ -54,14 +58,14 @@ class Album:
         return self._add(content, kind, small, alternative, "")
 
     def add_png(self, content: bytes, alternative: str, caption: str) -> Picture | None:
-        """A picture that is a PNG already; None where there is no room left."""
+        """Add a picture that is a PNG already; None where there is no room left."""
         return self._add(content, "png", False, alternative, caption)
 
     def _add(self, content: bytes, kind: str, small: bool, alternative: str, caption: str) -> Picture | None:
-        if self.taken + len(content) > self._allowed:
+        if self.size + len(content) > self._allowed:
             self.left_out += 1
             return None
-        self.taken += len(content)
+        self.size += len(content)
         address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
         return Picture(address, small, alternative, caption)
 

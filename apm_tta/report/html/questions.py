@@ -1,4 +1,4 @@
-"""The questions that a reader comes with, answered from the numbers of the run."""
+"""Questions that readers ask, answered from the numbers of the run."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import pandas as pd
 from apm_tta.harness.storage.code_identity import NO_CHANGES
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.caption import disagreement_sentence
-from apm_tta.report.html.means import over_all
+from apm_tta.report.html.means import mean_over_conditions
 from apm_tta.report.run_data import ReportData
 
 
 def answers(data: ReportData, results: pd.DataFrame) -> list[tuple[str, str]]:
-    """The questions that a reader comes with, and what this run says to them."""
+    """Return pairs of a question that readers ask and its answer for this run."""
     return [
-        ("Which method is best, and is it significant?", _best(data, results)),
+        ("Which method is best, and is it significant?", _best_method(data, results)),
         ("What does it cost?", _cost(results)),
-        ("Where does it fail?", _fails(results)),
-        ("Does APM differ from its teacher?", _differs(data)),
-        ("Can I reproduce this row?", _reproduced(data)),
+        ("Where does it fail?", _failures(results)),
+        ("Does APM differ from its teacher?", _teacher_differences(data)),
+        ("Can I reproduce this row?", _reproducibility(data)),
     ]
 
 
-def _best(data: ReportData, results: pd.DataFrame) -> str:
+def _best_method(data: ReportData, results: pd.DataFrame) -> str:
     answered = results[results["top1"].notna()]
     if answered["method"].nunique() < 2:
-        return "There is one method alone."
+        return "There is only one method."
     conditions = answered.groupby(["corruption", "severity"], sort=False)
     first = [group.sort_values("top1", ascending=False, kind="stable").iloc[0] for _, group in conditions]
-    means = over_all(data, results, "top1")
-    clear = [row for row in first if row["best"]]
-    leaders = ", ".join(f"{name} {count}" for name, count in Counter(str(row["method"]) for row in clear).items())
-    separated = (
-        f"Under {len(clear)} of {len(first)} conditions the best is apart from every other by McNemar's exact test "
-        f"(p < 0.05, Holm): {leaders}."
-        if clear
-        else f"Under none of {len(first)} conditions is the best apart from every other by McNemar's test (p < 0.05)."
+    means = mean_over_conditions(data, results, "top1")
+    separated = [row for row in first if row["best"]]
+    leaders = ", ".join(f"{name} {count}" for name, count in Counter(str(row["method"]) for row in separated).items())
+    test = "significantly better than every other by McNemar's exact test (p < 0.05, Holm)"
+    significance = (
+        f"Under {len(separated)} of {len(first)} conditions the best method is {test}: {leaders}."
+        if separated
+        else f"Under none of {len(first)} conditions is the best method {test}."
     )
     if not means:
-        return f"No method has answers under every condition, so that no mean compares them. {separated}"
+        return f"No method has answers under every condition, so there are no means to compare. {significance}"
     leader = max(means, key=lambda method: means[method])
-    return f"Highest mean top-1 over the conditions: {leader}, {means[leader]:.1f} %. {separated}"
+    return f"Highest mean top-1 over the conditions: {leader}, {means[leader]:.1f} %. {significance}"
 
 
 def _cost(results: pd.DataFrame) -> str:
@@ -54,12 +54,12 @@ def _cost(results: pd.DataFrame) -> str:
     medians = measured.groupby("method", sort=False)["latency_ms_p50"].median().sort_values()
     least, most = float(medians.iloc[0]), float(medians.iloc[-1])
     return (
-        f"An image alone takes {medians.index[0]} {least:.1f} ms and {medians.index[-1]} {most:.1f} ms, "
-        f"{most / least:.0f} times as long; memory, FLOPs and passes are in the table of costs."
+        f"For one image alone, {medians.index[0]} takes {least:.1f} ms and {medians.index[-1]} {most:.1f} ms, "
+        f"{most / least:.0f} times as long; memory, FLOPs and passes are in the cost table."
     )
 
 
-def _fails(results: pd.DataFrame) -> str:
+def _failures(results: pd.DataFrame) -> str:
     answered = results[results["top1"].notna()]
     sentences = []
     for method, own in answered.groupby("method", sort=False):
@@ -73,7 +73,7 @@ def _fails(results: pd.DataFrame) -> str:
     return "; ".join(sentences) + "."
 
 
-def _differs(data: ReportData) -> str:
+def _teacher_differences(data: ReportData) -> str:
     distilled = list(dict.fromkeys(data.iterations["method"]))
     if not distilled:
         return "No method of this run is fitted to its teacher."
@@ -84,14 +84,14 @@ def _differs(data: ReportData) -> str:
     )
 
 
-def _reproduced(data: ReportData) -> str:
+def _reproducibility(data: ReportData) -> str:
     if data.manifest.numbers.revisions.uncommitted != NO_CHANGES:
         return (
-            "Not surely: the program had changes that no commit and no release holds. run.yaml has the versions and "
+            "Not necessarily: the code had changes that are in no commit and no release. run.yaml has the versions and "
             "the digests of weights and images; the command is at the end of this page."
         )
     words = " ".join(shlex.quote(word) for word in data.manifest.command)
     return (
-        f"Yes: {words or 'the command of this run'}, with --methods and --corruptions of that row alone. run.yaml has "
+        f"Yes: {words or 'the command of this run'}, with only that row's --methods and --corruptions. run.yaml has "
         "the versions, the commit, the digests of weights and images, and the seeds."
     )

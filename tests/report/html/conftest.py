@@ -1,4 +1,4 @@
-"""A real run, small, and a real browser to open its page in."""
+"""A small real run, and a real browser that opens its page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apm_tta.cli import main
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three methods, clean and two corruptions at two severities. Not to be changed."""
+    """Run three methods on clean images and two corruptions at two severities. Do not change the folder."""
     folder = tmp_path_factory.mktemp("html") / "run"
     words = ["--methods", "zeroshot,apm,zero", "--limit", "20"]
     conditions = ["--corruptions", "contrast,pixelate", "--severities", "3,5"]
@@ -25,37 +25,37 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium."""
+    """Start Debian's Chromium."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("chromium is not installed")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 class Page:
-    """A page with everything that it complained of or asked the network for."""
+    """An open page, with its console messages and errors and with every URL that it requested."""
 
     def __init__(self, browser: Any, file: Path, **options: Any) -> None:
         self.page = browser.new_page(**options)
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.messages: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(file.as_uri())
 
-    def shown(self, query: str) -> list[Any]:
-        """Elements that are to be seen."""
-        return [found for found in self.page.query_selector_all(query) if found.is_visible()]
+    def visible(self, query: str) -> list[Any]:
+        """Return the visible elements that match ``query``."""
+        return [element for element in self.page.query_selector_all(query) if element.is_visible()]
 
 
 @pytest.fixture
-def opened(browser: Any) -> Iterator[Callable[..., Page]]:
-    """Opens a file, with options of Playwright's ``new_page``."""
+def open_page(browser: Any) -> Iterator[Callable[..., Page]]:
+    """Return a function that opens a file, with options of Playwright's ``new_page``."""
     pages: list[Page] = []
 
     def open_file(file: Path, **options: Any) -> Page:
@@ -63,5 +63,5 @@ def opened(browser: Any) -> Iterator[Callable[..., Page]]:
         return pages[-1]
 
     yield open_file
-    for one in pages:
-        one.page.close()
+    for opened in pages:
+        opened.page.close()

@@ -1,4 +1,4 @@
-"""Charts hold the numbers of the tables, and means hold all of their terms."""
+"""Charts have the numbers of the tables, and means are over all of their terms."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from apm_tta.report.aggregate import over_seeds
 from apm_tta.report.html.axes import linear_axis, logarithmic_axis, percent_axis
 from apm_tta.report.html.charts import REFERENCE, Series, plot
 from apm_tta.report.html.figures import Figure, figures
-from apm_tta.report.html.means import condition_called, over_all, over_severities
+from apm_tta.report.html.means import mean_over_conditions, means_by_severity, parse_condition
 from apm_tta.report.html.questions import answers
 from apm_tta.report.run_data import ReportData, read_report_data
 
 
 def figure(data: ReportData, key: str) -> Figure:
-    (found,) = [one for one in figures(data, over_seeds(data.results)) if one.key == key]
-    return found
+    (matching,) = [one for one in figures(data, over_seeds(data.results)) if one.key == key]
+    return matching
 
 
-def test_a_heat_map_holds_the_results(run: Path) -> None:
-    """Its cells, read back from the picture, and their mean."""
+def test_a_heat_map_has_the_results(run: Path) -> None:
+    """Its cells and their mean, read back from the picture."""
     data = read_report_data(run)
-    drawn = re.findall(r"<title>(\w+), (\w+): ([\d.]+) %</title>", figure(data, "corruptions").charts["severity 5"])
+    cells = re.findall(r"<title>(\w+), (\w+): ([\d.]+) %</title>", figure(data, "corruptions").charts["severity 5"])
     own = data.results[data.results["severity"] == 5]
     expected = []
     for method in data.methods:
         tops = own[own["method"] == method].set_index("corruption")["top1"]
         expected += [(method, name, f"{tops[name]:.1f}") for name in ("contrast", "pixelate")]
         expected.append((method, "mean", f"{tops.sum() / 2:.1f}"))
-    assert drawn == expected
+    assert cells == expected
 
 
-def test_accuracy_stands_at_its_latency_with_its_interval(data: ReportData) -> None:
-    """By hand: 6 of 8 right, 25 ms, on axes from 1 to 1000 or narrower: the point lies between the ends of its bar."""
+def test_accuracy_is_drawn_at_its_latency_with_its_interval(data: ReportData) -> None:
+    """By hand: 6 of 8 right, 25 ms; the ends of the bar are read back by means of the labels of the axis."""
     chart = figure(data, "latency").charts["clean"]
     row = data.results.iloc[0]
     assert f"<title>zeroshot: {row['latency_ms_p50']:.4g}, {row['top1']:.4g}</title>" in chart
@@ -62,16 +62,16 @@ def test_accuracy_stands_at_its_latency_with_its_interval(data: ReportData) -> N
 
 def test_every_chart_has_a_title_a_description_and_a_table(run: Path) -> None:
     data = read_report_data(run)
-    found = figures(data, over_seeds(data.results))
+    drawn = figures(data, over_seeds(data.results))
     keys = ["latency", "corruptions", "severity", "iterations-0", "agreement", "calibration"]
-    assert [one.key for one in found] == keys
-    for one in found:
+    assert [one.key for one in drawn] == keys
+    for one in drawn:
         assert all(table.rows for table in one.tables)
         for chart in one.charts.values():
             assert re.match(r'<svg role="img" [^>]*><title>[^<]+</title><desc>[^<]+</desc>', chart)
 
 
-def test_the_fit_stands_beside_its_iterations(data: ReportData) -> None:
+def test_the_fit_is_described_with_its_iterations(data: ReportData) -> None:
     """By hand: loss 0.5 to 0.25, cosine 0.75; the teacher's answer after one iteration."""
     one = figure(data, "iterations-0")
     assert "clean, loss 0.5 to 0.25, cosine 0.75" in one.text
@@ -80,24 +80,24 @@ def test_the_fit_stands_beside_its_iterations(data: ReportData) -> None:
     assert one.tables[0].rows[1][2] == "100.0"
 
 
-def test_a_fit_that_was_not_measured_is_said_to_be_none(data: ReportData) -> None:
+def test_a_fit_that_was_not_measured_is_shown_as_na(data: ReportData) -> None:
     fits = data.fits.assign(last_cosine=math.nan)
     assert "loss 0.5 to 0.25, cosine n/a" in figure(replace(data, fits=fits), "iterations-0").text
 
 
-def test_a_mean_has_all_of_its_terms(data: ReportData) -> None:
-    """Where one is missing there is no mean: that of the others would be compared with means of all."""
+def test_a_mean_is_over_all_of_its_terms(data: ReportData) -> None:
+    """Where a term is missing there is no mean: one over the other terms would be compared with means over all."""
     whole = over_seeds(data.results)
     lacking = whole[~((whole["method"] == "apm") & (whole["corruption"] == "contrast") & (whole["severity"] == 5))]
-    lines = over_severities(data, lacking)
+    lines = means_by_severity(data, lacking)
     assert [severity for severity, _ in lines["zeroshot"]] == [0, 3, 5]
     assert [severity for severity, _ in lines["apm"]] == [0, 3]
     tops = whole[(whole["method"] == "apm") & (whole["severity"] == 3)]["top1"]
     assert dict(lines["apm"])[3] == pytest.approx(tops.sum() / 2)
-    assert list(over_all(data, whole, "top1")) == ["zeroshot", "apm"]
-    assert list(over_all(data, lacking, "top1")) == ["zeroshot"]
+    assert list(mean_over_conditions(data, whole, "top1")) == ["zeroshot", "apm"]
+    assert list(mean_over_conditions(data, lacking, "top1")) == ["zeroshot"]
     unknown = whole.assign(agreement=[math.nan, *whole["agreement"][1:]])
-    assert list(over_all(data, unknown, "agreement")) == ["apm"]
+    assert list(mean_over_conditions(data, unknown, "agreement")) == ["apm"]
 
 
 def test_a_best_mean_is_named_only_where_there_are_means(data: ReportData) -> None:
@@ -108,16 +108,16 @@ def test_a_best_mean_is_named_only_where_there_are_means(data: ReportData) -> No
 
 
 @pytest.mark.parametrize("condition", [CLEAN, Condition("fog", 1), Condition("of two words", 5)])
-def test_a_condition_is_found_by_its_text(condition: Condition) -> None:
-    assert condition_called(str(condition)) == condition
+def test_a_condition_is_parsed_from_its_text(condition: Condition) -> None:
+    assert parse_condition(str(condition)) == condition
 
 
 PERCENTS = st.lists(st.floats(0, 100), min_size=1, max_size=20)
 
 
 @given(PERCENTS)
-def test_a_percent_axis_holds_its_values(values: list[float]) -> None:
-    """Within 0 .. 100, at most eight of its values written, the first and the last at its ends."""
+def test_a_percent_axis_contains_its_values(values: list[float]) -> None:
+    """Within 0 .. 100, with at most eight values labelled, the first and the last at its ends."""
     axis = percent_axis("%", values)
     assert 0 <= axis.low <= min(values)
     assert max(values) <= axis.high <= 100
@@ -127,8 +127,8 @@ def test_a_percent_axis_holds_its_values(values: list[float]) -> None:
 
 
 @given(st.lists(st.floats(1e-4, 1e6), min_size=1, max_size=20))
-def test_a_logarithmic_axis_holds_its_values(values: list[float]) -> None:
-    """Equal ratios are equal distances; two to twelve values are written."""
+def test_a_logarithmic_axis_contains_its_values(values: list[float]) -> None:
+    """Equal ratios are equal distances; two to fourteen values are labelled."""
     axis = logarithmic_axis("ms", values)
     assert axis.low <= min(values)
     assert max(values) <= axis.high
@@ -138,7 +138,7 @@ def test_a_logarithmic_axis_holds_its_values(values: list[float]) -> None:
 
 
 @given(st.lists(st.integers(0, 2000), min_size=1, max_size=20))
-def test_an_axis_of_iterations_holds_its_values(values: list[int]) -> None:
+def test_an_axis_of_iterations_contains_its_values(values: list[int]) -> None:
     axis = linear_axis("iteration", values)
     assert axis.low == min(values)
     assert axis.high >= max(values)
@@ -146,7 +146,7 @@ def test_an_axis_of_iterations_holds_its_values(values: list[int]) -> None:
 
 
 def test_methods_differ_in_shape_and_colour() -> None:
-    """Fourteen of them: no two have both the same, and each has its mark in the chart and in the legend."""
+    """No two of fourteen methods share both, and each has its mark in the chart and in the legend."""
     series = [Series(str(index), [(0, index), (1, index)], colour=index) for index in range(14)]
     assert len({(one.variable, one.shape) for one in series}) == 14
     chart = plot(series, linear_axis("x", [0, 1]), percent_axis("y"), "title", "description")
@@ -155,7 +155,7 @@ def test_methods_differ_in_shape_and_colour() -> None:
         assert sum(mark[0] in path and mark[1] in path for path in re.findall(r"<path [^>]*>", chart)) == 3
 
 
-def test_what_is_no_method_has_no_mark() -> None:
+def test_a_reference_line_has_no_mark() -> None:
     chart = plot(
         [Series("calibrated", [(0, 0), (1, 100)], colour=REFERENCE)],
         linear_axis("x", [0, 1]),
@@ -172,10 +172,10 @@ def test_names_in_a_chart_are_escaped() -> None:
     assert not re.search(r"<[bius]>|<p>", chart)
 
 
-def test_a_program_with_changes_of_its_own_is_not_said_to_be_reproducible(data: ReportData) -> None:
+def test_code_with_uncommitted_changes_is_not_called_reproducible(data: ReportData) -> None:
     results = over_seeds(data.results)
     assert answers(data, results)[4][1].startswith("Yes: ")
     numbers = data.manifest.numbers
     edited = numbers.model_copy(update={"revisions": numbers.revisions.model_copy(update={"uncommitted": "ab" * 32})})
     other = replace(data, manifest=data.manifest.model_copy(update={"numbers": edited}))
-    assert answers(other, results)[4][1].startswith("Not surely: ")
+    assert answers(other, results)[4][1].startswith("Not necessarily: ")

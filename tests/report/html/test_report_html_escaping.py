@@ -1,4 +1,4 @@
-"""Names that hold tags are text wherever they stand on the page, and what the policy forbids does not run."""
+"""Names that hold tags are text everywhere on the page, and what the policy forbids does not run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ HOSTILE = "<img src=x onerror=\"document.title='run'\"></script><script>document
 Open = Callable[..., Any]
 
 
-def test_names_that_hold_tags_are_text(opened: Open, run: Path, tmp_path: Path) -> None:
-    """In the title, in the caption, and in the answers to the questions; and the policy lets no other script run."""
+def test_names_that_hold_tags_are_text(open_page: Open, run: Path, tmp_path: Path) -> None:
+    """In the title, the caption and the replies to the questions; the policy lets no other script run."""
     other = Path(shutil.copytree(run, tmp_path / "run"))
     manifest = read_plain(other)
     manifest["title"] = f"{HOSTILE} title"
@@ -30,27 +30,27 @@ def test_names_that_hold_tags_are_text(opened: Open, run: Path, tmp_path: Path) 
     manifest["environment"]["device_name"] = HOSTILE
     write_plain(other, manifest)
     write_report(other)
-    one = opened(other / "report.html")
+    one = open_page(other / "report.html")
     assert one.page.title() == f"{HOSTILE} title"
-    assert one.said == []
+    assert one.messages == []
     assert one.page.evaluate("document.scripts.length") == 1
     one.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=document.title=1>')")
     one.page.wait_for_timeout(50)
-    assert one.page.title() == f"{HOSTILE} title", "the policy holds what escaping would miss"
+    assert one.page.title() == f"{HOSTILE} title", "the policy blocks what escaping would miss"
 
 
-def test_the_policy_lets_no_request_out(opened: Open, run: Path) -> None:
-    """Whatever got into the page could send nothing away."""
-    one = opened(run / "report.html")
+def test_the_policy_blocks_every_request(open_page: Open, run: Path) -> None:
+    """Code that got into the page could not send anything."""
+    one = open_page(run / "report.html")
     failed = one.page.evaluate("fetch('https://example.invalid/').then(() => 'sent', () => 'refused')")
     assert failed == "refused"
-    assert any("Content Security Policy" in message for message in one.said)
-    assert not [url for url in one.asked if url.startswith("https:")]
+    assert any("Content Security Policy" in message for message in one.messages)
+    assert not [url for url in one.requests if url.startswith("https:")]
 
 
 @pytest.fixture(scope="module")
 def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of somebody's own: one class is called by a tag, and so is one of its files."""
+    """Run a user's own data set, in which one class and one file have tags for names."""
     folder = tmp_path_factory.mktemp("hostile")
     dataset, root = open_dataset("fashion-mnist", limit=20), folder / "data"
     for index, entry in enumerate(dataset.entries(CLEAN)):
@@ -65,15 +65,15 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_class_names_and_ids_that_hold_tags_are_text(opened: Open, hostile_run: Path) -> None:
-    """On the cards of the images, and in the words for those who do not see them."""
+def test_class_names_and_ids_that_hold_tags_are_text(open_page: Open, hostile_run: Path) -> None:
+    """On the cards of the images, and in their text alternatives."""
     text = (hostile_run / "report.html").read_text(encoding="utf-8")
     assert "<img src=x" not in text
     assert text.count("</script>") == 1
-    one = opened(hostile_run / "report.html")
+    one = open_page(hostile_run / "report.html")
     labels = [label.inner_text() for label in one.page.query_selector_all(".samples > li strong")]
     assert HOSTILE in labels
     assert f"{HOSTILE}, clean" in one.page.evaluate("[...document.images].map(image => image.alt)")
     assert any('"><script>' in small.inner_text() for small in one.page.query_selector_all(".samples p small"))
     assert one.page.title() not in ("run", "1")
-    assert one.said == []
+    assert one.messages == []

@@ -1,4 +1,4 @@
-"""Islands in the report are of the run's own fits, and of no others."""
+"""Islands in the report are those of the run's own fits."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_first_middle_and_last_iteration_stand_under_a_handful_of_images(real_run: Path) -> None:
+def test_a_few_images_have_the_first_middle_and_last_iteration_below_them(real_run: Path) -> None:
     assert "<figcaption>" not in (real_run / "report.html").read_text()
     assert main(["report", str(real_run), "--islands", "4"]) == 0
     text = (real_run / "report.html").read_text()
     captions = re.findall(r"<figcaption>([^<]*)", text)
-    assert [int(found) for caption in captions for found in re.findall(r"iteration (\d+)", caption)] == [0, 4, 9] * 4
+    assert [int(number) for caption in captions for number in re.findall(r"iteration (\d+)", caption)] == [0, 4, 9] * 4
     ends = [re.search(r"cosine (-?[\d.]+) \(in the run (-?[\d.]+)\)", caption) for caption in captions[2::3]]
-    assert all(found is not None and abs(float(found[1]) - float(found[2])) <= 0.001 for found in ends)
+    assert all(end is not None and abs(float(end[1]) - float(end[2])) <= 0.001 for end in ends)
 
 
-def test_their_cosines_are_those_of_the_records(real_run: Path) -> None:
-    found = islands_of(read_report_data(real_run), 60, 3)
-    assert 1 <= len(found) <= 3
+def test_the_recorded_cosines_of_islands_are_those_of_the_records(real_run: Path) -> None:
+    by_image = islands_of(read_report_data(real_run), 60, 3)
+    assert 1 <= len(by_image) <= 3
     recorded = {}
     for condition in ("clean", "contrast-5"):
         table = pq.read_table(real_run / "records" / "apm" / condition / "episodic-seed-0-shard-00000.parquet")
         recorded |= {(condition, row["id"]): row["last_cosine"] for row in table.to_pylist()}
-    for (condition, sample_id), islands in found.items():
+    for (condition, sample_id), islands in by_image.items():
         assert f"(in the run {recorded[condition.replace(' ', '-'), sample_id]:.3f})" in islands[-1].caption
         assert all(island.png.startswith(b"\x89PNG") for island in islands)
 
 
-def test_a_run_whose_fits_cannot_be_made_again_is_refused(real_run: Path, tmp_path: Path) -> None:
-    """Its manifest says another learning rate than the one that its records come from."""
+def test_a_run_whose_fits_cannot_be_repeated_is_refused(real_run: Path, tmp_path: Path) -> None:
+    """Its manifest has a different learning rate than the one its records were computed with."""
     other = Path(shutil.copytree(real_run, tmp_path / "other"))
     manifest = other / "run.yaml"
     manifest.write_text(manifest.read_text().replace("learning_rate: 0.0001", "learning_rate: 0.001"))
-    with pytest.raises(UserError, match="its islands would be those of another fit"):
+    with pytest.raises(UserError, match="its islands would be those of a different fit"):
         write_report(other, islands=2)
 
 

@@ -1,4 +1,4 @@
-"""Which images are shown, and how much room their pictures take."""
+"""Which images are shown, and how large their pictures are."""
 
 from __future__ import annotations
 
@@ -22,84 +22,84 @@ from apm_tta.report.html.samples import choose_samples
 from apm_tta.report.run_data import ReportData, read_report_data
 
 
-def decoded(picture: Picture) -> Image.Image:
+def decode(picture: Picture) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(picture.address.partition(",")[2])))
 
 
 def noise(side: int) -> Image.Image:
-    """What compresses worst."""
+    """Make the image that compresses worst."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
 
 
 def test_images_on_which_methods_differ_come_first(data: ReportData) -> None:
-    """By hand: under pixelate 3 the fifth image alone, under pixelate 5 the second; the others by digest."""
+    """By hand: only the fifth image under pixelate 3 and only the second under pixelate 5; the others by digest."""
     gallery = choose_samples(data, 10)
     by_condition: dict[str, list[str]] = {}
-    for shown in gallery.samples:
-        by_condition.setdefault(shown.condition, []).append(shown.id)
+    for sample in gallery.samples:
+        by_condition.setdefault(sample.condition, []).append(sample.id)
     assert list(by_condition) == ["clean", "pixelate 3", "pixelate 5", "contrast 3", "contrast 5"]
     assert all(len(ids) == 2 for ids in by_condition.values())
     assert by_condition["pixelate 3"][0] == "test/00004"
     assert by_condition["pixelate 5"][0] == "test/00001"
-    assert [shown.id for shown in gallery.samples if shown.differ] == ["test/00004", "test/00001"]
+    assert [sample.id for sample in gallery.samples if sample.differ] == ["test/00004", "test/00001"]
     ids = sorted((f"test/{index:05d}" for index in range(8)), key=lambda one: hashlib.sha256(one.encode()).hexdigest())
     assert by_condition["clean"] == ids[:2]
 
 
 def test_the_answers_are_those_of_the_records(data: ReportData) -> None:
-    """By hand: the fifth image under pixelate 3 is class 4; zero-shot says 5, apm says 4."""
-    (shown,) = [one for one in choose_samples(data, 5).samples if one.condition == "pixelate 3"]
+    """By hand: the fifth image under pixelate 3 is of class 4; zero-shot predicts 5, apm predicts 4."""
+    (sample,) = [one for one in choose_samples(data, 5).samples if one.condition == "pixelate 3"]
     names = open_dataset("fashion-mnist").classes
-    assert shown.label == names[4]
-    assert [(said.method, said.prediction, said.right) for said in shown.answers] == [
+    assert sample.label == names[4]
+    assert [(answer.method, answer.prediction, answer.right) for answer in sample.answers] == [
         ("zeroshot", names[5], False),
         ("apm", names[4], True),
     ]
 
 
-def test_more_conditions_than_images_are_taken_at_even_distances(data: ReportData) -> None:
+def test_of_more_conditions_than_images_evenly_spaced_ones_are_shown(data: ReportData) -> None:
     gallery = choose_samples(data, 2)
-    assert [shown.condition for shown in gallery.samples] == ["clean", "pixelate 5"]
+    assert [sample.condition for sample in gallery.samples] == ["clean", "pixelate 5"]
     assert "more conditions than images" in gallery.rule
     assert choose_samples(data, 0).samples == []
 
 
-def test_a_picture_is_the_image_as_it_was_corrupted(run: Path) -> None:
+def test_a_picture_is_the_corrupted_image(run: Path) -> None:
     data = read_report_data(run)
-    (shown, *_) = [one for one in choose_samples(data, 60).samples if one.condition == "contrast 5"]
+    (sample, *_) = [one for one in choose_samples(data, 60).samples if one.condition == "contrast 5"]
     condition, dataset = Condition("contrast", 5), open_dataset("fashion-mnist", limit=20)
-    (entry,) = [entry for entry in dataset.entries(condition) if entry.id == shown.id]
-    assert shown.picture is not None
-    assert shown.picture.small
-    assert np.array_equal(np.asarray(decoded(shown.picture)), np.asarray(dataset.read(entry, condition).image))
+    (entry,) = [entry for entry in dataset.entries(condition) if entry.id == sample.id]
+    assert sample.picture is not None
+    assert sample.picture.small
+    assert np.array_equal(np.asarray(decode(sample.picture)), np.asarray(dataset.read(entry, condition).image))
 
 
 @pytest.mark.parametrize("side", [28, 160, 500])
 def test_pictures_are_small(side: int) -> None:
     picture = Album().add_image(noise(side), "noise")
     assert picture is not None
-    assert max(decoded(picture).size) == min(side, LARGEST_SIDE)
+    assert max(decode(picture).size) == min(side, LARGEST_SIDE)
     assert len(picture.address) < 50_000
 
 
-def test_pictures_take_no_more_room_than_there_is() -> None:
-    """What comes after is left out, and counted; a smaller one may still go in."""
+def test_pictures_take_no_more_room_than_allowed() -> None:
+    """Pictures that do not fit are left out and counted; a smaller one may still be added."""
     album = Album(allowed=30_000)
-    taken = [album.add_image(noise(160), "noise") for _ in range(3)]
-    assert [picture is not None for picture in taken] == [True, False, False]
+    added = [album.add_image(noise(160), "noise") for _ in range(3)]
+    assert [picture is not None for picture in added] == [True, False, False]
     assert album.left_out == 2
     assert album.add_image(noise(8), "noise") is not None
-    assert album.taken <= 30_000
-    assert ALLOWED * 4 / 3 < 3_500_000, "as text: with all of ImageNet-C's numbers beside them the page is below 5 MB"
+    assert album.size <= 30_000
+    assert ALLOWED * 4 / 3 < 3_500_000, "in base64: with all of ImageNet-C's numbers the page stays below 5 MB"
 
 
-def test_what_is_left_out_is_said(data: ReportData) -> None:
+def test_a_note_counts_the_pictures_left_out(data: ReportData) -> None:
     island = Island("too large", b"\x89PNG" + bytes(ALLOWED))
     gallery = choose_samples(data, 5, {("clean", choose_samples(data, 5).samples[0].id): [island]})
-    assert "1 pictures are left out, to keep the file small." in gallery.notes
+    assert "1 pictures were left out to keep the file small." in gallery.notes
 
 
-def test_islands_stand_under_their_image_and_their_condition_alone(run: Path, tmp_path: Path) -> None:
+def test_islands_are_only_below_their_image_under_their_condition(run: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(run, tmp_path / "run"))
     data = read_report_data(other)
     chosen = choose_samples(data, 60).samples
@@ -110,34 +110,34 @@ def test_islands_stand_under_their_image_and_their_condition_alone(run: Path, tm
     text = write_html(data, islands=islands).read_text(encoding="utf-8")
     assert text.count("<figcaption>apm &lt;after&gt; 4</figcaption>") == 1
     assert text.count(base64.b64encode(content.getvalue()).decode()) == 1
-    (shown,) = [one for one in choose_samples(data, 60, islands).samples if one.islands]
-    assert (shown.condition, shown.id) == (twice.condition, twice.id)
+    (sample,) = [one for one in choose_samples(data, 60, islands).samples if one.islands]
+    assert (sample.condition, sample.id) == (twice.condition, twice.id)
 
 
-def test_without_its_images_the_page_says_so(run: Path, tmp_path: Path) -> None:
+def test_without_its_images_the_page_states_so(run: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(run, tmp_path / "run"))
     manifest = read_plain(other)
     manifest["numbers"]["dataset"]["fingerprint"] = "0" * 64
     write_plain(other, manifest)
     text = write_html(read_report_data(other)).read_text(encoding="utf-8")
-    assert "The images that lie here now are not the run&#39;s: no pictures are shown." in text
+    assert "The images here are not those of the run, so no pictures are shown." in text
     assert "data:image" not in text
 
 
-def test_a_half_finished_run_has_its_pictures(run: Path, tmp_path: Path) -> None:
-    """The fingerprint is over all conditions of the run, not over those that have answers."""
+def test_an_incomplete_run_has_its_pictures(run: Path, tmp_path: Path) -> None:
+    """The fingerprint is over all conditions of the run, not only over those that have answers."""
     other = Path(shutil.copytree(run, tmp_path / "run"))
     for gone in (other / "records").glob("*/pixelate-5"):
         shutil.rmtree(gone)
     data = read_report_data(other, partial=True)
     gallery = choose_samples(data, 60)
     assert gallery.notes == []
-    assert "pixelate 5" not in {shown.condition for shown in gallery.samples}
-    assert all(shown.picture is not None for shown in gallery.samples)
-    assert "Half-finished." in write_html(data).read_text(encoding="utf-8")
+    assert "pixelate 5" not in {sample.condition for sample in gallery.samples}
+    assert all(sample.picture is not None for sample in gallery.samples)
+    assert "<strong>Incomplete.</strong>" in write_html(data).read_text(encoding="utf-8")
 
 
-def test_a_run_without_its_command_says_so(data: ReportData, tmp_path: Path) -> None:
+def test_a_run_without_its_command_states_so(data: ReportData, tmp_path: Path) -> None:
     shutil.copytree(data.run, tmp_path / "run")
     text = write_html(replace(data, run=tmp_path / "run"), samples=1).read_text(encoding="utf-8")
-    assert "The run does not say by which command it was made" in text
+    assert "The run does not record the command that made it" in text
