@@ -1,4 +1,4 @@
-"""``run-bench check``: a data set on disk against its card."""
+"""``run-bench check``: compare a data set on disk with its card."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from apm_tta.commands.options import data_root_option
 from apm_tta.errors import UserError
 
 
-@click.command(
-    "check", params=[data_root_option()], short_help="Compares a data set on disk with what is expected of it."
-)
+@click.command("check", params=[data_root_option()], short_help="Compare a data set on disk with its card.")
 @click.argument("name")
-@click.option("--deep", is_flag=True, help="Decode every image, and compare published digests.")
+@click.option("--deep", is_flag=True, help="Also decode every image and compare published digests.")
 def check_command(name: str, data_root: Path | None, deep: bool) -> None:
-    """Counts the data set NAME (see run-bench list datasets), and says what is missing, surplus or unreadable."""
+    """Check the data set NAME (see run-bench list datasets), and report what is missing, surplus or unreadable."""
     from tqdm import tqdm
 
     from apm_tta.data.cards import load_card
@@ -24,11 +22,12 @@ def check_command(name: str, data_root: Path | None, deep: bool) -> None:
     from apm_tta.data.data_root import resolve_data_root
 
     card = load_card(name)
-    found = resolve_data_root(card, data_root)
-    report = check(card, found, deep, lambda entries, total: tqdm(entries, total=total, leave=False, disable=None))
+    root = resolve_data_root(card, data_root)
+    report = check(card, root, deep, lambda entries, total: tqdm(entries, total=total, leave=False, disable=None))
     click.echo("\n".join(report.lines()))
-    if not report.right:
-        raise UserError(f"{name} is not as it has to be: {len(report.problems)} problems, listed above")
+    if not report.passed:
+        count = len(report.problems)
+        raise UserError(f"{name} does not match its card: {count} problem{'s' if count > 1 else ''}, listed above")
 
 
 COMMANDS = [check_command]

@@ -1,4 +1,4 @@
-"""``run-bench list``: what exists."""
+"""``run-bench list``: list suites, data sets, methods and other things by name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _KINDS = ("suites", "datasets", "methods", "teachers", "corruptions", "templates
 @click.command(
     "list",
     params=[data_root_option()],
-    short_help=f"Print what exists: {', '.join(_KINDS)}.",
+    short_help=f"List {', '.join(_KINDS[:-1])} or {_KINDS[-1]}.",
 )
 @click.argument("kind", type=click.Choice(_KINDS))
 def list_command(kind: str, data_root: Path | None) -> None:
-    """Print what exists of KIND, one a line."""
-    for line in _listing(kind, data_root):
+    """List everything of the given KIND, one entry per line."""
+    for line in _lines(kind, data_root):
         click.echo(line)
 
 
-def _listing(kind: str, data_root: Path | None = None) -> list[str]:
+def _lines(kind: str, data_root: Path | None = None) -> list[str]:
+    """Describe everything of ``kind``, importing only what that needs."""
     if kind == "suites":
         from apm_tta.harness.request.suite import load_suite
 

@@ -1,4 +1,4 @@
-"""Dataset cards: what a data set is, where it comes from, and the exact tree that is expected."""
+"""Dataset cards: what a data set is, where it comes from, and exactly which tree is expected."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ Prompt = Annotated[str, StringConstraints(pattern=r"^[^{}]*\{\}[^{}]*$")]
 
 
 class DatasetCard(Configuration):
-    """One ``datasets/NAME.yaml``.
+    """The content of one ``datasets/NAME.yaml``.
 
     Attributes:
         name: as on the command line and in the results table.
-        title: in words.
-        task: what is to be told apart.
+        title: the name in words.
+        task: what is to be classified.
         family: the literature that it belongs to, by which papers choose views and augmentation.
         template: its prompt, with ``{}`` for the class.
         layout: name of the class in ``apm_tta.data.layouts`` that knows the tree.
-        layout_options: what that class has to know of this tree; it checks them itself (``Layout.Options``).
+        layout_options: what that class has to know about this tree; it checks them itself (``Layout.Options``).
         classes: the class names in label order; the name of a list in ``apm_tta.data.class_lists``; the name of a card
-            that writes them out; or null where the tree says them.
-        class_count: how many classes there are; null where any number may be.
-        images: how many there are, under one condition; null where any number may be.
-        images_per_class: how many there are of every class; null where their numbers differ.
-        places: folders below the data root in which the tree may start, the first that has its shape is taken.
-        stored_corruptions: those that lie on disk; empty where clean images are corrupted as they are read.
-        extra_corruptions: those of ``stored_corruptions`` that a whole tree may lack.
+            that writes them out; or null where the tree states them.
+        class_count: number of classes; null where any number is allowed.
+        images: number of images under one condition; null where any number is allowed.
+        images_per_class: number of images of every class; null where the classes differ in it.
+        places: folders below the data root in which the tree may start; the first one of its shape is taken.
+        stored_corruptions: corruptions stored on disk; empty where clean images are corrupted as they are read.
+        extra_corruptions: those of ``stored_corruptions`` that a complete tree may lack.
         corruption_parameters: which authors' severities fit the images: ``imagenet`` (224 px) or ``cifar`` (32 px).
-        checksums: published digests of files and archives by name; ``check --deep`` compares those that are there.
-        fingerprint: of all its images, as ``Dataset.fingerprint`` makes it, where somebody has computed it.
+        checksums: published digests of files and archives by name; ``check --deep`` compares those that exist.
+        fingerprint: of all its images, as ``Dataset.fingerprint`` computes it, where known.
         source: address.
         licence: of the images.
         citation: paper.
@@ -71,31 +71,31 @@ class DatasetCard(Configuration):
     tree: str
 
     @model_validator(mode="after")
-    def _adds_up(self) -> DatasetCard:
+    def _check_consistency(self) -> DatasetCard:
         if isinstance(self.classes, tuple) and len(self.classes) != self.class_count:
-            raise ValueError(f"classes: {len(self.classes)} are written out, but class_count is {self.class_count}")
+            raise ValueError(f"classes: {len(self.classes)} are listed, but class_count is {self.class_count}")
         if self.images_per_class and self.class_count and self.images != self.images_per_class * self.class_count:
-            raise ValueError("images: it is not class_count times images_per_class")
+            raise ValueError("images: must be class_count times images_per_class")
         if set(self.extra_corruptions) - set(self.stored_corruptions):
-            raise ValueError("extra_corruptions: they must be among stored_corruptions")
+            raise ValueError("extra_corruptions: must be among stored_corruptions")
         return self
 
     @property
     def class_list(self) -> ClassList:
-        """Names in label order, with the folder of each.
+        """Class names in label order, with the folder of each.
 
         Raises:
             UnknownName: when ``classes`` names a list that does not exist.
-            UserError: when the tree alone says what the classes are.
+            UserError: when only the tree states the classes.
         """
         if self.classes is None:
             raise UserError(f"the classes of {self.name} are read from its tree; give --data-root")
         if isinstance(self.classes, tuple):
             return ClassList(self.classes, self.classes)
         if self.classes not in CLASS_LISTS.names() and self.classes in card_names():
-            written = load_card(self.classes).classes
-            if isinstance(written, tuple):
-                return ClassList(written, written)
+            listed = load_card(self.classes).classes
+            if isinstance(listed, tuple):
+                return ClassList(listed, listed)
         return CLASS_LISTS.get(self.classes)()
 
 
@@ -103,7 +103,7 @@ def load_card(name: str) -> DatasetCard:
     """Return the card of that name.
 
     Raises:
-        UnknownName: listing the cards that exist.
+        UnknownName: for an unknown name, listing the cards that exist.
         UserError: when the card is damaged.
     """
     path = yaml_path(DATASETS, "dataset", name)
@@ -113,7 +113,7 @@ def load_card(name: str) -> DatasetCard:
 
 @cache
 def _read(path: Path, changed: int, size: int) -> DatasetCard:
-    """Parse a card once, and again where its file has changed: a check compares a tree with every card."""
+    """Parse a card once, and again when its file has changed: a check compares a tree with every card."""
     return read_configuration(path, DatasetCard)
 
 

@@ -1,4 +1,4 @@
-"""What of a data set lies below a root, beside what its card expects: before an hour is spent, not after."""
+"""Compare what lies below a data root with what the card expects, before an hour of computing is spent."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from apm_tta.errors import UserError
 
 ANY, UNKNOWN = "any", "-"
 Progress = Callable[[Iterator[Entry], int], Iterable[Entry]]
-_MOST_SHOWN = 20
-_AT_ONCE = 512
+_MAX_SHOWN = 20
+_IMAGES_AT_ONCE = 512
 
 
 @dataclass
 class CheckReport:
-    """What ``run-bench check`` prints.
+    """The result that ``run-bench check`` prints.
 
     Attributes:
         card: what was expected.
-        place: where the tree starts; None where there is none.
-        rows: name, found and expected of what was counted.
-        problems: one line for each thing that is wrong: where, and what would be right.
-        notes: lines on what is not wrong and yet worth knowing.
+        place: where the tree starts; None if there is none.
+        rows: name, found and expected number of everything that was counted.
+        problems: one line per problem: where it is, and what would be right.
+        notes: lines on what is not wrong but worth knowing.
     """
 
     card: DatasetCard
@@ -43,22 +43,22 @@ class CheckReport:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def right(self) -> bool:
-        """Whether a run can use what is there."""
+    def passed(self) -> bool:
+        """Return whether a run can use the data set."""
         return not self.problems
 
     def lines(self) -> list[str]:
-        """Write the report as a person reads it."""
+        """Format the report for a reader."""
         rows = [("", "found", "expected"), *self.rows] if self.rows else []
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
         shown = [f"{self.card.name}: {self.card.title}"]
         shown += [f"  place: {self.place}"] if self.place else []
         shown += [f"  {name:<{widths[0]}}  {found:>{widths[1]}}  {wanted:>{widths[2]}}" for name, found, wanted in rows]
         shown += [f"  {note}" for note in self.notes]
-        if self.right:
-            return [*shown, "all there"]
-        hidden = len(self.problems) - _MOST_SHOWN
-        shown += ["problems:", *(f"  * {problem}" for problem in self.problems[:_MOST_SHOWN])]
+        if self.passed:
+            return [*shown, "everything is as expected"]
+        hidden = len(self.problems) - _MAX_SHOWN
+        shown += ["problems:", *(f"  * {problem}" for problem in self.problems[:_MAX_SHOWN])]
         shown += [f"  * and {hidden:,} more"] if hidden > 0 else []
         shown += ["how to get it:", f"  {self.card.get}", f"  source: {self.card.source}"]
         return [*shown, f"  expected tree: {self.card.tree}"]
@@ -67,23 +67,23 @@ class CheckReport:
 def check(
     card: DatasetCard, data_root: Path | None, deep: bool = False, progress: Progress | None = None
 ) -> CheckReport:
-    """Walk the tree of ``card`` below ``data_root`` with a run's own checks, under every condition that is there.
+    """Walk the tree of ``card`` below ``data_root`` with a run's own checks, under every condition found there.
 
     Args:
         card: what is expected.
-        data_root: where it lies, or a folder that holds it; None for what the package carries.
-        deep: whether every image is decoded and every published digest compared.
-        progress: wraps the images of one condition while they are decoded, with their number, for a bar.
+        data_root: where it lies, or a folder that contains it; None for a data set that the package carries.
+        deep: whether to decode every image and compare every published digest.
+        progress: wraps the images of one condition, given with their number, while they are decoded; for a bar.
 
     Raises:
-        UserError: for a data root of what the package carries. Exit code 2.
+        UserError: for a data root of a data set that the package carries. Exit code 2.
     """
     report = CheckReport(card)
     layout = Dataset(card, data_root).layout
     if layout.data_root is None or not layout.data_root.is_dir():
-        none_given = "no folder is given: --data-root FOLDER, or APM_TTA_DATA_ROOT"
-        where = none_given if data_root is None else f"{data_root} is no folder"
-        report.problems.append(f"{where}; expected the one that holds {card.tree}")
+        none_given = "no folder given: use --data-root FOLDER, or set APM_TTA_DATA_ROOT"
+        where = none_given if data_root is None else f"{data_root} is not a folder"
+        report.problems.append(f"{where}; expected tree: {card.tree}")
         return report
     try:
         report.place = layout.place
@@ -97,38 +97,38 @@ def check(
 
 
 def presence(card: DatasetCard, data_root: Path | None) -> str:
-    """Tell whether the data set is there, by the shape of the tree alone: nothing is counted."""
+    """State whether the data set is present, judged by the shape of the tree alone: nothing is counted."""
     if LAYOUTS.get(card.layout).carried:
         return "carried"
     if data_root is None:
         return "needs --data-root"
-    return "there" if Dataset(card, data_root).layout.there else "not there"
+    return "found" if Dataset(card, data_root).layout.is_present else "not found"
 
 
 def overview(data_root: Path | None) -> list[str]:
-    """Describe every card in a line, aligned: name, images, classes, whether it is there, title, licence.
+    """Describe every card in an aligned line: name, images, classes, presence, title, licence.
 
     Args:
-        data_root: what was given explicitly; see ``resolve_data_root``.
+        data_root: the folder given explicitly; see ``resolve_data_root``.
     """
     rows = []
     for card in map(load_card, card_names()):
         numbers = [f"{_span([card.images])} images", f"{_span([card.class_count])} classes"]
         rows.append([card.name, *numbers, presence(card, resolve_data_root(card, data_root)), card.title, card.licence])
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    name, images, classes, there, title = widths
+    name, images, classes, state, title = widths
     return [
-        f"{row[0]:<{name}}  {row[1]:>{images}}  {row[2]:>{classes}}  {row[3]:<{there}}  {row[4]:<{title}}  {row[5]}"
+        f"{row[0]:<{name}}  {row[1]:>{images}}  {row[2]:>{classes}}  {row[3]:<{state}}  {row[4]:<{title}}  {row[5]}"
         for row in rows
     ]
 
 
 def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progress) -> None:
-    """Count one condition after the other: ImageNet-C's 4.75 million images are never all in memory."""
+    """Count one condition after another: ImageNet-C's 4.75 million images are never all in memory."""
     card, conditions = layout.card, layout.conditions()
-    report.problems += layout.outline()
+    report.problems += layout.tree_problems()
     if not conditions:
-        report.problems[:0] = layout.other_sets(True) or [f"{layout.place} holds no images of {card.title}"]
+        report.problems[:0] = layout.other_set_problems(True) or [f"{layout.place} holds no images of {card.title}"]
     images: list[int] = []
     images_per_class: list[int] = []
     labels: set[int] = set()
@@ -145,14 +145,14 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
             _decode(report, layout, found.entries, progress)
     if layout.stores_corruptions:
         most, fewest = len(card.stored_corruptions), len(card.stored_corruptions) - len(card.extra_corruptions)
-        there = len({condition.corruption for condition in conditions})
-        report.rows.append(("corruptions", str(there), f"{fewest} to {most}" if fewest < most else str(most)))
+        corruptions = len({condition.corruption for condition in conditions})
+        report.rows.append(("corruptions", str(corruptions), f"{fewest} to {most}" if fewest < most else str(most)))
         report.rows.append(("conditions", str(len(conditions)), str(5 * most) if fewest == most else ANY))
-    every = "images a condition" if layout.stores_corruptions else "images"
+    counted = "images per condition" if layout.stores_corruptions else "images"
     report.rows += [
         ("classes", _span([len(labels)]), _span([card.class_count]) if not layout.partial else ANY),
-        (every, _span(images), _span([card.images])),
-        ("images a class", _span(images_per_class), _span([card.images_per_class])),
+        (counted, _span(images), _span([card.images])),
+        ("images per class", _span(images_per_class), _span([card.images_per_class])),
         ("fingerprint", digest.hexdigest()[:12], card.fingerprint[:12] if card.fingerprint else UNKNOWN),
     ]
     if card.fingerprint and not report.problems and digest.hexdigest() != card.fingerprint:
@@ -162,6 +162,7 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
 
 
 def _span(numbers: Sequence[int | None]) -> str:
+    """Format the range of ``numbers``: ``10``, ``9 .. 11``, or ``any`` where none of them is known."""
     known = [number for number in numbers if number is not None]
     if not known:
         return ANY if numbers else UNKNOWN
@@ -170,9 +171,9 @@ def _span(numbers: Sequence[int | None]) -> str:
 
 
 def _decode(report: CheckReport, layout: Layout[Any], entries: Sequence[Entry], progress: Progress) -> None:
-    """Read every image; Pillow decodes beside Python, so threads are enough."""
+    """Read every image; Pillow releases the interpreter's lock while it decodes, so threads are enough."""
 
-    def damage(entry: Entry) -> str | None:
+    def read_error(entry: Entry) -> str | None:
         try:
             layout.read(entry.id)
         except DamagedImage as error:
@@ -181,8 +182,8 @@ def _decode(report: CheckReport, layout: Layout[Any], entries: Sequence[Entry], 
 
     remaining = iter(progress(iter(entries), len(entries)))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        while some := list(islice(remaining, _AT_ONCE)):
-            report.problems += [line for line in threads.map(damage, some) if line]
+        while chunk := list(islice(remaining, _IMAGES_AT_ONCE)):
+            report.problems += [line for line in threads.map(read_error, chunk) if line]
 
 
 def _compare_digests(report: CheckReport, place: Path) -> None:

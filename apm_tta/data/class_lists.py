@@ -1,4 +1,4 @@
-"""Class lists that packages of the field carry; nothing is retyped here."""
+"""Class lists taken from established packages; nothing is retyped here."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class ClassList:
     """Classes in label order.
 
     Attributes:
-        names: as they stand in prompts.
-        folders: as they stand in the tree.
-        imagenet_rows: of each class its row in ImageNet-1k, 0 .. 999; None for classes that are not ImageNet's.
+        names: as used in prompts.
+        folders: folder names in the tree.
+        imagenet_rows: row of each class in ImageNet-1k, 0 .. 999; None for classes that are not ImageNet's.
     """
 
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ CLASS_LISTS: Registry[Callable[[], ClassList]] = Registry("class list")
 @CLASS_LISTS.register("imagenet-1k")
 @cache
 def imagenet_1k() -> ClassList:
-    """ImageNet's 1000 classes: CLIP's curated names (open_clip's list) and synsets in label order (timm's list)."""
+    """Return ImageNet's 1000 classes: CLIP's curated names (open_clip's list) and synsets in label order (timm's)."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     from timm.data import ImageNetInfo
 
@@ -44,19 +44,19 @@ def imagenet_1k() -> ClassList:
 @CLASS_LISTS.register("imagenet-a")
 @cache
 def imagenet_a() -> ClassList:
-    """The 200 of ImageNet's classes that ImageNet-A has, in the order of their rows."""
+    """Return the 200 ImageNet classes in ImageNet-A, in the order of their rows."""
     return _part_of_imagenet("imagenet_a_indices.txt")
 
 
 @CLASS_LISTS.register("imagenet-r")
 @cache
 def imagenet_r() -> ClassList:
-    """The 200 of ImageNet's classes that ImageNet-R has, in the order of their rows."""
+    """Return the 200 ImageNet classes in ImageNet-R, in the order of their rows."""
     return _part_of_imagenet("imagenet_r_indices.txt")
 
 
 def imagenet_rows(names: Sequence[str]) -> tuple[int, ...] | None:
-    """The rows of ImageNet-1k that classes of these names are; None when no registered list has exactly these names.
+    """Return the ImageNet-1k rows of these class names; None when no registered list has exactly these names.
 
     Whole lists are compared, not names: ImageNet has two classes named missile and two named sunglasses.
     """
@@ -68,7 +68,7 @@ def imagenet_rows(names: Sequence[str]) -> tuple[int, ...] | None:
 
 
 def _part_of_imagenet(indices_file: str) -> ClassList:
-    """The classes whose rows stand in one of timm's files, one a line."""
+    """Return the classes whose rows one of timm's files lists, one per line."""
     data = pkgutil.get_data("timm.data", f"_info/{indices_file}")
     assert data is not None
     rows = tuple(sorted(int(line) for line in data.decode().split()))

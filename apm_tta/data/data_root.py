@@ -1,4 +1,4 @@
-"""Where a data set lies: one rule for every command."""
+"""Where a data set lies: one rule for all commands."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from apm_tta.data.cards import DatasetCard
 from apm_tta.data.layouts import LAYOUTS
 
 VARIABLE = "APM_TTA_DATA_ROOT"
-"""The environment variable that names the data root where no command line does."""
+"""The environment variable that names the data root when the command line does not."""
 
 
 def resolve_data_root(card: DatasetCard, data_root: Path | None) -> Path | None:
-    """Decide below which folder a data set is looked for.
+    """Decide below which folder to look for a data set.
 
     Args:
         card: of the data set.
-        data_root: what was asked for explicitly, with ``--data-root``; it always counts.
+        data_root: the folder requested explicitly with ``--data-root``; it always takes precedence.
 
     Returns:
-        ``data_root``; else None for a set that the package carries, since the environment is for sets that lie
-        somewhere; else what ``APM_TTA_DATA_ROOT`` says, an empty value counting as unset; else None.
+        ``data_root``; else None for a data set that the package carries, since the environment variable is for sets
+        outside it; else the value of ``APM_TTA_DATA_ROOT``, where an empty value counts as unset; else None.
 
     Raises:
         UnknownName: when the card's layout does not exist.
@@ -30,5 +30,5 @@ def resolve_data_root(card: DatasetCard, data_root: Path | None) -> Path | None:
         return data_root
     if LAYOUTS.get(card.layout).carried:
         return None
-    named = os.environ.get(VARIABLE, "")
-    return Path(named) if named else None
+    value = os.environ.get(VARIABLE, "")
+    return Path(value) if value else None

@@ -17,29 +17,30 @@ from apm_tta.data.subset import even_subset
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator
 
-# A corrupted set is data, as if it lay on disk: the run's seed does not change it.
+# A corrupted data set is data, as if it were stored on disk: the run's seed does not change it.
 CORRUPTION_SEED = 0
 
 
 class TestedInSupport(UserError):
-    """An image that is tested lies among the labelled images of ``--support``; the message names both."""
+    """A test image is among the labelled images of ``--support``; the message names both."""
 
-    __test__ = False  # no test class, whatever its name begins with
+    __test__ = False  # not a test class, although its name begins with Test
 
 
 class Dataset:
     """The images of one card below one data root.
 
     Args:
-        card: what it is.
-        data_root: where it lies, or a folder that holds it under its name; None for what the package carries.
+        card: describes the data set.
+        data_root: where it lies, or a folder that contains it under its name; None for a data set that the package
+            carries.
         limit: images under each condition, evenly over the classes; 0 for all.
         jpeg_quality: 1 .. 100: images that are corrupted as they are read pass through JPEG of that quality
-            afterwards, as the released ImageNet-C did (85); None for none.
+            afterwards, as the released ImageNet-C did (85); None for no JPEG.
 
     Raises:
-        UserError: when the card and its layout disagree, on options or on whether corrupted images lie on disk; when a
-            JPEG quality is given for those that do. Exit code 2 for the latter.
+        UserError: when the card and its layout disagree, on options or on whether corrupted images are stored on disk;
+            when a JPEG quality is given for stored ones. Exit code 2 for the latter.
     """
 
     def __init__(
@@ -53,23 +54,23 @@ class Dataset:
             needs = "needs stored_corruptions" if self.layout.stores_corruptions else "stores no corruptions"
             raise UserError(f"card {card.name}: layout {card.layout} {needs}; correct the card")
         if jpeg_quality is not None and self.layout.stores_corruptions:
-            what = f"the corrupted images of {card.name} are read as they lie on disk"
-            raise UserError(f"JPEG quality {jpeg_quality} has no effect: {what}; leave it out", exit_code=2)
+            reason = f"the corrupted images of {card.name} are read as stored on disk"
+            raise UserError(f"JPEG quality {jpeg_quality} has no effect: {reason}; leave it out", exit_code=2)
         if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
-            raise UserError(f"JPEG quality {jpeg_quality} does not exist; it is 1 to 100", exit_code=2)
+            raise UserError(f"JPEG quality {jpeg_quality} does not exist; expected 1 to 100", exit_code=2)
         self._chosen: dict[Condition, Sequence[Entry]] = {}
         self._available: dict[Condition, int] = {}
         self._content_keys: dict[Condition, str] = {}
         self._support_folder = Path()
         self._support_ids: dict[str, str] = {}
-        self._found_apart: set[str] = set()
+        self._compared_digests: set[str] = set()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in label order.
 
         Raises:
-            UserError: when the tree alone says what they are, and is not there.
+            UserError: when only the tree states them and it does not exist.
         """
         return self.layout.class_list().names
 
@@ -80,25 +81,25 @@ class Dataset:
 
     @property
     def title(self) -> str:
-        """In words; where the tree may be anybody's, also which tree and in which order its classes are."""
+        """The data set in words; for a tree that may be anyone's, also which tree and how its classes are ordered."""
         note = self.layout.note()
         return f"{self.card.title} ({note})" if note else self.card.title
 
     @property
     def corruptions(self) -> list[str]:
-        """Names of the corruptions that these images can be had under."""
+        """Names of the corruptions that are available for these images."""
         return list(self.card.stored_corruptions) or CORRUPTIONS.names()
 
     @property
     def corruption_source(self) -> Literal["stored", "made as read"]:
-        """Whether corrupted images lie on disk."""
+        """Whether corrupted images are stored on disk."""
         return "stored" if self.layout.stores_corruptions else "made as read"
 
     def check_conditions(self, conditions: Sequence[Condition]) -> None:
-        """Refuse what does not exist for these images, before anything is read.
+        """Refuse conditions that do not exist for these images, before anything is read.
 
         Raises:
-            UnknownName: listing the corruptions that exist.
+            UnknownName: for an unknown corruption, listing those that exist.
             UserError: for a JPEG quality when nothing is corrupted. Exit code 2.
         """
         for condition in conditions:
@@ -112,14 +113,14 @@ class Dataset:
         """Return the chosen images under ``condition``, checked against the card.
 
         Raises:
-            UserError: when the tree is not what the card says.
+            UserError: when the tree is not what the card describes.
         """
         if condition not in self._chosen:
             if not condition.clean:
                 self.check_conditions([condition])
-            every = self.layout.entries(condition)
-            self._available[condition] = len(every)
-            self._chosen[condition] = even_subset(every, self.limit)
+            found = self.layout.entries(condition)
+            self._available[condition] = len(found)
+            self._chosen[condition] = even_subset(found, self.limit)
         return self._chosen[condition]
 
     def available(self, condition: Condition) -> int:
@@ -127,28 +128,28 @@ class Dataset:
         self.entries(condition)
         return self._available[condition]
 
-    def keep_apart_from(self, support_ids: Mapping[str, str], support_folder: Path) -> None:
-        """Refuse from now on to read an image that is among the support; a copy in another process refuses it too.
+    def exclude_support(self, support_ids: Mapping[str, str], support_folder: Path) -> None:
+        """Refuse from now on to read images of the support set; copies in other processes refuse them too.
 
         Args:
-            support_ids: of labelled images their ids by their ``pixel_digest``; they are added to those from before.
-            support_folder: what ``--support`` names, for the message.
+            support_ids: ids of labelled images by their ``pixel_digest``; added to those given before.
+            support_folder: the folder given as ``--support``, for the message.
         """
         self._support_folder = support_folder
         self._support_ids.update(support_ids)
-        self._found_apart.clear()
+        self._compared_digests.clear()
 
     def read(self, entry: Entry, condition: Condition) -> ReadImage:
-        """Read one image under ``condition``; it is the same in every run, order and worker.
+        """Read one image under ``condition``; the result is the same in every run, order and worker.
 
         Raises:
             DamagedImage: when the file is damaged.
-            TestedInSupport: when what was decoded, before it is corrupted, is among the support.
+            TestedInSupport: when the decoded image, before it is corrupted, is in the support set.
         """
         found = self.layout.read(entry.id)
-        if self._support_ids and found.sha256 not in self._found_apart:
-            self._refuse_support(entry, found)
-        return ReadImage(self._under(condition, entry, found.image), found.sha256)
+        if self._support_ids and found.sha256 not in self._compared_digests:
+            self._compare_with_support(entry, found)
+        return ReadImage(self._apply_condition(condition, entry, found.image), found.sha256)
 
     def fingerprint(self, conditions: Sequence[Condition]) -> str:
         """Compute the SHA-256 over the ids and labels of the chosen images under all ``conditions``."""
@@ -158,20 +159,20 @@ class Dataset:
         return digest.hexdigest()
 
     def content_key(self, condition: Condition) -> str:
-        """Compute the SHA-256 over all that the pixels of the chosen images under ``condition`` depend on.
+        """Compute the SHA-256 over everything that the pixels of the chosen images under ``condition`` depend on.
 
-        A cache's key: of ids, labels, the condition, how it is made, and size and time of change of every file that is
-        read; no file is opened.
+        It serves as a cache key and covers ids, labels, the condition, how the condition is computed, and size and
+        modification time of every file that is read; no file is opened.
 
         Raises:
-            UserError: when a file is gone.
+            UserError: when a file no longer exists.
         """
         if condition not in self._content_keys:
             digest = hashlib.sha256()
             add_entries(digest, condition, self.entries(condition))
             if not condition.clean and not self.layout.stores_corruptions:
-                made = f"{self.card.corruption_parameters}\t{CORRUPTION_SEED}\t{self.jpeg_quality}\n"
-                digest.update(made.encode())
+                settings = f"{self.card.corruption_parameters}\t{CORRUPTION_SEED}\t{self.jpeg_quality}\n"
+                digest.update(settings.encode())
             for path in self.layout.files(condition, self.entries(condition)):
                 try:
                     status = path.stat()
@@ -181,17 +182,16 @@ class Dataset:
             self._content_keys[condition] = digest.hexdigest()
         return self._content_keys[condition]
 
-    def _refuse_support(self, entry: Entry, found: ReadImage) -> None:
+    def _compare_with_support(self, entry: Entry, found: ReadImage) -> None:
         for image in (found.image, found.uncropped):
             if image is not None and (support_id := self._support_ids.get(pixel_digest(image))) is not None:
                 raise TestedInSupport(
-                    f"--support {self._support_folder} holds an image that is tested: {support_id} is {entry.id}; "
-                    "take it out"
+                    f"--support {self._support_folder} contains a test image: {support_id} is {entry.id}; remove it"
                 )
-        # The same bytes need not be digested again where they are read again, under another condition or seed.
-        self._found_apart.add(found.sha256)
+        # The same bytes need no second digest when they are read again under another condition or seed.
+        self._compared_digests.add(found.sha256)
 
-    def _under(self, condition: Condition, entry: Entry, image: Image.Image) -> Image.Image:
+    def _apply_condition(self, condition: Condition, entry: Entry, image: Image.Image) -> Image.Image:
         if condition.clean or self.layout.stores_corruptions:
             return image
         generator = numpy_generator(CORRUPTION_SEED, entry.id, f"corruption {condition}")
@@ -201,7 +201,7 @@ class Dataset:
 
 
 def pixel_digest(image: Image.Image) -> str:
-    """Compute the SHA-256 of what an image shows, whatever file it came from: mode RGB, width, height, bytes."""
+    """Compute the SHA-256 of an image's content, whichever file it came from: mode RGB, width, height, bytes."""
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     digest = hashlib.sha256(f"RGB {rgb.width} {rgb.height}\n".encode())
     digest.update(rgb.tobytes())
@@ -209,7 +209,7 @@ def pixel_digest(image: Image.Image) -> str:
 
 
 def add_entries(digest: Any, condition: Condition, entries: Sequence[Entry]) -> None:
-    """Add ids and labels under ``condition`` to a digest of hashlib: a fingerprint is made of nothing else."""
+    """Add ids and labels under ``condition`` to a hashlib digest: a fingerprint consists of nothing else."""
     digest.update(f"{condition}\n".encode())
     for entry in entries:
         digest.update(f"{entry.id}\t{entry.label}\n".encode())
@@ -221,7 +221,7 @@ def open_dataset(
     """Open the data set of that name.
 
     Raises:
-        UnknownName: listing those that exist.
+        UnknownName: for an unknown name, listing those that exist.
         UserError: see ``Dataset``.
     """
     return Dataset(load_card(name), data_root, limit, jpeg_quality=jpeg_quality)

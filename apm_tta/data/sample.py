@@ -1,4 +1,4 @@
-"""What reading an image gives, and the condition under which it is seen."""
+"""An image as it was read, and the condition under which it is seen."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class ReadImage:
-    """One image as it was read, and what it was read from.
+    """One image as it was read, with the digest of its source.
 
     Attributes:
         image: RGB.
-        sha256: hexadecimal SHA-256 of the bytes of the file that it was decoded from; of an image that lies in an
-            array, of the bytes of its row.
-        uncropped: RGB, all that the file shows, where ``image`` is a part of it; None where it is the whole.
+        sha256: hexadecimal SHA-256 of the bytes of the file that it was decoded from; for an image stored in an array,
+            of the bytes of its row.
+        uncropped: RGB, everything that the file shows, where ``image`` is a part of it; None where it is the whole.
     """
 
     image: Image.Image
@@ -28,7 +28,7 @@ class ReadImage:
 
 @dataclass(frozen=True)
 class Condition:
-    """What was done to the images: nothing, or one corruption at one severity.
+    """The condition of the images: clean, or one corruption at one severity.
 
     Attributes:
         corruption: its name; ``"clean"`` for none.
@@ -40,7 +40,7 @@ class Condition:
 
     @property
     def clean(self) -> bool:
-        """Whether the images are as they are."""
+        """Whether the images are uncorrupted."""
         return self.corruption == "clean"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which images ``--limit`` takes."""
+"""The images that ``--limit`` selects."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ RULE = "evenly over classes, within a class those whose id has the lowest SHA-25
 
 
 def even_subset(entries: Sequence[Entry], limit: int) -> list[Entry]:
-    """At most ``limit`` entries, as evenly over the classes as their numbers allow, in their original order.
+    """Select at most ``limit`` entries, as evenly over the classes as their numbers allow, in their original order.
 
-    Images are taken in rounds: the first of every class, then the second, and so on; within a class, and within a
-    round that is not taken whole, in the order of the SHA-256 of the id. So a smaller limit takes a part of what a
-    larger one takes, and nothing depends on the order in which files are found. ``limit`` 0 takes all.
+    Images are selected in rounds: the first of every class, then the second, and so on; within a class, and within an
+    incomplete last round, in the order of the SHA-256 of the id. A smaller limit therefore selects a subset of what a
+    larger one selects, and nothing depends on the order in which files are found. ``limit`` 0 selects all.
 
     Raises:
         ValueError: for a negative limit.
@@ -37,11 +37,11 @@ def even_subset(entries: Sequence[Entry], limit: int) -> list[Entry]:
 
 
 def shots_per_class(entries: Sequence[Entry], shots: int) -> list[Entry]:
-    """Of every class the ``shots`` entries whose id has the lowest SHA-256, in their original order: a support set.
+    """Select a support set: the ``shots`` entries of each class with the lowest SHA-256 of their id, in original order.
 
     Raises:
         ValueError: for fewer than one shot.
-        UserError: when a class has fewer.
+        UserError: when a class has fewer entries.
     """
     if shots < 1:
         raise ValueError(f"shots is {shots}; it must be at least 1")
@@ -51,7 +51,7 @@ def shots_per_class(entries: Sequence[Entry], shots: int) -> list[Entry]:
     for label, members in sorted(by_class.items()):
         if len(members) < shots:
             raise UserError(
-                f"class {label} has {len(members)} labelled images, fewer than {shots} shots; ask for fewer"
+                f"class {label} has {len(members)} labelled images, fewer than {shots} shots; request fewer shots"
             )
     chosen = {
         entry.id
@@ -62,7 +62,7 @@ def shots_per_class(entries: Sequence[Entry], shots: int) -> list[Entry]:
 
 
 def subset_rule(limit: int, chosen: int, available: int) -> str:
-    """The rule in words, for the manifest and the table's caption."""
+    """Describe the rule in words, for the manifest and the table's caption."""
     if chosen == available:
         return f"all {available} images"
     return f"{chosen} of {available} images, {RULE} (--limit {limit})"

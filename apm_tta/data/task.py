@@ -1,4 +1,4 @@
-"""What is to be told apart: the classes, how they stand in a prompt, and which literature the set belongs to."""
+"""The classification task: the classes, their prompt, and the literature that the data set belongs to."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Family = Literal["imagenet", "fine-grained", "cifar", "other"]
 
 @dataclass(frozen=True)
 class Task:
-    """All that a method may know of a data set; nothing here says what is on an image.
+    """Everything that a method may know about a data set; nothing here reveals what an image shows.
 
     Attributes:
         classes: names in label order.
-        template: the set's own prompt, with ``{}`` for the class.
-        family: papers choose views and augmentation by it: ImageNet and its variants, the ten fine-grained sets that
-            CoOp gathered, CIFAR, or anything else.
-        crop_scale: smallest and largest share of the image's area that a random view shows.
+        template: the data set's own prompt, with ``{}`` for the class.
+        family: what papers choose views and augmentation by: ImageNet and its variants, the ten fine-grained sets that
+            CoOp collected, CIFAR, or anything else.
+        crop_scale: smallest and largest fraction of the image's area that a random view shows.
     """
 
     classes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Miniatures of every layout: the true tree shape and file formats, few images, each of which shows its label."""
+"""Miniatures of every layout: real tree shapes and file formats, few images, each showing its label as a colour."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from PIL import Image
 
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 
-STEP = 20  # between two colours of a digit: far more than JPEG moves a plain colour
+STEP = 20  # between the colours of two digits: far more than JPEG changes a plain colour
 
 
 def colour(label: int) -> tuple[int, int, int]:
-    """A colour that says the label, 0 .. 999, a digit a channel."""
+    """Return a colour that encodes the label, 0 .. 999, one digit per channel."""
     return STEP * (label // 100 % 10), STEP * (label // 10 % 10), STEP * (label % 10)
 
 
 def label_of(image: Image.Image) -> int:
-    """The label that the colour in the middle of ``image`` says."""
+    """Decode the label from the colour in the middle of ``image``."""
     digits = [round(value / STEP) for value in image.getpixel((image.width // 2, image.height // 2))]
     return 100 * digits[0] + 10 * digits[1] + digits[2]
 
@@ -43,12 +43,12 @@ def put(path: Path, content: bytes) -> None:
 
 
 def pixels(labels: Iterable[int]) -> np.ndarray:
-    """Images ``(N, 32, 32, 3)`` that show ``labels``."""
+    """Make images ``(N, 32, 32, 3)`` that show ``labels``."""
     return np.array([np.broadcast_to(np.uint8(colour(label)), (32, 32, 3)) for label in labels])
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes text as Python 2 did, and arrays as the numpy of its day did: as CIFAR's files are."""
+    """A pickler that writes text as Python 2 did and arrays as its numpy did, as in CIFAR's files."""
 
     def save_text(self, value: Any) -> None:
         raw = value if isinstance(value, bytes) else value.encode("ascii")
@@ -66,7 +66,7 @@ def python2_pickle(content: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Miniature:
-    """A tree, the card with as small numbers, and the labels of all images by id, under one condition."""
+    """A tree, its card with equally small numbers, and the labels of all images by id, under one condition."""
 
     card: DatasetCard
     root: Path
@@ -74,7 +74,7 @@ class Miniature:
 
 
 def class_folders(root: Path, name: str, folders: dict[str, int], suffix: str = ".jpg", **changes: Any) -> Miniature:
-    """One image a class, with what file managers leave behind."""
+    """Write one image per class, along with files that file managers leave behind."""
     labels = {f"{folder}/image_{label}{suffix}": label for folder, label in folders.items()}
     for path, label in labels.items():
         put(root / path, encoded(label, "PNG" if suffix.lower() == ".png" else "JPEG"))
@@ -96,7 +96,7 @@ def by_integer(root: Path, name: str = "imagenet-v2-matched-frequency", width: i
 
 
 def coop(root: Path, name: str, classes: tuple[str, ...] = ("abyssinian", "great_pyrenees", "beagle")) -> Miniature:
-    """Images of one folder for all classes, as OxfordPets has them; training images are in the split alone."""
+    """Write the images of all classes into one folder, as in OxfordPets; training images are only in the split."""
     card = load_card(name)
     split_file, folder = str(card.layout_options["split"]), str(card.layout_options.get("image_folder", ""))
     test = [[f"all/{word}_{number}.jpg", label, word] for number in (1, 2) for label, word in enumerate(classes)]
@@ -121,7 +121,7 @@ def aircraft(root: Path) -> Miniature:
 
 
 def objectnet(root: Path) -> Miniature:
-    """Four folders, three of them ImageNet's too; a red border of one pixel around every image."""
+    """Write four folders, three of them ImageNet classes; with a red border of one pixel around every image."""
     names = {"air_freshener": "Air freshener", "tv": "TV", "alarm_clock": "Alarm clock", "banana": "Banana"}
     overlap = {"TV": "television", "Banana": "banana", "Alarm clock": "analog clock; digital clock"}
     put(root / "mappings/folder_to_objectnet_label.json", json.dumps(names).encode())
@@ -138,7 +138,7 @@ def objectnet(root: Path) -> Miniature:
 
 
 def cifar(root: Path, name: str, binary: bool = False) -> Miniature:
-    """Two images a class, classes in a mixed order."""
+    """Write two images per class, in a mixed order of classes."""
     card = load_card(name)
     names, total = card.class_list.names, len(card.class_list)
     labels = [label * 7 % total for label in range(total)] * 2
@@ -161,7 +161,7 @@ def cifar(root: Path, name: str, binary: bool = False) -> Miniature:
 
 
 def cifar_corrupted(root: Path, name: str = "cifar10-c", corruptions: tuple[str, ...] = ("fog", "snow")) -> Miniature:
-    """Two images a class and severity; severity s shows label + 100 s, so that a wrong row is seen. Of ``fog 3``."""
+    """Write two images per class and severity s, showing label + 100 s to expose wrong rows; ids are of ``fog 3``."""
     card = load_card(name)
     labels = np.tile(np.arange(card.class_count), 2)
     root.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def cifar101(root: Path) -> Miniature:
 
 
 def corruption_tree(root: Path, conditions: Iterable[str] = ("fog/3",)) -> Miniature:
-    """Three of ImageNet's classes, two images each. Of ``fog 3``."""
+    """Write three of ImageNet's classes, two images each; ids are of ``fog 3``."""
     synsets = ("n01440764", "n01443537", "n02123045")
     names = {f"{synset}/{image}.JPEG": label for label, synset in enumerate(synsets) for image in ("b", "a")}
     for condition in conditions:
@@ -231,7 +231,7 @@ for _name in [name for name in card_names() if load_card(name).layout == "coop-s
 
 
 class Trees:
-    """The functions above, for tests, which cannot import them."""
+    """The functions above for tests, which cannot import them."""
 
     by_synset, by_integer, coop, aircraft, objectnet = map(
         staticmethod, (by_synset, by_integer, coop, aircraft, objectnet)
@@ -248,11 +248,11 @@ def trees() -> type[Trees]:
 
 @pytest.fixture(params=sorted(MAKERS))
 def miniature(request: pytest.FixtureRequest, tmp_path: Path) -> Miniature:
-    """Every layout in turn."""
+    """Make a miniature of every layout in turn."""
     return MAKERS[request.param](tmp_path / "tree")
 
 
 @pytest.fixture
 def adversarial(tmp_path: Path) -> Miniature:
-    """ImageNet-A's 200 classes, an image each."""
+    """Make ImageNet-A's 200 classes, with one image each."""
     return by_synset(tmp_path / "imagenet-a", "imagenet-a", ".jpg")

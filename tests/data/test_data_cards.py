@@ -1,4 +1,4 @@
-"""Dataset cards: the shipped ones hold, and a damaged one is refused in one line."""
+"""Dataset cards: the shipped ones are correct, and a damaged one is refused in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOOD = (DATASETS / "fashion-mnist.yaml").read_text(encoding="utf-8")
 
 @pytest.fixture
 def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that the program takes for its folder of cards."""
+    """Replace the program's folder of cards by an empty one."""
     monkeypatch.setattr("apm_tta.data.cards.DATASETS", tmp_path)
     return tmp_path
 
@@ -78,7 +78,7 @@ def test_the_ten_fine_grained_sets_have_the_prompts_of_coop() -> None:
 
 @pytest.mark.parametrize("name", card_names())
 def test_a_shipped_card_can_be_used(name: str) -> None:
-    """It has its file's name, a known layout, classes in label order, and says whence and under which licence."""
+    """It has its file's name, a known layout, classes in label order, and states source and licence."""
     card = load_card(name)
     assert card.name == name
     assert card.layout in LAYOUTS.names()
@@ -126,7 +126,7 @@ def test_a_card_is_not_found_outside_its_folder(cards: Path) -> None:
 
 
 def test_a_card_put_into_the_folder_is_found(cards: Path) -> None:
-    """The good card that the damaged ones below are made from does load."""
+    """The good card that the damaged ones below are derived from does load."""
     (cards / "mine.yaml").write_text(GOOD)
     assert card_names() == ["mine"]
     assert load_card("mine").images == 2000
@@ -139,7 +139,7 @@ def test_a_card_put_into_the_folder_is_found(cards: Path) -> None:
         (GOOD.replace("images: 2000", "images: 0"), "images"),
         (GOOD.replace("images: 2000", "images: many"), "images"),
         (GOOD.replace("images: 2000\n", ""), "images"),
-        (GOOD.replace("class_count: 10", "class_count: 9"), "10 are written out, but class_count is 9"),
+        (GOOD.replace("class_count: 10", "class_count: 9"), "10 are listed, but class_count is 9"),
         (GOOD.replace("images_per_class: 200", "images_per_class: 199"), "class_count times images_per_class"),
         (GOOD.replace("template: a photo of a {}.", "template: a photo."), "template"),
         (GOOD + "\nextra_corruptions: [fog]\n", "extra_corruptions"),
@@ -182,7 +182,7 @@ def test_an_unknown_class_list_is_refused() -> None:
 
 
 def test_a_card_can_take_the_classes_that_another_writes_out() -> None:
-    """CIFAR-100's names stand in one place."""
+    """CIFAR-100's names are listed in one place."""
     assert load_card("cifar100-c").class_list == load_card("cifar100").class_list
     assert load_card("cifar100").class_list.names[1] == "aquarium fish"
     assert load_card("cifar10.1").class_list.names[:2] == ("airplane", "automobile")

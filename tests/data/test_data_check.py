@@ -1,4 +1,4 @@
-"""A mistake in a tree is named, each by its own sentence, before a run spends an hour on it."""
+"""Each mistake in a tree gets its own message, before a run spends an hour on it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from apm_tta.errors import UserError
 
 def problems(card: DatasetCard, root: Path, deep: bool = False) -> list[str]:
     report = check(card, root, deep)
-    assert not report.right
+    assert not report.passed
     assert all("\n" not in problem for problem in report.problems)
     assert card.get in "\n".join(report.lines())
     return report.problems
 
 
-# The ten mistakes of everyday life; each damages a right tree of ImageNet-A.
+# Ten everyday mistakes; each damages a correct tree of ImageNet-A.
 
 
 def missing_class(root: Path, trees: Any) -> None:
@@ -82,13 +82,17 @@ MISTAKES: list[tuple[Callable[[Path, Any], None], str, str]] = [
     (missing_class, "imagenet-a", "has 199 class folders, expected 200: missing n01498041"),
     (extra_class, "imagenet-a", "has 201 class folders, expected 200: surplus n00000000"),
     (swapped_set, "imagenet-a", "has the tree of ImageNet-R, not of ImageNet-A; use imagenet-r"),
-    (truncated_jpeg, "imagenet-a", "n01498041/image_0.jpg is not a readable image (cut short?"),
+    (truncated_jpeg, "imagenet-a", "n01498041/image_0.jpg is not a readable image (truncated?"),
     (wrong_count, "imagenet-a", "has 201 images, expected 200; unpack it again"),
-    (severity_folder, "imagenet-c", "fog has the severities 1, 2, 3 and 2 more, expected 1 to 5: 5, 6"),
-    (string_sorted_integers, "folder", "are integers, whose order as text (0, 1, 10, 2) is not that of numbers"),
+    (
+        severity_folder,
+        "imagenet-c",
+        "fog has the severities 1, 2, 3 and 2 more, expected 1 to 5; missing or surplus: 5, 6",
+    ),
+    (string_sorted_integers, "folder", "are integers, whose order as text (0, 1, 10, 2) is not their numerical order"),
     (text_as_image, "imagenet-a", "n01498041/image_0.jpg is not a readable image (the file is text)"),
     (empty_folder, "imagenet-a", "has 1 class folder without an image: n01498041"),
-    (link_loop, "imagenet-a", "has symbolic links that lead in a circle or to nothing: n01498041"),
+    (link_loop, "imagenet-a", "has circular or broken symbolic links: n01498041"),
 ]
 
 
@@ -97,7 +101,7 @@ def test_each_mistake_has_its_own_message(
     mistake: Callable[[Path, Any], None], name: str, says: str, adversarial: Any, trees: Any, tmp_path: Path
 ) -> None:
     root = adversarial.root
-    assert check(adversarial.card, root, deep=True).right, "the tree is right before the mistake is made"
+    assert check(adversarial.card, root, deep=True).passed, "the tree is correct before the mistake is made"
     mistake(root, trees)
     card = {"imagenet-a": adversarial.card, "folder": load_card("folder")}.get(name)
     card = card or trees.corruption_tree(tmp_path / "other").card
@@ -120,20 +124,20 @@ def test_a_run_refuses_what_the_check_refuses(
     assert caught.value.exit_code == 1
 
 
-def test_damage_is_found_only_where_images_are_decoded(adversarial: Any, trees: Any) -> None:
+def test_damage_is_found_only_when_images_are_decoded(adversarial: Any, trees: Any) -> None:
     for mistake in (truncated_jpeg, text_as_image):
         mistake(adversarial.root, trees)
-        assert check(adversarial.card, adversarial.root, deep=False).right
+        assert check(adversarial.card, adversarial.root, deep=False).passed
         assert len(check(adversarial.card, adversarial.root, deep=True).problems) == 1
 
 
-def test_a_published_digest_is_compared_only_where_images_are_decoded(tmp_path: Path, trees: Any) -> None:
+def test_a_published_digest_is_compared_only_when_images_are_decoded(tmp_path: Path, trees: Any) -> None:
     made = trees.cifar(tmp_path, "cifar10")
     digest = hashlib.md5((tmp_path / "test_batch").read_bytes()).hexdigest()
     right = made.card.model_copy(
         update={"checksums": {"test_batch": f"md5:{digest}", "batches.meta": "md5:" + 32 * "0"}}
     )
-    assert check(right, tmp_path).right
+    assert check(right, tmp_path).passed
     report = check(right, tmp_path, deep=True)
     (problem,) = report.problems
     assert "batches.meta has md5 " in problem
@@ -143,7 +147,7 @@ def test_a_published_digest_is_compared_only_where_images_are_decoded(tmp_path: 
 
 def test_a_fingerprint_that_the_card_knows_is_compared(adversarial: Any) -> None:
     found = Dataset(adversarial.card, adversarial.root).fingerprint([CLEAN])
-    assert check(adversarial.card.model_copy(update={"fingerprint": found}), adversarial.root).right
+    assert check(adversarial.card.model_copy(update={"fingerprint": found}), adversarial.root).passed
     wrong = adversarial.card.model_copy(update={"fingerprint": 64 * "0"})
     assert f"the fingerprint is {found}, expected 0000" in problems(wrong, adversarial.root)[0]
 
@@ -166,10 +170,10 @@ def test_a_report_of_many_problems_shows_the_first() -> None:
 
 
 @pytest.mark.parametrize("given", ["none", "file", "nowhere"])
-def test_without_a_folder_the_way_to_it_is_told(given: str, tmp_path: Path) -> None:
+def test_without_a_folder_the_report_states_how_to_name_one(given: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (problem,) = problems(load_card("imagenet"), None if given == "none" else tmp_path / given)  # type: ignore[arg-type]
-    assert ("--data-root FOLDER" if given == "none" else f"{tmp_path / given} is no folder") in problem
+    assert ("--data-root FOLDER" if given == "none" else f"{tmp_path / given} is not a folder") in problem
 
 
 def test_an_unreadable_folder_is_named(adversarial: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,15 +187,15 @@ def test_an_unreadable_folder_is_named(adversarial: Any, monkeypatch: pytest.Mon
     assert "n01498041 cannot be read: Permission denied" in problems(adversarial.card, adversarial.root)[0]
 
 
-def test_presence_is_told_by_shape_alone(adversarial: Any, tmp_path: Path) -> None:
-    """ImageNet-R shares classes with -A, and is not there for that."""
-    assert presence(load_card("imagenet-a"), tmp_path) == "there"
-    assert presence(load_card("imagenet-a"), adversarial.root) == "there"
-    assert presence(load_card("imagenet-r"), adversarial.root) == "not there"
+def test_presence_is_judged_by_shape_alone(adversarial: Any, tmp_path: Path) -> None:
+    """ImageNet-R shares classes with -A, and is not found for all that."""
+    assert presence(load_card("imagenet-a"), tmp_path) == "found"
+    assert presence(load_card("imagenet-a"), adversarial.root) == "found"
+    assert presence(load_card("imagenet-r"), adversarial.root) == "not found"
     assert presence(load_card("imagenet-r"), None) == "needs --data-root"
     assert presence(load_card("fashion-mnist"), None) == presence(load_card("fashion-mnist"), tmp_path) == "carried"
     lines = overview(tmp_path)
-    assert [line.split()[0] for line in lines if "  there  " in line] == ["folder", "imagenet-a"]
+    assert [line.split()[0] for line in lines if "  found  " in line] == ["folder", "imagenet-a"]
     assert len({line.index("classes  ") for line in lines}) == 1
 
 
@@ -204,7 +208,7 @@ def test_progress_sees_every_image(adversarial: Any) -> None:
             seen.append(entry.label)
             yield entry
 
-    assert check(adversarial.card, adversarial.root, deep=True, progress=watch).right
+    assert check(adversarial.card, adversarial.root, deep=True, progress=watch).passed
     assert seen == [200, *range(200)]
 
 

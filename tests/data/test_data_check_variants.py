@@ -1,4 +1,4 @@
-"""A tree of another data set, or of another shape, is known for what it is."""
+"""A tree of another data set, or of another shape, is recognised for what it is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from apm_tta.errors import UserError
 
 def problems(card: DatasetCard, root: Path, deep: bool = False) -> list[str]:
     report = check(card, root, deep)
-    assert not report.right
+    assert not report.passed
     assert all("\n" not in problem for problem in report.problems)
     assert card.get in "\n".join(report.lines())
     return report.problems
@@ -35,35 +35,33 @@ def test_another_set_is_named(given: str, asked: str, says: str, tmp_path: Path,
     assert says in problems(load_card(asked), tmp_path)[0]
 
 
-def test_integer_folders_are_known_as_imagenet_v2(tmp_path: Path, trees: Any) -> None:
+def test_integer_folders_are_recognised_as_imagenet_v2(tmp_path: Path, trees: Any) -> None:
     trees.by_integer(tmp_path)
     found = problems(load_card("imagenet"), tmp_path)
     assert "use imagenet-v2-matched-frequency or imagenet-v2-threshold-0.7 or imagenet-v2-top-images" in found[0]
 
 
-def test_a_part_of_imagenet_is_told_of_the_card_for_parts(tmp_path: Path, trees: Any) -> None:
+def test_a_part_of_imagenet_gets_the_name_of_the_card_for_parts(tmp_path: Path, trees: Any) -> None:
     trees.class_folders(tmp_path, "imagenet-part", {"n01440764": 0, "n02123045": 281})
     assert "some of the classes of A part of ImageNet validation" in problems(load_card("imagenet"), tmp_path)[0]
 
 
 def test_a_part_of_imagenet_may_have_no_other_classes(tmp_path: Path, trees: Any) -> None:
     made = trees.class_folders(tmp_path, "imagenet-part", {"n01440764": 0})
-    assert check(made.card, tmp_path).right
+    assert check(made.card, tmp_path).passed
     trees.put(tmp_path / "n99999999" / "a.JPEG", trees.encoded(1))
-    assert problems(made.card, tmp_path) == [f"{tmp_path} has no class n99999999"]
+    assert problems(made.card, tmp_path) == [f"{tmp_path} has folders that are not a class: n99999999"]
 
 
-def test_imagenet_c_is_known_where_imagenet_is_asked_for(tmp_path: Path, trees: Any) -> None:
+def test_imagenet_c_is_recognised_where_imagenet_is_requested(tmp_path: Path, trees: Any) -> None:
     trees.corruption_tree(tmp_path)
     assert "has the tree of ImageNet-C, not of ImageNet validation" in problems(load_card("imagenet"), tmp_path)[0]
 
 
-def test_tiny_imagenet_c_is_known_by_its_classes_and_its_size(tmp_path: Path, trees: Any) -> None:
+def test_tiny_imagenet_c_is_recognised_by_its_classes_and_its_size(tmp_path: Path, trees: Any) -> None:
     for synset in load_card("imagenet").class_list.folders[:800:4]:
         trees.put(tmp_path / "fog" / "3" / synset / "test_1.JPEG", trees.encoded(1, side=64))
-    with pytest.raises(
-        UserError, match="200 classes of 64 x 64 pixels: this is Tiny-ImageNet-C, which is not ImageNet-C"
-    ):
+    with pytest.raises(UserError, match="200 classes of 64 x 64 pixels: this is Tiny-ImageNet-C, not ImageNet-C"):
         Dataset(load_card("imagenet-c"), tmp_path).entries(Condition("fog", 3))
     image = tmp_path / "fog" / "3" / "n01440764" / "test_1.JPEG"
     image.write_bytes(trees.encoded(1, side=65))
@@ -71,26 +69,26 @@ def test_tiny_imagenet_c_is_known_by_its_classes_and_its_size(tmp_path: Path, tr
         Dataset(load_card("imagenet-c"), tmp_path).entries(Condition("fog", 3))
 
 
-def test_cifar_100_c_given_for_cifar_10_c_is_known_by_its_labels(tmp_path: Path, trees: Any) -> None:
-    """Both have the same files; so has the other way round, where no label is too large."""
+def test_cifar_100_c_given_for_cifar_10_c_is_recognised_by_its_labels(tmp_path: Path, trees: Any) -> None:
+    """Both have the same files; the reverse is recognised too, although no label is too large."""
     ten = trees.cifar_corrupted(tmp_path / "ten", "cifar10-c")
     hundred = trees.cifar_corrupted(tmp_path / "hundred", "cifar100-c")
     found = problems(ten.card, hundred.root)
     assert "use cifar100-c" in found[0]
-    assert any("labels.npy holds labels 0 to 99, expected 0 to 9" in problem for problem in found)
+    assert any("labels.npy contains labels 0 to 99, expected 0 to 9" in problem for problem in found)
     assert "use cifar10-c" in problems(hundred.card, ten.root)[0]
 
 
-def test_a_variant_of_imagenet_v2_is_known_by_the_name_of_its_folder(tmp_path: Path, trees: Any) -> None:
+def test_a_variant_of_imagenet_v2_is_recognised_by_the_name_of_its_folder(tmp_path: Path, trees: Any) -> None:
     """Nothing else tells the three apart."""
     root = tmp_path / "imagenetv2-top-images-format-val"
     made = trees.by_integer(root, "imagenet-v2-matched-frequency")
-    says = "is named as ImageNet-V2, top images is, not as ImageNet-V2, matched frequency"
+    says = "is named like ImageNet-V2, top images, not like ImageNet-V2, matched frequency"
     unnamed = made.card.model_copy(update={"images": 10_000, "images_per_class": None})
     layout = Dataset(unnamed, root).layout
-    assert says in layout.other_sets(wrong=False)[0]
+    assert says in layout.other_set_problems(wrong=False)[0]
     root.rename(tmp_path / "imagenetv2-matched-frequency-format-val")
-    assert check(made.card, tmp_path).right
+    assert check(made.card, tmp_path).passed
 
 
 def test_the_number_of_another_set_is_named(tmp_path: Path, trees: Any) -> None:
@@ -108,11 +106,11 @@ def test_imagenet_in_one_flat_folder_is_told_to_be_sorted(tmp_path: Path, trees:
     found = problems(load_card("imagenet"), tmp_path)
     assert found == [
         f"{tmp_path / 'val'} has 2 images in one flat folder (ILSVRC2012_val_00000001.JPEG); "
-        "sort them into one folder a class, such as n01440764"
+        "sort them into one folder per class, such as n01440764"
     ]
 
 
-def test_images_that_lie_a_folder_too_deep_are_seen(adversarial: Any) -> None:
+def test_images_one_folder_too_deep_are_noticed(adversarial: Any) -> None:
     inner = adversarial.root / "n01498041" / "images"
     inner.mkdir()
     (adversarial.root / "n01498041" / "image_0.jpg").rename(inner / "image_0.jpg")
@@ -126,35 +124,32 @@ def test_a_class_twice_in_imagenet_v2_is_refused(tmp_path: Path, trees: Any) -> 
 
 
 @pytest.mark.parametrize("target", ["itself", "nothing", "each-other"])
-def test_links_that_lead_nowhere_are_named_without_hanging(target: str, adversarial: Any) -> None:
+def test_circular_and_broken_links_are_named_without_hanging(target: str, adversarial: Any) -> None:
     link, other = adversarial.root / "n01498041" / "b.jpg", adversarial.root / "n01498041" / "c.jpg"
     link.symlink_to({"itself": link, "nothing": "/nowhere/x.jpg", "each-other": other}[target])
     if target == "each-other":
         other.symlink_to(link)
-    assert (
-        "n01498041 has symbolic links that lead in a circle or to nothing: b.jpg"
-        in problems(adversarial.card, adversarial.root)[0]
-    )
+    assert "n01498041 has circular or broken symbolic links: b.jpg" in problems(adversarial.card, adversarial.root)[0]
 
 
 def test_links_to_folders_and_files_elsewhere_are_followed(adversarial: Any, tmp_path: Path) -> None:
     """Data roots are often made of links."""
     (adversarial.root / "n01498041").rename(tmp_path / "elsewhere")
     (adversarial.root / "n01498041").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert check(adversarial.card, adversarial.root, deep=True).right
+    assert check(adversarial.card, adversarial.root, deep=True).passed
 
 
-def test_only_what_is_there_of_imagenet_c_is_walked_and_the_rest_is_named(tmp_path: Path, trees: Any) -> None:
+def test_only_existing_parts_of_imagenet_c_are_walked_and_the_rest_is_named(tmp_path: Path, trees: Any) -> None:
     made = trees.corruption_tree(tmp_path, [f"fog/{severity}" for severity in range(1, 6)])
     found = problems(made.card, tmp_path)
-    assert found == [f"{tmp_path} has no folder of the corruption snow; unpack what is missing"]
-    assert Dataset(made.card, tmp_path).entries(Condition("fog", 3)), "a run of what is there is not refused"
+    assert found == [f"{tmp_path} lacks the corruptions snow; unpack what is missing"]
+    assert Dataset(made.card, tmp_path).entries(Condition("fog", 3)), "a run of what exists is not refused"
     (tmp_path / "rain").mkdir()
-    assert any("folders that are no corruption: rain" in problem for problem in problems(made.card, tmp_path))
+    assert any("folders that are not a corruption: rain" in problem for problem in problems(made.card, tmp_path))
 
 
 def test_the_extra_corruptions_may_be_missing(tmp_path: Path, trees: Any) -> None:
     conditions = [f"{name}/{severity}" for name in ("fog", "snow") for severity in range(1, 6)]
     report = check(trees.corruption_tree(tmp_path, conditions).card, tmp_path)
-    assert report.right
+    assert report.passed
     assert ("corruptions", "2", "2 to 3") in report.rows

@@ -1,4 +1,4 @@
-"""Class lists are in label order: names and folders of one position belong together."""
+"""Class lists are in label order: names and folders at the same position belong together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def imagenet() -> ClassList:
     return CLASS_LISTS.get("imagenet-1k")()
 
 
-def test_imagenet_has_a_thousand_names_and_as_many_different_synsets(imagenet: ClassList) -> None:
+def test_imagenet_has_a_thousand_names_and_a_thousand_different_synsets(imagenet: ClassList) -> None:
     assert len(imagenet) == len(imagenet.names) == len(imagenet.folders) == 1000
     assert len(set(imagenet.folders)) == 1000
     assert all(len(synset) == 9 and synset[0] == "n" and synset[1:].isdigit() for synset in imagenet.folders)
@@ -30,7 +30,7 @@ def test_imagenet_has_a_thousand_names_and_as_many_different_synsets(imagenet: C
         (999, "n15075141", "toilet paper"),
     ],
 )
-def test_imagenet_labels_stand_where_everyone_has_them(imagenet: ClassList, label: int, synset: str, name: str) -> None:
+def test_imagenet_labels_are_those_in_common_use(imagenet: ClassList, label: int, synset: str, name: str) -> None:
     """Well-known classes at their known labels, at both ends and in between: no list is shifted against the other."""
     assert imagenet.folders[label] == synset
     assert imagenet.names[label] == name
@@ -61,7 +61,7 @@ def test_an_unknown_list_is_refused_with_those_that_exist() -> None:
 def test_a_part_of_imagenet_has_200_of_its_rows(
     imagenet: ClassList, part: ClassList, first: tuple[int, str, str], last: tuple[int, str, str]
 ) -> None:
-    """Names, synsets and rows of one position belong together, at both ends and in between."""
+    """Names, synsets and rows at the same position belong together, at both ends and in between."""
     assert part.imagenet_rows is not None
     assert len(part.names) == len(part.folders) == len(set(part.imagenet_rows)) == 200
     triples = list(zip(part.imagenet_rows, part.folders, part.names, strict=True))
@@ -81,7 +81,7 @@ def test_the_parts_are_those_that_timm_ships() -> None:
 
 
 def test_rows_are_found_by_the_whole_list_of_names(imagenet: ClassList) -> None:
-    """Two classes are called missile and two sunglasses: a name alone does not say which row it is."""
+    """Two classes are named missile and two sunglasses: a name alone does not determine the row."""
     assert imagenet.names.count("missile") == imagenet.names.count("sunglasses") == 2
     assert imagenet_rows(imagenet.names) == tuple(range(1000))
     assert imagenet_rows(list(imagenet_a().names)) == imagenet_a().imagenet_rows

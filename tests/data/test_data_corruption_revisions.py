@@ -1,4 +1,4 @@
-"""A corruption whose pixels change has another revision: numbers of then and now are of different images.
+"""A corruption whose pixels change gets a new revision: results before and after are on different images.
 
 The committed numbers are written by ``python tests/data/test_data_corruption_revisions.py --write``.
 """
@@ -23,7 +23,8 @@ COMMAND = "python tests/data/test_data_corruption_revisions.py --write"
 PARAMETERS = ("imagenet", "cifar")
 SIDE = 96
 SEVERITY = 3
-# What one grey level on a thousandth of the pixels moves a mean by: rounding on another CPU moves far fewer.
+# How far a mean moves if a thousandth of the pixels change by one grey level: rounding on another CPU changes far
+# fewer.
 TOLERANCE = 1e-3
 
 Digests = dict[str, dict[str, dict[str, Any]]]
@@ -82,15 +83,15 @@ def changed_under_one_revision(committed: Digests, now: Digests) -> list[str]:
     ]
 
 
-def not_written_again(committed: Digests, now: Digests) -> list[str]:
-    """Name what the committed file does not have, has of another revision, or has without reason."""
+def out_of_date_entries(committed: Digests, now: Digests) -> list[str]:
+    """Name what the committed file lacks, has with another revision, or has without reason."""
     pairs = {(name, parameters) for digests in (committed, now) for name in digests for parameters in digests[name]}
     revisions = {
         pair: [digests.get(pair[0], {}).get(pair[1], {}).get("revision") for digests in (committed, now)]
         for pair in pairs
     }
     return [
-        f"{name} ({parameters}): {COMMITTED.name} is of revision {before}, the code of {current}; run {COMMAND}"
+        f"{name} ({parameters}): {COMMITTED.name} has revision {before}, the code has {current}; run {COMMAND}"
         for (name, parameters), (before, current) in sorted(revisions.items())
         if before != current
     ]
@@ -106,20 +107,20 @@ def now() -> Digests:
     return digests_now()
 
 
-def test_pixels_change_with_their_revision_alone(committed: Digests, now: Digests) -> None:
+def test_pixels_change_only_with_their_revision(committed: Digests, now: Digests) -> None:
     problems = changed_under_one_revision(committed, now)
     assert not problems, "\n".join(problems)
 
 
-def test_the_committed_numbers_are_of_the_revisions_of_the_code(committed: Digests, now: Digests) -> None:
-    problems = not_written_again(committed, now)
+def test_the_committed_numbers_have_the_revisions_of_the_code(committed: Digests, now: Digests) -> None:
+    problems = out_of_date_entries(committed, now)
     assert not problems, "\n".join(problems)
 
 
 @pytest.mark.parametrize("parameters", PARAMETERS)
 @pytest.mark.parametrize("name", CORRUPTIONS.names())
-def test_a_change_that_can_be_seen_is_told(name: str, parameters: str) -> None:
-    """A level up for a hundredth of the pixels; and the same pixels in other places."""
+def test_a_visible_change_is_detected(name: str, parameters: str) -> None:
+    """One level more for a hundredth of the pixels; and the same pixels at other positions."""
     made = corrupt(picture(), name, SEVERITY, rng=np.random.default_rng(7), parameters=parameters)  # type: ignore[call-overload]
     moved = made.reshape(-1, 3).copy()
     moved[::100] = np.where(moved[::100] < 255, moved[::100] + 1, 254)
@@ -128,7 +129,7 @@ def test_a_change_that_can_be_seen_is_told(name: str, parameters: str) -> None:
     assert same_numbers(numbers_of(made), numbers_of(made.copy()))
 
 
-def test_a_change_is_refused_unless_the_revision_is_raised_and_the_file_written_again(now: Digests) -> None:
+def test_a_change_is_refused_unless_the_revision_is_raised_and_the_file_rewritten(now: Digests) -> None:
     pixels_changed = deepcopy(now)
     pixels_changed["fog"]["cifar"]["mean"][1] += 0.01
     assert len(changed_under_one_revision(now, pixels_changed)) == 1
@@ -137,17 +138,17 @@ def test_a_change_is_refused_unless_the_revision_is_raised_and_the_file_written_
     raised = deepcopy(pixels_changed)
     raised["fog"]["cifar"]["revision"] += 1
     assert changed_under_one_revision(now, raised) == []
-    assert COMMAND in not_written_again(now, raised)[0]
-    assert not_written_again(raised, raised) == changed_under_one_revision(raised, raised) == []
+    assert COMMAND in out_of_date_entries(now, raised)[0]
+    assert out_of_date_entries(raised, raised) == changed_under_one_revision(raised, raised) == []
 
 
-def test_a_corruption_that_comes_or_goes_is_written_down(now: Digests) -> None:
+def test_added_and_removed_corruptions_need_a_new_file(now: Digests) -> None:
     fewer = {name: found for name, found in now.items() if name != "fog"}
-    assert len(not_written_again(fewer, now)) == len(not_written_again(now, fewer)) == len(PARAMETERS)
+    assert len(out_of_date_entries(fewer, now)) == len(out_of_date_entries(now, fewer)) == len(PARAMETERS)
 
 
 def test_families_are_those_of_the_authors() -> None:
-    """15 corruptions in four groups (arXiv 1903.12261, figure 1), and one of the extra four in each."""
+    """15 corruptions form four groups (arXiv 1903.12261, figure 1), each with one of the four extra corruptions."""
     families = {
         family: {name for name in CORRUPTIONS.names() if CORRUPTIONS.get(name).family == family} for family in REVISIONS
     }
@@ -161,7 +162,7 @@ def test_families_are_those_of_the_authors() -> None:
     assert all(type(revision) is int and revision >= 1 for revision in REVISIONS.values())
 
 
-def test_revisions_are_of_the_families_that_are_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revisions_are_those_of_the_families_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(REVISIONS, "blur", 7)
     assert corruption_revisions([]) == corruption_revisions(["clean"]) == {}
     assert corruption_revisions(["spatter", "zoom_blur", "clean", "glass_blur"]) == {"blur": 7, "weather": 1}
@@ -187,6 +188,6 @@ def write() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", required=True, help="Write corruption_digests.json again.")
+    parser.add_argument("--write", action="store_true", required=True, help="Rewrite corruption_digests.json.")
     parser.parse_args()
     write()

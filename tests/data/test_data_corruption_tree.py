@@ -1,4 +1,4 @@
-"""ImageNet-C's tree: every image gets the label of its synset, and any other tree is refused."""
+"""ImageNet-C's tree: every image gets its synset's label, and any other tree is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def picture(size: tuple[int, int] = (8, 6), colour: str = "teal") -> bytes:
 
 
 def class_folders(folder: Path, names: Iterable[str]) -> None:
-    """The class folders, made in no particular order."""
+    """Make the class folders, in no particular order."""
     shuffled = list(names)
     random.Random(4).shuffle(shuffled)
     folder.mkdir(parents=True)
@@ -40,7 +40,7 @@ def class_folders(folder: Path, names: Iterable[str]) -> None:
 
 
 def fill(folder: Path, names: Iterable[str]) -> None:
-    """One image a class: one file, linked a thousand times."""
+    """Put one image into each class: one file, linked a thousand times."""
     first = None
     for name in names:
         path = folder / name / f"ILSVRC2012_val_{SYNSETS.index(name):08d}.JPEG"
@@ -53,24 +53,24 @@ def fill(folder: Path, names: Iterable[str]) -> None:
 
 @pytest.fixture(scope="module")
 def card() -> DatasetCard:
-    """ImageNet-C's own card, but for one image a class."""
+    """Return ImageNet-C's own card, reduced to one image per class."""
     return load_card("imagenet-c").model_copy(update={"images": 1000, "images_per_class": 1})
 
 
 @pytest.fixture(scope="module")
 def good_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The released tree under one condition, with what unpacking may leave beside the images."""
+    """Make the released tree under one condition, with files that unpacking may leave beside the images."""
     root = tmp_path_factory.mktemp("imagenet-c")
     folder = root / "fog" / "3"
     class_folders(folder, SYNSETS)
     fill(folder, SYNSETS)
-    (folder / "SHA256SUMS").write_text("no folder of a class")
-    (folder / SYNSETS[7] / "README.txt").write_text("no image")
+    (folder / "SHA256SUMS").write_text("not a class folder")
+    (folder / SYNSETS[7] / "README.txt").write_text("not an image")
     return root
 
 
 def test_every_image_has_the_label_of_its_synset(card: DatasetCard, good_root: Path) -> None:
-    """The label is the position of the folder in ImageNet's list, whatever order the file system gives."""
+    """The label is the position of the folder in ImageNet's list, whatever the order of the file system."""
     entries = CorruptionTreeLayout(card, good_root).entries(FOG)
     assert len(entries) == 1000
     assert [entry.label for entry in entries] == list(range(1000))
@@ -84,7 +84,7 @@ def test_every_image_has_the_label_of_its_synset(card: DatasetCard, good_root: P
 
 
 def test_an_id_is_the_path_below_the_root(card: DatasetCard, good_root: Path) -> None:
-    """The same on every machine: it has no part of the root in it."""
+    """It is the same on every machine: it contains no part of the root."""
     for entry in CorruptionTreeLayout(card, good_root).entries(FOG)[::97]:
         assert (good_root / entry.id).is_file()
         assert not entry.id.startswith("/")
@@ -100,14 +100,14 @@ def test_reads_the_stored_image_as_it_is(card: DatasetCard, good_root: Path) -> 
     assert np.array_equal(np.asarray(sample.image), np.asarray(Image.open(good_root / entry.id)))
 
 
-def test_a_limit_takes_images_of_as_many_classes(card: DatasetCard, good_root: Path) -> None:
+def test_a_limit_takes_images_of_that_many_classes(card: DatasetCard, good_root: Path) -> None:
     labels = Counter(entry.label for entry in Dataset(card, good_root, limit=250).entries(FOG))
     assert len(labels) == 250
     assert set(labels.values()) == {1}
 
 
 def test_images_of_one_class_are_in_the_order_of_their_names(tmp_path: Path) -> None:
-    """Two classes, so that the order within a class is seen; any of the usual suffixes is an image."""
+    """Two classes show the order within a class; any of the usual suffixes marks an image."""
     few = {"images": 5, "images_per_class": None, "classes": ("zebra", "ant"), "class_count": 2}
     card = load_card("imagenet-c").model_copy(update=few)
     for name in ("zebra/b.JPEG", "zebra/a.jpg", "ant/9.png", "zebra/c.jpeg", "ant/10.png"):
@@ -138,8 +138,10 @@ def refusal(card: DatasetCard, root: Path | None, condition: Condition = FOG) ->
     return caught.value
 
 
-@pytest.mark.parametrize("given", [False, True], ids=["no-root", "root-is-not-there"])
-def test_without_a_root_the_tree_and_the_way_to_it_are_told(card: DatasetCard, tmp_path: Path, given: bool) -> None:
+@pytest.mark.parametrize("given", [False, True], ids=["no-root", "root-does-not-exist"])
+def test_without_a_root_the_message_states_the_tree_and_how_to_get_it(
+    card: DatasetCard, tmp_path: Path, given: bool
+) -> None:
     message = str(refusal(card, tmp_path / "nowhere" if given else None))
     assert card.tree in message
     assert card.get in message
@@ -161,7 +163,7 @@ def test_a_missing_condition_is_named(card: DatasetCard, good_root: Path) -> Non
 
 def test_the_clean_condition_is_refused(card: DatasetCard, good_root: Path) -> None:
     error = refusal(card, good_root, CLEAN)
-    assert "imagenet-c holds no clean images" in str(error)
+    assert "imagenet-c has no clean images" in str(error)
     assert error.exit_code == 2
 
 
@@ -180,21 +182,21 @@ def test_a_surplus_class_folder_is_named(card: DatasetCard, tmp_path: Path) -> N
     assert "missing" not in message
 
 
-def test_another_data_set_is_refused_although_it_has_as_many_classes(card: DatasetCard, tmp_path: Path) -> None:
-    """Folders 0 .. 999, as ImageNet-V2 has them: sorted as strings they would be labelled wrongly."""
+def test_another_data_set_with_the_same_number_of_classes_is_refused(card: DatasetCard, tmp_path: Path) -> None:
+    """Folders 0 .. 999, as in ImageNet-V2: sorted as strings they would be labelled wrongly."""
     class_folders(tmp_path / "fog" / "3", [str(number) for number in range(1000)])
     message = str(refusal(card, tmp_path))
     assert "n01440764, n01443537, n01484850 and 997 more" in message
     assert "surplus 0, 1, 10 and 997 more" in message
 
 
-def test_an_image_too_many_is_refused(card: DatasetCard, tmp_path: Path) -> None:
+def test_a_surplus_image_is_refused(card: DatasetCard, tmp_path: Path) -> None:
     folder = tmp_path / "fog" / "3"
     class_folders(folder, SYNSETS)
     fill(folder, SYNSETS)
     (folder / SYNSETS[3] / "ILSVRC2012_val_00099999.JPEG").write_bytes(picture())
     message = str(refusal(card, tmp_path))
-    assert f"{folder} has 1 class not of 1 images: {SYNSETS[3]} has 2" in message
+    assert f"{folder} has 1 class without exactly 1 image: {SYNSETS[3]} has 2" in message
     assert f"{folder} has 1,001 images, expected 1,000" in message
 
 

@@ -1,4 +1,4 @@
-"""What every corruption keeps to: size, type, seed, parameters; and what cannot be corrupted is refused."""
+"""Every corruption respects size, type, seed and parameters; invalid inputs are refused."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ RANDOM = [
     "speckle_noise",
 ]
 NAMES = sorted(DETERMINISTIC + RANDOM)
-# The authors' parameters of these do not grow with severity alone (saturate: less, then more; spatter: water, then
-# mud), or what is drawn matters more than they do (frost: which texture). The tables themselves are compared elsewhere.
+# The authors' parameters of these do not simply grow with severity (saturate: less, then more; spatter: water, then
+# mud), or random draws matter more (frost: which texture). The tables themselves are compared elsewhere.
 NOT_ORDERED = {
     "elastic_transform",
     "fog",
@@ -53,7 +53,7 @@ NOT_ORDERED = {
 
 
 def picture(width: int, height: int) -> Image.Image:
-    """A photograph's worth of detail: smooth shades with texture on top, no pixel the same by chance."""
+    """Draw an image as detailed as a photograph: smooth shading with texture, no pixels equal by chance."""
     rng = np.random.default_rng(width * 1000 + height)
     down, across = np.mgrid[0:height, 0:width]
     shade = np.stack([120 + 80 * np.sin(across / 5), 100 + 90 * np.cos(down / 4), 2.0 * (across + down)], axis=-1)
@@ -69,14 +69,14 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 
 def test_these_nineteen_are_registered() -> None:
-    """Every name below is covered by this file: a twentieth corruption must be added here too."""
+    """This file covers every name below: a twentieth corruption must be added here too."""
     assert len(NAMES) == 19
     assert CORRUPTIONS.names() == NAMES
 
 
 @pytest.mark.vectors("corruption_vectors/*__contrast__4.png")
-def test_a_photograph_of_224_pixels_takes_imagenet_parameters_by_itself(vector_file: Path) -> None:
-    """The default of ``parameters`` gives the authors' ImageNet image for an image of ImageNet's size."""
+def test_a_photograph_of_224_pixels_takes_imagenet_parameters_by_default(vector_file: Path) -> None:
+    """The default of ``parameters`` yields the authors' ImageNet image for an image of ImageNet's size."""
     clean = Image.open(vector_file.with_name(f"{vector_file.stem.split('__')[0]}.png")).convert("RGB")
     expected = Image.open(vector_file).convert("RGB")
     assert np.array_equal(pixels(corrupt(clean, "contrast", 4, rng=rng())), pixels(expected))
@@ -167,7 +167,7 @@ def test_another_seed_gives_another_image(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_what_is_no_noise_takes_nothing_from_the_generator(name: str) -> None:
+def test_deterministic_corruptions_draw_nothing_from_the_generator(name: str) -> None:
     generator = np.random.default_rng(3)
     before = generator.bit_generator.state
     corrupt(picture(40, 40), name, 3, rng=generator)
@@ -187,7 +187,7 @@ def test_what_is_no_noise_takes_nothing_from_the_generator(name: str) -> None:
 def test_the_shorter_side_decides_whose_parameters_are_taken(
     name: str, size: tuple[int, int], authors: str, others: str
 ) -> None:
-    """Below 64 pixels CIFAR's, from 64 on ImageNet's; and the two differ, so that the choice matters."""
+    """Below 64 pixels they are CIFAR's, from 64 on ImageNet's; the two differ, so that the choice matters."""
     clean = picture(*size)
     chosen = pixels(corrupt(clean, name, 4, rng=rng()))
     assert np.array_equal(chosen, pixels(corrupt(clean, name, 4, rng=rng(), parameters=authors)))
@@ -196,7 +196,7 @@ def test_the_shorter_side_decides_whose_parameters_are_taken(
 
 @pytest.mark.parametrize(("severity", "deviation"), [(1, 0.04), (5, 0.10)])
 def test_cifar_noise_has_the_published_standard_deviation(severity: int, deviation: float) -> None:
-    """CIFAR's numbers have no vectors: the noise on mid-grey is measured instead (truncation takes half a level)."""
+    """CIFAR's numbers have no test vectors: noise on mid-grey is measured instead (truncation costs half a level)."""
     grey = np.full((300, 300, 3), 128, np.uint8)
     noise = corrupt(grey, "gaussian_noise", severity, rng=rng(), parameters="cifar").astype(float) - 128
     assert noise.std() / 255 == pytest.approx(deviation, rel=0.01)
@@ -216,7 +216,7 @@ def test_contrast_and_pixelate_leave_a_flat_image_flat() -> None:
 
 
 def test_pixelate_makes_blocks_of_the_same_share_of_both_sides() -> None:
-    """The vectors are square: here a wide image at 0.25 keeps a quarter of its columns and a quarter of its rows."""
+    """The test vectors are square: here a wide image at 0.25 keeps a quarter of its columns and of its rows."""
     result = pixels(corrupt(picture(120, 80), "pixelate", 5, rng=rng()))
     assert len(np.unique(result, axis=1)[0]) == 30
     assert len(np.unique(result, axis=0)) == 20
@@ -258,14 +258,14 @@ def test_a_severity_that_does_not_exist_is_refused(severity: int) -> None:
     ids=lambda array: f"{array.dtype}-{'x'.join(map(str, array.shape))}",
 )
 def test_an_array_of_another_kind_is_refused(array: np.ndarray) -> None:
-    """The message names what came and what would be right."""
+    """The message names the actual and the expected input."""
     with pytest.raises(UserError, match=r"expected uint8 \(H, W, 3\)") as caught:
         corrupt(array, "contrast", 1, rng=rng())
     assert str(array.dtype) in str(caught.value)
     assert str(array.shape) in str(caught.value)
 
 
-def test_what_is_no_image_no_severity_or_no_set_of_parameters_is_refused() -> None:
+def test_invalid_images_severities_and_parameter_sets_are_refused() -> None:
     image, rng = Image.new("RGB", (28, 28)), np.random.RandomState(0)
     with pytest.raises(UserError, match="a str cannot be corrupted"):
         corrupt("image.png", "contrast", 3, rng=rng)  # type: ignore[call-overload]

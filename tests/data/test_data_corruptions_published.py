@@ -1,4 +1,4 @@
-"""The corruptions are their authors' own: their images for ImageNet, their parameters for CIFAR."""
+"""The corruptions match their authors' own: their images for ImageNet, their parameters for CIFAR."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ TOLERANCE: dict[str, tuple[int | None, str]] = {
     "speckle_noise": (0, ARITHMETIC),
     "zoom_blur": (0, "SciPy's interpolation to 1e-16, rounded to float32 where they round"),
 }
-EXACT = [name for name, (most, _) in TOLERANCE.items() if most is not None]
+EXACT = [name for name, (limit, _) in TOLERANCE.items() if limit is not None]
 
-# make_cifar_c.py, in the form that the functions here take them: frost's third number is the 0.2 to which the published
+# From make_cifar_c.py, in the form that the functions here take: frost's third number is the 0.2 to which the published
 # code shrinks every texture, zoom_blur's two are the end and the step of its arange.
 CIFAR = {
     "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),
@@ -78,7 +78,7 @@ CIFAR = {
 }
 
 
-# A clean image; of its corruptions, ``IMAGE__NAME__SEVERITY.png``, the last character is a digit.
+# Clean images only: the names of corrupted ones, ``IMAGE__NAME__SEVERITY.png``, end with a digit.
 CLEAN_IMAGES = pytest.mark.vectors("corruption_vectors/*[!0-9].png")
 
 
@@ -101,8 +101,8 @@ def test_every_corruption_has_a_tolerance() -> None:
 def test_equals_the_authors_own_output(vector_file: Path, name: str, severity: int) -> None:
     clean, theirs, ours = clean_and_corrupted(vector_file, name, severity)
     difference = np.abs(ours - theirs)
-    most, reason = TOLERANCE[name]
-    assert difference.max() <= most, f"{reason}: {(difference > 0).mean():.2%} of values differ"
+    limit, reason = TOLERANCE[name]
+    assert difference.max() <= limit, f"{reason}: {(difference > 0).mean():.2%} of values differ"
     assert (theirs != clean).mean() > 0.02, "the vector shows no corruption"
 
 
@@ -114,7 +114,7 @@ def test_impulse_noise_has_the_share_of_salt_and_of_pepper_of_the_authors_own_ou
     """Both counts within four standard deviations of the difference of two draws, and nothing else is touched."""
     clean, theirs, ours = clean_and_corrupted(vector_file, "impulse_noise", severity)
     for impulse in (0, 255):
-        assert not (clean == impulse).mean() > 1e-4, "the clean image must not hold impulses of its own"
+        assert not (clean == impulse).mean() > 1e-4, "the clean image must not contain impulses of its own"
         expected, found = ((values == impulse).mean() for values in (theirs, ours))
         deviation = (2 * expected * (1 - expected) / clean.size) ** 0.5
         assert abs(found - expected) < 4 * deviation, f"{found:.4f} of values are {impulse}, of theirs {expected:.4f}"

@@ -1,4 +1,4 @@
-"""A corrupted data set is data: the same image in every order, object and process."""
+"""A corrupted data set is data: every order, object and process yields the same images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pixels(dataset: Dataset, entry: Entry, condition: Condition) -> np.ndarray:
 
 @pytest.mark.parametrize("condition", EVERY, ids=str)
 def test_an_image_is_the_same_in_any_order_and_for_a_fresh_dataset(condition: Condition) -> None:
-    """Also whatever the global seeds are, and however often it was read before."""
+    """Whatever the global seeds are, and however often it was read before."""
     one = open_dataset("fashion-mnist", limit=12)
     np.random.seed(1)
     torch.manual_seed(1)
@@ -46,7 +46,7 @@ def test_an_image_is_the_same_in_any_order_and_for_a_fresh_dataset(condition: Co
 
 
 def test_a_corrupted_image_is_the_clean_one_corrupted_with_its_own_seed() -> None:
-    """Pins what a corrupted set is: seed 0, the image's id, the condition; CIFAR's parameters, as the card says."""
+    """A corrupted image is defined by seed 0, its id, the condition, and the card's parameters (here CIFAR's)."""
     dataset = open_dataset("fashion-mnist", limit=5)
     for entry in dataset.entries(NOISE):
         clean = pixels(dataset, entry, CLEAN)
@@ -55,8 +55,8 @@ def test_a_corrupted_image_is_the_clean_one_corrupted_with_its_own_seed() -> Non
         assert np.array_equal(pixels(dataset, entry, NOISE), expected)
 
 
-def test_the_card_says_whose_parameters_are_taken_not_the_size_of_the_image() -> None:
-    """The manifest states the card's: what is computed must be that, for images of any size."""
+def test_the_card_decides_whose_parameters_are_used_not_the_size_of_the_image() -> None:
+    """The manifest states the card's parameters: they must be used for images of any size."""
     card = load_card("fashion-mnist")
     for parameters in ("cifar", "imagenet"):
         dataset = Dataset(card.model_copy(update={"corruption_parameters": parameters}), limit=1)
@@ -67,7 +67,7 @@ def test_the_card_says_whose_parameters_are_taken_not_the_size_of_the_image() ->
 
 
 def test_conditions_differ_from_each_other_and_from_clean() -> None:
-    """But for saturate 1, which drains colour: these images have none."""
+    """Except saturate 1, which removes colour: these images have none."""
     dataset = open_dataset("fashion-mnist", limit=3)
     for entry in dataset.entries(CLEAN):
         seen = [condition for condition in EVERY if condition != Condition("saturate", 1)]
@@ -76,7 +76,7 @@ def test_conditions_differ_from_each_other_and_from_clean() -> None:
 
 
 def test_two_images_do_not_share_their_noise() -> None:
-    """In the upper left corner, where every image is black, the noise is seen alone."""
+    """The upper left corner, where every image is black, shows nothing but the noise."""
     dataset = open_dataset("fashion-mnist", limit=4)
     entries = [entry for entry in dataset.entries(CLEAN) if not pixels(dataset, entry, CLEAN)[:3, :3].any()]
     corners = {pixels(dataset, entry, NOISE)[:3, :3].tobytes() for entry in entries}
@@ -99,12 +99,12 @@ def test_a_limit_is_even_over_classes() -> None:
 
 def test_a_corruption_that_does_not_exist_is_refused_before_anything_is_read() -> None:
     dataset = open_dataset("fashion-mnist")
-    for ask in (
+    for request in (
         lambda: dataset.check_conditions([CLEAN, Condition("fgo", 1)]),
         lambda: dataset.entries(Condition("fgo", 1)),
     ):
         with pytest.raises(UnknownName, match="unknown corruption of fashion-mnist 'fgo'") as caught:
-            ask()
+            request()
         assert all(name in str(caught.value) for name in CORRUPTIONS.names())
 
 
@@ -119,7 +119,7 @@ def test_stored_corruptions_are_those_of_the_card() -> None:
 
 
 def test_the_fingerprint_tells_images_labels_and_conditions_apart() -> None:
-    """Equal for the same choice, another for another limit, other conditions or their order."""
+    """It is equal for the same selection, and differs for another limit, other conditions or another order."""
     small, same, larger = (open_dataset("fashion-mnist", limit=limit) for limit in (20, 20, 21))
     prints = [
         small.fingerprint([CLEAN]),
@@ -143,7 +143,7 @@ def test_an_unknown_data_set_is_refused() -> None:
     [("imagenet-c", (), "needs stored_corruptions"), ("fashion-mnist", ("fog",), "stores no corruptions")],
 )
 def test_a_card_that_contradicts_its_layout_is_refused(name: str, stored: tuple[str, ...], says: str) -> None:
-    """Else images would be corrupted twice, or not at all."""
+    """Otherwise images would be corrupted twice, or not at all."""
     card = load_card(name).model_copy(update={"stored_corruptions": stored})
     with pytest.raises(UserError, match=says):
         Dataset(card)
@@ -156,13 +156,13 @@ def test_available_is_the_number_before_the_limit(condition: Condition) -> None:
     assert len(dataset.entries(condition)) == 20
 
 
-def test_the_source_of_corruptions_is_told() -> None:
+def test_the_source_of_corruptions_is_stated() -> None:
     assert open_dataset("fashion-mnist").corruption_source == "made as read"
     assert open_dataset("imagenet-c").corruption_source == "stored"
 
 
-def test_a_corrupted_image_passes_through_jpeg_where_asked() -> None:
-    """After the corruption, as the released ImageNet-C did; clean images do not."""
+def test_a_corrupted_image_passes_through_jpeg_if_requested() -> None:
+    """This follows the corruption, as in the released ImageNet-C; clean images skip it."""
     plain, through = open_dataset("fashion-mnist", limit=3), open_dataset("fashion-mnist", limit=3, jpeg_quality=85)
     for entry in plain.entries(NOISE):
         expected = through_jpeg(plain.read(entry, NOISE).image, 85)
@@ -173,7 +173,7 @@ def test_a_corrupted_image_passes_through_jpeg_where_asked() -> None:
 
 @pytest.mark.parametrize("name", ["imagenet-c", "cifar10-c"])
 def test_a_jpeg_quality_for_stored_corruptions_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"no effect: the corrupted images of {name} are read as they lie") as caught:
+    with pytest.raises(UserError, match=f"no effect: the corrupted images of {name} are read as stored") as caught:
         open_dataset(name, jpeg_quality=85)
     assert caught.value.exit_code == 2
 
@@ -188,12 +188,12 @@ def test_a_jpeg_quality_where_nothing_is_corrupted_is_refused() -> None:
 
 @pytest.mark.parametrize("quality", [0, 101, -3])
 def test_a_jpeg_quality_that_does_not_exist_is_refused(quality: int) -> None:
-    with pytest.raises(UserError, match=f"JPEG quality {quality} does not exist; it is 1 to 100"):
+    with pytest.raises(UserError, match=f"JPEG quality {quality} does not exist; expected 1 to 100"):
         open_dataset("fashion-mnist", jpeg_quality=quality)
 
 
-def test_the_content_key_tells_apart_all_that_pixels_depend_on() -> None:
-    """And nothing else: a clean image does not depend on how images are corrupted."""
+def test_the_content_key_covers_everything_that_pixels_depend_on() -> None:
+    """It covers nothing else: a clean image does not depend on how images are corrupted."""
     card = load_card("fashion-mnist")
     other_card = card.model_copy(update={"corruption_parameters": "imagenet"})
     variants = [
@@ -214,7 +214,7 @@ def test_the_content_key_tells_apart_all_that_pixels_depend_on() -> None:
 
 @pytest.mark.parametrize("made", ["coop", "cifar_corrupted", "cifar101"])
 def test_the_content_key_changes_with_any_file_that_is_read(made: str, tmp_path: Path, trees: Any) -> None:
-    """By its size or its time: images in folders, arrays, labels."""
+    """It changes with size or modification time of images in folders, arrays, labels."""
     miniature = trees.coop(tmp_path, "dtd") if made == "coop" else getattr(trees, made)(tmp_path)
     condition = Condition("fog", 3) if made == "cifar_corrupted" else CLEAN
 
@@ -233,11 +233,11 @@ def test_the_content_key_changes_with_any_file_that_is_read(made: str, tmp_path:
         before = after
 
 
-def test_a_damaged_image_is_told_from_a_wrong_tree(tmp_path: Path, trees: Any) -> None:
-    """One image among others: the run goes on without it."""
+def test_a_damaged_image_is_distinguished_from_a_wrong_tree(tmp_path: Path, trees: Any) -> None:
+    """It is one image among others: the run continues without it."""
     made = trees.coop(tmp_path, "dtd")
     dataset = Dataset(made.card, tmp_path)
     entry = dataset.entries(CLEAN)[0]
     (tmp_path / entry.id).write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DamagedImage, match=r"is not a readable image .*; take it from the archive again"):
+    with pytest.raises(DamagedImage, match=r"is not a readable image .*; extract it from the archive again"):
         dataset.read(entry, CLEAN)

@@ -26,7 +26,7 @@ def test_there_are_2000_images_200_of_each_class(dataset: Dataset) -> None:
     assert len(dataset.classes) == 10
 
 
-def test_an_image_is_grey_28_by_28_and_given_as_rgb(dataset: Dataset) -> None:
+def test_an_image_is_grey_28_by_28_and_read_as_rgb(dataset: Dataset) -> None:
     for entry in dataset.entries(CLEAN)[:20]:
         sample = dataset.read(entry, CLEAN)
         assert (sample.image.mode, sample.image.size) == ("RGB", (28, 28))
@@ -36,8 +36,8 @@ def test_an_image_is_grey_28_by_28_and_given_as_rgb(dataset: Dataset) -> None:
         assert red.std() > 0
 
 
-def test_every_image_and_label_is_the_originals_at_the_position_in_its_id(dataset: Dataset) -> None:
-    """Also the rule that picked them: the first 200 of each class of the test split."""
+def test_every_image_and_label_equals_the_original_at_the_position_in_its_id(dataset: Dataset) -> None:
+    """They also follow the rule that picked them: the first 200 of each class of the test split."""
     if not DEBIAN_FOLDER.is_dir():
         pytest.skip("Fashion-MNIST's original files are not installed (Debian's dataset-fashion-mnist)")
     images, labels = load_split(DEBIAN_FOLDER, "test")
@@ -50,7 +50,7 @@ def test_every_image_and_label_is_the_originals_at_the_position_in_its_id(datase
     assert positions == sorted(np.concatenate(first).tolist())
 
 
-def test_a_data_root_for_what_the_package_carries_is_refused(tmp_path: Path) -> None:
+def test_a_data_root_for_carried_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is carried by the package; leave out --data-root") as caught:
         open_dataset("fashion-mnist", tmp_path)
     assert caught.value.exit_code == 2

@@ -1,4 +1,4 @@
-"""idx files are read whole or refused, naming the file."""
+"""Idx files are read completely or refused by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from apm_tta.errors import UserError
 
 
 def idx(array: np.ndarray, kind: int = 8) -> bytes:
-    """The idx form of a uint8 array, by its description at yann.lecun.com/exdb/mnist."""
+    """Encode a uint8 array as idx, following the description at yann.lecun.com/exdb/mnist."""
     return bytes([0, 0, kind, array.ndim]) + struct.pack(f">{array.ndim}i", *array.shape) + array.tobytes()
 
 
@@ -27,7 +27,7 @@ PACKED = gzip.compress(WHOLE, mtime=0)
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
 def test_reads_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, shape: list[int], seed: int) -> None:
-    """Any shape, one axis (labels) to four."""
+    """Any shape works, from one axis (labels) to four."""
     array = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     path = tmp_path_factory.getbasetemp() / "any-idx.gz"
     path.write_bytes(gzip.compress(idx(array)))

@@ -1,4 +1,4 @@
-"""One rule says below which folder a data set is looked for."""
+"""One rule decides below which folder to look for a data set."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ GIVEN, NAMED = Path("/given"), Path("/named")
         (GIVEN, str(NAMED), GIVEN, GIVEN),
     ],
 )
-def test_what_is_given_counts_before_the_environment(
+def test_an_explicit_root_takes_precedence_over_the_environment(
     monkeypatch: pytest.MonkeyPatch,
     given: Path | None,
     environment: str | None,
     expected: Path | None,
     expected_of_carried: Path | None,
 ) -> None:
-    """What is given for a carried set stays, so that it is refused in words; the environment is not meant for it."""
+    """An explicit root for a carried data set is kept, so that it can be refused; the environment is ignored for it."""
     if environment is None:
         monkeypatch.delenv(VARIABLE, raising=False)
     else:
@@ -53,28 +53,26 @@ def test_a_card_of_an_unknown_layout_is_refused(monkeypatch: pytest.MonkeyPatch)
         resolve_data_root(load_card("folder").model_copy(update={"layout": "tarball"}), None)
 
 
-def test_an_empty_variable_is_as_if_there_were_none(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv(VARIABLE, "")
     assert main(["check", "objectnet"]) == 1
-    assert "no folder is given: --data-root FOLDER, or APM_TTA_DATA_ROOT" in capsys.readouterr().out
+    assert "no folder given: use --data-root FOLDER, or set APM_TTA_DATA_ROOT" in capsys.readouterr().out
     assert main(["list", "datasets"]) == 0
     assert "  needs --data-root  " in capsys.readouterr().out
 
 
-def test_the_list_looks_where_the_variable_says(
+def test_the_list_uses_the_folder_in_the_variable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, adversarial: Any
 ) -> None:
-    """And where the command line says, if it says anything."""
+    """The command line takes precedence, if it names a folder."""
     monkeypatch.setenv(VARIABLE, str(adversarial.root))
     assert main(["list", "datasets"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert "  there  " in lines["imagenet-a"]
+    assert "  found  " in lines["imagenet-a"]
     assert "  carried  " in lines["fashion-mnist"]
     (tmp_path / "empty").mkdir()
     assert main(["list", "datasets", "--data-root", str(tmp_path / "empty")]) == 0
-    assert "  there  " not in capsys.readouterr().out
+    assert "  found  " not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["check", "list"])
@@ -88,8 +86,8 @@ def test_help_names_the_variable(command: str, capsys: pytest.CaptureFixture[str
     [Dataset, open_dataset, check, presence, overview, *(LAYOUTS.get(name) for name in LAYOUTS.names())],
     ids=lambda function: function.__name__,
 )
-def test_the_data_root_has_one_name_on_its_way_to_the_image(function: Any) -> None:
-    """From the option to the layout, which finds the place where the tree starts."""
+def test_the_data_root_has_the_same_name_everywhere(function: Any) -> None:
+    """From the option to the layout, which finds the folder where the tree starts."""
     names = list(inspect.signature(function).parameters)
     assert "data_root" in names
     assert not {"root", "folder", "start", "place"} & set(names)

@@ -1,4 +1,4 @@
-"""``--limit`` takes an even, nested subset that depends on ids and labels alone."""
+"""``--limit`` selects an even, nested subset that depends only on ids and labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from apm_tta.errors import UserError
 
 @st.composite
 def data_sets(draw: st.DrawFn) -> list[Entry]:
-    """Up to 60 images of up to 6 classes of any sizes, in any order."""
+    """Draw up to 60 images of up to 6 classes of any size, in any order."""
     labels = draw(st.lists(st.integers(0, 5), max_size=60))
     return [Entry(f"{label}/{index:03d}.png", label) for index, label in enumerate(labels)]
 
@@ -24,8 +24,8 @@ limits = st.integers(0, 70)
 
 
 @given(data_sets(), limits)
-def test_takes_as_many_as_asked_for(entries: list[Entry], limit: int) -> None:
-    """``limit`` images, or all where there are fewer, or where ``limit`` is 0; none twice."""
+def test_selects_as_many_as_requested(entries: list[Entry], limit: int) -> None:
+    """``limit`` images, or all if there are fewer or ``limit`` is 0; none twice."""
     chosen = even_subset(entries, limit)
     assert len(chosen) == (min(limit, len(entries)) if limit else len(entries))
     assert len(set(chosen)) == len(chosen)
@@ -34,16 +34,16 @@ def test_takes_as_many_as_asked_for(entries: list[Entry], limit: int) -> None:
 
 @given(data_sets(), st.integers(1, 70))
 def test_is_even_over_classes(entries: list[Entry], limit: int) -> None:
-    """Two classes differ by more than one image only where the smaller has no more to give."""
+    """Two classes differ by more than one image only if the smaller has no more images."""
     available = Counter(entry.label for entry in entries)
     taken = Counter(entry.label for entry in even_subset(entries, limit))
-    most = max((taken[label] for label in available), default=0)
+    largest = max((taken[label] for label in available), default=0)
     for label, count in available.items():
-        assert taken[label] == count or taken[label] >= most - 1
+        assert taken[label] == count or taken[label] >= largest - 1
 
 
 @given(data_sets(), limits, limits)
-def test_a_smaller_limit_takes_a_part_of_what_a_larger_one_takes(entries: list[Entry], one: int, other: int) -> None:
+def test_a_smaller_limit_selects_a_subset_of_a_larger_ones(entries: list[Entry], one: int, other: int) -> None:
     small, large = sorted((one, other), key=lambda limit: limit or len(entries))
     assert set(even_subset(entries, small)) <= set(even_subset(entries, large))
 
@@ -61,8 +61,8 @@ def test_keeps_the_original_order(entries: list[Entry], limit: int) -> None:
     assert positions == sorted(positions)
 
 
-def test_leaves_the_list_that_it_was_given() -> None:
-    """With limit 0 too: what comes back is a list of its own."""
+def test_does_not_modify_its_input() -> None:
+    """The result is a new list, with limit 0 too."""
     entries = [Entry(f"{index}", index % 2) for index in range(6)]
     for limit in (0, 3):
         even_subset(entries, limit).clear()
@@ -77,7 +77,7 @@ def test_within_a_class_the_ids_of_lowest_sha256_are_taken() -> None:
     assert [entry.id for entry in even_subset(entries, 3)] == ["b", "c", "d"]
 
 
-def test_the_rule_in_words_says_how_many_of_how_many() -> None:
+def test_the_rule_in_words_states_how_many_of_how_many() -> None:
     assert subset_rule(0, 2000, 2000) == "all 2000 images"
     assert subset_rule(9999, 2000, 2000) == "all 2000 images"
     assert subset_rule(50, 50, 2000) == f"50 of 2000 images, {RULE} (--limit 50)"
@@ -89,8 +89,8 @@ def test_a_negative_limit_is_refused() -> None:
 
 
 @given(data_sets(), st.integers(1, 4))
-def test_shots_are_as_many_of_every_class_or_refused(entries: list[Entry], shots: int) -> None:
-    """As many of each class, none twice, in their order; a part of what more shots would take."""
+def test_every_class_has_its_shots_or_is_refused(entries: list[Entry], shots: int) -> None:
+    """Each class has exactly that many, none twice, in their order; a subset of what more shots would select."""
     available = Counter(entry.label for entry in entries)
     if any(number < shots for number in available.values()):
         with pytest.raises(UserError, match=f"fewer than {shots} shots"):

@@ -1,4 +1,4 @@
-"""Support images carry the right labels, are chosen by a fixed rule, and are never tested ones."""
+"""Support images have the right labels, are chosen by a fixed rule, and are never test images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLASSES = ("ant", "bee", "cat")
 
 
 def fill(root: Path, images: int, seed: int) -> Path:
-    """One folder a class; the first pixel of an image says its class."""
+    """Write one folder per class; the first pixel of an image encodes its class."""
     rng = np.random.default_rng(seed)
     for label, name in enumerate(CLASSES):
         (root / name).mkdir(parents=True)
@@ -44,7 +44,7 @@ def test_every_class_has_its_shots_with_its_label(tmp_path: Path, tested: Datase
     assert again.entries == support.entries
     assert again.fingerprint == support.fingerprint
     more = SupportImages(tmp_path / "train", tested, shots=4)
-    assert set(support.entries) < set(more.entries), "fewer shots are a part of more"
+    assert set(support.entries) < set(more.entries), "fewer shots are a subset of more"
 
 
 def test_the_fingerprint_is_of_the_contents(tmp_path: Path, tested: Dataset) -> None:
@@ -59,17 +59,17 @@ def test_the_fingerprint_is_of_the_contents(tmp_path: Path, tested: Dataset) -> 
         (lambda root: shutil.rmtree(root / "bee"), "missing bee"),
         (lambda root: (root / "dog").mkdir(), "surplus dog"),
         (lambda root: (root / "cat" / "1.png").unlink(), "fewer than 2 shots"),
-        (shutil.rmtree, "is no folder"),
+        (shutil.rmtree, "is not a folder"),
     ],
 )
-def test_a_support_that_cannot_be_one_is_refused(tmp_path: Path, tested: Dataset, mistake, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_invalid_support_is_refused(tmp_path: Path, tested: Dataset, mistake, message: str) -> None:  # type: ignore[no-untyped-def]
     root = fill(tmp_path / "train", 2, seed=1)
     mistake(root)
     with pytest.raises(UserError, match=message):
         SupportImages(root, tested, shots=2)
 
 
-def test_the_tested_folder_is_no_support(tmp_path: Path, tested: Dataset) -> None:
+def test_the_tested_folder_is_refused_as_support(tmp_path: Path, tested: Dataset) -> None:
     with pytest.raises(UserError, match="share a folder"):
         SupportImages(tmp_path / "test", tested, shots=2)
     (tmp_path / "alias").symlink_to(tmp_path / "test")
@@ -78,17 +78,17 @@ def test_the_tested_folder_is_no_support(tmp_path: Path, tested: Dataset) -> Non
 
 
 def test_a_tested_image_among_the_support_is_named(tmp_path: Path, tested: Dataset) -> None:
-    """A copy of the test split under another name: the commonest way to leak labels."""
+    """A copy of the test split under another name is the commonest way to leak labels."""
     root = fill(tmp_path / "train", 4, seed=1)
     SupportImages(root, tested, shots=4)
     entry = tested.entries(CLEAN)[5]
     shutil.copy(tmp_path / "test" / entry.id, root / entry.id)
-    with pytest.raises(UserError, match=f"holds an image that is tested: {entry.id}"):
+    with pytest.raises(UserError, match=f"contains a test image: {entry.id}"):
         SupportImages(root, tested, shots=4)
 
 
 def test_synsets_or_names_may_be_the_folders(tmp_path: Path, shared: Path) -> None:
-    """ImageNet's training folder has synsets; the real sample's own classes are all there."""
+    """ImageNet's training folder uses synsets; the real sample has all of its classes."""
     sample = Dataset(load_card("imagenet-part"), shared / "data" / "imagenet-sample" / "val")
     synsets = sample.layout.class_list().folders
     picture = tmp_path / "0.png"

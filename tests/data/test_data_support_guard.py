@@ -1,4 +1,4 @@
-"""No image that is tested is ever read while it is among the support, whatever file it was put there in."""
+"""No test image is ever read while it is in the support set, whatever its file format there."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def contained(image: Image.Image, suffix: str) -> bytes:
 
 
 def other_images(folder: Path, classes: tuple[str, ...], images_per_class: int) -> None:
-    """Fill a folder per class with an image that is nobody's."""
+    """Fill one folder per class with an image that belongs to no data set."""
     folder.mkdir()
     picture = folder.with_name("other.png")
     values = np.random.default_rng(5).integers(0, 256, (9, 7, 3), dtype=np.uint8)
@@ -69,7 +69,7 @@ def other_images(folder: Path, classes: tuple[str, ...], images_per_class: int) 
 
 
 def plant(folder: Path, classes: tuple[str, ...], files: list[tuple[bytes, str]]) -> tuple[list[str], int]:
-    """Put files among other images, in one class after the other; return their ids, and how many a class has."""
+    """Put files among other images, one class after another; return their ids and the number of images per class."""
     images_per_class = -(-len(files) // len(classes))
     other_images(folder, classes, images_per_class)
     ids = []
@@ -81,8 +81,8 @@ def plant(folder: Path, classes: tuple[str, ...], files: list[tuple[bytes, str]]
     return ids, images_per_class
 
 
-def refuses_what_is_planted(make: Callable[[], Dataset], support_folder: Path) -> None:
-    """Plant tested images in every container, and read all under every condition: exactly they are refused."""
+def check_that_planted_images_are_refused(make: Callable[[], Dataset], support_folder: Path) -> None:
+    """Plant test images in every container, and read all under every condition: exactly they are refused."""
     dataset, unarmed = make(), make()
     conditions = conditions_of(dataset)
     entries = dataset.entries(conditions[0])
@@ -100,13 +100,13 @@ def refuses_what_is_planted(make: Callable[[], Dataset], support_folder: Path) -
         assert len(list(support)) == images_per_class * len(classes)
     else:
         digests = {pixel_digest(read_image(support_folder / support_id).image): support_id for support_id in ids}
-        dataset.keep_apart_from(digests, support_folder)
+        dataset.exclude_support(digests, support_folder)
 
     for condition in conditions:
         for entry in chosen:
             message = refusal(dataset, entry, condition)
-            assert message.startswith(f"--support {support_folder} holds an image that is tested: ")
-            assert message.endswith(f" is {entry.id}; take it out")
+            assert message.startswith(f"--support {support_folder} contains a test image: ")
+            assert message.endswith(f" is {entry.id}; remove it")
             assert any(support_id in message for support_id in ids)
     planted = {image.tobytes() for image in shown}
     for entry in entries[:: max(1, len(entries) // 60)]:
@@ -116,12 +116,12 @@ def refuses_what_is_planted(make: Callable[[], Dataset], support_folder: Path) -
 
 
 def test_every_layout_refuses_planted_images_under_every_condition(miniature: Any, tmp_path: Path) -> None:
-    """In four lossless containers under other names, and the file copied as it is."""
-    refuses_what_is_planted(lambda: Dataset(miniature.card, miniature.root), tmp_path / "support")
+    """Four lossless containers under other names, and an unchanged copy of the file."""
+    check_that_planted_images_are_refused(lambda: Dataset(miniature.card, miniature.root), tmp_path / "support")
 
 
 def test_the_carried_set_refuses_planted_images_under_every_condition(tmp_path: Path) -> None:
-    refuses_what_is_planted(lambda: open_dataset("fashion-mnist", limit=200), tmp_path / "support")
+    check_that_planted_images_are_refused(lambda: open_dataset("fashion-mnist", limit=200), tmp_path / "support")
 
 
 def test_stored_corruptions_of_every_severity_are_compared(tmp_path: Path, trees: Any) -> None:
@@ -132,15 +132,15 @@ def test_stored_corruptions_of_every_severity_are_compared(tmp_path: Path, trees
         entry = dataset.entries(condition)[3]
         image = dataset.read(entry, condition).image
         fresh = Dataset(made.card, made.root)
-        fresh.keep_apart_from({pixel_digest(image): "a/0.png"}, tmp_path)
+        fresh.exclude_support({pixel_digest(image): "a/0.png"}, tmp_path)
         assert "a/0.png is snow/" in refusal(fresh, entry, condition)
         other = Condition("snow", severity % 5 + 1)
         assert not is_refused(fresh, fresh.entries(other)[3], other)
 
 
 @pytest.mark.parametrize("suffix", [None, *CONTAINERS])
-def test_objectnets_images_are_known_with_their_border_too(suffix: str | None, tmp_path: Path, trees: Any) -> None:
-    """What is tested has no border; what somebody copies, or converts, has."""
+def test_objectnets_images_are_recognised_with_their_border_too(suffix: str | None, tmp_path: Path, trees: Any) -> None:
+    """A test image has no border; a copied or converted file has one."""
     made = trees.objectnet(tmp_path / "tested")
     dataset = Dataset(made.card, made.root)
     entry = dataset.entries(CLEAN)[1]
@@ -155,17 +155,17 @@ def test_objectnets_images_are_known_with_their_border_too(suffix: str | None, t
         assert not is_refused(dataset, dataset.entries(CLEAN)[0], condition)
 
 
-def test_grey_images_are_compared_by_what_they_show(tmp_path: Path) -> None:
+def test_grey_images_are_compared_by_content(tmp_path: Path) -> None:
     """The carried images are grey: a grey PNG of one shows the same as an RGB one."""
     dataset = open_dataset("fashion-mnist", limit=20)
     entry = dataset.entries(CLEAN)[0]
     grey = dataset.read(entry, CLEAN).image.convert("L")
-    dataset.keep_apart_from({pixel_digest(grey): "a/grey.png"}, tmp_path)
+    dataset.exclude_support({pixel_digest(grey): "a/grey.png"}, tmp_path)
     assert "a/grey.png is" in refusal(dataset, entry, CLEAN)
 
 
-def test_an_image_is_kept_apart_before_it_is_handed_out(tmp_path: Path, trees: Any) -> None:
-    """Whoever looks at the support's first image can no longer have it answered."""
+def test_an_image_is_registered_before_it_is_handed_out(tmp_path: Path, trees: Any) -> None:
+    """Once a caller has the support's first image, it can no longer be tested."""
     made = trees.folder(tmp_path / "tested")
     dataset = Dataset(made.card, made.root)
     entry = dataset.entries(CLEAN)[0]
@@ -178,14 +178,14 @@ def test_an_image_is_kept_apart_before_it_is_handed_out(tmp_path: Path, trees: A
 
 
 def test_size_and_order_of_channels_count() -> None:
-    """Equal bytes of another shape, or of other channels, are another image."""
+    """Equal bytes in another shape or channel order are a different image."""
     values = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     images = [values, values.reshape(6, 4, 3), values.reshape(2, 12, 3), values[..., ::-1], values + np.uint8(1)]
     assert len({pixel_digest(Image.fromarray(np.ascontiguousarray(image))) for image in images}) == len(images)
 
 
 def test_every_file_of_the_support_is_read_once(tmp_path: Path, trees: Any) -> None:
-    """The fingerprint is the same before and after, and needs no file that was decoded."""
+    """The fingerprint is the same before and after, and needs no file that was already decoded."""
     made = trees.folder(tmp_path / "tested")
     dataset = Dataset(made.card, made.root)
     other_images(tmp_path / "support", ("zebra", "ant_hill"), 2)
@@ -197,7 +197,7 @@ def test_every_file_of_the_support_is_read_once(tmp_path: Path, trees: Any) -> N
 
 
 def test_a_support_image_that_changes_while_it_is_used_is_refused(tmp_path: Path, trees: Any) -> None:
-    """The fingerprint is of one content, the features would be of another."""
+    """Otherwise fingerprint and features would come from different contents."""
     made = trees.folder(tmp_path / "tested")
     other_images(tmp_path / "support", ("zebra", "ant_hill"), 1)
     support = SupportImages(tmp_path / "support", Dataset(made.card, made.root), 1)

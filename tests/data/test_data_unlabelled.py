@@ -1,4 +1,4 @@
-"""Images without labels: files, ids of carried sets, folders; what is not one is refused in one line."""
+"""Images without labels: files, ids of carried data sets, folders; anything else is refused in one line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (6, 4), "red").save(path)
-    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "notes.txt").write_text("not an image")
     return tmp_path
 
 
-def test_a_folder_gives_every_image_below_it_in_order(folder: Path) -> None:
+def test_a_folder_yields_every_image_below_it_in_order(folder: Path) -> None:
     found = all_images(str(folder))
     assert [image.id for image in found] == ["a.jpg", "b/1.JPEG", "b/2.png", "b/c/3.webp"]
     assert all(image.read().size == (6, 4) for image in found)
@@ -41,7 +41,7 @@ def test_a_carried_set_is_named_and_its_images_are_the_data_set_s() -> None:
     assert np.array_equal(np.asarray(found.read()), np.asarray(dataset.read(entry, CLEAN).image))
 
 
-def test_what_is_not_there_is_refused_with_what_would_be_right(folder: Path) -> None:
+def test_a_missing_image_is_refused_with_a_suggestion(folder: Path) -> None:
     with pytest.raises(UserError, match=r"there is no image file .*nowhere.png; .* fashion-mnist:ID"):
         one_image(str(folder / "nowhere.png"))
     with pytest.raises(UserError, match="is a folder; name one image file"):
@@ -51,14 +51,14 @@ def test_what_is_not_there_is_refused_with_what_would_be_right(folder: Path) -> 
     with pytest.raises(UserError, match=r"there is no folder .*; the package carries: fashion-mnist"):
         all_images(str(folder / "nowhere"))
     (folder / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="contains no image"):
         all_images(str(folder / "empty"))
     (folder / "b" / "round").symlink_to(folder)
-    with pytest.raises(UserError, match="leads in a circle or to nothing: round"):
+    with pytest.raises(UserError, match="has a circular or broken symbolic link: round"):
         all_images(str(folder))
 
 
-def test_a_file_that_is_no_image_is_refused_when_it_is_read(folder: Path) -> None:
+def test_a_damaged_file_is_refused_when_it_is_read(folder: Path) -> None:
     (folder / "broken.png").write_bytes((folder / "b" / "2.png").read_bytes()[:40])
     with pytest.raises(UserError, match=r"broken.png is not a readable image"):
         one_image(str(folder / "broken.png")).read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Imported because each registers its corruptions.
+# Imported because each of them registers its corruptions.
 from apm_tta.data.corruptions import blur, digital, elastic, noise, spatter, weather  # noqa: F401
 from apm_tta.data.corruptions.apply import CORRUPTIONS, corrupt, corruption_revisions, through_jpeg
 from apm_tta.data.corruptions.revisions import REVISIONS, Family

@@ -1,4 +1,4 @@
-"""Applies one corruption to one image: names, severities, parameters, types in and out."""
+"""Apply one corruption to one image: names, severities, parameters, input and output types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CIFAR_BELOW = 64
 
 
 class CorruptionFunction(Protocol):
-    """``(image, parameter, rng)`` -> values in 0 .. 255 ``(H, W, 3)``; the published code truncates them to uint8."""
+    """A function ``(image, parameter, rng)`` -> values in 0 .. 255 ``(H, W, 3)``, which are truncated to uint8."""
 
     def __call__(self, image: Image.Image, parameter: Any, rng: Generator) -> NDArray[Any]: ...
 
@@ -33,8 +33,8 @@ class Corruption:
     """A corruption function with the parameter that its authors chose for each severity, 1 to 5.
 
     Attributes:
-        family: the group that its authors put it in; its pixels are of that family's revision.
-        function: the arithmetic.
+        family: the group that its authors put it in; that family's revision covers its pixels.
+        function: the computation.
         imagenet: parameters for images of 224 pixels (``make_imagenet_c.py``).
         cifar: parameters for images of 32 pixels (``make_cifar_c.py``).
     """
@@ -79,14 +79,15 @@ def corrupt(
     rng: Generator,
     parameters: Parameters | None = None,
 ) -> Image.Image | NDArray[np.uint8]:
-    """Corrupt an image; what comes out is of the type that came in.
+    """Corrupt an image; the result has the type of the input.
 
     Args:
         image: a PIL image (taken as RGB) or a uint8 array ``(H, W, 3)``.
         name: one of ``CORRUPTIONS.names()``.
         severity: 1 .. 5.
-        rng: where every random draw comes from; the same state gives the same image.
-        parameters: whose severities: ``imagenet`` or ``cifar``; None takes CIFAR's for a shorter side below 64 pixels.
+        rng: the source of every random draw; the same state yields the same image.
+        parameters: which authors' severities: ``imagenet`` or ``cifar``; None uses CIFAR's below a shorter side of
+            64 pixels.
 
     Raises:
         UnknownName: for an unknown corruption, listing those that exist.
@@ -116,17 +117,17 @@ def corruption_revisions(names: Iterable[str]) -> dict[str, int]:
     """Return the revisions of the families that these corruptions belong to, by family, in the order of ``REVISIONS``.
 
     Args:
-        names: of ``CORRUPTIONS.names()``; ``clean``, which belongs to none, may be among them.
+        names: from ``CORRUPTIONS.names()``; ``clean``, which belongs to no family, is allowed too.
 
     Raises:
         UnknownName: for an unknown corruption, listing those that exist.
     """
-    touched = {CORRUPTIONS.get(name).family for name in names if name != "clean"}
-    return {family: revision for family, revision in REVISIONS.items() if family in touched}
+    used = {CORRUPTIONS.get(name).family for name in names if name != "clean"}
+    return {family: revision for family, revision in REVISIONS.items() if family in used}
 
 
 def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """Pass the image through JPEG at ``quality``, 1 .. 100, to RGB again; the released ImageNet-C was stored at 85.
+    """Encode the image as JPEG at ``quality``, 1 .. 100, and decode it to RGB; the released ImageNet-C used 85.
 
     Raises:
         UserError: for a quality outside 1 .. 100.

@@ -1,4 +1,4 @@
-"""Draws that NumPy's two generators name differently."""
+"""Random draws that NumPy's two kinds of generator name differently."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from apm_tta.data.corruptions.apply import Generator
 
 
-def integers(rng: Generator, low: int, high: int, size: int | tuple[int, ...]) -> NDArray[Any]:
-    """Integers of ``size``, each of ``low .. high - 1`` equally likely."""
+def draw_integers(rng: Generator, low: int, high: int, size: int | tuple[int, ...]) -> NDArray[Any]:
+    """Draw integers of shape ``size``, uniform over ``low .. high - 1``."""
     if isinstance(rng, np.random.RandomState):
         return np.asarray(rng.randint(low, high, size=size))
     return np.asarray(rng.integers(low, high, size=size))
 
 
-def integer(rng: Generator, low: int, high: int) -> int:
-    """One integer, each of ``low .. high - 1`` equally likely."""
-    return int(integers(rng, low, high, 1)[0])
+def draw_integer(rng: Generator, low: int, high: int) -> int:
+    """Draw one integer, uniform over ``low .. high - 1``."""
+    return int(draw_integers(rng, low, high, 1)[0])

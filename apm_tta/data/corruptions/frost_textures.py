@@ -1,4 +1,4 @@
-"""The photographs of frost that the authors of ImageNet-C lay over an image (``frost/LICENSE``)."""
+"""The photographs of frost that ImageNet-C's authors overlay on an image (see ``frost/LICENSE``)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 FOLDER = Path(__file__).parent / "frost"
-# The published code draws one of five, though it lists a sixth; its third file holds the pixels of its second.
+# The published code draws one of five files, although it lists a sixth; its third file has the pixels of its second.
 FILES = ("frost1.webp", "frost2.webp", "frost2.webp", "frost4.jpg", "frost5.jpg")
 
 
 @lru_cache(maxsize=len(set(FILES)))
-def texture(file: str) -> NDArray[np.uint8]:
-    """RGB ``(H, W, 3)``; read once a process, and so not to be written to."""
+def load_texture(file: str) -> NDArray[np.uint8]:
+    """Read a texture, RGB ``(H, W, 3)``; it is read once per process and therefore read-only."""
     with Image.open(FOLDER / file) as image:
         values = np.array(image.convert("RGB"))
     values.setflags(write=False)
@@ -25,14 +25,14 @@ def texture(file: str) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=2 * len(set(FILES)))
-def resized(file: str, scale: float) -> NDArray[np.uint8]:
-    """A texture at ``scale`` times its size."""
-    values = np.asarray(cv2.resize(texture(file), None, fx=scale, fy=scale), dtype=np.uint8)
+def load_resized_texture(file: str, scale: float) -> NDArray[np.uint8]:
+    """Resize a texture to ``scale`` times its size; the result is read-only."""
+    values = np.asarray(cv2.resize(load_texture(file), None, fx=scale, fy=scale), dtype=np.uint8)
     values.setflags(write=False)
     return values
 
 
-def texture_for(index: int, height: int, width: int, scale: float) -> NDArray[np.uint8]:
-    """The texture of that number, 0 .. 4, at ``scale``, or as much larger as it takes to cover an image and a pixel."""
-    rows, columns = texture(FILES[index]).shape[:2]
-    return resized(FILES[index], max(scale, (height + 1) / rows, (width + 1) / columns))
+def covering_texture(index: int, height: int, width: int, scale: float) -> NDArray[np.uint8]:
+    """Return texture ``index``, 0 .. 4, at ``scale`` or larger, so that it exceeds the image by at least one pixel."""
+    rows, columns = load_texture(FILES[index]).shape[:2]
+    return load_resized_texture(FILES[index], max(scale, (height + 1) / rows, (width + 1) / columns))

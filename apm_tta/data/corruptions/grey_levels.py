@@ -1,4 +1,4 @@
-"""Grey levels as numbers in 0 .. 1, and back."""
+"""Conversion between grey levels 0 .. 255 and numbers in 0 .. 1."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def unit(image: Image.Image, dtype: type[np.floating[Any]] = np.float64) -> NDArray[Any]:
-    """``(H, W, 3)`` in 0 .. 1."""
+def to_unit_range(image: Image.Image, dtype: type[np.floating[Any]] = np.float64) -> NDArray[Any]:
+    """Convert an image to values in 0 .. 1, ``(H, W, 3)``."""
     return np.asarray(np.asarray(image, dtype=dtype) / 255.0)
 
 
-def levels(values: NDArray[Any]) -> NDArray[Any]:
-    """Values in 0 .. 1 as 0 .. 255, not rounded; what lies outside becomes the nearest that lies inside."""
+def to_grey_levels(values: NDArray[Any]) -> NDArray[Any]:
+    """Scale values in 0 .. 1 to 0 .. 255 without rounding; values outside are clipped."""
     return np.asarray(np.clip(values, 0, 1) * 255)

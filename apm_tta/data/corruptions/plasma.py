@@ -9,27 +9,30 @@ from apm_tta.data.corruptions.apply import Generator
 
 
 def plasma(size: int, decay: float, rng: Generator) -> NDArray[np.float64]:
-    """A map of heights by the diamond-square algorithm, on a torus.
+    """Draw a height map by the diamond-square algorithm, on a torus.
 
-    Midpoints of squares, then of the diamonds between them, at half the distance in every round; each is the mean of
-    its four neighbours plus an amount drawn evenly.
+    Each round sets the midpoints of squares, then of the diamonds between them, at half the distance of the round
+    before; each is the mean of its four neighbours plus an amount drawn uniformly.
 
     Args:
         size: side of the map, pixels; a power of two.
-        decay: how much less the amount can be in the next round: the higher, the smoother.
-        rng: where the amounts come from.
+        decay: factor by which the largest amount shrinks per round: the higher, the smoother.
+        rng: source of the amounts.
 
     Returns:
-        Heights in 0 .. 1 ``(size, size)``, 0 and 1 included.
+        Heights in 0 .. 1 ``(size, size)``, including 0 and 1.
+
+    Raises:
+        ValueError: when ``size`` is not a power of two.
     """
     if size < 2 or size & (size - 1):
-        raise ValueError(f"a fractal map of {size} pixels: expected a power of two")
+        raise ValueError(f"a height map cannot have {size} pixels per side; expected a power of two")
     heights = np.zeros((size, size))
-    step, most = size, 100.0
+    step, amplitude = size, 100.0
 
     def displaced(sum_of_four: NDArray[np.float64]) -> NDArray[np.float64]:
-        # Multiplied by ``most`` on top of its own range: the published code does, so the amounts fall as its square.
-        return sum_of_four / 4 + most * np.asarray(rng.uniform(-most, most, sum_of_four.shape))
+        # Multiplied by the amplitude on top of its range, as in the published code: the amounts fall as its square.
+        return sum_of_four / 4 + amplitude * np.asarray(rng.uniform(-amplitude, amplitude, sum_of_four.shape))
 
     while step >= 2:
         half = step // 2
@@ -40,6 +43,6 @@ def plasma(size: int, decay: float, rng: Generator) -> NDArray[np.float64]:
         heights[::step, half::step] = displaced(above_and_below + left_and_right)
         left_and_right, above_and_below = centres + np.roll(centres, 1, axis=1), corners + np.roll(corners, -1, axis=0)
         heights[half::step, ::step] = displaced(left_and_right + above_and_below)
-        step, most = half, most / decay
+        step, amplitude = half, amplitude / decay
     heights -= heights.min()
     return np.asarray(heights / heights.max())

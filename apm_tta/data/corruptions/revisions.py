@@ -1,14 +1,14 @@
-"""Which pixels the corruptions make: a number per family that says when they changed."""
+"""Revisions of the corruptions' pixels: one number per family, raised whenever its pixels change."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Family = Literal["noise", "blur", "weather", "digital"]
-"""The groups of ImageNet-C's authors (arXiv 1903.12261, figure 1); the four extra corruptions stand in them too."""
+"""The groups of ImageNet-C's authors (arXiv 1903.12261, figure 1); the four extra corruptions belong to them too."""
 
 REVISIONS: dict[Family, int] = {"noise": 1, "blur": 1, "weather": 1, "digital": 1}
-"""Raise it in the commit that changes the family's pixels.
+"""Raise a family's number in the commit that changes its pixels.
 
-Numbers of two revisions are of different images, and must not stand in one table.
+Results under two revisions are results on different images, and must not share a table.
 """

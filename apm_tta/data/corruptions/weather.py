@@ -1,4 +1,4 @@
-"""Weather."""
+"""Weather corruptions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apm_tta.data.corruptions.apply import Generator, corruption
-from apm_tta.data.corruptions.draws import integer
-from apm_tta.data.corruptions.frost_textures import FILES, texture_for
-from apm_tta.data.corruptions.grey_levels import levels, unit
-from apm_tta.data.corruptions.hsv import VALUE, with_channel
-from apm_tta.data.corruptions.motion import motion_blur_of
+from apm_tta.data.corruptions.draws import draw_integer
+from apm_tta.data.corruptions.frost_textures import FILES, covering_texture
+from apm_tta.data.corruptions.grey_levels import to_grey_levels, to_unit_range
+from apm_tta.data.corruptions.hsv import VALUE, adjust_channel
+from apm_tta.data.corruptions.motion import blur_along_line
 from apm_tta.data.corruptions.plasma import plasma
-from apm_tta.data.corruptions.zoom import zoomed
+from apm_tta.data.corruptions.zoom import enlarge
 
 
 @corruption(
@@ -39,20 +39,20 @@ from apm_tta.data.corruptions.zoom import zoomed
 def snow(
     image: Image.Image, parameter: tuple[float, float, float, float, float, float, float], rng: Generator
 ) -> NDArray[Any]:
-    """Flakes that fall at one angle, the same ones again from the other side, over a whitened image.
+    """Overlay a whitened image with flakes that fall at one angle, and with the same flakes rotated by 180 degrees.
 
-    ``parameter``: mean and standard deviation of the noise that flakes are cut from, how much it is enlarged, the level
-    above which there is a flake, radius and standard deviation of its trail in pixels, the share of the image itself.
+    ``parameter``: mean and standard deviation of the noise that flakes are cut from, its enlargement factor, the level
+    above which there is a flake, radius and standard deviation of its trail in pixels, the weight of the image itself.
     """
     mean, deviation, size, level, radius, sigma, share = parameter
-    scaled = unit(image, np.float32)
-    noise = zoomed(rng.normal(size=scaled.shape[:2], loc=mean, scale=deviation), size)
+    scaled = to_unit_range(image, np.float32)
+    noise = enlarge(rng.normal(size=scaled.shape[:2], loc=mean, scale=deviation), size)
     noise[noise < level] = 0
     flakes = (np.clip(noise, 0, 1) * 255).astype(np.uint8)
-    fallen = motion_blur_of(flakes, radius, sigma, angle=rng.uniform(-135, -45))[:, :, None] / 255.0
+    fallen = blur_along_line(flakes, radius, sigma, angle=rng.uniform(-135, -45))[:, :, None] / 255.0
     white = cv2.cvtColor(scaled, cv2.COLOR_RGB2GRAY)[:, :, None] * 1.5 + 0.5
     ground = share * scaled + (1 - share) * np.maximum(scaled, white)
-    return levels(ground + fallen + np.rot90(fallen, k=2))
+    return to_grey_levels(ground + fallen + np.rot90(fallen, k=2))
 
 
 @corruption(
@@ -61,12 +61,12 @@ def snow(
     cifar=((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
 )
 def frost(image: Image.Image, parameter: tuple[float, float, float], rng: Generator) -> NDArray[Any]:
-    """A photograph of frost laid over; ``parameter`` is the share of the image, that of the frost, and its scale."""
+    """Overlay a photograph of frost; ``parameter`` is the weight of the image, that of the frost, and its scale."""
     share, frosted, scale = parameter
     width, height = image.size
-    texture = texture_for(integer(rng, 0, len(FILES)), height, width, scale)
-    row = integer(rng, 0, texture.shape[0] - height)
-    column = integer(rng, 0, texture.shape[1] - width)
+    texture = covering_texture(draw_integer(rng, 0, len(FILES)), height, width, scale)
+    row = draw_integer(rng, 0, texture.shape[0] - height)
+    column = draw_integer(rng, 0, texture.shape[1] - width)
     covering = texture[row : row + height, column : column + width]
     return np.asarray(np.clip(share * np.asarray(image) + frosted * covering, 0, 255))
 
@@ -77,22 +77,22 @@ def frost(image: Image.Image, parameter: tuple[float, float, float], rng: Genera
     cifar=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
 )
 def fog(image: Image.Image, parameter: tuple[float, float], rng: Generator) -> NDArray[Any]:
-    r"""Clouds p in 0 .. 1 added to the image x, which keeps its range.
+    r"""Add clouds p in 0 .. 1 to the image x, which keeps its range.
 
     .. math::
         (x + c p) \frac{m}{m + c}, \quad m = \max x
 
-    ``parameter`` is c, and how much fainter the clouds are at every finer scale.
+    ``parameter`` is c and the factor by which the clouds become fainter at every finer scale.
     """
     thickness, decay = parameter
     width, height = image.size
-    scaled = unit(image)
+    scaled = to_unit_range(image)
     brightest = scaled.max()
     clouds = plasma(1 << (max(width, height, 2) - 1).bit_length(), decay, rng)[:height, :width, None]
-    return levels((scaled + thickness * clouds) * brightest / (brightest + thickness))
+    return to_grey_levels((scaled + thickness * clouds) * brightest / (brightest + thickness))
 
 
 @corruption("weather", imagenet=(0.1, 0.2, 0.3, 0.4, 0.5), cifar=(0.05, 0.1, 0.15, 0.2, 0.3))
 def brightness(image: Image.Image, parameter: float, rng: Generator) -> NDArray[Any]:
-    """``parameter`` added to the value of hue, saturation and value, all in 0 .. 1."""
-    return with_channel(image, VALUE, 1, parameter)
+    """Add ``parameter`` to the value channel of hue, saturation and value, all in 0 .. 1."""
+    return adjust_channel(image, VALUE, 1, parameter)

@@ -1,4 +1,4 @@
-"""Enlarging the middle of an image, by linear interpolation between the pixels that it starts from."""
+"""Enlargement of the middle of an image, by linear interpolation between the original pixels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-# Arrays of a few rows lie in a core's cache, and the allocator hands them out again without asking for memory.
+# Arrays of a few rows fit a core's cache, and the allocator reuses them without requesting memory.
 _ROWS_AT_A_TIME = 32
 
 
 @lru_cache(maxsize=2048)
-def enlargement(length: int, factor: float, start: int, stop: int) -> Any:
-    """What pixels ``start`` .. ``stop - 1`` of an enlarged line are made of, as a sparse matrix ``(pixels, length)``.
+def enlargement_matrix(length: int, factor: float, start: int, stop: int) -> Any:
+    """Compute the sparse matrix ``(pixels, length)`` that makes pixels ``start`` .. ``stop - 1`` of an enlarged line.
 
-    The middle ``ceil(length / factor)`` pixels, stretched end to end over ``factor`` times as many, of which the middle
-    ``length`` are kept: ``scipy.ndimage.zoom(order=1)`` between two crops. At some lengths, none of them the authors',
-    SciPy's last position rounds to outside the image, and the last line is black; here it is the image's last.
+    The middle ``ceil(length / factor)`` pixels are stretched end to end over ``factor`` times as many, of which the
+    middle ``length`` are kept: ``scipy.ndimage.zoom(order=1)`` between two crops. At some lengths, none of them the
+    authors', SciPy's last position rounds to outside the image, and the last line is black; here it is the image's
+    last.
     """
     taken = ceil(length / factor)
     stretched = round(taken * factor)
@@ -35,36 +36,36 @@ def enlargement(length: int, factor: float, start: int, stop: int) -> Any:
     return csr_array((weights.ravel(), columns.ravel(), row_starts), shape=(stop - start, length))
 
 
-def turned_rows(values: NDArray[np.float64], factor: float, start: int, stop: int) -> NDArray[np.float64]:
-    """Rows of ``(H, W, C)`` enlarged ``factor`` times about its middle, as columns: ``(W, stop - start, C)``.
+def enlarge_rows(values: NDArray[np.float64], factor: float, start: int, stop: int) -> NDArray[np.float64]:
+    """Compute rows of ``(H, W, C)`` enlarged ``factor`` times about its middle, as columns: ``(W, stop - start, C)``.
 
-    As columns because a sparse product runs along the first axis: whoever adds up several needs to turn them once.
+    They are columns because a sparse product runs along the first axis: a caller that sums several transposes once.
     """
     height, width, channels = values.shape
-    down = enlargement(height, factor, start, stop) @ values.reshape(height, width * channels)
-    turned = np.ascontiguousarray(down.reshape(stop - start, width, channels).swapaxes(0, 1))
-    across = enlargement(width, factor, 0, width) @ turned.reshape(width, (stop - start) * channels)
+    down = enlargement_matrix(height, factor, start, stop) @ values.reshape(height, width * channels)
+    transposed = np.ascontiguousarray(down.reshape(stop - start, width, channels).swapaxes(0, 1))
+    across = enlargement_matrix(width, factor, 0, width) @ transposed.reshape(width, (stop - start) * channels)
     return np.asarray(across.reshape(width, stop - start, channels))
 
 
-def zoomed(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    """``(H, W)`` enlarged ``factor`` times about its middle, of the same shape."""
-    return turned_rows(values[:, :, None], factor, 0, len(values))[:, :, 0].T
+def enlarge(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """Enlarge ``(H, W)`` ``factor`` times about its middle, keeping the shape."""
+    return enlarge_rows(values[:, :, None], factor, 0, len(values))[:, :, 0].T
 
 
-def sum_of_zoomed(values: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
-    """``(H, W, C)`` enlarged by each factor, added up in float32 in the order of the factors, of the same shape."""
-    doubled = values.astype(np.float64)
+def sum_enlargements(values: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Sum ``(H, W, C)`` enlarged by each factor, in float32, in the order of the factors; the shape stays the same."""
+    double_precision = values.astype(np.float64)
     total = np.empty_like(values)
-    for start, stop in strips(len(values)):
+    for start, stop in row_strips(len(values)):
         rows = np.zeros((values.shape[1], stop - start, values.shape[2]), np.float32)
         for factor in factors:
-            rows += turned_rows(doubled, float(factor), start, stop).astype(np.float32)
+            rows += enlarge_rows(double_precision, float(factor), start, stop).astype(np.float32)
         total[start:stop] = rows.swapaxes(0, 1)
     return total
 
 
-def strips(height: int) -> Iterator[tuple[int, int]]:
-    """First row of every few, and the row after their last."""
+def row_strips(height: int) -> Iterator[tuple[int, int]]:
+    """Split ``height`` rows into strips; yield the first row of each, and the row after its last."""
     for start in range(0, height, _ROWS_AT_A_TIME):
         yield start, min(start + _ROWS_AT_A_TIME, height)

@@ -1,4 +1,4 @@
-"""2,000 Fashion-MNIST test images that the package carries, and the script that picked them."""
+"""The 2,000 Fashion-MNIST test images that the package carries, picked by ``scripts/make_embedded_images.py``."""
 
 from __future__ import annotations
 

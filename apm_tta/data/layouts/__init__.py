@@ -1,6 +1,6 @@
-"""How images and labels lie on disk, one file a layout; every file of this folder that holds one is found by itself.
+"""Layouts: how images and labels are stored on disk, one file per layout; every file of this folder is imported.
 
-A layout knows a tree's shape and nothing of any one data set.
+A layout knows the shape of a tree and nothing about any particular data set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images that lie in one array: what the layouts of arrays share."""
+"""Shared code of the layouts whose images are stored in one array."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from apm_tta.data.layouts.base import Entry
 from apm_tta.data.layouts.images import DamagedImage
 from apm_tta.data.sample import ReadImage
 
-IMAGE = (32, 32, 3)
+IMAGE_SHAPE = (32, 32, 3)
 
 
 class WrongArray(Exception):
-    """An array file is not what it has to be; the message is a line for a person."""
+    """An array file is not what it has to be; the message is one line for the user."""
 
 
 def open_npy(path: Path, get: str) -> NDArray[Any]:
-    """The array in that ``.npy`` file, mapped, not read; pickled objects are refused.
+    """Map the array of a ``.npy`` file into memory without reading it; pickled objects are refused.
 
     Raises:
-        WrongArray: when it is missing, cut short, or no such file.
+        WrongArray: when the file is missing, truncated, or not a ``.npy`` file.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise WrongArray(f"{path} is missing; to get it: {get}") from None
     except (OSError, ValueError, EOFError) as error:
-        raise WrongArray(f"{path} is not a whole .npy file ({error}); unpack it again") from None
+        raise WrongArray(f"{path} is not a complete .npy file ({error}); unpack it again") from None
     if not isinstance(array, np.ndarray):
         raise WrongArray(f"{path} is an archive of arrays, not one .npy file; unpack it again")
     return array
 
 
-def expect(path: Path, array: NDArray[Any], shape: tuple[int, ...], meaning: str) -> None:
-    """Compares an array of bytes with the shape that it has to have.
+def check_shape(path: Path, array: NDArray[Any], shape: tuple[int, ...], meaning: str) -> None:
+    """Check that an array of bytes has the expected shape.
 
     Raises:
-        WrongArray: when it is another.
+        WrongArray: when it has another shape or type.
     """
     if array.shape != shape or array.dtype != np.uint8:
         raise WrongArray(f"{path} is {array.dtype} {array.shape}, expected uint8 {shape}: {meaning}")
 
 
 def check_labels(path: Path, labels: NDArray[Any], classes: int) -> None:
-    """Labels are integers in 0 .. classes - 1.
+    """Check that labels are integers in 0 .. classes - 1.
 
     Raises:
         WrongArray: when they are not.
     """
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise WrongArray(f"{path} is {labels.dtype} {labels.shape}, expected one integer an image")
+        raise WrongArray(f"{path} is {labels.dtype} {labels.shape}, expected one integer per image")
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise WrongArray(f"{path} holds labels {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
+        raise WrongArray(f"{path} contains labels {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
 
 
-def numbered(prefix: str, labels: NDArray[Any]) -> list[Entry]:
-    """Entries of ids ``prefix/00000``, ``prefix/00001`` ..., one a label."""
+def numbered_entries(prefix: str, labels: NDArray[Any]) -> list[Entry]:
+    """Return entries with ids ``prefix/00000``, ``prefix/00001`` ..., one per label."""
     return [Entry(f"{prefix}/{row:05d}", int(label)) for row, label in enumerate(labels)]
 
 
 def read_row(row: NDArray[np.uint8], *, channels_first: bool = False) -> ReadImage:
-    """Make an image of one row of an array, with the digest of its bytes as they lie in the file.
+    """Make an image from one row of an array, with the digest of its bytes as stored in the file.
 
     Args:
         row: ``(H, W, 3)``, or ``(H, W)`` of grey levels; uint8.
@@ -78,11 +78,11 @@ def read_row(row: NDArray[np.uint8], *, channels_first: bool = False) -> ReadIma
     return ReadImage(Image.fromarray(shown).convert("RGB"), digest)
 
 
-def row_of(sample_id: str, rows: int) -> int:
-    """The row that an id of ``numbered`` ends with.
+def row_number(sample_id: str, rows: int) -> int:
+    """Return the row number at the end of an id made by ``numbered_entries``.
 
     Raises:
-        DamagedImage: when there is no such row.
+        DamagedImage: when that row does not exist.
     """
     last = sample_id.rpartition("/")[2]
     if not last.isdigit() or int(last) >= rows:

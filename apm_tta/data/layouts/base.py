@@ -1,4 +1,4 @@
-"""What a layout is, and what every layout checks."""
+"""The base class of layouts, with the checks that all layouts share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.class_lists import ClassList
-from apm_tta.data.layouts.images import count, some
+from apm_tta.data.layouts.images import first_few, pluralise
 from apm_tta.data.sample import CLEAN, Condition, ReadImage
 from apm_tta.errors import UserError
 from apm_tta.registry import Registry
@@ -23,7 +23,7 @@ from apm_tta.registry import Registry
 
 @dataclass(frozen=True)
 class Entry:
-    """One image that a layout can read: its id (path below the place where the tree starts) and its label."""
+    """One image that a layout can read: its id (path below the folder where the tree starts) and its label."""
 
     id: str
     label: int
@@ -31,21 +31,21 @@ class Entry:
 
 @dataclass
 class Survey:
-    """What was found under one condition.
+    """The images and problems found under one condition.
 
     Attributes:
         entries: images, in a fixed order.
-        problems: one line for each thing that is not as the card says; empty when the entries can be used.
-        where: the folder that was walked; None for the place where the tree starts.
+        problems: one line for each deviation from the card; empty when the entries can be used.
+        folder: the folder that was walked; None for the one where the tree starts.
     """
 
     entries: list[Entry] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    where: Path | None = None
+    folder: Path | None = None
 
 
 class NoOptions(Configuration):
-    """The options of a layout that has none."""
+    """The options of a layout without options."""
 
 
 O = TypeVar("O", bound=Configuration)  # noqa: E741  the options of a layout
@@ -54,22 +54,22 @@ O = TypeVar("O", bound=Configuration)  # noqa: E741  the options of a layout
 class Layout(ABC, Generic[O]):
     """Finds and reads the images of one data set.
 
-    A subclass states ``Options``, a frozen model of what a card's ``layout_options`` may hold, as the parameter of
-    ``Layout`` too: ``class MyLayout(Layout[MyOptions])`` with ``Options = MyOptions``.
+    A subclass states ``Options``, a frozen model of what a card's ``layout_options`` may contain, and repeats it as the
+    parameter of ``Layout``: ``class MyLayout(Layout[MyOptions])`` with ``Options = MyOptions``.
 
     Args:
         card: what is expected.
-        data_root: where the tree, or a folder that holds it, lies; None for what the package carries.
+        data_root: where the tree, or a folder that contains it, lies; None for a data set that the package carries.
 
     Raises:
-        UserError: when the card's ``layout_options`` are not this layout's, naming the card and the field.
+        UserError: when the card's ``layout_options`` are not valid for this layout, naming the card and the field.
 
     Attributes:
         Options: type of ``options``.
-        options: the card's ``layout_options``, checked.
-        stores_corruptions: whether the tree holds corrupted images; else they are corrupted as they are read.
+        options: the card's ``layout_options``, validated.
+        stores_corruptions: whether the tree contains corrupted images; otherwise images are corrupted as they are read.
         carried: whether the package carries the images.
-        open_ended: whether the tree may be anybody's: then it is never taken for the tree of a published set.
+        open_ended: whether the tree may be anyone's: then it is never taken for the tree of a published data set.
     """
 
     Options: ClassVar[type[Configuration]] = NoOptions
@@ -84,34 +84,34 @@ class Layout(ABC, Generic[O]):
 
     @property
     def partial(self) -> bool:
-        """Whether a part of the classes is enough."""
+        """Whether a subset of the classes is enough."""
         return False
 
     @abstractmethod
     def fits(self, folder: Path) -> bool:
-        """Tell whether ``folder`` looks like the place where the tree starts; quick, and true of a damaged tree too."""
+        """Return whether ``folder`` looks like the start of the tree; quick, and true of a damaged tree too."""
 
     def matches(self, folder: Path) -> bool:
-        """Tell whether ``folder`` is this data set's and no other's, but for what lies inside the class folders."""
+        """Return whether ``folder`` is this data set's and no other's, apart from the contents of the class folders."""
         return self.fits(folder)
 
     @abstractmethod
     def walk(self, condition: Condition) -> Survey:
-        """Find every image under ``condition``, and what is wrong; counts are left to ``survey``."""
+        """Find every image under ``condition``, and any problems; ``survey`` checks the counts."""
 
     @abstractmethod
     def read(self, sample_id: str) -> ReadImage:
-        """Read the image of that id.
+        """Read the image with this id.
 
         Raises:
             DamagedImage: when it is damaged.
         """
 
     def class_list(self) -> ClassList:
-        """Return the classes: the card's, or what the tree says where the card leaves it to the tree.
+        """Return the classes: the card's, or those that the tree states where the card leaves them to the tree.
 
         Raises:
-            UserError: when the tree has to say it and cannot.
+            UserError: when the tree has to state them and does not.
         """
         return self.card.class_list
 
@@ -120,107 +120,107 @@ class Layout(ABC, Generic[O]):
         return [self.place / entry.id for entry in entries]
 
     def conditions(self) -> list[Condition]:
-        """Return the conditions whose images lie in the tree."""
+        """Return the conditions whose images are in the tree."""
         return [CLEAN]
 
-    def outline(self) -> list[str]:
-        """Say what is wrong with the tree as a whole: lines that belong to no one condition."""
+    def tree_problems(self) -> list[str]:
+        """Describe problems of the tree as a whole, which belong to no single condition, one per line."""
         return []
 
     def note(self) -> str:
-        """Return what the title should say of this tree beyond the card; empty for nothing."""
+        """Return what the title should state about this tree beyond the card; empty for nothing."""
         return ""
 
     def survey(self, condition: Condition) -> Survey:
-        """Walk, compare the card's counts, and name other data sets whose tree this is."""
+        """Walk the tree, check the card's counts, and name other data sets whose tree this is."""
         found = self.walk(condition)
         if not found.problems:
-            found.problems += self._count_problems(found.entries, found.where or self.place)
-        found.problems[:0] = self.other_sets(wrong=bool(found.problems))
+            found.problems += self._count_problems(found.entries, found.folder or self.place)
+        found.problems[:0] = self.other_set_problems(wrong=bool(found.problems))
         return found
 
     def entries(self, condition: Condition) -> Sequence[Entry]:
         """Return every image under ``condition``, in a fixed order.
 
         Raises:
-            UserError: when the tree is not what the card says.
+            UserError: when the tree is not what the card describes.
         """
         found = self.survey(condition)
         if found.problems:
             more = len(found.problems) - 3
-            rest = f"; and {count(more, 'more problem')}: run-bench check {self.card.name}" if more > 0 else ""
+            rest = f"; and {pluralise(more, 'more problem')}: run-bench check {self.card.name}" if more > 0 else ""
             raise UserError("; ".join(found.problems[:3]) + rest)
         return found.entries
 
     @cached_property
     def place(self) -> Path:
-        """The folder where the tree starts, and that ids are paths below.
+        """The folder where the tree starts; ids are paths below it.
 
         Raises:
-            UserError: when no data root is given, or it is no folder.
+            UserError: when no data root is given, or it is not a folder.
         """
         if self.data_root is None or not self.data_root.is_dir():
             where = "needs --data-root FOLDER" if self.data_root is None else f"is not at {self.data_root}"
             raise UserError(f"{self.card.name} {where}; expected tree: {self.card.tree}; to get it: {self.card.get}")
-        return next(self._fitting(), self._own_folder() or self.data_root)
+        return next(self._fitting_places(), self._own_folder() or self.data_root)
 
     @property
-    def there(self) -> bool:
-        """Whether this data set's tree lies below the data root; no image is counted."""
-        return self.data_root is not None and any(self.matches(place) for place in self._fitting())
+    def is_present(self) -> bool:
+        """Whether this data set's tree exists below the data root; no image is counted."""
+        return self.data_root is not None and any(self.matches(place) for place in self._fitting_places())
 
     @cached_property
     def _other_cards(self) -> list[DatasetCard]:
         return [load_card(name) for name in card_names() if name != self.card.name]
 
-    def _fitting(self) -> Iterator[Path]:
-        """Find the places that the tree may start at: below the folder of the card's name, then below the data root."""
+    def _fitting_places(self) -> Iterator[Path]:
+        """Find the folders where the tree may start: below the folder named like the card, then below the data root."""
         candidates = [folder for folder in (self._own_folder(), self.data_root) if folder is not None]
         for place in (Path(folder, below) for folder in candidates for below in self.card.places):
             try:
                 if place.is_dir() and self.fits(place):
                     yield place
             except UserError:
-                continue  # a folder that may not be read is not the place
+                continue  # a folder without read permission is not the one
 
     def _own_folder(self) -> Path | None:
-        """Find the folder of the card's name below the data root; an open-ended tree may have a class of that name."""
+        """Find the folder named like the card below the data root; an open-ended tree may have a class of that name."""
         if self.data_root is None or self.open_ended:
             return None
         folder = self.data_root / self.card.name
         return folder if folder.is_dir() else None
 
-    def other_sets(self, wrong: bool) -> list[str]:
-        """Say in a line whose tree this is, if another card's: by its classes, or by its folder's published name."""
+    def other_set_problems(self, wrong: bool) -> list[str]:
+        """Name in one line another card whose tree this is: by its classes, or by its folder's published name."""
         own, others = self.card, self._other_cards
         if not wrong:
-            twins = [card for card in others if _same_images(card, own)]
-            called = [card for card in twins if self.place.name in _place_names(card) - _place_names(own)]
-            return [f"{self.place} is named as {card.title} is, not as {own.title}; use {card.name}" for card in called]
+            twins = [card for card in others if _indistinguishable(card, own)]
+            named = [card for card in twins if self.place.name in _place_names(card) - _place_names(own)]
+            return [f"{self.place} is named like {card.title}, not like {own.title}; use {card.name}" for card in named]
         if _is_tree_of(own, self.place) and not self.partial:
             return []
         fit = [card for card in others if _is_tree_of(card, self.place)]
-        if whole := [card for card in fit if not LAYOUTS.get(card.layout)(card, self.place).partial]:
-            names = " or ".join(card.name for card in whole)
-            return [f"{self.place} has the tree of {whole[0].title}, not of {own.title}; use {names}"]
-        return [
-            f"{self.place} has some of the classes of {card.title}; for any part of it use {card.name}" for card in fit
-        ]
+        if complete := [card for card in fit if not LAYOUTS.get(card.layout)(card, self.place).partial]:
+            names = " or ".join(card.name for card in complete)
+            return [f"{self.place} has the tree of {complete[0].title}, not of {own.title}; use {names}"]
+        return [f"{self.place} has some of the classes of {card.title}; for any subset use {card.name}" for card in fit]
 
     def _count_problems(self, entries: Sequence[Entry], place: Path) -> list[str]:
         card, classes = self.card, self.class_list()
         problems = []
         if card.class_count is not None and len(classes) != card.class_count:
-            problems.append(f"{place} names {count(len(classes), 'class', 'classes')}, expected {card.class_count:,}")
+            number = pluralise(len(classes), "class", "classes")
+            problems.append(f"{place} names {number}, expected {card.class_count:,}")
         expected, counts = card.images_per_class, Counter(entry.label for entry in entries)
         wrong = [label for label in range(len(classes)) if expected and counts[label] != expected]
         if wrong:
-            which = some([f"{classes.folders[label]} has {counts[label]}" for label in wrong])
-            problems.append(f"{place} has {count(len(wrong), 'class', 'classes')} not of {expected} images: {which}")
+            number = pluralise(len(wrong), "class", "classes")
+            which = first_few([f"{classes.folders[label]} has {counts[label]}" for label in wrong])
+            problems.append(f"{place} has {number} without exactly {pluralise(expected or 0, 'image')}: {which}")
         if card.images is not None and len(entries) != card.images:
-            fit = [other.name for other in self._other_cards if _same_images(other, card, len(entries))]
-            what = f"that is the number of {' or '.join(fit)}" if fit else "unpack it again"
-            problems.append(f"{place} has {count(len(entries), 'image')}, expected {card.images:,}; {what}")
+            fit = [other.name for other in self._other_cards if _indistinguishable(other, card, len(entries))]
+            hint = f"that is the number of {' or '.join(fit)}" if fit else "unpack it again"
+            problems.append(f"{place} has {pluralise(len(entries), 'image')}, expected {card.images:,}; {hint}")
         return problems
 
 
@@ -239,13 +239,13 @@ def _is_tree_of(card: DatasetCard, folder: Path) -> bool:
     return not kind.carried and not kind.open_ended and kind(card, folder).matches(folder)
 
 
-def _same_images(card: DatasetCard, other: DatasetCard, images: int | None = None) -> bool:
-    """Whether trees of the two cannot be told apart by shape, classes and, unless ``images`` is given, number."""
+def _indistinguishable(card: DatasetCard, other: DatasetCard, images: int | None = None) -> bool:
+    """Return whether two cards' trees match in shape, classes and number (``images``, else that of ``other``)."""
     number = other.images if images is None else images
     known = card.classes is not None and card.images is not None
     return known and (card.layout, card.classes, card.images) == (other.layout, other.classes, number)
 
 
 def _place_names(card: DatasetCard) -> set[str]:
-    """What the folder where the tree starts is called in the release."""
+    """Return the names that the release gives to the folder where the tree starts."""
     return {Path(place).name for place in card.places if place}

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as they are released, in the Python and in the binary version."""
+"""CIFAR-10 and CIFAR-100 as released, in the Python and in the binary version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.cards import DatasetCard
-from apm_tta.data.layouts.arrays import WrongArray, check_labels, numbered, read_row, row_of
+from apm_tta.data.layouts.arrays import WrongArray, check_labels, numbered_entries, read_row, row_number
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
 from apm_tta.data.layouts.inert_pickle import read_pickle
 from apm_tta.data.sample import Condition, ReadImage
@@ -23,13 +23,14 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class _Release:
-    """What one of the two sets calls its things.
+    """The names that one of the two data sets uses.
 
     Attributes:
-        names_file: of the Python version, with the class names under ``names_key``.
-        labels_key: of the batch of the Python version.
-        text_names: of the binary version, a class a line.
-        label_bytes: of the binary version, before each image; the last is the label.
+        names_file: file of the Python version, with the class names under ``names_key``.
+        names_key: key of the class names in ``names_file``.
+        labels_key: key of the labels in the batch of the Python version.
+        text_names: file of class names in the binary version, one per line.
+        label_bytes: bytes before each image in the binary version; the last is the label.
     """
 
     names_file: str
@@ -46,7 +47,7 @@ _RELEASES = {
 
 
 class CifarOptions(Configuration):
-    """Which file.
+    """Which file to read.
 
     Attributes:
         split: its name in the Python version, ``test_batch`` of CIFAR-10 or ``test`` of CIFAR-100.
@@ -57,9 +58,9 @@ class CifarOptions(Configuration):
 
 @LAYOUTS.register("cifar")
 class CifarLayout(Layout[CifarOptions]):
-    """The file that the option ``split`` names, ``test_batch`` or ``test``, or the same with ``.bin``.
+    """A tree with the file that the option ``split`` names, ``test_batch`` or ``test``, or the same with ``.bin``.
 
-    Images lie in it channel by channel, row by row. The pickle is read as data: no object of it is ever built.
+    It stores images channel by channel, row by row. The pickle is read as data: none of its objects is ever built.
     """
 
     Options = CifarOptions
@@ -70,18 +71,18 @@ class CifarLayout(Layout[CifarOptions]):
 
     def fits(self, folder: Path) -> bool:
         split, release = self.options.split, self._release
-        whole = {split: release.names_file, f"{split}.bin": release.text_names}
-        return any((folder / batch).is_file() and (folder / names).is_file() for batch, names in whole.items())
+        versions = {split: release.names_file, f"{split}.bin": release.text_names}
+        return any((folder / batch).is_file() and (folder / names).is_file() for batch, names in versions.items())
 
     def walk(self, condition: Condition) -> Survey:
         try:
-            return Survey(numbered("test", self._arrays[1]))
+            return Survey(numbered_entries("test", self._arrays[1]))
         except WrongArray as error:
             return Survey(problems=[str(error)])
 
     def read(self, sample_id: str) -> ReadImage:
         images = self._arrays[0]
-        return read_row(images[row_of(sample_id, len(images))], channels_first=True)
+        return read_row(images[row_number(sample_id, len(images))], channels_first=True)
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [self._batch]
@@ -93,19 +94,23 @@ class CifarLayout(Layout[CifarOptions]):
 
     @cached_property
     def _arrays(self) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-        """Images ``(N, 3, 32, 32)`` as they lie in the file, and labels ``(N,)``."""
+        """Read images ``(N, 3, 32, 32)`` as stored in the file, and labels ``(N,)``."""
         path, release = self._batch, self._release
         if not path.is_file():
             raise WrongArray(f"{path.with_suffix('')} is missing; to get it: {self.card.get}")
         binary = path.suffix == ".bin"
-        rows, labels = _binary(path, release.label_bytes) if binary else _pickled(path, release.labels_key)
+        if binary:
+            rows, labels = _read_binary_batch(path, release.label_bytes)
+        else:
+            rows, labels = _read_pickled_batch(path, release.labels_key)
         check_labels(path, labels, len(self.class_list()))
         names_file = path.with_name(release.text_names if binary else release.names_file)
-        self._check_names(names_file, _text_names(names_file) if binary else _names(names_file, release.names_key))
+        names = _read_text_names(names_file) if binary else _read_pickled_names(names_file, release.names_key)
+        self._check_names(names_file, names)
         return rows.reshape(-1, 3, 32, 32), labels
 
     def _check_names(self, path: Path, names: Sequence[str]) -> None:
-        """Refuse a tree of other classes, or of another order: labels would not mean what the card says."""
+        """Refuse a tree with other classes or another order: labels would not mean what the card states."""
         for label, (found, name) in enumerate(zip(names, self.class_list().names, strict=False)):
             if found.replace("_", " ") != name:
                 raise WrongArray(f"{path} calls class {label} {found!r}, expected {name!r}; is this another data set?")
@@ -113,47 +118,47 @@ class CifarLayout(Layout[CifarOptions]):
             raise WrongArray(f"{path} names {len(names)} classes, expected {len(self.class_list())}")
 
 
-def _pickled(path: Path, labels_key: bytes) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    batch = _dictionary(path)
+def _read_pickled_batch(path: Path, labels_key: bytes) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    batch = _read_dictionary(path)
     data, labels = batch.get(b"data"), batch.get(labels_key)
     if not isinstance(data, np.ndarray) or not isinstance(labels, list):
         raise WrongArray(f"{path} has no data or no {labels_key.decode()}; unpack it again")
     if data.ndim != 2 or data.shape[1] != PIXELS or len(data) != len(labels):
-        raise WrongArray(f"{path} has data {data.shape} for {len(labels)} labels, expected one row of {PIXELS} a label")
+        raise WrongArray(f"{path} has data {data.shape} for {len(labels)} labels, expected a row of {PIXELS} per label")
     if not all(type(label) is int and 0 <= label < 2**31 for label in labels):
-        raise WrongArray(f"{path} has labels that are no integers; unpack it again")
+        raise WrongArray(f"{path} has labels that are not integers; unpack it again")
     return data, np.array(labels, dtype=np.int64)
 
 
-def _binary(path: Path, label_bytes: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def _read_binary_batch(path: Path, label_bytes: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     values = np.fromfile(path, dtype=np.uint8)
     if not values.size or values.size % (label_bytes + PIXELS):
         raise WrongArray(
-            f"{path} has {values.size:,} bytes, no whole number of {label_bytes + PIXELS:,}; unpack it again"
+            f"{path} has {values.size:,} bytes, not a multiple of {label_bytes + PIXELS:,}; unpack it again"
         )
     rows = values.reshape(-1, label_bytes + PIXELS)
     return rows[:, label_bytes:], rows[:, label_bytes - 1]
 
 
-def _names(path: Path, key: bytes) -> list[str]:
-    names = _dictionary(path).get(key)
+def _read_pickled_names(path: Path, key: bytes) -> list[str]:
+    names = _read_dictionary(path).get(key)
     if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
         raise WrongArray(f"{path} has no {key.decode()}; unpack it again")
     return [name.decode("ascii", errors="replace") for name in names]
 
 
-def _text_names(path: Path) -> list[str]:
+def _read_text_names(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="ascii", errors="replace").split()
     except OSError as error:
         raise WrongArray(f"{path} cannot be read ({error.strerror}); unpack it again") from None
 
 
-def _dictionary(path: Path) -> dict[Any, Any]:
+def _read_dictionary(path: Path) -> dict[Any, Any]:
     try:
         content = read_pickle(path)
     except ValueError as error:
         raise WrongArray(str(error)) from None
     if not isinstance(content, dict):
-        raise WrongArray(f"{path} holds no dictionary; unpack it again")
+        raise WrongArray(f"{path} does not contain a dictionary; unpack it again")
     return content

@@ -1,4 +1,4 @@
-"""CIFAR-10-C and CIFAR-100-C as they are released: an array a corruption, the severities one after the other."""
+"""CIFAR-10-C and CIFAR-100-C as released: one array per corruption, the severities one after another."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from typing import Any
 from numpy.typing import NDArray
 
 from apm_tta.data.cards import DatasetCard
-from apm_tta.data.layouts.arrays import IMAGE, WrongArray, check_labels, expect, numbered, open_npy, read_row, row_of
+from apm_tta.data.layouts.arrays import (
+    IMAGE_SHAPE,
+    WrongArray,
+    check_labels,
+    check_shape,
+    numbered_entries,
+    open_npy,
+    read_row,
+    row_number,
+)
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, NoOptions, Survey
-from apm_tta.data.layouts.images import DamagedImage, listing, some
+from apm_tta.data.layouts.images import DamagedImage, first_few, list_folder
 from apm_tta.data.sample import Condition, ReadImage
 from apm_tta.errors import UserError
 
@@ -21,7 +30,7 @@ LABELS = "labels.npy"
 
 @LAYOUTS.register("cifar-corrupted")
 class CifarCorruptedLayout(Layout[NoOptions]):
-    """``CORRUPTION.npy`` and ``labels.npy``: of n images a severity, severity s in rows n (s - 1) to n s."""
+    """Arrays ``CORRUPTION.npy`` and ``labels.npy``: with n images per severity, severity s is rows n (s - 1) to n s."""
 
     stores_corruptions = True
 
@@ -30,11 +39,11 @@ class CifarCorruptedLayout(Layout[NoOptions]):
         self._opened: dict[str, NDArray[Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the mapped arrays: a loading process that gets a copy opens its own."""
+        """Leave out the mapped arrays: a loading process with a copy of this object opens its own."""
         return {**self.__dict__, "_opened": {}}
 
     def fits(self, folder: Path) -> bool:
-        files = set(listing(folder)[1])
+        files = set(list_folder(folder)[1])
         return LABELS in files and any(f"{name}.npy" in files for name in self.card.stored_corruptions)
 
     def matches(self, folder: Path) -> bool:
@@ -48,7 +57,7 @@ class CifarCorruptedLayout(Layout[NoOptions]):
 
     def walk(self, condition: Condition) -> Survey:
         if condition.clean:
-            raise UserError(f"{self.card.name} holds no clean images; name at least one corruption", exit_code=2)
+            raise UserError(f"{self.card.name} has no clean images; name at least one corruption", exit_code=2)
         try:
             labels, images = self._labels(), self._images(condition.corruption)
         except WrongArray as error:
@@ -56,7 +65,7 @@ class CifarCorruptedLayout(Layout[NoOptions]):
         images_per_severity = len(images) // SEVERITIES
         first = images_per_severity * (condition.severity - 1)
         prefix = f"{condition.corruption}/{condition.severity}"
-        return Survey(numbered(prefix, labels[first : first + images_per_severity]))
+        return Survey(numbered_entries(prefix, labels[first : first + images_per_severity]))
 
     def read(self, sample_id: str) -> ReadImage:
         corruption, severity, _ = sample_id.split("/")
@@ -65,34 +74,34 @@ class CifarCorruptedLayout(Layout[NoOptions]):
         except WrongArray as error:
             raise DamagedImage(str(error)) from None
         images_per_severity = len(images) // SEVERITIES
-        return read_row(images[images_per_severity * (int(severity) - 1) + row_of(sample_id, images_per_severity)])
+        return read_row(images[images_per_severity * (int(severity) - 1) + row_number(sample_id, images_per_severity)])
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [self.place / f"{condition.corruption}.npy", self.place / LABELS]
 
     def conditions(self) -> list[Condition]:
-        there = [name for name in self.card.stored_corruptions if (self.place / f"{name}.npy").is_file()]
-        return [Condition(name, severity) for name in there for severity in range(1, SEVERITIES + 1)]
+        present = [name for name in self.card.stored_corruptions if (self.place / f"{name}.npy").is_file()]
+        return [Condition(name, severity) for name in present for severity in range(1, SEVERITIES + 1)]
 
-    def outline(self) -> list[str]:
+    def tree_problems(self) -> list[str]:
         """Name the corruptions that are missing."""
-        files = set(listing(self.place)[1])
+        files = set(list_folder(self.place)[1])
         needed = [name for name in self.card.stored_corruptions if name not in self.card.extra_corruptions]
         missing = [f"{name}.npy" for name in needed if f"{name}.npy" not in files]
-        return [f"{self.place} has no {some(missing)}; unpack what is missing"] if missing else []
+        return [f"{self.place} has no {first_few(missing)}; unpack what is missing"] if missing else []
 
     def _labels(self) -> NDArray[Any]:
         path, labels = self.place / LABELS, self._open(LABELS)
         check_labels(path, labels, len(self.class_list()))
         if len(labels) % SEVERITIES or (labels.reshape(SEVERITIES, -1) != labels[: len(labels) // SEVERITIES]).any():
-            raise WrongArray(f"{path} does not repeat the same labels for each of 5 severities; unpack it again")
+            raise WrongArray(f"{path} does not repeat the same labels for each of the 5 severities; unpack it again")
         return labels
 
     def _images(self, corruption: str) -> NDArray[Any]:
         name = f"{corruption}.npy"
         images, rows = self._open(name), len(self._open(LABELS))
-        meaning = f"{rows // SEVERITIES:,} images at each of severities 1 to 5, as {LABELS} says"
-        expect(self.place / name, images, (rows, *IMAGE), meaning)
+        meaning = f"{rows // SEVERITIES:,} images at each of severities 1 to 5, as in {LABELS}"
+        check_shape(self.place / name, images, (rows, *IMAGE_SHAPE), meaning)
         return images
 
     def _open(self, name: str) -> NDArray[Any]:

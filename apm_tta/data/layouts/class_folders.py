@@ -1,4 +1,4 @@
-"""A folder a class, named as the card's class list names it: ImageNet's validation images, -A, -R, -Sketch."""
+"""One folder per class, named as in the card's class list: ImageNet's validation images, -A, -R, -Sketch."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, O, Survey
-from apm_tta.data.layouts.images import circle_problems, count, is_image_name, listing, read_image, some
+from apm_tta.data.layouts.images import first_few, is_image_name, link_problems, list_folder, pluralise, read_image
 from apm_tta.data.sample import Condition, ReadImage
 
 
 def walk_classes(place: Path, folders: Sequence[tuple[Path, int]]) -> Survey:
-    """Find the images of class folders, class by class, those of one class in the order of their names.
+    """Find the images of class folders, class by class, and within a class in the order of their names.
 
     Args:
-        place: what ids are paths below.
-        folders: of the classes, each with its label.
+        place: the folder that ids are paths below.
+        folders: the class folders, each with its label.
     """
     found, empty = Survey(), []
     for folder, label in folders:
-        inner, files, circles = listing(folder)
-        found.problems += circle_problems(folder, circles)
+        inner, files, bad_links = list_folder(folder)
+        found.problems += link_problems(folder, bad_links)
         names = [name for name in files if is_image_name(name)]
         start = folder.relative_to(place).as_posix()
         found.entries += [Entry(f"{start}/{name}", label) for name in names]
@@ -29,64 +29,67 @@ def walk_classes(place: Path, folders: Sequence[tuple[Path, int]]) -> Survey:
             empty.append(f"{folder.name} (it has a folder {inner[0]})" if inner else folder.name)
     if empty:
         above = folders[0][0].parent
-        found.problems.append(f"{above} has {count(len(empty), 'class folder')} without an image: {some(empty)}")
+        number = pluralise(len(empty), "class folder")
+        found.problems.append(f"{above} has {number} without an image: {first_few(empty)}")
     return found
 
 
 def folder_problems(place: Path, expected: Sequence[str], found: Sequence[str], partial: bool = False) -> list[str]:
-    """Say in a line each which class folders are missing and which are surplus."""
+    """State in one line each which class folders are missing and which are surplus."""
     missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    there = f"{place} has {count(len(found), 'class folder')}, expected {len(expected):,}"
+    counted = f"{place} has {pluralise(len(found), 'class folder')}, expected {len(expected):,}"
     problems = []
     if missing and not partial:
-        problems.append(f"{there}: missing {some(missing)}")
-    if surplus:
-        problems.append(f"{there}: surplus {some(surplus)}" if not partial else f"{place} has no class {some(surplus)}")
+        problems.append(f"{counted}: missing {first_few(missing)}")
+    if surplus and partial:
+        problems.append(f"{place} has folders that are not a class: {first_few(surplus)}")
+    elif surplus:
+        problems.append(f"{counted}: surplus {first_few(surplus)}")
     return problems
 
 
 class LabelledFoldersLayout(Layout[O]):
-    """``class folder/image``, however a folder says its class: what the layouts of one folder a class share."""
+    """The common part of layouts ``class folder/image``, however a folder states its class."""
 
     def fits(self, folder: Path) -> bool:
-        folders, files, _ = listing(folder)
+        folders, files, _ = list_folder(folder)
         return bool(set(folders) & set(self.class_list().folders)) or (not folders and any(map(is_image_name, files)))
 
     def matches(self, folder: Path) -> bool:
-        found, expected = set(listing(folder)[0]), set(self.class_list().folders)
+        found, expected = set(list_folder(folder)[0]), set(self.class_list().folders)
         return bool(found) and (found <= expected if self.partial else found == expected)
 
     def walk(self, condition: Condition) -> Survey:
         place = self.place
-        folders, files, circles = listing(place)
+        folders, files, bad_links = list_folder(place)
         images = [name for name in files if is_image_name(name)]
-        problems = circle_problems(place, circles)
+        problems = link_problems(place, bad_links)
         if images and not folders:
-            number = count(len(images), "image")
+            number = pluralise(len(images), "image")
             return Survey(
-                problems=[*problems, f"{place} has {number} in one flat folder ({images[0]}); {self._sort_them}"]
+                problems=[*problems, f"{place} has {number} in one flat folder ({images[0]}); {self._sorting_advice}"]
             )
-        labelled, wrong = self.labelled(place, [*folders, *circles])
-        found = walk_classes(place, [(folder, label) for folder, label in labelled if folder.name not in circles])
+        labelled, wrong = self.label_folders(place, [*folders, *bad_links])
+        found = walk_classes(place, [(folder, label) for folder, label in labelled if folder.name not in bad_links])
         found.problems[:0] = problems + wrong
         return found
 
-    def labelled(self, place: Path, folders: Sequence[str]) -> tuple[list[tuple[Path, int]], list[str]]:
-        """Return the class folders among ``folders`` in label order, each with its label; and what is wrong there."""
-        expected, there = self.class_list().folders, set(folders)
-        labelled = [(place / name, label) for label, name in enumerate(expected) if name in there]
+    def label_folders(self, place: Path, folders: Sequence[str]) -> tuple[list[tuple[Path, int]], list[str]]:
+        """Return the class folders among ``folders`` in label order, each with its label; and the problems found."""
+        expected, found = self.class_list().folders, set(folders)
+        labelled = [(place / name, label) for label, name in enumerate(expected) if name in found]
         return labelled, folder_problems(place, expected, folders, self.partial)
 
     def read(self, sample_id: str) -> ReadImage:
         return read_image(self.place / sample_id)
 
     @property
-    def _sort_them(self) -> str:
-        return f"sort them into one folder a class, such as {self.class_list().folders[0]}"
+    def _sorting_advice(self) -> str:
+        return f"sort them into one folder per class, such as {self.class_list().folders[0]}"
 
 
 class ClassFoldersOptions(Configuration):
-    """How much of the tree there has to be.
+    """How much of the tree has to exist.
 
     Attributes:
         partial: whether some of the class folders are enough.
@@ -97,7 +100,7 @@ class ClassFoldersOptions(Configuration):
 
 @LAYOUTS.register("class-folders")
 class ClassFoldersLayout(LabelledFoldersLayout[ClassFoldersOptions]):
-    """``class folder/image``, the folders named as in the class list."""
+    """A tree ``class folder/image`` whose folders are named as in the class list."""
 
     Options = ClassFoldersOptions
 
@@ -108,5 +111,5 @@ class ClassFoldersLayout(LabelledFoldersLayout[ClassFoldersOptions]):
     def note(self) -> str:
         if not self.partial:
             return ""
-        there = set(listing(self.place)[0]) & set(self.class_list().folders)
-        return f"{len(there):,} of the {len(self.class_list()):,} classes, all of which can be predicted"
+        present = set(list_folder(self.place)[0]) & set(self.class_list().folders)
+        return f"{len(present):,} of the {len(self.class_list()):,} classes, all of which can be predicted"

@@ -1,4 +1,4 @@
-"""An image folder and one of CoOp's split files: nine of the ten sets that it gathered."""
+"""An image folder with one of CoOp's split files: nine of the ten data sets that it collected."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _Split = TypeAdapter(dict[str, list[tuple[str, int, str]]])
 
 
 class CoopSplitOptions(Configuration):
-    """Where the split file lies, and what its paths are below.
+    """Where the split file is, and which folder its paths start from.
 
     Attributes:
-        split: the file that says which images are tested, below the place.
-        image_folder: the folder that the paths in ``split`` start from, below the place.
+        split: the file that lists the test images, below the folder where the tree starts.
+        image_folder: the folder that the paths in ``split`` start from, below the folder where the tree starts.
     """
 
     split: str
@@ -30,9 +30,9 @@ class CoopSplitOptions(Configuration):
 
 @LAYOUTS.register("coop-split")
 class CoopSplitLayout(ListedLayout[CoopSplitOptions]):
-    """``split_zhou_NAME.json`` names path, label and class of every image; its ``test`` part is what is tested.
+    """A tree whose ``split_zhou_NAME.json`` names path, label and class of every image; its ``test`` part is tested.
 
-    Class names are those of the file, underscores as spaces, as CoOp's zero-shot prompts have them.
+    Class names are those of the file with underscores as spaces, as in CoOp's zero-shot prompts.
     """
 
     Options = CoopSplitOptions
@@ -44,25 +44,28 @@ class CoopSplitLayout(ListedLayout[CoopSplitOptions]):
     def parse(self) -> tuple[ClassList, list[Entry]]:
         path = self.place / self.list_file
         try:
-            split = _Split.validate_json(self.text(self.list_file))
+            split = _Split.validate_json(self.read_text(self.list_file))
         except ValidationError as error:
             reason = one_line(error)[:200]
-            raise UserError(f"{path} is not a split of [path, label, class name]: {reason}; take it again") from None
+            raise UserError(
+                f"{path} is not a split of [path, label, class name]: {reason}; download it again"
+            ) from None
         if not split.get("test"):
-            raise UserError(f"{path} lists no test images; take it again")
+            raise UserError(f"{path} lists no test images; download it again")
         names: dict[int, str] = {}
         for _, label, name in (item for part in split.values() for item in part):
             if names.setdefault(label, name) != name:
-                raise UserError(f"{path} calls class {label} {names[label]!r} and {name!r}; take it again")
+                raise UserError(f"{path} calls class {label} {names[label]!r} and {name!r}; download it again")
         if sorted(names) != list(range(len(names))):
-            raise UserError(f"{path} has labels {min(names)} to {max(names)} but {len(names)} classes; take it again")
-        written = tuple(names[label] for label in range(len(names)))
-        classes = ClassList(tuple(name.replace("_", " ") for name in written), written)
+            found = f"labels {min(names)} to {max(names)} but {len(names)} classes"
+            raise UserError(f"{path} has {found}; download it again")
+        folders = tuple(names[label] for label in range(len(names)))
+        classes = ClassList(tuple(name.replace("_", " ") for name in folders), folders)
         folder = self.options.image_folder
         test = [
-            Entry(PurePosixPath(folder, self.inside(path, self.list_file)).as_posix(), label)
+            Entry(PurePosixPath(folder, self.check_inside(path, self.list_file)).as_posix(), label)
             for path, label, _ in split["test"]
         ]
         if len({entry.id for entry in test}) != len(test):
-            raise UserError(f"{path} lists a test image twice; take it again")
+            raise UserError(f"{path} lists a test image twice; download it again")
         return classes, test

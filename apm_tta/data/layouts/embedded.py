@@ -1,4 +1,4 @@
-"""The images that the package carries."""
+"""The layout of the images that the package carries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from apm_tta.errors import UserError
 
 @LAYOUTS.register("embedded")
 class EmbeddedLayout(Layout[NoOptions]):
-    """See ``apm_tta.data.embedded``."""
+    """The archive of images in ``apm_tta.data.embedded``."""
 
     carried = True
 

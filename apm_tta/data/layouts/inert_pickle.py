@@ -1,4 +1,4 @@
-"""Reads a pickle of lists, numbers, bytes and arrays of bytes, and builds nothing else."""
+"""Read a pickle of lists, numbers, bytes and arrays of bytes without building any other object."""
 
 from __future__ import annotations
 
@@ -12,28 +12,33 @@ from numpy.typing import NDArray
 
 
 class _Array:
-    """Stands where numpy's array would be built, and keeps what it would be built from."""
+    """A stand-in for a numpy array that keeps what the array would be built from."""
 
     state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def array(self) -> NDArray[np.uint8]:
-        _version, shape, kind, fortran, data = self.state
-        if not isinstance(kind, _Kind) or kind.name not in (b"u1", "u1") or fortran or not isinstance(data, bytes):
-            raise ValueError("it holds an array that is not of plain bytes")
+    def to_numpy(self) -> NDArray[np.uint8]:
+        """Build the array.
+
+        Raises:
+            ValueError: when its values are not plain bytes in C order.
+        """
+        _version, shape, dtype, fortran, data = self.state
+        if not isinstance(dtype, _Dtype) or dtype.name not in (b"u1", "u1") or fortran or not isinstance(data, bytes):
+            raise ValueError("it contains an array that is not of plain bytes")
         return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
-class _Kind:
-    """Stands where numpy's dtype would be built."""
+class _Dtype:
+    """A stand-in for a numpy dtype that keeps its name."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         self.name = name
 
     def __setstate__(self, state: Any) -> None:
-        """The byte order, which one byte has none of."""
+        """Ignore the byte order: a single byte has none."""
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -44,7 +49,7 @@ _STAND_INS = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Kind,
+    ("numpy", "dtype"): _Dtype,
 }
 
 
@@ -53,16 +58,16 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _STAND_INS[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+            raise pickle.UnpicklingError(f"it requests {module}.{name}") from None
 
 
 def read_pickle(path: Path) -> Any:
-    """The content of a pickle that Python 2 wrote: text is bytes, arrays are uint8.
+    """Read a pickle written by Python 2: text becomes bytes, arrays become uint8.
 
     A pickle is a program that can call anything; this one can call nothing but the four stand-ins above.
 
     Raises:
-        ValueError: one line, when it cannot be read, is cut short, or asks for anything else.
+        ValueError: with one line, when the file cannot be read, is truncated, or requests anything else.
     """
     try:
         content = _Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
@@ -71,10 +76,12 @@ def read_pickle(path: Path) -> Any:
         raise ValueError(f"{path} cannot be read ({error.strerror}); unpack it again") from None
     except Exception as error:  # damaged bytes can make the unpickler raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is no pickle of plain data ({reason}); take it from the archive again") from None
+        raise ValueError(
+            f"{path} is not a pickle of plain data ({reason}); extract it from the archive again"
+        ) from None
 
 
 def _with_arrays(content: Any) -> Any:
     if isinstance(content, dict):
-        return {key: value.array() if isinstance(value, _Array) else value for key, value in content.items()}
+        return {key: value.to_numpy() if isinstance(value, _Array) else value for key, value in content.items()}
     return content

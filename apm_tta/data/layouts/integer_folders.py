@@ -1,4 +1,4 @@
-"""A folder a class, named by the label itself: ImageNet-V2."""
+"""One folder per class, named by the label itself: ImageNet-V2."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from pathlib import Path
 
 from apm_tta.data.layouts.base import LAYOUTS, NoOptions
 from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems
-from apm_tta.data.layouts.images import listing
+from apm_tta.data.layouts.images import list_folder
 
 
 @LAYOUTS.register("integer-folders")
 class IntegerFoldersLayout(LabelledFoldersLayout[NoOptions]):
-    """``label/image``. Names are read as integers, whatever their padding: as text, 10 comes before 2."""
+    """A tree ``label/image``. Names are read as integers, whatever their padding: as text, 10 comes before 2."""
 
     def fits(self, folder: Path) -> bool:
-        return any(_label(name) is not None for name in listing(folder)[0])
+        return any(_label(name) is not None for name in list_folder(folder)[0])
 
     def matches(self, folder: Path) -> bool:
-        labels = [_label(name) for name in listing(folder)[0]]
+        labels = [_label(name) for name in list_folder(folder)[0]]
         return None not in labels and sorted(labels) == list(range(len(self.class_list())))  # type: ignore[type-var]
 
-    def labelled(self, place: Path, folders: Sequence[str]) -> tuple[list[tuple[Path, int]], list[str]]:
+    def label_folders(self, place: Path, folders: Sequence[str]) -> tuple[list[tuple[Path, int]], list[str]]:
         total = len(self.class_list())
         labels = {name: _label(name) for name in folders}
         plain = [name if label is None else str(label) for name, label in labels.items()]
         problems = folder_problems(place, [str(label) for label in range(total)], plain)
         twice = sorted({name for name in plain if plain.count(name) > 1}) if len(set(plain)) < len(plain) else []
         if twice:
-            problems.append(f"{place} has two folders for the label {', '.join(twice)}; one padded with zeros?")
+            problems.append(f"{place} has two folders for the label {', '.join(twice)}; is one padded with zeros?")
         known = sorted((label, name) for name, label in labels.items() if label is not None and label < total)
         return [(place / name, label) for label, name in known], problems
 
     @property
-    def _sort_them(self) -> str:
-        return "unpack it again: there is one folder a label, 0 to 999"
+    def _sorting_advice(self) -> str:
+        return "unpack it again: it has one folder per label, 0 to 999"
 
 
 def _label(name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Images that a text file of the release lists: the shape that CoOp's split files and FGVC-Aircraft share."""
+"""Images listed in a text file of the release: the common part of CoOp's split files and FGVC-Aircraft."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path, PurePosixPath
 
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.base import Entry, Layout, O, Survey
-from apm_tta.data.layouts.images import count, listing, read_image, some
+from apm_tta.data.layouts.images import first_few, list_folder, pluralise, read_image
 from apm_tta.data.sample import Condition, ReadImage
 from apm_tta.errors import UserError
 
 
 class ListedLayout(Layout[O]):
-    """A folder of images and files that say which of them are tested and what is on each."""
+    """A folder of images with files that state which of them are test images, and the class of each."""
 
     @property
     @abstractmethod
     def list_file(self) -> str:
-        """The file that lists the test images, below the place."""
+        """The file that lists the test images, below the folder where the tree starts."""
 
     @abstractmethod
     def parse(self) -> tuple[ClassList, list[Entry]]:
-        """The classes and the test images; an entry's id is the image's path below the place.
+        """Read the classes and the test images; an entry's id is the image's path below the start of the tree.
 
         Raises:
-            UserError: when a file that says it is missing or wrong.
+            UserError: when a file that states them is missing or wrong.
         """
 
     def fits(self, folder: Path) -> bool:
@@ -38,30 +38,30 @@ class ListedLayout(Layout[O]):
 
     def walk(self, condition: Condition) -> Survey:
         entries = self._parsed[1]
-        missing = sorted({entry.id for entry in entries} - self._existing(entries))
+        missing = sorted({entry.id for entry in entries} - self._existing_ids(entries))
         if not missing:
             return Survey(list(entries))
-        number = count(len(missing), "image")
-        return Survey(problems=[f"{self.place} lacks {number} that {self.list_file} lists: {some(missing)}"])
+        number = pluralise(len(missing), "image")
+        return Survey(problems=[f"{self.place} lacks {number} that {self.list_file} lists: {first_few(missing)}"])
 
     def read(self, sample_id: str) -> ReadImage:
         return read_image(self.place / sample_id)
 
-    def text(self, name: str) -> str:
-        """Read the file ``name`` below the place.
+    def read_text(self, name: str) -> str:
+        """Read the file ``name`` below the folder where the tree starts.
 
         Raises:
-            UserError: when it is missing or no text.
+            UserError: when it is missing or not text.
         """
         path = self.place / name
         try:
             return path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise UserError(f"{path} cannot be read ({why}); to get it: {self.card.get}") from None
 
-    def inside(self, path: str, file: str) -> str:
-        """Return ``path`` as it stands in ``file``, once it is sure that it leads below the image folder.
+    def check_inside(self, path: str, file: str) -> str:
+        """Return ``path``, which is listed in ``file``, after checking that it stays below the image folder.
 
         Raises:
             UserError: when it leads elsewhere.
@@ -69,7 +69,7 @@ class ListedLayout(Layout[O]):
         parts = PurePosixPath(path)
         if not path or parts.is_absolute() or ".." in parts.parts:
             raise UserError(
-                f"{self.place / file}: the path {path!r} leads out of the image folder; take the file again"
+                f"{self.place / file}: the path {path!r} leads out of the image folder; download the file again"
             )
         return parts.as_posix()
 
@@ -77,12 +77,12 @@ class ListedLayout(Layout[O]):
     def _parsed(self) -> tuple[ClassList, list[Entry]]:
         return self.parse()
 
-    def _existing(self, entries: Sequence[Entry]) -> set[str]:
-        """The ids of files that are there, each folder looked through once."""
+    def _existing_ids(self, entries: Sequence[Entry]) -> set[str]:
+        """Return the ids of files that exist, listing each folder once."""
         folders = {entry.id.rpartition("/")[0] for entry in entries}
         return {
             f"{folder}/{name}" if folder else name
             for folder in folders
             if (self.place / folder).is_dir()
-            for name in listing(self.place / folder)[1]
+            for name in list_folder(self.place / folder)[1]
         }

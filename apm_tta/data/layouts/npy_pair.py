@@ -1,4 +1,4 @@
-"""An array of images and an array of labels: CIFAR-10.1."""
+"""One array of images and one of labels: CIFAR-10.1."""
 
 from __future__ import annotations
 
@@ -10,18 +10,27 @@ from numpy.typing import NDArray
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.cards import DatasetCard
-from apm_tta.data.layouts.arrays import IMAGE, WrongArray, check_labels, expect, numbered, open_npy, read_row, row_of
+from apm_tta.data.layouts.arrays import (
+    IMAGE_SHAPE,
+    WrongArray,
+    check_labels,
+    check_shape,
+    numbered_entries,
+    open_npy,
+    read_row,
+    row_number,
+)
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
 from apm_tta.data.layouts.images import DamagedImage
 from apm_tta.data.sample import Condition, ReadImage
 
 
 class NpyPairOptions(Configuration):
-    """Which two files, below the place.
+    """The two files, below the folder where the tree starts.
 
     Attributes:
-        data: of the images, ``(N, 32, 32, 3)``.
-        labels: of the labels, ``(N,)``.
+        data: file of the images, ``(N, 32, 32, 3)``.
+        labels: file of the labels, ``(N,)``.
     """
 
     data: str
@@ -30,7 +39,7 @@ class NpyPairOptions(Configuration):
 
 @LAYOUTS.register("npy-pair")
 class NpyPairLayout(Layout[NpyPairOptions]):
-    """The files that the options ``data`` and ``labels`` name."""
+    """A tree with the files that the options ``data`` and ``labels`` name."""
 
     Options = NpyPairOptions
 
@@ -39,7 +48,7 @@ class NpyPairLayout(Layout[NpyPairOptions]):
         self._opened: NDArray[Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the mapped array: a loading process that gets a copy opens its own."""
+        """Leave out the mapped array: a loading process with a copy of this object opens its own."""
         return {**self.__dict__, "_opened": None}
 
     def fits(self, folder: Path) -> bool:
@@ -51,17 +60,17 @@ class NpyPairLayout(Layout[NpyPairOptions]):
             labels = open_npy(path, self.card.get)
             check_labels(path, labels, len(self.class_list()))
             images = self._images()
-            expect(self._data, images, (len(labels), *IMAGE), f"an image for each label of {path.name}")
+            check_shape(self._data, images, (len(labels), *IMAGE_SHAPE), f"an image for each label of {path.name}")
         except WrongArray as error:
             return Survey(problems=[str(error)])
-        return Survey(numbered("test", labels))
+        return Survey(numbered_entries("test", labels))
 
     def read(self, sample_id: str) -> ReadImage:
         try:
             images = self._images()
         except WrongArray as error:
             raise DamagedImage(str(error)) from None
-        return read_row(images[row_of(sample_id, len(images))])
+        return read_row(images[row_number(sample_id, len(images))])
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [self._data, self.place / self.options.labels]

@@ -1,4 +1,4 @@
-"""CIFAR's pickles are read as data: none of them can run anything, and a wrong one is refused in one line."""
+"""CIFAR's pickles are read as data: none can run code, and a wrong one is refused in one line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Command:
 def test_a_pickle_that_would_run_something_is_refused_and_runs_nothing(tmp_path: Path, protocol: int) -> None:
     trap = tmp_path / "trap"
     (tmp_path / "test_batch").write_bytes(pickle.dumps({"data": Command(f"touch {trap}")}, protocol=protocol))
-    with pytest.raises(ValueError, match=r"is no pickle of plain data \(it asks for (posix|nt)\.system\)"):
+    with pytest.raises(ValueError, match=r"is not a pickle of plain data \(it requests (posix|nt)\.system\)"):
         read_pickle(tmp_path / "test_batch")
     assert not trap.exists()
 
@@ -43,7 +43,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_runs_nothing(tmp_path:
 def test_no_other_name_is_looked_up(name: str, tmp_path: Path) -> None:
     module, _, attribute = name.rpartition(".")
     (tmp_path / "a").write_bytes(b"c" + module.encode() + b"\n" + attribute.encode() + b"\n.")
-    with pytest.raises(ValueError, match=f"it asks for {name}"):
+    with pytest.raises(ValueError, match=f"it requests {name}"):
         read_pickle(tmp_path / "a")
 
 
@@ -58,12 +58,12 @@ def test_an_array_of_objects_is_refused(tmp_path: Path, trees: Any) -> None:
 def test_any_bytes_are_read_or_refused_in_one_line(content: bytes, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.pickle"
     path.write_bytes(content)
-    said = ""
+    message = ""
     try:
         read_pickle(path)
     except ValueError as error:
-        said = str(error)
-    assert "\n" not in said
+        message = str(error)
+    assert "\n" not in message
 
 
 def refusal(card: Any, root: Path) -> str:
@@ -76,11 +76,14 @@ def refusal(card: Any, root: Path) -> str:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"labels": list(range(19))}, "has data (20, 3072) for 19 labels, expected one row of 3072 a label"),
+        ({"labels": list(range(19))}, "has data (20, 3072) for 19 labels, expected a row of 3072 per label"),
         ({"labels": "many"}, "has no data or no labels"),
-        ({"labels": [10] * 20}, "holds labels 10 to 10, expected 0 to 9"),
-        ({"labels": [0.5] * 20}, "has labels that are no integers"),
-        ({"labels": [0] * 20}, "has 10 classes not of 2 images: airplane has 20, automobile has 0, bird has 0"),
+        ({"labels": [10] * 20}, "contains labels 10 to 10, expected 0 to 9"),
+        ({"labels": [0.5] * 20}, "has labels that are not integers"),
+        (
+            {"labels": [0] * 20},
+            "has 10 classes without exactly 2 images: airplane has 20, automobile has 0, bird has 0",
+        ),
         ({"data": np.zeros((20, 3071), np.uint8)}, "has data (20, 3071) for 20 labels"),
     ],
     ids=str,
@@ -107,14 +110,14 @@ def test_a_binary_file_that_is_cut_short_is_refused(tmp_path: Path, trees: Any) 
     made = trees.cifar(tmp_path, "cifar100", binary=True)
     path = tmp_path / "test.bin"
     path.write_bytes(path.read_bytes()[:-5])
-    assert "test.bin has 614,795 bytes, no whole number of 3,074" in refusal(made.card, tmp_path)
+    assert "test.bin has 614,795 bytes, not a multiple of 3,074" in refusal(made.card, tmp_path)
 
 
 def test_a_pickle_that_is_cut_short_is_refused(tmp_path: Path, trees: Any) -> None:
     made = trees.cifar(tmp_path, "cifar100")
     path = tmp_path / "test"
     path.write_bytes(path.read_bytes()[:-50_000])
-    assert "test is no pickle of plain data" in refusal(made.card, tmp_path)
+    assert "test is not a pickle of plain data" in refusal(made.card, tmp_path)
 
 
 def test_cifar_100_given_for_cifar_10_is_named(tmp_path: Path, trees: Any) -> None:

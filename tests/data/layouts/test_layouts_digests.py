@@ -1,4 +1,4 @@
-"""An image comes with the digest of the very bytes that it was decoded from, under whatever condition it is seen."""
+"""An image has the digest of exactly the bytes that it was decoded from, whatever its condition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sha256(content: bytes) -> str:
 
 
 def test_the_digest_is_of_the_file_or_of_the_row(miniature: Any) -> None:
-    """CIFAR's releases have their rows channel by channel; a row of the others is an image as it is shown."""
+    """CIFAR's releases store rows channel by channel; a row of the others is an image as it is displayed."""
     dataset = Dataset(miniature.card, miniature.root)
     condition = FOG if dataset.layout.stores_corruptions else CLEAN
     for entry in dataset.entries(condition)[:10]:

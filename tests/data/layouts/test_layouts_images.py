@@ -1,4 +1,4 @@
-"""Image files: what is one, what is a damaged one, and that nothing is walked in circles."""
+"""Image files are recognised, damaged ones are refused, and no folder is walked in circles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from apm_tta.data.layouts import DamagedImage
-from apm_tta.data.layouts.images import is_image_name, listing, read_image, some
+from apm_tta.data.layouts.images import first_few, is_image_name, list_folder, read_image
 from apm_tta.errors import UserError
 
 
@@ -30,7 +30,7 @@ def reason(path: Path, content: bytes) -> str:
         read_image(path)
     message = str(caught.value)
     assert message.startswith(f"{path} is not a readable image (")
-    assert message.endswith("; take it from the archive again")
+    assert message.endswith("; extract it from the archive again")
     assert "\n" not in message
     return message
 
@@ -47,7 +47,7 @@ def test_every_kind_of_image_is_read_as_rgb(kind: str, mode: str, tmp_path: Path
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @given(keep=st.floats(0.02, 0.97))
 def test_an_image_that_is_cut_short_anywhere_is_damaged(kind: str, keep: float, tmp_path_factory: Any) -> None:
-    """Pillow's own switch for half images stays off."""
+    """Pillow's own switch for truncated images stays off."""
     whole = saved(kind)
     path = tmp_path_factory.getbasetemp() / f"cut.{kind}"
     reason(path, whole[: int(keep * len(whole))])
@@ -57,26 +57,26 @@ def test_an_image_that_is_cut_short_anywhere_is_damaged(kind: str, keep: float, 
 def test_any_bytes_are_an_image_or_a_damaged_one(content: bytes, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.jpg"
     path.write_bytes(content)
-    said = ""
+    message = ""
     try:
         read_image(path)
     except DamagedImage as error:
-        said = str(error)
-    assert "\n" not in said
+        message = str(error)
+    assert "\n" not in message
 
 
-def test_each_kind_of_damage_is_told(tmp_path: Path) -> None:
+def test_each_kind_of_damage_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     assert "(the file is empty)" in reason(path, b"")
     assert "(the file is text)" in reason(path, b"<html>\n\t404 nicht gefunden: \xc3\xa4\n</html>\n")
     assert "(the file is text)" in reason(path, ("ä" * 3000).encode())
-    assert "(its format is not known)" in reason(path, b"\x00\x01\x02\xff" * 10)
-    assert "(cut short? image file is truncated" in reason(path, saved("JPEG")[:900])
+    assert "(unknown format)" in reason(path, b"\x00\x01\x02\xff" * 10)
+    assert "(truncated? image file is truncated" in reason(path, saved("JPEG")[:900])
     path.unlink()
     with pytest.raises(DamagedImage, match="No such file"):
         read_image(path)
     path.symlink_to(path)
-    with pytest.raises(DamagedImage, match="its symbolic link leads in a circle"):
+    with pytest.raises(DamagedImage, match="its symbolic link is circular"):
         read_image(path)
 
 
@@ -96,23 +96,23 @@ def test_a_listing_is_sorted_and_leaves_hidden_files_out(tmp_path: Path) -> None
     (tmp_path / "up").symlink_to("..", target_is_directory=True)
     (tmp_path / "here").symlink_to(".", target_is_directory=True)
     (tmp_path / "sideways").symlink_to("one", target_is_directory=True)
-    folders, files, circles = listing(tmp_path)
+    folders, files, bad_links = list_folder(tmp_path)
     assert folders == ["one", "sideways", "two"]
     assert files == ["A.JPEG", "b.jpg", "notes.txt"]
-    assert circles == ["here", "up"]
+    assert bad_links == ["here", "up"]
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere cannot be read: No such file"):
-        listing(tmp_path / "nowhere")
+        list_folder(tmp_path / "nowhere")
 
 
-def test_names_of_images_are_known_in_capitals_too() -> None:
+def test_names_of_images_are_recognised_in_upper_case_too() -> None:
     assert all(map(is_image_name, ["a.jpg", "a.JPEG", "a.b.Png", "a.webp"]))
     assert not any(map(is_image_name, ["a.txt", "jpg", "a.jpg.part", "classes"]))
 
 
-def test_some_names_are_shown() -> None:
-    assert some([]) == "none"
-    assert some(["a", "b", "c"]) == "a, b, c"
-    assert some(["a", "b", "c", "d"]) == "a, b, c and 1 more"
+def test_the_first_few_names_are_shown() -> None:
+    assert first_few([]) == "none"
+    assert first_few(["a", "b", "c"]) == "a, b, c"
+    assert first_few(["a", "b", "c", "d"]) == "a, b, c and 1 more"

@@ -1,4 +1,4 @@
-"""Every layout: a right tree passes, each image has its label, and ids are the same on every machine."""
+"""Every layout: a correct tree passes, each image has its label, and ids are the same on every machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_image_has_its_label_and_shows_it(miniature: Any, trees: Any) -> N
 
 
 def test_the_tree_passes_the_check_even_when_every_image_is_decoded(miniature: Any) -> None:
-    """Under the conditions that this miniature has: the numbers are those of the images, the classes those with one."""
+    """Under the conditions of this miniature the counts are those of its images, and of classes with an image."""
     card = miniature.card
     if card.stored_corruptions:
         card = card.model_copy(update={"stored_corruptions": ("fog", "snow"), "extra_corruptions": ("snow",)})
@@ -47,12 +47,12 @@ def test_the_tree_passes_the_check_even_when_every_image_is_decoded(miniature: A
     assert report.problems == []
     rows = {name: found for name, found, _ in report.rows}
     assert rows["classes"] == f"{len(set(miniature.labels.values())):,}"
-    assert rows.get("images", rows.get("images a condition")) == f"{len(miniature.labels):,}"
-    assert report.lines()[-1] == "all there"
+    assert rows.get("images", rows.get("images per condition")) == f"{len(miniature.labels):,}"
+    assert report.lines()[-1] == "everything is as expected"
 
 
 def test_ids_and_fingerprint_do_not_depend_on_where_the_tree_lies(miniature: Any, tmp_path: Path) -> None:
-    """Nor on whether the root is the tree, or a folder that holds it under its card's name."""
+    """Nor on whether the root is the tree, or a folder that contains it under its card's name."""
     card = miniature.card
     dataset = Dataset(card, miniature.root)
     condition = condition_of(dataset)
@@ -75,7 +75,7 @@ def test_a_loading_process_gets_a_copy_that_reads_the_same(miniature: Any) -> No
     assert copy.read(entry, condition).image.tobytes() == image.tobytes()
 
 
-def test_a_limit_takes_as_many_of_every_class(miniature: Any) -> None:
+def test_a_limit_takes_equally_many_of_every_class(miniature: Any) -> None:
     classes = len(set(miniature.labels.values()))
     dataset = Dataset(miniature.card, miniature.root, limit=classes)
     chosen = dataset.entries(condition_of(dataset))
@@ -85,7 +85,7 @@ def test_a_limit_takes_as_many_of_every_class(miniature: Any) -> None:
 
 
 def test_every_layout_has_a_miniature(trees: Any) -> None:
-    """But for the one whose images the package carries."""
+    """Except the one whose images the package carries."""
     from apm_tta.data.cards import card_names, load_card
 
     assert {load_card(name).layout for name in card_names()} == set(LAYOUTS.names())
@@ -93,7 +93,7 @@ def test_every_layout_has_a_miniature(trees: Any) -> None:
 
 @pytest.mark.parametrize("name", ["caltech101", "flowers102", "oxford_pets"])
 def test_the_folder_names_of_coop_are_found(name: str, tmp_path: Path, trees: Any) -> None:
-    """One data root for all ten sets, as CoOp's own instructions make it."""
+    """One data root for all ten data sets, as in CoOp's own instructions."""
     folder = {"caltech101": "caltech-101", "flowers102": "oxford_flowers", "oxford_pets": "oxford_pets"}[name]
     made = trees.coop(tmp_path / folder, name)
     (tmp_path / "sun397").mkdir()
@@ -106,7 +106,7 @@ def test_class_names_are_written_as_coop_writes_them(tmp_path: Path, trees: Any)
     assert Dataset(made.card, tmp_path).template == "a photo of a {}, a type of pet."
 
 
-def test_classes_of_a_tree_are_in_the_order_that_it_says(tmp_path: Path, trees: Any) -> None:
+def test_classes_of_a_tree_are_in_the_order_that_it_states(tmp_path: Path, trees: Any) -> None:
     assert Dataset(trees.aircraft(tmp_path / "a").card, tmp_path / "a").classes == ("A300B4", "F/A-18", "DC-9-30")
     assert Dataset(trees.objectnet(tmp_path / "o").card, tmp_path / "o").classes == ("alarm clock", "banana", "tv")
     assert Dataset(trees.folder(tmp_path / "f").card, tmp_path / "f").classes == ("zebra", "ant hill")
@@ -132,7 +132,7 @@ def test_every_severity_is_read_from_its_own_rows(tmp_path: Path, trees: Any) ->
             assert trees.label_of(dataset.read(entry, condition).image) == 100 * severity + entry.label
 
 
-def test_the_title_says_whose_tree_it_is_where_it_may_be_anybodys(tmp_path: Path, trees: Any) -> None:
+def test_the_title_states_which_tree_it_is_where_it_may_be_anyones(tmp_path: Path, trees: Any) -> None:
     listed, sorted_ = trees.folder(tmp_path / "mine"), trees.folder(tmp_path / "yours", None)
     assert Dataset(listed.card, listed.root).title == "Image folder (mine; classes: classes.txt)"
     expected = "Image folder (yours; classes: its folders in the order of their names)"

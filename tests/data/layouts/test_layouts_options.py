@@ -1,4 +1,4 @@
-"""A layout's options are its own: every shipped card has the right ones, and another package can bring its own."""
+"""A layout's options are its own: every shipped card has the right ones, and other packages can define theirs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def with_options(name: str, **options: str | bool) -> DatasetCard:
 
 @pytest.mark.parametrize("name", card_names())
 def test_every_card_has_the_options_of_its_layout(name: str) -> None:
-    """Each is read as it is written, and no card writes out a default."""
+    """Each is read as written, and no card spells out a default."""
     card = load_card(name)
     layout = LAYOUTS.get(card.layout)(card, None)
     assert isinstance(layout.options, layout.Options)
@@ -34,7 +34,7 @@ def test_every_card_has_the_options_of_its_layout(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS.names())
-def test_options_are_immutable_and_know_no_other_field(name: str) -> None:
+def test_options_are_immutable_and_accept_no_other_field(name: str) -> None:
     config = LAYOUTS.get(name).Options.model_config
     assert (config["frozen"], config["extra"]) == (True, "forbid")
 
@@ -68,14 +68,14 @@ def test_wrong_options_are_refused_in_one_line_that_names_card_and_field(card: D
 
 
 class StripOptions(Configuration):
-    """Where the one file lies, and how its images stand in it."""
+    """The name of the one file, and the direction in which its images are arranged."""
 
     file: str
     direction: Literal["across", "down"] = "across"
 
 
 class StripLayout(Layout[StripOptions]):
-    """Square images side by side in one picture: a layout as another package would bring it."""
+    """Square images side by side in one picture: a layout as another package would define it."""
 
     Options = StripOptions
 
@@ -98,7 +98,7 @@ class StripLayout(Layout[StripOptions]):
 
 @pytest.fixture
 def strip() -> Iterator[type[Layout[Any]]]:
-    """The layout above, registered as an installed package registers its own."""
+    """Register the layout above as an installed package would register its own."""
     yield LAYOUTS.register("strip")(StripLayout)
     del LAYOUTS._entries["strip"]
 
@@ -129,7 +129,7 @@ def test_a_layout_from_outside_has_options_of_its_own(strip: type[Layout[Any]], 
 def test_a_card_file_may_hold_options_that_only_its_layout_knows(
     strip: type[Layout[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Text and truth values; anything else is no option of a tree."""
+    """Text and truth values are allowed; anything else is not an option of a tree."""
     written = (DATASETS / "cifar10.yaml").read_text(encoding="utf-8")
     mine = written.replace("layout: cifar\n", "layout: strip\n").replace("split: test_batch", "file: all.png")
     monkeypatch.setattr("apm_tta.data.cards.DATASETS", tmp_path)

@@ -1,4 +1,4 @@
-"""Arrays, split files, mappings and class lists that are not what they have to be are refused in one line."""
+"""Invalid arrays, split files, mappings and class lists are refused in one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from apm_tta.data.sample import Condition
 
 def problems(card: DatasetCard, root: Path, deep: bool = False) -> list[str]:
     report = check(card, root, deep)
-    assert not report.right
+    assert not report.passed
     assert all("\n" not in problem for problem in report.problems)
     assert card.get in "\n".join(report.lines())
     return report.problems
@@ -30,7 +30,7 @@ def test_an_array_that_is_cut_short_is_refused(tmp_path: Path, trees: Any) -> No
     made = trees.cifar_corrupted(tmp_path)
     path = tmp_path / "snow.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    assert "snow.npy is not a whole .npy file" in lines_of(made.card, tmp_path)
+    assert "snow.npy is not a complete .npy file" in lines_of(made.card, tmp_path)
     assert Dataset(made.card, tmp_path).entries(Condition("fog", 3))
 
 
@@ -52,7 +52,7 @@ def test_labels_that_differ_between_severities_are_refused(tmp_path: Path, trees
 def test_an_array_of_python_objects_is_refused_unread(tmp_path: Path, trees: Any) -> None:
     made = trees.cifar101(tmp_path)
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([{"a": 1}] * 30, dtype=object), allow_pickle=True)
-    assert "labels.npy is not a whole .npy file" in lines_of(made.card, tmp_path)
+    assert "labels.npy is not a complete .npy file" in lines_of(made.card, tmp_path)
 
 
 def test_as_many_images_as_labels_are_expected(tmp_path: Path, trees: Any) -> None:
@@ -94,14 +94,14 @@ def test_a_split_of_another_number_of_classes_is_refused(tmp_path: Path, trees: 
 def test_a_variant_that_variants_txt_lacks_is_refused(tmp_path: Path, trees: Any) -> None:
     made = trees.aircraft(tmp_path)
     (tmp_path / "variants.txt").write_text("A300B4\nF/A-18\n")
-    assert "line 1: 'DC-9-30' is no variant of variants.txt" in lines_of(made.card, tmp_path)
+    assert "line 1: 'DC-9-30' is not a variant of variants.txt" in lines_of(made.card, tmp_path)
 
 
 def test_a_mapping_of_objectnet_that_is_damaged_or_missing_is_refused(tmp_path: Path, trees: Any) -> None:
     made = trees.objectnet(tmp_path)
     mapping = tmp_path / "mappings" / "objectnet_to_imagenet_1k.json"
     mapping.write_text('{"TV": 3}')
-    assert "is no JSON of names to names" in lines_of(made.card, tmp_path)
+    assert "is not a JSON object of names to names" in lines_of(made.card, tmp_path)
     mapping.unlink()
     assert "objectnet_to_imagenet_1k.json cannot be read" in lines_of(made.card, tmp_path)
 
@@ -109,9 +109,9 @@ def test_a_mapping_of_objectnet_that_is_damaged_or_missing_is_refused(tmp_path: 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("0\n1\n10\n2\n", "lists integer folders in the order of text (0, 1, 10, 2, ...), not of numbers"),
-        ("0\n1\n1\n", "class 3: '1' stands twice"),
-        ("../x\n", "is no name of a folder"),
+        ("0\n1\n10\n2\n", "lists integer folders in text order (0, 1, 10, 2, ...), not in numerical order"),
+        ("0\n1\n1\n", "class 3: '1' appears twice"),
+        ("../x\n", "is not the name of a folder"),
         ("\n", "names no class"),
         ("0\n1\n2\n", "has 4 class folders, expected 3: surplus 10"),
         ("0\n1\n2\n10\n11\n", "has 4 class folders, expected 5: missing 11"),
@@ -122,5 +122,5 @@ def test_a_wrong_class_list_is_refused(content: str, says: str, tmp_path: Path, 
     (tmp_path / "classes.txt").write_text(content)
     assert says in lines_of(made.card, tmp_path)
     (tmp_path / "classes.txt").write_text("0\n1\n2\n10\tten apples\n")
-    assert check(made.card, tmp_path).right
+    assert check(made.card, tmp_path).passed
     assert Dataset(made.card, tmp_path).classes[3] == "ten apples"
