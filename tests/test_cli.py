@@ -173,7 +173,7 @@ MISTAKES = [
         "unknown corruption of fashion-mnist 'fgo'; there are: brightness, contrast,",
     ),
     (["demo", "--severities", "6"], 2, "severity 6 does not exist; severities are 1 to 5"),
-    (["demo", "--severities", "x"], 2, "'x' is no list of severities"),
+    (["demo", "--severities", "x"], 2, "'x' is not a list of severities"),
     (
         ["demo", "--set", "apm.itertions=3"],
         2,

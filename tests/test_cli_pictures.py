@@ -1,4 +1,4 @@
-"""The commands that draw, as they are typed: their files, their numbers, and one line for every mistake."""
+"""The drawing commands as typed: their files, their numbers, and one line for every mistake."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_islands_of_a_fresh_apm_are_the_same_files_every_time(
         torch.set_num_threads(threads)
         assert main([*words, "--out", str(tmp_path / name)]) == 0
     torch.set_num_threads(before)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     names = {"islands.png", "islands.gif", "islands.csv", "fit.csv"}
     assert {path.name for path in (tmp_path / "a").iterdir()} == names
     assert main([*words, "--out", str(tmp_path / "b")]) == 0
@@ -51,7 +51,7 @@ def test_islands_of_a_fresh_apm_are_the_same_files_every_time(
     assert [int(row["iteration"]) for row in fitted] == list(range(21))
     assert [row["loss"] for row in rows] == [fitted[at]["loss"] for at in (0, 10, 20)]
     assert float(fitted[20]["cosine"]) > float(fitted[0]["cosine"]) + 0.5
-    assert f"| {float(rows[2]['cosine']):8.3f} |" in said
+    assert f"| {float(rows[2]['cosine']):8.3f} |" in output
     with Image.open(tmp_path / "a" / "islands.gif") as animation:
         assert animation.n_frames == 3  # type: ignore[attr-defined]
     assert main([*words, "--out", str(tmp_path / "c"), "--seed", "1", "--animation", "none"]) == 0
@@ -65,7 +65,7 @@ def test_levels_of_one_image_and_the_claim_over_many(tmp_path: Path, capsys: pyt
     capsys.readouterr()
     words = ["islands", "fashion-mnist", "--levels", "all", "--limit", "30", "--out", str(tmp_path / "many")]
     assert main(words) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     each, growth = rows_of(tmp_path / "many" / "levels.csv"), rows_of(tmp_path / "many" / "growth.csv")
     assert len(each) == 30 * 4
     assert [row["with the level"] for row in growth] == ["neighbours", "any two", "beyond", "islands"]
@@ -74,7 +74,7 @@ def test_levels_of_one_image_and_the_claim_over_many(tmp_path: Path, capsys: pyt
         by_image.setdefault(row["image"], []).append(float(row["neighbours"]))
     change = sum(values[-1] - values[0] for values in by_image.values()) / 30
     assert growth[0]["last - first (95 % interval)"].startswith(f"{change:.3f} (")
-    assert growth[0]["verdict"] in said
+    assert growth[0]["verdict"] in output
 
 
 def test_a_convolutional_teacher_s_stages_on_real_photographs(
@@ -92,7 +92,7 @@ def test_a_convolutional_teacher_s_stages_on_real_photographs(
 
 
 def test_a_video_in_which_nothing_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Through a real checkpoint of torchvision's model, of drawn weights."""
+    """Use a real checkpoint of torchvision's model, with random weights."""
     weights, out = tmp_path / "mvit.safetensors", tmp_path / "out"
     save_file(mvit_v2_s().state_dict(), weights)
     words = ["video", IMAGE, "--weights", str(weights), "--frames", "4", "--out", str(out)]
@@ -114,43 +114,43 @@ def test_a_video_in_which_nothing_happens(tmp_path: Path, capsys: pytest.Capture
         (["islands", "fashion-mnist"], 2, "is a folder: name one image, or test its images with --levels all"),
         (["islands", IMAGE, "--levels", "0,9"], 2, "teacher embedded has layers 0 to 3; there is no layer 9"),
         (["islands", IMAGE, "--target", "grid", "--layer", "5"], 2, "there is no layer 5"),
-        (["islands", IMAGE, "--levels", "x"], 2, "'x' is no list of layers"),
+        (["islands", IMAGE, "--levels", "x"], 2, "'x' is not a list of layers"),
         (["islands", IMAGE, "--teacher", "nobody"], 2, "unknown teacher 'nobody'"),
         (["video", IMAGE, "--weights", "nowhere"], 2, "no such name, no such file"),
         (["field", IMAGE, "--checkpoint", "nowhere"], 1, "nowhere cannot be read"),
         (["interpolate", IMAGE, "nowhere", "--checkpoint", "nowhere"], 1, "there is no image file nowhere"),
         (["train-field", "--data", "nowhere"], 1, "there is no folder nowhere"),
         (["train-field", "--layer", "4"], 2, "there is no layer 4"),
-        (["train-field", "--hidden", "12,x"], 2, "'12,x' is no list of widths"),
+        (["train-field", "--hidden", "12,x"], 2, "'12,x' is not a list of widths"),
     ],
 )
 def test_mistakes_get_one_line(
     words: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "--out", str(tmp_path / "out")]) == code
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_an_unreadable_image_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     assert main(["islands", str(tmp_path / "broken.jpg"), "--out", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr().err
-    assert "broken.jpg is not a readable image" in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert "broken.jpg is not a readable image" in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_the_help_of_train_field_says_the_defaults_that_hold() -> None:
-    settled = {name: field.default for name, field in Schedule.model_fields.items() if not field.is_required()}
-    assert len(settled) == 7
+def test_the_help_of_train_field_states_the_actual_defaults() -> None:
+    defaults = {name: field.default for name, field in Schedule.model_fields.items() if not field.is_required()}
+    assert len(defaults) == 7
     options = {option.name: str(getattr(option, "help", "")) for option in train_field_command.params}
-    for name, default in settled.items():
+    for name, default in defaults.items():
         assert options[name].endswith(f"[default: {default}]"), name
 
 
-def test_levels_count_from_either_end_and_come_each_once_and_in_order(
+def test_levels_count_from_either_end_and_appear_once_each_in_order(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["islands", IMAGE, "--levels", "3,-4,-1,0", "--animation", "none", "--out", str(tmp_path)]
@@ -162,15 +162,15 @@ def test_levels_count_from_either_end_and_come_each_once_and_in_order(
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "file").write_text("not a folder")
     out = tmp_path / "file" / "below"
     assert main(["islands", IMAGE, "--iterations", "1000000000", "--out", str(out)]) == 1
-    assert f"{out} cannot be written: {tmp_path / 'file'} is no folder to write into" in capsys.readouterr().err
+    assert f"{out} cannot be written: {tmp_path / 'file'} is not a writable folder" in capsys.readouterr().err
 
 
 @pytest.fixture
 def tokenless() -> Iterator[str]:
-    """A teacher of another package's, with an image tower that shows no layers."""
+    """Register a teacher, as another package may, whose image tower exposes no layers."""
 
     def family(name: str, classifier: str) -> Source:
         plain = FAMILIES.get("embedded")("embedded", classifier)
@@ -193,31 +193,31 @@ def test_a_teacher_without_patch_tokens_is_refused(
 ) -> None:
     for command in (words, ["train-field"]):
         assert main([*command, "--teacher", tokenless, "--out", str(tmp_path / "out")]) == 2
-        said = capsys.readouterr().err
-        assert "teacher tokenless gives no tokens by location; choose a ViT" in said
-        assert said.count("\n") == 1
+        error = capsys.readouterr().err
+        assert "teacher tokenless gives no tokens by location; choose a ViT" in error
+        assert error.count("\n") == 1
 
 
 HEAVY = ("sklearn", "matplotlib", "apm_tta.islands", "apm_tta.field")
 BENCHMARK = """
 import builtins, sys
 from apm_tta.cli import main
-plain, seen = builtins.__import__, []
+plain, heavy_imports = builtins.__import__, []
 heavy = tuple(sys.argv[2].split(","))
 def watched(name, globals=None, locals=None, fromlist=(), level=0):
     importer = (globals or {}).get("__name__", "")
     if importer.startswith("apm_tta") and name.startswith(heavy):
-        seen.append((importer, name))
+        heavy_imports.append((importer, name))
     return plain(name, globals, locals, fromlist, level)
 builtins.__import__ = watched
 words = ["demo", "--limit", "10", "--corruptions", "", "--methods", "zeroshot,apm", "--quiet", "--out", sys.argv[1]]
 code = main(words)
-print(code, seen, "sklearn" in sys.modules, file=sys.stderr)
+print(code, heavy_imports, "sklearn" in sys.modules, file=sys.stderr)
 """
 
 
-def test_who_only_benchmarks_imports_nothing_that_draws(tmp_path: Path) -> None:
-    """Nothing of this package does; torchmetrics imports matplotlib by itself wherever that is installed."""
+def test_benchmarking_alone_imports_nothing_that_draws(tmp_path: Path) -> None:
+    """Check this package's own imports: torchmetrics imports matplotlib by itself wherever that is installed."""
     command = [sys.executable, "-c", BENCHMARK, str(tmp_path / "run"), ",".join(HEAVY)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines()[-1] == "0 [] False"
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert process.stderr.splitlines()[-1] == "0 [] False"

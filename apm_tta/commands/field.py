@@ -13,29 +13,37 @@ from apm_tta.commands.options import opened, picture_options, within
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("train-field", short_help="Trains one APM on many images: a field that answers for any of them.")
+@click.command("train-field", short_help="Train one APM on many images: a field that answers for any of them.")
 @click.option(
     "--data", default="fashion-mnist", show_default=True, help="Folder of images, or a set that the package carries."
 )
 @click.option("--teacher", "teacher_name", default="embedded", show_default=True, help="See run-bench list teachers.")
-@click.option("--layer", type=int, help="Whose patch tokens are the target; counts from 0, or the end.  [default: -1]")
+@click.option("--layer", type=int, help="Teacher's layer with the target tokens, from 0 or the end.  [default: -1]")
 @click.option(
-    "--hidden", type=Integers(), help="Widths of the MLP's layers, such as 1024,512.  [default: by the teacher]"
+    "--hidden",
+    type=Integers("widths", "4096,2048,1024", minimum=1),
+    help="Widths of the MLP's layers, such as 1024,512.  [default: by the teacher]",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images.  [default: 64]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Views a step.  [default: 128]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Views per step.  [default: 128]")
 @click.option(
-    "--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam at its largest.  [default: by size]"
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Adam's peak learning rate.  [default: by size]",
 )
-@click.option("--rgb-weight", type=click.FloatRange(min=0), help="Of the colours' loss; 0: none.  [default: 0.1]")
-@click.option("--locations", type=click.IntRange(min=0), help="Asked a step; 0 for all.  [default: an eighth]")
-@click.option("--views", type=click.IntRange(min=1), help="Of an image: itself, then crops.  [default: 8]")
+@click.option(
+    "--rgb-weight", type=click.FloatRange(min=0), help="Weight of the colours' loss; 0 for none.  [default: 0.1]"
+)
+@click.option("--locations", type=click.IntRange(min=0), help="Locations per step; 0 for all.  [default: an eighth]")
+@click.option("--views", type=click.IntRange(min=1), help="Views per image: itself, then crops.  [default: 8]")
 @click.option("--limit", type=click.IntRange(min=0), help="Training images; 0 for all.  [default: 0]")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Of products.  [default: bfloat16]")
-@click.option("--seed", type=click.IntRange(min=0), help="Of every random draw.  [default: 0]")
-@click.option("--out", type=_PATH, help="One that holds this training is gone on with.  [default: results/field/TIME]")
+@click.option(
+    "--precision", type=click.Choice(["float32", "bfloat16"]), help="Data type of products.  [default: bfloat16]"
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Random seed.  [default: 0]")
+@click.option("--out", type=_PATH, help="Folder; the same training in it is resumed.  [default: results/field/TIME]")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 def train_field_command(
     data: str,
     teacher_name: str,
@@ -43,12 +51,12 @@ def train_field_command(
     out: Path | None,
     device: str,
     quiet: bool,
-    **asked: Any,
+    **schedule: Any,
 ) -> None:
-    """Trains one APM on all images of a folder, against a teacher's patch tokens and the images' colours.
+    """Train one APM on all images of a folder, against a teacher's patch tokens and the images' colours.
 
-    One image in ten is held out and measured on after every epoch. The checkpoint is written after every epoch; killed
-    at any moment and started again with the same --out, the training goes on and ends with the same weights.
+    One image in ten is held out for validation after every epoch. The checkpoint is written after every epoch; killed
+    at any moment and started again with the same --out, the training resumes and ends with the same weights.
     """
     from apm_tta.data.unlabelled import all_images
     from apm_tta.devices import resolve_device
@@ -57,23 +65,23 @@ def train_field_command(
 
     images = all_images(data)
     teacher = load_teacher(teacher_name, resolve_device(device))
-    chosen = {key: value for key, value in asked.items() if value is not None}
+    chosen = {key: value for key, value in schedule.items() if value is not None}
     widths = tuple(hidden) if hidden else None
     click.echo(train_field(out, images, teacher, chosen, widths, quiet, lambda text: click.echo(text, err=True)))
 
 
-@click.command("field", short_help="A trained field's answers for one image: features, islands, colours.")
+@click.command("field", short_help="Show a trained field's answers for one image: features, islands, colours.")
 @click.argument("image")
-@click.option("--checkpoint", type=_PATH, required=True, help="Of train-field, or a released one (.pth).")
+@click.option("--checkpoint", type=_PATH, required=True, help="Checkpoint of train-field, or a released one (.pth).")
 @click.option(
     "--teacher",
     "teacher_name",
     default="auto",
     show_default=True,
-    help="To compare with: auto for the one that it was trained on, none, or a name.",
+    help="Teacher to compare with: auto for the one that it was trained on, none, or a name.",
 )
-@click.option("--layer", type=int, help="Of the teacher.  [default: the one that it was trained on]")
-@click.option("--chunk", type=click.IntRange(min=1), help="Locations that are asked at once.  [default: all]")
+@click.option("--layer", type=int, help="Layer of the teacher.  [default: the one that it was trained on]")
+@click.option("--chunk", type=click.IntRange(min=1), help="Locations that are queried at once.  [default: all]")
 @picture_options("field")
 def field_command(
     image: str,
@@ -83,30 +91,30 @@ def field_command(
     chunk: int | None,
     **pictures: Any,
 ) -> None:
-    """Asks a field about every location of IMAGE, and draws its features and the colours that it decodes."""
+    """Query a field at every location of IMAGE, and draw its features and the colours that it decodes."""
     from apm_tta.data.unlabelled import one_image
     from apm_tta.devices import resolve_device
     from apm_tta.field.checkpoint import load_field
     from apm_tta.field.field_answers import teacher_of
     from apm_tta.field.show_field import show_field
 
-    asked, where = one_image(image), resolve_device(pictures["device"])
-    field = load_field(checkpoint, where)
-    teacher = teacher_of(field, teacher_name, layer, where)
+    shown, device = one_image(image), resolve_device(pictures["device"])
+    field = load_field(checkpoint, device)
+    teacher = teacher_of(field, teacher_name, layer, device)
     folder, drawing = opened("field", pictures)
-    click.echo(f"{show_field(folder, asked, field, teacher, chunk, drawing)}\n\n{folder}")
+    click.echo(f"{show_field(folder, shown, field, teacher, chunk, drawing)}\n\n{folder}")
 
 
-@click.command("interpolate", short_help="One image walks into another through the column of a trained field.")
+@click.command("interpolate", short_help="Turn one image into another through the column of a trained field.")
 @click.argument("image_a")
 @click.argument("image_b")
-@click.option("--checkpoint", type=_PATH, required=True, help="Of train-field, or a released one (.pth).")
-@click.option("--steps", type=click.IntRange(min=2), default=24, show_default=True, help="With both ends.")
+@click.option("--checkpoint", type=_PATH, required=True, help="Checkpoint of train-field, or a released one (.pth).")
+@click.option("--steps", type=click.IntRange(min=2), default=24, show_default=True, help="Steps, both ends included.")
 @within("out", "device", "animation", kind="interpolate")
 def interpolate_command(
     image_a: str, image_b: str, checkpoint: Path, steps: int, out: Path | None, device: str, animation: Any
 ) -> None:
-    """Draws the features and colours of a field along the straight line from IMAGE_A's column to IMAGE_B's."""
+    """Draw the features and colours of a field along the straight line from IMAGE_A's column to IMAGE_B's."""
     from apm_tta.data.unlabelled import one_image
     from apm_tta.devices import resolve_device
     from apm_tta.field.checkpoint import load_field

@@ -1,4 +1,4 @@
-"""``run-bench islands`` and ``run-bench video``: what the features of an image's locations have in common."""
+"""``run-bench islands`` and ``run-bench video``: how far the features of an image's locations agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from apm_tta.commands.option_types import Levels
+from apm_tta.commands.option_types import Integers
 from apm_tta.commands.options import opened, picture_options
 from apm_tta.errors import UserError
 
@@ -15,7 +15,7 @@ _COUNT = click.IntRange(min=1)
 
 
 @click.command(
-    "islands", short_help="Islands of agreement: of a fresh APM while it is fitted, or of a teacher's layers."
+    "islands", short_help="Draw islands of agreement: of a fresh APM during its fit, or of a teacher's layers."
 )
 @click.argument("image")
 @click.option("--teacher", "teacher_name", default="embedded", show_default=True, help="See run-bench list teachers.")
@@ -28,17 +28,21 @@ _COUNT = click.IntRange(min=1)
     show_default=True,
     help="What the APM is fitted to: the teacher's embedding, or its patch tokens.",
 )
+@click.option("--layer", type=int, default=-1, show_default=True, help="Layer of the patch tokens, from 0 or the end.")
 @click.option(
-    "--layer", type=int, default=-1, show_default=True, help="Of the patch tokens; counts from 0, or the end."
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-4,
+    show_default=True,
+    help="Learning rate of Adam.",
 )
 @click.option(
-    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True, help="Of Adam."
+    "--levels",
+    type=Integers("layers", "2,5,8,11", "all"),
+    help="Draw these layers of the teacher instead of a fit; for a folder, test them.",
 )
 @click.option(
-    "--levels", type=Levels(), help="Draw these layers of the teacher in place of a fit; over a folder, test."
-)
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=0, help="Images of a folder, by SHA-256 of their ids; 0: all."
+    "--limit", type=click.IntRange(min=0), default=0, help="Images of a folder, by SHA-256 of their ids; 0 for all."
 )
 @picture_options("islands")
 def islands_command(
@@ -53,11 +57,11 @@ def islands_command(
     limit: int,
     **pictures: Any,
 ) -> None:
-    """Draws islands of agreement in IMAGE: a file, or SET:ID of a set that the package carries.
+    """Draw islands of agreement in IMAGE: a file, or SET:ID of a set that the package carries.
 
-    A fresh APM is fitted to the teacher's embedding of it, and the features of its locations are drawn while it is.
-    With --levels the teacher's own layers are drawn; where IMAGE then is a folder, or a carried set, the claim that
-    agreement grows with the level is tested over its images.
+    A fresh APM is fitted to the teacher's embedding of the image, and the features of its locations are drawn during
+    the fit. With --levels the teacher's own layers are drawn; if IMAGE is then a folder, or a carried set, the claim
+    that agreement grows with the level is tested over its images.
     """
     from apm_tta.apm import PRESETS
     from apm_tta.data.unlabelled import all_images, by_digest, is_collection, one_image
@@ -85,19 +89,26 @@ def islands_command(
     click.echo(f"{text}\n\n{folder}")
 
 
-@click.command("video", short_help="Islands in a video in which nothing happens, through a video transformer.")
+@click.command("video", short_help="Draw islands of a video transformer in a video in which nothing happens.")
 @click.argument("image")
 @click.option(
     "--weights",
     default="KINETICS400_V1",
     show_default=True,
-    help="Of torchvision's mvit_v2_s: a name of torchvision's, or a local file.",
+    help="Weights of torchvision's mvit_v2_s: a name in torchvision, or a local file.",
 )
-@click.option("--frames", type=_COUNT, default=16, show_default=True, help="How often the image is repeated.")
+@click.option("--frames", type=_COUNT, default=16, show_default=True, help="Number of times the image is repeated.")
 @click.option(
-    "--block", "blocks", type=Levels(), default="-1", show_default=True, help="Blocks whose tokens are drawn."
+    "--block",
+    "blocks",
+    type=Integers("layers", "2,5,8,11", "all"),
+    default="-1",
+    show_default=True,
+    help="Blocks whose tokens are drawn.",
 )
-@click.option("--frame", type=int, default=0, show_default=True, help="Frame of the tokens, one for two of the video.")
+@click.option(
+    "--frame", type=int, default=0, show_default=True, help="Frame of the tokens, which has two of the video."
+)
 @picture_options("video")
 def video_command(
     image: str,
@@ -107,7 +118,7 @@ def video_command(
     frame: int,
     **pictures: Any,
 ) -> None:
-    """Repeats IMAGE along time, passes it through MViTv2, and draws the tokens of chosen blocks in one frame."""
+    """Repeat IMAGE along time, pass it through MViTv2, and draw the tokens of chosen blocks in one frame."""
     from apm_tta.data.unlabelled import one_image
     from apm_tta.devices import resolve_device
     from apm_tta.islands.show_video import show_video

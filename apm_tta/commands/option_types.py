@@ -1,4 +1,4 @@
-"""Values that a command line holds beyond what click knows."""
+"""Command-line values of kinds that click does not have."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 import click
 import yaml
 
+from apm_tta.errors import UserError
+from apm_tta.harness.request.part import parse_part
+
 
 class Names(click.ParamType[list[str]]):
-    """Names between commas, ``a,b,c``; an empty text is none."""
+    """Names with commas between them, ``a,b,c``; an empty text for none."""
 
     name = "a,b,..."
 
@@ -19,22 +22,39 @@ class Names(click.ParamType[list[str]]):
         return [part.strip() for part in str(value).split(",") if part.strip()]
 
 
-class Severities(click.ParamType[list[int]]):
-    """Severities between commas, ``1,3,5``."""
+class Integers(click.ParamType[list[int] | str]):
+    """Whole numbers with commas between them.
 
-    name = "1,3,..."
+    Args:
+        what: they are, in the plural, for the message.
+        example: of them, for the message.
+        words: texts that are taken as they are, such as ``all``.
+        minimum: the least that one may be; None for any.
+    """
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        if isinstance(value, list):
-            return value
+    def __init__(self, what: str, example: str, *words: str, minimum: int | None = None) -> None:
+        self.what = what
+        self.example = example
+        self.words = words
+        self.minimum = minimum
+        numbers = ",".join([*example.split(",")[:2], "..."])
+        self.name = "|".join([numbers, *words])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int] | str:
+        if isinstance(value, list) or value in self.words:
+            return value  # type: ignore[no-any-return]
         try:
-            return [int(part) for part in str(value).split(",") if part.strip()]
+            numbers = [int(part) for part in str(value).split(",") if part.strip()]
+            if self.minimum is not None and (not numbers or min(numbers) < self.minimum):
+                raise ValueError
         except ValueError:
-            self.fail(f"{value!r} is no list of severities; write for example 3,5", param, ctx)
+            choices = " or ".join([f"for example {self.example}", *self.words])
+            self.fail(f"{value!r} is not a list of {self.what}; write {choices}", param, ctx)
+        return numbers
 
 
 class MethodSetting(click.ParamType[tuple[str, str, Any]]):
-    """``method.key=value``; the value is YAML, so ``40``, ``1e-4``, ``true`` and ``[256, 128]`` mean what they say."""
+    """``method.key=value``; the value is YAML: ``40``, ``1e-4``, ``true`` and ``[256, 128]`` mean what they say."""
 
     name = "method.key=value"
 
@@ -48,17 +68,17 @@ class MethodSetting(click.ParamType[tuple[str, str, Any]]):
         try:
             return method, key, yaml.safe_load(text)
         except yaml.YAMLError:
-            self.fail(f"the value {text!r} of {target} cannot be read", param, ctx)
+            self.fail(f"the value {text!r} of {target} is not valid YAML", param, ctx)
 
 
 def by_method(
     _context: click.Context, _parameter: click.Parameter, settings: tuple[tuple[str, str, Any], ...]
 ) -> dict[str, dict[str, Any]]:
-    """Gather every ``--set`` by method and key; of one that is given twice the last counts."""
-    found: dict[str, dict[str, Any]] = {}
+    """Group every ``--set`` by method and key; where one is given twice the last counts."""
+    grouped: dict[str, dict[str, Any]] = {}
     for method, key, value in settings:
-        found.setdefault(method, {})[key] = value
-    return found
+        grouped.setdefault(method, {})[key] = value
+    return grouped
 
 
 class JpegQuality(click.ParamType[int | str]):
@@ -72,21 +92,7 @@ class JpegQuality(click.ParamType[int | str]):
         try:
             return int(value)
         except ValueError:
-            self.fail(f"{value!r} is no JPEG quality; write a number from 1 to 100, or none", param, ctx)
-
-
-class Seeds(click.ParamType[list[int]]):
-    """Seeds between commas, ``0,1,2``."""
-
-    name = "0,1,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        if isinstance(value, list):
-            return value
-        try:
-            return [int(part) for part in str(value).split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is no list of seeds; write for example 0,1,2", param, ctx)
+            self.fail(f"{value!r} is not a JPEG quality; write a number from 1 to 100, or none", param, ctx)
 
 
 class Part(click.ParamType[tuple[int, int]]):
@@ -95,39 +101,7 @@ class Part(click.ParamType[tuple[int, int]]):
     name = "i/n"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        part, slash, parts = str(value).partition("/")
-        if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-            self.fail(f"{value!r} is no part; write 1/4 for the first of four", param, ctx)
-        return int(part), int(parts)
-
-
-class Levels(click.ParamType[list[int] | str]):
-    """Layers of a teacher between commas, ``2,5,8,11``, or ``all``; negative ones count from the end."""
-
-    name = "2,5,...|all"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int] | str:
-        if isinstance(value, list):
-            return value
-        if value == "all":
-            return "all"
         try:
-            return [int(part) for part in str(value).split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is no list of layers; write for example 2,5,8,11, or all", param, ctx)
-
-
-class Integers(click.ParamType[list[int]]):
-    """Positive whole numbers between commas, ``4096,2048,1024``."""
-
-    name = "4096,2048,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        if isinstance(value, list):
-            return value
-        parts = str(value).split(",")
-        if not all(part.strip().isdecimal() and int(part) for part in parts):
-            self.fail(f"{value!r} is no list of widths; write for example 4096,2048,1024", param, ctx)
-        return [int(part) for part in parts]
+            return parse_part(value)
+        except UserError as error:
+            self.fail(str(error), param, ctx)

@@ -1,4 +1,4 @@
-"""``run-bench report`` and ``run-bench compare``: tables of runs that are there."""
+"""``run-bench report`` and ``run-bench compare``: tables of existing runs."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from apm_tta.errors import UserError
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command("report", short_help="Makes the tables of run folders again; of several, one table.")
+@click.command("report", short_help="Rebuild the tables of run folders; of several, one common table.")
 @click.argument("runs", type=_FOLDER, nargs=-1, required=True)
-@click.option("--out", type=_FOLDER, help="Of several runs: where their common table is written.")
-@click.option("--partial", is_flag=True, help="Of a half-finished run, show what is whole.")
+@click.option("--out", type=_FOLDER, help="Folder for the common table of several runs.")
+@click.option("--partial", is_flag=True, help="Show the complete cells of an incomplete run.")
 @click.option(
     "--islands",
     type=click.IntRange(min=0),
     default=0,
-    help="Of one run: fit the APM again to so many images, and show its islands below them in report.html.",
+    help="Number of images whose islands report.html shows; the APM is fitted to them again. One run only.",
 )
 def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, islands: int) -> None:
-    """Makes the tables of the run folder RUNS from its records, and prints them.
+    """Rebuild the tables of the run folder RUNS from its records and print them.
 
     Several run folders, of one teacher on several data sets, make one table of methods by data set.
     """
     if len(runs) == 1 and out is None:
-        from apm_tta.report import write_report
+        from apm_tta.api.run_folder import open_run
 
-        click.echo(write_report(runs[0], partial, islands).text)
+        click.echo(open_run(runs[0], partial).report(islands=islands).text)
         return
     from apm_tta.report.papers import write_papers_tables
 
@@ -38,14 +38,15 @@ def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, isla
     click.echo(write_papers_tables(runs, out))
 
 
-@click.command("compare", short_help="Compares two runs image by image.")
+@click.command("compare", short_help="Compare two runs image by image.")
 @click.argument("run_a", type=_FOLDER)
 @click.argument("run_b", type=_FOLDER)
 @click.option("--csv", "csv_file", type=_FOLDER, help="Also write the rows to this file.")
 def compare_command(run_a: Path, run_b: Path, csv_file: Path | None) -> None:
-    """Prints the difference RUN_B minus RUN_A for every condition and method that both have, with interval and p."""
+    """Print the difference RUN_B minus RUN_A for every condition and method that both have, with interval and p."""
+    from apm_tta.api.run_folder import compare
     from apm_tta.files import MAKE_ROOM, write_file
-    from apm_tta.report.compare import compare, comparison_text
+    from apm_tta.report.compare import comparison_text
 
     table = compare(run_a, run_b)
     if csv_file is not None:

@@ -1,4 +1,4 @@
-"""``run-bench SUITE``: runs a suite and prints its table."""
+"""``run-bench SUITE``: run a suite and print its table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from apm_tta.commands.option_types import JpegQuality, MethodSetting, Names, Part, Seeds, Severities, by_method
+from apm_tta.commands.option_types import Integers, JpegQuality, MethodSetting, Names, Part, by_method
 from apm_tta.commands.options import data_root_option
 from apm_tta.errors import DAMAGED, UserError
 
@@ -22,14 +22,11 @@ def suite_command(name: str) -> click.Command:
 
     suite = load_suite(name)
 
-    def run_suite(dry_run: bool, **options: Any) -> None:
+    def run_suite(dry_run: bool, json: bool, **options: Any) -> None:
+        from apm_tta.api.run import resolve
         from apm_tta.harness.estimate import estimate
-        from apm_tta.harness.request.run_request import resolve_request
-        from apm_tta.harness.request.suite import Suite
 
-        of_suite = {key: options.pop(key) for key in list(options) if key in Suite.model_fields}
-        overrides = {key: value for key, value in of_suite.items() if value is not None}
-        request = resolve_request(name, overrides, **options)
+        request = resolve(name, options, json=json)
         if dry_run:
             click.echo(estimate(request).text())
         else:
@@ -39,25 +36,25 @@ def suite_command(name: str) -> click.Command:
 
 
 def _run(request: RunRequest) -> None:
+    from apm_tta.api.run import run_request
     from apm_tta.harness.progress.json_lines import JsonLines
-    from apm_tta.harness.run import run
-    from apm_tta.report import ERRORS_FILE, write_report
+    from apm_tta.report import ERRORS_FILE
 
     lines = JsonLines() if request.json else None
     try:
-        folder = run(request)
-        if request.part is not None:
-            if lines:
-                lines.put("done", folder=str(folder), part=list(request.part))
-            else:
-                part, parts = request.part
-                click.echo(f"part {part} of {parts} is done: {folder}; run-bench merge makes one run of all parts")
-            return
-        report = write_report(folder)
+        run = run_request(request)
     except UserError as error:
         if lines:
             lines.put("stopped", message=str(error), exit_code=error.exit_code)
         raise
+    report, folder = run.written, run.folder
+    if report is None:
+        part, parts = request.part or (1, 1)
+        if lines:
+            lines.put("done", folder=str(folder), part=[part, parts])
+        else:
+            click.echo(f"part {part} of {parts} is done: {folder}; run-bench merge joins all parts into one run")
+        return
     if lines:
         lines.put("done", folder=str(folder), errors=report.errors)
     else:
@@ -75,11 +72,11 @@ def _options(suite: Suite) -> list[click.Parameter]:
     from apm_tta.harness.request.suite import Classifier
 
     def shown(value: Any) -> str:
-        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        return "none" if value in (None, ()) else ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
     def of_suite(flag: str, kind: Any, text: str, *others: str) -> click.Option:
         value = shown(getattr(suite, flag.removeprefix("--").replace("-", "_")))
-        return click.Option([flag, *others], type=kind, help=f"{text} [suite: {value or 'none'}]")
+        return click.Option([flag, *others], type=kind, help=f"{text} [suite: {value}]")
 
     def of_request(flag: str, kind: Any, text: str, *others: str, **more: Any) -> click.Option:
         return click.Option([flag, *others], type=kind, help=text, **more)
@@ -89,40 +86,40 @@ def _options(suite: Suite) -> list[click.Parameter]:
 
     path, count = click.Path(path_type=Path), click.IntRange(min=1)
     return [
-        of_suite("--methods", Names(), "Methods, in the order of the table; all for every one."),
-        of_suite("--teacher", str, "embedded, ViT-B-16:openai, ViT-B-32:/path, timm:NAME[:/path], hf-hub:..."),
-        of_suite("--classifier", choice(Classifier), "Where class weights come from."),
-        of_request("--support", path, "Labelled images, a folder a class."),
-        of_suite("--shots", count, "Images a class that are taken from --support."),
+        of_suite("--methods", Names(), "Methods, in the order of the table; all for every one that works here."),
+        of_suite("--teacher", str, "Teacher: embedded, ViT-B-16:openai, ViT-B-32:/path, timm:NAME[:/path], hf-hub:..."),
+        of_suite("--classifier", choice(Classifier), "Source of the class weights."),
+        of_request("--support", path, "Folder of labelled images, one subfolder per class."),
+        of_suite("--shots", count, "Images per class to take from --support."),
         of_suite("--dataset", str, "Another data set under the same conditions; see run-bench list datasets."),
         data_root_option(),
-        of_suite("--limit", click.IntRange(min=0), "Images a condition, evenly over classes; 0 for all."),
+        of_suite("--limit", click.IntRange(min=0), "Images per condition, spread evenly over the classes; 0 for all."),
         of_suite("--corruptions", Names(), "Corruptions; an empty text for none."),
-        of_suite("--severities", Severities(), "Severities of each corruption, 1 to 5."),
-        of_suite("--jpeg-quality", JpegQuality(), "JPEG that images pass after a corruption made here, or none."),
-        of_suite("--setting", choice(Setting), "How online methods meet the images."),
-        of_suite("--reset", choice(Reset), "Where online methods forget; none is the setting's own."),
-        of_suite("--seeds", Seeds(), "Seeds of every random draw, each a row of the table.", "--seed"),
-        of_suite("--batch-size", count, "Images a method sees at once."),
-        of_suite("--precision", click.Choice(["float32", "bfloat16"]), "Of matrix products."),
+        of_suite("--severities", Integers("severities", "3,5"), "Severities of each corruption, 1 to 5."),
+        of_suite(
+            "--jpeg-quality", JpegQuality(), "JPEG quality applied after a corruption that is made here, or none."
+        ),
+        of_suite("--setting", choice(Setting), "Order in which online methods see the images."),
+        of_suite("--reset", choice(Reset), "When online methods reset; none leaves it to the setting."),
+        of_suite("--seeds", Integers("seeds", "0,1,2"), "Random seeds, each a row of the table.", "--seed"),
+        of_suite("--batch-size", count, "Images per batch."),
+        of_suite("--precision", click.Choice(["float32", "bfloat16"]), "Precision of matrix products."),
         click.Option(
             ["--set", "settings"],
             type=MethodSetting(),
             multiple=True,
             callback=by_method,
-            help="A parameter of a method.",
+            help="Set a parameter of a method; may be repeated.",
         ),
-        click.Option(
-            ["--dry-run"], is_flag=True, help="Say what would be computed, and about how long; write nothing."
-        ),
-        of_request("--out", path, "Run folder; one that holds this run is gone on with."),
-        click.Option(["--force-new"], is_flag=True, help="Where --out exists, start in a new folder beside it."),
-        of_suite("--shard-size", count, "Images that are recorded together: what a run that is killed may lose."),
-        of_request("--shard-range", Part(), "Compute the i-th of n parts alone; run-bench merge joins them.", "part"),
+        click.Option(["--dry-run"], is_flag=True, help="Estimate time, memory and disk; write nothing."),
+        of_request("--out", path, "Run folder; resume an existing folder of the same run."),
+        click.Option(["--force-new"], is_flag=True, help="Where --out exists, start a new folder beside it."),
+        of_suite("--shard-size", count, "Images recorded together: the most that a killed run loses."),
+        of_request("--shard-range", Part(), "Compute only the i-th of n parts; run-bench merge joins them."),
         of_request(
             "--devices",
             Names(),
-            "cpu, cuda, cuda:N, auto, or all GPUs; several make a process each.",
+            "cpu, cuda, cuda:N, auto, or all GPUs; several devices get a process each.",
             "--device",
             default="auto",
             show_default=True,
@@ -131,17 +128,17 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_request(
             "--gpu-share",
             click.FloatRange(min=0, min_open=True),
-            "Of one GPU, for every task of Ray.",
+            "Share of a GPU per Ray task.",
             default=1.0,
             show_default=True,
         ),
-        of_request("--workers", click.IntRange(min=0), "Processes that load images ahead; 0 loads in between."),
+        of_request("--workers", click.IntRange(min=0), "Processes that load images ahead; 0 loads them in turn."),
         of_request(
             "--memory",
             click.FloatRange(min=0, min_open=True),
-            "GiB that a method may hold; a share of what is free unless given.",
+            "GiB that a method may use; by default a share of what is free.",
         ),
-        click.Option(["--feature-cache"], is_flag=True, help="Keep the teacher's features on disk, and use them."),
-        click.Option(["--quiet"], is_flag=True, help="No progress bar."),
-        click.Option(["--json"], is_flag=True, help="Events as lines of JSON in place of bar and table."),
+        click.Option(["--feature-cache"], is_flag=True, help="Keep the teacher's features on disk and reuse them."),
+        click.Option(["--quiet"], is_flag=True, help="Hide the progress bar."),
+        click.Option(["--json"], is_flag=True, help="Print events as lines of JSON instead of bar and table."),
     ]

@@ -31,51 +31,70 @@ MARKDOWN_FILE, LATEX_FILE, ERRORS_FILE = "results.md", "results.tex", "errors.cs
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """The files of a report.
 
     Attributes:
-        text: what ``results.md`` says.
-        errors: answers that are missing because an image could not be read.
+        folder: the run folder, in which they lie.
+        files: their paths.
+        text: content of ``results.md``.
+        errors: how many answers are missing because an image could not be read.
     """
 
+    folder: Path
+    files: tuple[Path, ...]
     text: str
     errors: int
 
+    def __str__(self) -> str:
+        return f"{', '.join(path.name for path in self.files)} in {self.folder}"
+
+    def _repr_markdown_(self) -> str:
+        """Show the tables in a notebook."""
+        return self.text
+
 
 def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
-    """Writes the tables and pictures of a run folder.
+    """Write the tables and pictures of a run into its folder.
 
     Args:
-        run: the folder.
-        partial: whether a half-finished run is shown too, marked as such.
-        islands: images of the page, at most, under which stand the islands of their APM; they are fitted again.
+        run: the run folder.
+        partial: whether an incomplete run is shown too, marked as such.
+        islands: the largest number of images of the page under which the islands of their APM are drawn; their APMs
+            are fitted again.
 
     Raises:
-        UserError: when ``run`` is no run folder, lacks records, or cannot be written; for ``islands`` also when the
-            run's fits cannot be made again here.
+        UserError: when ``run`` is not a run folder, lacks records, or cannot be written; for ``islands`` also when the
+            run's fits cannot be computed again here.
     """
     data = read_report_data(run, partial)
     sentences = [caption(data.manifest), *notes(data.manifest, data.damaged)]
     if data.missing:
         sentences.insert(
-            0, f"Half-finished: {len(data.missing)} cells are missing or not whole ({listed(data.missing)})."
+            0, f"Incomplete: {len(data.missing)} cells are missing or incomplete ({listed(data.missing)})."
         )
     tables = tables_of(data)
     text = "\n\n".join(
         [f"# {markdown_text(data.manifest.title)}", *map(markdown_text, sentences), *map(markdown, tables)]
     )
-    write_file(run / MARKDOWN_FILE, f"{text}\n".encode(), MAKE_ROOM)
-    write_file(run / LATEX_FILE, latex_document(tables, " ".join(sentences)).encode(), MAKE_ROOM)
-    write_file(run / CSV_FILE, _csv(data.results), MAKE_ROOM)
-    for name, frame in (
-        (ITERATIONS_FILE, data.iterations),
-        (CALIBRATION_FILE, data.calibration),
-        (ERRORS_FILE, data.damaged),
-    ):
-        if len(frame):
-            write_file(run / name, _csv(frame), MAKE_ROOM)
-    write_html(data, islands=_islands(data, islands) if islands else None)
-    return Report(f"{text}\n", int(data.results["errors"].sum()))
+    contents = {
+        MARKDOWN_FILE: f"{text}\n".encode(),
+        LATEX_FILE: latex_document(tables, " ".join(sentences)).encode(),
+        CSV_FILE: _csv(data.results),
+        **{
+            name: _csv(frame)
+            for name, frame in (
+                (ITERATIONS_FILE, data.iterations),
+                (CALIBRATION_FILE, data.calibration),
+                (ERRORS_FILE, data.damaged),
+            )
+            if len(frame)
+        },
+    }
+    for name, content in contents.items():
+        write_file(run / name, content, MAKE_ROOM)
+    page = write_html(data, islands=_islands(data, islands) if islands else None)
+    files = (page, *(run / name for name in contents))
+    return Report(run, files, f"{text}\n", int(data.results["errors"].sum()))
 
 
 def _islands(data: ReportData, count: int) -> Islands:
@@ -86,7 +105,7 @@ def _islands(data: ReportData, count: int) -> Islands:
 
 
 def tables_of(data: ReportData) -> list[Table]:
-    """The tables of one run, in their order; those that do not apply are left out."""
+    """Return the tables of one run, in their order; those that do not apply are left out."""
     results = over_seeds(data.results)
     tables = [results_table(results)]
     if len(means := mean_over_corruptions(data.results)):
@@ -104,7 +123,7 @@ def tables_of(data: ReportData) -> list[Table]:
 
 
 def latex_document(tables: list[Table], caption: str, label: str = "results") -> str:
-    """All tables, to be included where booktabs and graphicx are loaded."""
+    """Return all tables as LaTeX, to be included where booktabs and graphicx are loaded."""
     head = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
     return head + "\n\n".join(latex(table, caption, f"{label}-{index}") for index, table in enumerate(tables, 1)) + "\n"
 

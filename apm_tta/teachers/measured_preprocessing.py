@@ -106,7 +106,7 @@ def _pixels(transform: Transform, colour: tuple[int, ...]) -> Tensor:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"preprocessing fails on an RGB image of PIL: {reason}", 2) from error
     if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
-        kind = f"{pixels.dtype} values" if isinstance(pixels, Tensor) else f"a {type(pixels).__name__}"
+        kind = f"{pixels.dtype} values" if isinstance(pixels, Tensor) else f"an object of type {type(pixels).__name__}"
         raise UserError(f"preprocessing returns {kind}; it must return a float tensor (3, S, S)", 2)
     if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.shape[1] != pixels.shape[2]:
         raise UserError(f"preprocessing returns a tensor {tuple(pixels.shape)}; it must return (3, S, S)", 2)

@@ -64,7 +64,7 @@ class NetworkTeacher(BuiltTeacher):
         else:
             transform, known = preprocessing, measure_preprocessing(preprocessing, interpolation)
         self.classes = tuple(classes)
-        frozen = copy.deepcopy(network).eval().requires_grad_(False).float().to(device)
+        frozen = _frozen_copy(name, network, device)
         self.patch_size = patch_size(network)
         probe = probe_pixels(known.size, device)
         logits = self._checked_logits(name, frozen, probe)
@@ -133,6 +133,14 @@ class _Features(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed images ``(B, 3, S, S)`` as ``(B, F)``."""
         return with_constants(_tensor(self.network(pixels)).float())
+
+
+def _frozen_copy(name: str, network: nn.Module, device: torch.device) -> nn.Module:
+    try:
+        return copy.deepcopy(network).eval().requires_grad_(False).float().to(device)
+    except Exception as error:  # such as parameters that are not initialised yet
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"network {name} cannot be copied to {device}: {reason}") from error
 
 
 def _tensor(output: Any) -> Any:

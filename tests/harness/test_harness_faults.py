@@ -292,10 +292,10 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--shard-range", "0/3"], "'0/3' is no part; write 1/4 for the first of four"),
-        (["--shard-range", "4/3"], "'4/3' is no part"),
+        (["--shard-range", "0/3"], "'0/3' is not a part of a run; write 1/4 for the first of four"),
+        (["--shard-range", "4/3"], "'4/3' is not a part"),
         (["--seeds", "0,0"], "seeds: Value error, names something twice"),
-        (["--seeds", "one"], "'one' is no list of seeds"),
+        (["--seeds", "one"], "'one' is not a list of seeds"),
         (["--devices", "cpu,cuda:99"], "device 'cuda:99' is not available"),
         (["--devices", "cpu,cpu", "--ray", "local"], "Ray gives every task its own device"),
     ],

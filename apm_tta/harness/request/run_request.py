@@ -13,6 +13,7 @@ from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.data_root import resolve_data_root
 from apm_tta.data.sample import Condition
 from apm_tta.devices import AUTO, resolve_devices
+from apm_tta.errors import UserError
 from apm_tta.harness.plan import check_setting
 from apm_tta.harness.request.suite import Suite, load_suite
 from apm_tta.methods import METHODS, build_parameters
@@ -106,6 +107,7 @@ def resolve_request(
     Raises:
         UserError: one line for the first name, value or device that does not exist. Exit code 2.
     """
+    _check_amounts(gpu_share=gpu_share, memory=memory, workers=workers)
     suite, every = load_suite(suite_name, overrides), False
     if suite.methods == ("all",):
         suite, every = suite.model_copy(update={"methods": tuple(METHODS.names())}), True
@@ -137,6 +139,20 @@ def resolve_request(
         quiet=quiet,
         json=json,
     )
+
+
+def _check_amounts(*, gpu_share: float, memory: float | None, workers: int | None) -> None:
+    """Refuse amounts that there cannot be.
+
+    Raises:
+        UserError: naming the first. Exit code 2.
+    """
+    amounts = {"gpu_share": gpu_share, "memory": memory}
+    for name, amount in amounts.items():
+        if amount is not None and not (isinstance(amount, int | float) and 0 < amount < float("inf")):
+            raise UserError(f"{name} {amount!r} is not a number above 0", exit_code=2)
+    if workers is not None and not (isinstance(workers, int) and workers >= 0):
+        raise UserError(f"workers {workers!r} is not a whole number from 0", exit_code=2)
 
 
 def _parameters(suite: Suite) -> dict[str, Any]:

@@ -1,0 +1,200 @@
+"""Use one method by itself: load it over a teacher, call it on images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from apm_tta.api.images import batches
+from apm_tta.data.task import Family, Task
+from apm_tta.errors import UserError
+from apm_tta.harness.compute.answer_columns import answer_columns, joined
+from apm_tta.methods import METHODS, Batch, Method, build_parameters
+from apm_tta.methods.base import check_logits
+from apm_tta.methods.batch import Shared
+from apm_tta.teachers import Teacher, load_teacher
+
+_FAMILIES = ("imagenet", "fine-grained", "cifar", "other")
+_PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class ImagePredictions:
+    """What a method predicts for B images of C classes.
+
+    Attributes:
+        ids: what stood for the images' ids, ``(B,)``.
+        class_names: predicted class of each image, ``(B,)``.
+        confidences: softmax probability of the predicted class, ``(B,)``, float32; of methods that vote
+            (``Method.votes``) the share of votes.
+        logits: ``(B, C)``, on the CPU.
+        classes: the names of the C classes.
+        table: the columns of a run's records that belong to a prediction, one row per image.
+    """
+
+    ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    confidences: Tensor
+    logits: Tensor
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        pairs = [
+            f"{name} {confidence:.3f}" for name, confidence in zip(self.class_names, self.confidences, strict=True)
+        ]
+        return f"<{len(self)} predictions: {', '.join(pairs[:5])}{', ...' if len(self) > 5 else ''}>"
+
+
+class LoadedMethod:
+    """A method over one teacher and one list of classes; call it on images.
+
+    Attributes:
+        method: the method itself.
+        batch_size: images that it sees at once.
+    """
+
+    def __init__(self, method: Method[Any], precision: str, batch_size: int) -> None:
+        self.method = method
+        self.batch_size = method.stream_batch or batch_size
+        self._precision = precision
+
+    def __call__(self, images: Any, ids: Sequence[str] | None = None) -> ImagePredictions:
+        """Predict the classes of images.
+
+        Every random draw depends on the seed and the image's id. Predictions are bit for bit those that a run records
+        for the same images, ids, classes, template, family, crop scale, seed, precision and batches, on the same
+        device and number of threads. An ``online`` method remembers what it has seen until ``reset``.
+
+        Args:
+            images: one or several: paths, PIL images of any mode, ``uint8`` RGB arrays ``(H, W, 3)``; anything else is
+                refused. A generator is read batch by batch.
+            ids: one per image; unless given the SHA-256 of each image's decoded pixels (``pixel_digest``), so that an
+                image has the same random views wherever it comes from.
+
+        Raises:
+            UserError: for what is not an image or cannot be read, and when the method fails, naming the images.
+        """
+        method, names = self.method, list[str]()
+        logits, tables = [], []
+        for part_ids, part in batches(images, ids, self.batch_size):
+            batch = Batch(part_ids, part, Shared(method.teacher.device))
+            predicted, table = self._predict(batch)
+            names += part_ids
+            logits.append(predicted)
+            tables.append(table)
+        classes = tuple(method.classes)
+        if not tables:
+            empty = torch.empty(0, len(classes))
+            return ImagePredictions((), (), empty[:, 0], empty, classes, pd.DataFrame({"id": []}))
+        table = joined(tables)
+        best = table["prediction"].to_pylist()
+        frame: pd.DataFrame = table.to_pandas()
+        frame.insert(0, "id", names)
+        return ImagePredictions(
+            ids=tuple(names),
+            class_names=tuple(classes[index] for index in best),
+            confidences=torch.tensor(table["confidence"].to_numpy()),
+            logits=torch.cat(logits),
+            classes=classes,
+            table=frame,
+        )
+
+    def reset(self) -> None:
+        """Forget whatever earlier images left behind."""
+        self.method.reset()
+
+    def _predict(self, batch: Batch) -> tuple[Tensor, Any]:
+        method = self.method
+        try:
+            with torch.no_grad(), self._autocast():
+                predictions = method.predict(batch)
+                check_logits(method.name, predictions, batch, len(method.classes))
+                teacher_classes = method.logits(method.features(batch)).argmax(1)
+            return predictions.logits.float().cpu(), answer_columns(predictions, teacher_classes)
+        except UserError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            where = " to ".join(dict.fromkeys((batch.ids[0], batch.ids[-1])))
+            raise UserError(f"method {method.name} failed on {where}: {reason}") from error
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._precision == "bfloat16":
+            return torch.autocast(self.method.teacher.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def __repr__(self) -> str:
+        method = self.method
+        return f"<Method {method.name} over {method.teacher.name}, {len(method.classes)} classes: {method.parameters}>"
+
+
+def load_method(
+    name: str,
+    teacher: Teacher | str = "embedded",
+    classes: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    template: str = "a photo of a {}.",
+    family: Family = "other",
+    crop_scale: tuple[float, float] = (0.08, 1.0),
+    precision: str = "float32",
+    batch_size: int = 64,
+    memory: float | None = None,
+    **parameters: Any,
+) -> LoadedMethod:
+    """Load one method over a teacher, ready to be called on images.
+
+    Args:
+        name: as ``run-bench list methods`` prints it.
+        teacher: what ``load_teacher`` returns, or its name.
+        classes: class names in label order; None takes a network's own.
+        seed: random seed.
+        template: the prompt that ``templates="dataset"`` stands for, with ``{}`` for the class.
+        family: chooses the defaults that papers give by data set: ``imagenet``, ``fine-grained``, ``cifar``, ``other``.
+        crop_scale: smallest and largest share of an image's area that a random view shows.
+        precision: ``float32``, or ``bfloat16`` for matrix products under autocast.
+        batch_size: images at a time, for methods that do not choose it themselves.
+        memory: GiB that a method which can choose may hold; a share of what is free unless given.
+        parameters: of the method, as after ``--set NAME.``.
+
+    Raises:
+        UserError: with the line that the command would print.
+
+    Example:
+        >>> import apm_tta, numpy
+        >>> mta = apm_tta.load_method("mta", "embedded", classes=["trouser", "sneaker"], views=8)
+        >>> predicted = mta(numpy.zeros((28, 28, 3), "uint8"))
+        >>> len(predicted), predicted.logits.shape
+        (1, torch.Size([1, 2]))
+    """
+    _check(precision in _PRECISIONS, f"precision {precision!r} does not exist; choose from {', '.join(_PRECISIONS)}")
+    _check(family in _FAMILIES, f"family {family!r} does not exist; choose from {', '.join(_FAMILIES)}")
+    _check(isinstance(batch_size, int) and batch_size > 0, f"batch_size {batch_size!r} is not a whole number from 1")
+    _check(isinstance(seed, int) and 0 <= seed < 2**63, f"seed {seed!r} is not a whole number from 0")
+    found = load_teacher(teacher) if isinstance(teacher, str) else teacher
+    names = getattr(found, "classes", None) if classes is None else classes
+    _check(names is not None, f"teacher {found.name} needs class names: load_method({name!r}, teacher, classes=[...])")
+    listed = tuple(names or ())
+    _check(not isinstance(names, str), "classes are a sequence of names, not one text")
+    _check(bool(listed) and all(isinstance(each, str) for each in listed), "classes are one name or more, as texts")
+    _check(template.count("{}") == 1, f"template {template!r} does not have one {{}} for the class")
+    kind = METHODS.get(name)
+    task = Task(listed, template, family, (float(crop_scale[0]), float(crop_scale[1])))
+    chosen = build_parameters(name, parameters)
+    held = None if memory is None else int(memory * 2**30)
+    return LoadedMethod(kind(found, task, chosen, seed, held), precision, batch_size)
+
+
+def _check(right: bool, otherwise: str) -> None:
+    if not right:
+        raise UserError(otherwise, exit_code=2)

@@ -1,0 +1,193 @@
+"""Run a suite from Python: the options and checks of ``run-bench SUITE``, frames in place of a printed table."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
+
+from typing_extensions import Unpack
+
+from apm_tta.api.run_folder import Run
+from apm_tta.errors import UnknownName, UserError
+from apm_tta.harness import run as harness
+from apm_tta.harness.estimate import Estimate
+from apm_tta.harness.estimate import estimate as estimate_request
+from apm_tta.harness.request.part import parse_part
+from apm_tta.harness.request.run_request import RunRequest, resolve_request
+from apm_tta.harness.request.suite import Suite
+from apm_tta.report import ERRORS_FILE
+
+Names = str | Sequence[str]
+Numbers = int | str | Sequence[int]
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of a run; one that is left out or None is the suite's own, or the default of ``run-bench``.
+
+    Several names or numbers are a sequence, or a text with commas as on the command line.
+    """
+
+    methods: Names
+    teacher: str
+    classifier: str
+    support: str | Path
+    shots: int
+    dataset: str
+    data_root: str | Path
+    limit: int
+    clean: bool
+    corruptions: Names
+    severities: Numbers
+    jpeg_quality: int | str | None
+    crop_scale: tuple[float, float]
+    setting: str
+    reset: str | None
+    seeds: Numbers
+    batch_size: int
+    precision: str
+    settings: Mapping[str, Mapping[str, Any]]
+    out: str | Path
+    force_new: bool
+    shard_size: int
+    shard_range: str | tuple[int, int]
+    devices: Names
+    ray: str
+    gpu_share: float
+    workers: int
+    memory: float
+    feature_cache: bool
+    quiet: bool
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _shows_its_options(function: F) -> F:
+    """Give a function of ``suite`` and ``RunOptions`` a signature that lists them, for completion in a notebook."""
+    first = next(iter(inspect.signature(function).parameters.values()))
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in RunOptions.__annotations__.items()
+    ]
+    function.__signature__ = inspect.Signature([first, *options])  # type: ignore[attr-defined]
+    return function
+
+
+@_shows_its_options
+def run(suite: str, **options: Unpack[RunOptions]) -> Run:
+    """Compute what is missing of a run, write its report, and open it.
+
+    The same as ``run-bench SUITE``: a run that was stopped resumes with the same ``out``, and a folder of another run
+    is refused. A warning says where images could not be read.
+
+    Args:
+        suite: name, as ``run-bench list suites`` prints it.
+        options: as on the command line, ``--`` left out and ``_`` for ``-``; see ``RunOptions``. ``--set
+            apm.iterations=40`` is ``settings={"apm": {"iterations": 40}}``.
+
+    Returns:
+        The run: ``results`` per cell, ``answers()`` per image.
+
+    Raises:
+        UserError: with the line that the command would print.
+
+    Example:
+        >>> import apm_tta
+        >>> run = apm_tta.run("demo", methods=["zeroshot", "mta"], corruptions=[], limit=20, quiet=True)
+        >>> run.results[["method", "n"]].values.tolist()
+        [['zeroshot', 20], ['mta', 20]]
+    """
+    found = run_request(resolve(suite, options))
+    if found.written is not None and (missing := found.written.errors):
+        warnings.warn(
+            f"{missing} answers are missing: images could not be read; {found.folder / ERRORS_FILE} names them",
+            stacklevel=2,
+        )
+    return found
+
+
+@_shows_its_options
+def estimate(suite: str, **options: Unpack[RunOptions]) -> Estimate:
+    """Estimate what a run would take, from a few images; nothing is written. The same as ``--dry-run``.
+
+    Args:
+        suite: name, as ``run-bench list suites`` prints it.
+        options: see ``run``.
+
+    Returns:
+        The estimate; ``text()`` is what the command prints.
+
+    Raises:
+        UserError: with the line that the command would print.
+    """
+    return estimate_request(resolve(suite, options))
+
+
+def resolve(suite: str, options: Mapping[str, Any], *, json: bool = False) -> RunRequest:
+    """Resolve the options of ``run`` and check them.
+
+    Args:
+        suite: name of the suite.
+        options: see ``RunOptions``.
+        json: whether events are printed as lines of JSON.
+
+    Raises:
+        UserError: for the first that does not exist or has no such value. Exit code 2.
+    """
+    known = RunOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise UnknownName("option", name, known)
+    given = {name: _CONVERT.get(name, _as_it_is)(value) for name, value in options.items() if value is not None}
+    of_suite = {name: value for name, value in given.items() if name in Suite.model_fields}
+    others = {name: value for name, value in given.items() if name not in Suite.model_fields}
+    if "shard_range" in others:
+        others["part"] = parse_part(others.pop("shard_range"))
+    return resolve_request(suite, of_suite, json=json, **others)
+
+
+def run_request(request: RunRequest) -> Run:
+    """Compute what is missing of a run and open it; of a part of a run there is no report yet.
+
+    Raises:
+        UserError: when the run cannot be carried out; what was finished is kept.
+    """
+    found = Run(harness.run(request))
+    if request.part is None:
+        found.report()
+    return found
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _listed(value: Any) -> list[Any]:
+    """Split a text at its commas, and make a list of one value."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return list(value) if isinstance(value, Iterable) else [value]
+
+
+def _path(value: Any) -> Path:
+    try:
+        return Path(value)
+    except TypeError:
+        raise UserError(f"{value!r} is not a path", exit_code=2) from None
+
+
+def _by_method(value: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, Mapping) or not all(isinstance(each, Mapping) for each in value.values()):
+        raise UserError(f"settings are of the form {{'apm': {{'iterations': 40}}}}, not {value!r}", exit_code=2)
+    return {method: dict(each) for method, each in value.items()}
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("methods", "corruptions", "severities", "seeds"), _listed),
+    **dict.fromkeys(("data_root", "support", "out"), _path),
+    "devices": lambda value: [str(name) for name in _listed(value)],
+    "settings": _by_method,
+}

@@ -1,0 +1,223 @@
+"""Open run folders from Python: results per cell, answers per image, reports, comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from apm_tta.columns import KEY
+from apm_tta.errors import UserError
+from apm_tta.harness.storage import merge as storage
+from apm_tta.harness.storage.manifest import Manifest, read_manifest
+from apm_tta.harness.storage.records import read_shard
+from apm_tta.report import Report, write_report
+from apm_tta.report import compare as comparison
+from apm_tta.report.aggregate import condition_name
+from apm_tta.report.cell_answers import condition_files, read_condition
+from apm_tta.report.run_data import ReportData, read_report_data, refuse_unknown
+
+_NULLABLE: Mapping[pa.DataType, Any] = {pa.int32(): pd.Int32Dtype()}
+"""Classes: an image that could not be read has none, and must not count as wrong."""
+
+
+class Run:
+    """One run folder.
+
+    What is read from it is read once; open it again to see what was computed since.
+
+    Args:
+        folder: of the run.
+        partial: whether the complete cells of an incomplete run are shown.
+
+    Raises:
+        UserError: when ``folder`` is not a run folder.
+    """
+
+    def __init__(self, folder: str | Path, partial: bool = False) -> None:
+        self.folder = Path(folder)
+        self.partial = partial
+        self.manifest: Manifest = read_manifest(self.folder)
+        self._written: Report | None = None
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """One row per cell, the columns of ``results.csv``; shares in percent.
+
+        Raises:
+            UserError: when the run is incomplete (unless ``partial``), or its records are damaged.
+        """
+        return self._data.results.copy()
+
+    @property
+    def unreadable(self) -> pd.DataFrame:
+        """One row per image that could not be read: corruption, severity, id, error."""
+        return self._data.damaged.copy()
+
+    @property
+    def written(self) -> Report | None:
+        """The report that was written last through this object; None where there is none."""
+        return self._written
+
+    @cached_property
+    def _data(self) -> ReportData:
+        return read_report_data(self.folder, self.partial)
+
+    def answers(
+        self,
+        method: str | Sequence[str] | None = None,
+        corruption: str | Sequence[str] | None = None,
+        severity: int | Sequence[int] | None = None,
+        seed: int | Sequence[int] | None = None,
+    ) -> pd.DataFrame:
+        """Read the records of some cells, one row per image.
+
+        Args:
+            method: one name or several; all unless given, as of the others.
+            corruption: one name or several; ``clean`` is none.
+            severity: 1 .. 5; 0 is clean.
+            seed: of the run.
+
+        Returns:
+            The columns of ``records/**/*.parquet`` (``run-bench list columns``), in the order of the run's conditions,
+            methods and seeds, each with its images in the order in which they were answered. Classes are nullable
+            integers: an image that could not be read has an ``error`` and no ``prediction``.
+
+        Raises:
+            UserError: for a value that the run does not have, for cells without records, and for damaged records.
+
+        Example:
+            >>> import apm_tta
+            >>> run = apm_tta.run("demo", methods=["zeroshot"], corruptions=["fog"], limit=20, quiet=True)
+            >>> answers = run.answers(method="zeroshot", corruption="clean")
+            >>> answers[["label", "prediction"]].notna().sum().tolist()
+            [20, 20]
+        """
+        wanted = {
+            "method": _wanted(method, list(self.manifest.numbers.methods), "method", self.folder),
+            "corruption": _wanted(corruption, list(dict(self._conditions)), "corruption", self.folder),
+            "severity": _wanted(severity, sorted({level for _, level in self._conditions}), "severity", self.folder),
+            "seed": _wanted(seed, list(self.manifest.numbers.seeds), "seed", self.folder),
+        }
+        tables: list[pa.Table] = []
+        for files in condition_files(self.folder).values():
+            chosen = {path: table for path in files if _is_wanted(table := read_shard(path), wanted)}
+            for cell in read_condition(self.folder, list(chosen)):  # refuses what the report would refuse
+                refuse_unknown(self.folder, cell, self.manifest.numbers)
+            tables += chosen.values()
+        if not tables:
+            asked = ", ".join(f"{name} {values}" for name, values in wanted.items())
+            raise UserError(f"{self.folder} has no answers for {asked}")
+        frame = pa.concat_tables(tables).to_pandas(types_mapper=_NULLABLE.get)
+        texts = [name for name in KEY if isinstance(frame[name].dtype, pd.CategoricalDtype)]
+        frame[texts] = frame[texts].astype(str)
+        return self._ordered(frame)
+
+    def report(self, partial: bool | None = None, islands: int = 0) -> Report:
+        """Write tables and page into the run folder, the same as ``run-bench report``.
+
+        Args:
+            partial: whether an incomplete run is shown too, marked as such; as the run was opened unless given.
+            islands: images of the page under which the islands of their APM are drawn; they are fitted again.
+
+        Returns:
+            What was written and where; a notebook shows its tables.
+
+        Raises:
+            UserError: when the run is incomplete (unless ``partial``), or the folder cannot be written.
+        """
+        self._written = write_report(self.folder, self.partial if partial is None else partial, islands)
+        return self._written
+
+    @property
+    def _conditions(self) -> list[tuple[str, int]]:
+        pairs = [text.rpartition(" ") for text in self.manifest.numbers.conditions]
+        return [(name, int(level)) if name else ("clean", 0) for name, _, level in pairs]
+
+    def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        numbers = self.manifest.numbers
+        names = [condition_name(*pair) for pair in zip(frame["corruption"], frame["severity"], strict=True)]
+        places = pd.DataFrame(
+            {
+                "condition": pd.Series(names).map(list(numbers.conditions).index),
+                "method": frame["method"].map(list(numbers.methods).index),
+                "seed": frame["seed"].map(list(numbers.seeds).index),
+            }
+        )
+        order = places.sort_values(["condition", "method", "seed"], kind="stable").index
+        return frame.loc[order].reset_index(drop=True)
+
+    def __repr__(self) -> str:
+        numbers = self.manifest.numbers
+        return (
+            f"<Run of {numbers.suite} in {self.folder}: {', '.join(numbers.methods)} on {numbers.dataset.name}, "
+            f"{len(numbers.conditions)} conditions>"
+        )
+
+
+def open_run(folder: str | Path, partial: bool = False) -> Run:
+    """Open an existing run folder.
+
+    Args:
+        folder: of the run.
+        partial: whether the complete cells of an incomplete run are shown.
+
+    Raises:
+        UserError: when ``folder`` is not a run folder.
+    """
+    return Run(folder, partial)
+
+
+def compare(run_a: Run | str | Path, run_b: Run | str | Path) -> pd.DataFrame:
+    """Compare two runs image by image, the same as ``run-bench compare``.
+
+    Args:
+        run_a: a run, or its folder.
+        run_b: likewise.
+
+    Returns:
+        One row per cell that both have: top-1 of both in percent, ``delta`` (B minus A) with its paired bootstrap
+        interval, and McNemar's p, plain and by Holm's correction.
+
+    Raises:
+        UserError: when the runs are of other images, or have no cell in common.
+    """
+    return comparison.compare(_folder(run_a), _folder(run_b))
+
+
+def merge(parts: Sequence[Run | str | Path], out: str | Path) -> Run:
+    """Merge the parts of one run into one run folder, the same as ``run-bench merge``.
+
+    Args:
+        parts: runs that were computed with ``shard_range``, or their folders.
+        out: folder of the whole run.
+
+    Raises:
+        UserError: when the parts are not of one run, or a record is damaged.
+    """
+    storage.merge(Path(out), [_folder(part) for part in parts])
+    return Run(out)
+
+
+def _folder(run: Run | str | Path) -> Path:
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
+def _wanted(value: Any, known: list[Any], kind: str, folder: Path) -> list[Any]:
+    """Return the values asked for, each checked to be one of the run's."""
+    if value is None:
+        return known
+    values = [value] if isinstance(value, str | int) else list(value)
+    for each in values:
+        if each not in known:
+            raise UserError(f"{folder} has no {kind} {each!r}; it has {', '.join(map(str, known))}", exit_code=2)
+    return values
+
+
+def _is_wanted(table: pa.Table, wanted: Mapping[str, list[Any]]) -> bool:
+    """Return whether the one cell of a file's rows is wanted; a file without rows is not."""
+    return bool(len(table)) and all(table[name][0].as_py() in values for name, values in wanted.items())

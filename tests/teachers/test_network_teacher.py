@@ -1,0 +1,191 @@
+"""Any torch network as a teacher: its own logits, its own preprocessing, on real weights and on every kind of head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torchvision.transforms import v2
+
+import apm_tta
+from apm_tta.data.class_lists import CLASS_LISTS
+from apm_tta.data.sample import CLEAN
+from apm_tta.teachers import NetworkTeacher, Preprocessing, load_teacher
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PREPROCESSING = Preprocessing(64, MEAN, STD, "bilinear")
+TEN = [f"class {index}" for index in range(10)]
+
+
+def logits(teacher: NetworkTeacher, pixels: Tensor) -> Tensor:
+    features = teacher.encode_image(pixels)
+    return teacher.scales(features) * normalize(features, dim=-1) @ teacher.class_weights(teacher.classes, ("{}",)).T
+
+
+def seeded(make: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make()
+
+
+class Sharpened(nn.Module):
+    """A network whose last layer is not its last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return 3 * self.head(self.body(pixels)).tanh()
+
+
+class Answering(Sharpened):
+    """A network that returns an object with logits, as those of transformers do."""
+
+    def forward(self, pixels: Tensor) -> Any:
+        return type("Output", (), {"logits": self.head(self.body(pixels))})()
+
+
+class Twice(Sharpened):
+    """A network that reads its head's attributes, and calls it twice."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features = self.body(pixels)
+        return self.head(features) + self.head(features) + self.head.weight.sum()
+
+
+@pytest.mark.parametrize(
+    ("make", "head"),
+    [
+        (lambda: torchvision.models.resnet18(num_classes=10), "fc"),
+        (lambda: torchvision.models.mobilenet_v3_small(num_classes=10), "classifier.3"),
+        (lambda: torchvision.models.squeezenet1_1(num_classes=10), ""),
+        (lambda: timm.create_model("test_vit", num_classes=10, img_size=64), "head"),
+        (lambda: timm.create_model("resnet10t", num_classes=10), "fc"),
+        (Sharpened, ""),
+        (Answering, "head"),
+        (Twice, ""),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 10)), "1"),
+    ],
+)
+def test_cosines_with_the_class_weights_are_the_network_s_own_logits(make: Callable[[], nn.Module], head: str) -> None:
+    """Wherever its last linear layer is, and where there is none, every method sees the network's logits."""
+    network = seeded(make).eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    pixels = torch.randn(5, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        output = network(pixels)
+        expected = getattr(output, "logits", output)
+        teacher = load_teacher(network, classes=TEN, preprocessing=PREPROCESSING)
+        found = logits(teacher, pixels)
+    assert teacher.head_layer == head
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    # The network itself is as it was.
+    with torch.no_grad():
+        output = network(pixels)
+    assert torch.equal(getattr(output, "logits", output), expected)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_real_network_gets_222_of_250_right(shared: Path) -> None:
+    """In three lines, on real weights and photographs: what timm's own transform and head give."""
+    network = timm.create_model(
+        "tf_efficientnet_lite0", checkpoint_path=shared / "weights" / "tf_efficientnet_lite0.safetensors"
+    )
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+    classes = CLASS_LISTS.get("imagenet-1k")().names
+
+    teacher = apm_tta.load_teacher(network, classes=classes, preprocessing=transform)
+    zeroshot = apm_tta.load_method("zeroshot", teacher)
+
+    dataset = apm_tta.open_dataset("imagenet-part", shared / "data" / "imagenet-sample")
+    entries = dataset.entries(CLEAN)
+    predicted = zeroshot(dataset.read(entry, CLEAN).image for entry in entries)
+    right = sum(int(best) == entry.label for best, entry in zip(predicted.table["prediction"], entries, strict=True))
+    assert (right, len(entries)) == (222, 250)
+
+
+def test_methods_that_adapt_the_encoder_work_on_a_network() -> None:
+    """TENT moves normalisation layers of a copy; APM is fitted to the network's features; views are made alike."""
+    network = seeded(lambda: torchvision.models.resnet18(num_classes=10))
+    teacher = load_teacher(network, classes=TEN, preprocessing=PREPROCESSING)
+    images = [Image.effect_noise((80, 70), 40 + index).convert("RGB") for index in range(4)]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for name, parameters in {"tent": {}, "mta": {"views": 4}, "apm": {"iterations": 1, "hidden": [16]}}.items():
+        predicted = apm_tta.load_method(name, teacher, **parameters)(images)
+        assert predicted.logits.shape == (4, 10)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_some_of_its_classes_in_another_order() -> None:
+    teacher = load_teacher(seeded(Sharpened), classes=TEN, preprocessing=PREPROCESSING)
+    every = teacher.class_weights(TEN, ("{}",))
+    assert torch.equal(teacher.class_weights(["class 7", "class 2"], ("{}",)), every[[7, 2]])
+    with pytest.raises(apm_tta.UserError, match="has no class 'cat'; its 10 classes are class 0, class 1"):
+        teacher.class_weights(["cat"], ("{}",))
+
+
+def test_a_name_that_two_classes_share_is_taken_by_place_alone() -> None:
+    """ImageNet has two classes named crane: all classes in order are told apart, one of them alone is not."""
+    names = [*TEN[:8], "crane", "crane"]
+    teacher = load_teacher(seeded(Sharpened), classes=names, preprocessing=PREPROCESSING)
+    assert len(teacher.class_weights(names, ("{}",))) == 10
+    with pytest.raises(apm_tta.UserError, match="has several classes named 'crane'"):
+        teacher.class_weights(["crane"], ("{}",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": TEN[:9]}, "returns 10 logits per image, but 9 class names were given"),
+        ({"classes": None}, "needs its class names and its preprocessing"),
+        ({"preprocessing": None}, "needs its class names and its preprocessing"),
+        ({"name": nn.Conv2d(3, 10, 1)}, "it must return logits"),
+        ({"name": nn.Linear(7, 10)}, "fails on images"),
+        (
+            {"name": nn.Sequential(nn.Flatten(), nn.LazyLinear(10))},
+            "cannot be copied to cpu: ValueError: Attempted to use an un",
+        ),
+        ({"preprocessing": lambda image: image}, "returns an object of type Image"),
+        ({"preprocessing": v2.PILToTensor()}, "returns torch.uint8 values"),
+        (
+            {"preprocessing": v2.Compose([v2.Resize((64, 48)), v2.ToImage(), v2.ToDtype(torch.float32, True)])},
+            r"must return \(3, S, S\)",
+        ),
+        ({"device": "tpu"}, "device 'tpu' is not available"),
+    ],
+)
+def test_what_is_not_a_classifier_of_images_is_refused(change: dict[str, Any], message: str) -> None:
+    chosen = {"name": seeded(Sharpened), "classes": TEN, "preprocessing": PREPROCESSING, **change}
+    with pytest.raises(apm_tta.UserError, match=message) as caught:
+        load_teacher(**chosen)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_head_of_zeros_and_one_that_is_not_finite_are_refused() -> None:
+    """Both would become numbers: chance, or the first class."""
+    network = seeded(Sharpened)
+    answering = seeded(Answering)
+    nn.init.zeros_(answering.head.weight)
+    nn.init.zeros_(answering.head.bias)
+    with pytest.raises(apm_tta.UserError, match="all zeros"):
+        load_teacher(answering, classes=TEN, preprocessing=PREPROCESSING)
+    nn.init.constant_(network.head.weight, float("nan"))
+    with pytest.raises(apm_tta.UserError, match="not finite"):
+        load_teacher(network, classes=TEN, preprocessing=PREPROCESSING)
+
+
+def test_names_of_a_network_s_own_do_not_go_with_a_named_teacher() -> None:
+    with pytest.raises(apm_tta.UserError, match="a named teacher has its own"):
+        load_teacher("embedded", classes=TEN)  # type: ignore[call-overload]
+    with pytest.raises(apm_tta.UserError, match=r"a name or a torch\.nn\.Module"):
+        load_teacher(7)  # type: ignore[call-overload]
