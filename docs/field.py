@@ -16,7 +16,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from apm_tta.cli import main as run_bench
-from apm_tta.islands.strip import Chart, Curve, strip
+from apm_tta.islands.strip import Chart, Curve, draw_strip
 
 FOLDER = Path(__file__).with_name("field")
 PAGE = Path(__file__).with_name("field.md")
@@ -120,7 +120,7 @@ def draw() -> None:
         curves.append(Curve(name, [(index + 1) / len(curve) for index in range(len(curve))], curve))
     goal = Curve(f"{GOAL}", [0, 1], [GOAL, GOAL])
     chart = Chart("share of the epochs", [*curves, goal], whole=False)
-    (FOLDER / "curves.png").write_bytes(strip("validation cosine to the teacher's grid", None, [], chart))
+    (FOLDER / "curves.png").write_bytes(draw_strip("validation cosine to the teacher's grid", None, [], chart))
 
 
 def main() -> None:

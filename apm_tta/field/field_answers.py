@@ -10,7 +10,7 @@ from torch import Tensor
 
 from apm_tta.errors import UserError
 from apm_tta.field.checkpoint import Field
-from apm_tta.islands.targets import resampled
+from apm_tta.islands.targets import resample
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.square import Square
 
@@ -102,4 +102,4 @@ def teacher_grid(field: Field, teacher: Teacher, layer: int, image: Image.Image)
             f"--teacher none",
             exit_code=2,
         )
-    return resampled(tokens, field.apm.config.grid)[0]
+    return resample(tokens, field.apm.config.grid)[0]

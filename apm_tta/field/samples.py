@@ -19,7 +19,7 @@ from apm_tta.apm import APMConfig
 from apm_tta.apm.heads import rgb_target
 from apm_tta.apm.memory import free_memory
 from apm_tta.data.unlabelled import Unlabelled, by_digest
-from apm_tta.islands.targets import resampled
+from apm_tta.islands.targets import resample
 from apm_tta.methods.apm_input import apm_input
 from apm_tta.randomness import torch_generator
 from apm_tta.teachers import Teacher
@@ -123,7 +123,7 @@ class Samples:
         squares = _in_threads(self._read, indices)
         for_teacher = torch.stack([square for _, square in squares]).to(self._teacher.device)
         inputs = self._teacher_square.normalized(for_teacher)
-        tokens = resampled(self._teacher.encode_grid(inputs, self._layer), self._config.grid).flatten(1, 2)
+        tokens = resample(self._teacher.encode_grid(inputs, self._layer), self._config.grid).flatten(1, 2)
         filled = pad(tokens, (0, self._config.feature_dim - tokens.shape[-1]))
         pixels = torch.stack([square for square, _ in squares])
         return SampleBatch(pixels, filled.cpu(), rgb_target(self._square.normalized(pixels), self._config.patch_size))

@@ -11,12 +11,12 @@ from torch.nn.functional import cosine_similarity
 from apm_tta.data.unlabelled import Unlabelled
 from apm_tta.field.checkpoint import Field
 from apm_tta.field.field_answers import answer, column_of
-from apm_tta.islands.animation import Format, animation, frame
+from apm_tta.islands.animation import Format, draw_frame, encode_animation
 from apm_tta.islands.colours import joint_colours
-from apm_tta.islands.gallery import DIGITS, squared
+from apm_tta.islands.gallery import DIGITS, as_square
 from apm_tta.islands.number_tables import as_csv, as_table
 from apm_tta.islands.picture_folder import PictureFolder
-from apm_tta.islands.strip import Chart, Column, Curve, strip
+from apm_tta.islands.strip import Chart, Column, Curve, draw_strip
 
 _SHOWN = 8  # columns of the strip, and rows of the text
 _FRAME_MS = 120
@@ -44,7 +44,7 @@ def show_interpolation(
         UserError: when an image cannot be read.
     """
     pixels = [one.read(), other.read()]
-    images = [squared(image) for image in pixels]
+    images = [as_square(image) for image in pixels]
     first, last = (column_of(field, image) for image in pixels)
     shares = [step / (steps - 1) for step in range(steps)]
     answers = [answer(field, torch.lerp(first, last, share)) for share in shares]
@@ -70,16 +70,16 @@ def show_interpolation(
         Curve(name, shares, [row[name] for row in rows])
         for name in ("cosine to A", "cosine to B", "cosine to their blend")
     ]
-    folder.write("interpolation.png", strip(title, None, columns, Chart("share of B", curves, whole=False)))
+    folder.write("interpolation.png", draw_strip(title, None, columns, Chart("share of B", curves, whole=False)))
     if kind is not None:
         frames = [
-            frame(
+            draw_frame(
                 [images[0], colours[index], features[index], images[1]],
                 _heading(row, ", ") + "\nA, colours, features (PCA), B",
             )
             for index, row in enumerate(rows)
         ]
-        folder.write(f"interpolation.{kind}", animation([*frames, *frames[-2:0:-1]], kind, _FRAME_MS))
+        folder.write(f"interpolation.{kind}", encode_animation([*frames, *frames[-2:0:-1]], kind, _FRAME_MS))
     folder.write("interpolation.csv", as_csv(rows))
     return f"{title}\n\n{as_table([rows[index] for index in shown])}"
 

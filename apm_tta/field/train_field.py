@@ -19,10 +19,10 @@ from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
 from apm_tta.files import unwritable
-from apm_tta.islands.gallery import titled
+from apm_tta.islands.gallery import teacher_title
 from apm_tta.islands.number_tables import as_csv, as_table
 from apm_tta.islands.picture_folder import PictureFolder
-from apm_tta.islands.strip import Chart, Curve, strip
+from apm_tta.islands.strip import Chart, Curve, draw_strip
 from apm_tta.islands.targets import sizes_for_grid
 from apm_tta.stop_signals import stop_code, stop_word, terminable
 from apm_tta.teachers import Teacher
@@ -183,7 +183,7 @@ def _write_results(folder: PictureFolder, state: TrainingState, summary: Measure
     )
     title = (
         f"one APM on {settings.training_images} images: layer {settings.schedule.layer} of "
-        f"{titled(settings.teacher, settings.teacher_identity)}, {settings.validation_images} held out"
+        f"{teacher_title(settings.teacher, settings.teacher_identity)}, {settings.validation_images} held out"
     )
     folder.files.append(CHECKPOINT_FILE)
     folder.write("epochs.csv", as_csv(rows))
@@ -191,7 +191,7 @@ def _write_results(folder: PictureFolder, state: TrainingState, summary: Measure
     seconds = sum(row["seconds"] for row in rows)
     summary = {**summary, "seconds": seconds}
     folder.write("summary.json", f"{json.dumps(summary, indent=2)}\n".encode())
-    folder.write("curve.png", strip(title, None, [], chart))
+    folder.write("curve.png", draw_strip(title, None, [], chart))
     step = max(1, -(-len(rows) // _SHOWN))
     shown = [row for row in rows if row["epoch"] in {1, len(rows)} or row["epoch"] % step == 0]
     table = as_table([{**row, "epoch": int(row["epoch"])} for row in shown])

@@ -15,13 +15,14 @@ THRESHOLD = 0.9
 
 @dataclass(frozen=True)
 class Agreement:
-    r"""Of one grid of features, u being their unit vectors.
+    r"""Agreement within one grid of features, u being their unit vectors.
 
     Attributes:
         neighbours: mean of :math:`u_l \cdot u_m` over all pairs that share a side.
-        any_two: mean of :math:`u_l \cdot u_m` over all pairs of different locations: what two features agree in
-            wherever they lie. Deep features share a direction, so that ``neighbours`` alone says nothing of islands.
-        islands: locations joined where neighbours have at least the threshold's cosine: the number of parts.
+        any_two: mean of :math:`u_l \cdot u_m` over all pairs of different locations: how far two features agree
+            wherever they lie. Deep features share a direction, so that ``neighbours`` alone says nothing about
+            islands.
+        islands: number of parts when neighbours are joined whose cosine is at least the threshold.
         largest: share of all locations in the largest part, 0 .. 1.
     """
 
@@ -31,13 +32,13 @@ class Agreement:
     largest: float
 
     @property
-    def beyond(self) -> float:
+    def excess(self) -> float:
         """By how much neighbours agree more than any two locations do."""
         return self.neighbours - self.any_two
 
 
 def agreement(features: Tensor, threshold: float = THRESHOLD) -> Agreement:
-    """Of one grid of features ``(h, w, C)``, at least two locations.
+    """Measure the agreement within one grid of features ``(h, w, C)`` of at least two locations.
 
     Raises:
         ValueError: for fewer than two locations, or a threshold outside -1 .. 1.
@@ -47,12 +48,12 @@ def agreement(features: Tensor, threshold: float = THRESHOLD) -> Agreement:
     if count < 2:
         raise ValueError(f"a grid of {height} x {width} has no neighbours")
     if not -1 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}; a cosine is from -1 to 1")
+        raise ValueError(f"threshold is {threshold}; it must be a cosine, from -1 to 1")
     unit = normalize(features.detach().double().cpu(), dim=-1)
     down, right = (unit[:-1] * unit[1:]).sum(-1), (unit[:, :-1] * unit[:, 1:]).sum(-1)
     pairs = down.numel() + right.numel()
     total = unit.sum((0, 1)).square().sum() - unit.square().sum()
-    parts, labels = _parts(height, width, (down >= threshold).numpy(), (right >= threshold).numpy())
+    parts, labels = _connected_parts(height, width, (down >= threshold).numpy(), (right >= threshold).numpy())
     return Agreement(
         neighbours=float((down.sum() + right.sum()) / pairs),
         any_two=float(total / (count * (count - 1))),
@@ -62,15 +63,15 @@ def agreement(features: Tensor, threshold: float = THRESHOLD) -> Agreement:
 
 
 def said_cosine(value: float) -> str:
-    """Three digits, or how far from 1 where three digits would say 1."""
+    """Format a cosine with three digits, or as its distance from 1 where three digits would read 1."""
     return f"{value:.3f}" if value < 0.9995 else f"1 - {max(0.0, 1 - value):.0e}"
 
 
-def _parts(height: int, width: int, down: np.ndarray, right: np.ndarray) -> tuple[int, np.ndarray]:
-    """Connected parts of a grid whose joints are where ``down`` (h - 1, w) and ``right`` (h, w - 1) are true."""
-    places = np.arange(height * width).reshape(height, width)
-    one = np.concatenate([places[:-1][down], places[:, :-1][right]])
-    other = np.concatenate([places[1:][down], places[:, 1:][right]])
-    joints = coo_array((np.ones(len(one)), (one, other)), shape=(places.size, places.size))
+def _connected_parts(height: int, width: int, down: np.ndarray, right: np.ndarray) -> tuple[int, np.ndarray]:
+    """Find the connected parts of a grid joined where ``down`` (h - 1, w) and ``right`` (h, w - 1) are true."""
+    locations = np.arange(height * width).reshape(height, width)
+    one = np.concatenate([locations[:-1][down], locations[:, :-1][right]])
+    other = np.concatenate([locations[1:][down], locations[:, 1:][right]])
+    joints = coo_array((np.ones(len(one)), (one, other)), shape=(locations.size, locations.size))
     count, labels = connected_components(joints, directed=False)
     return int(count), labels

@@ -1,4 +1,4 @@
-"""Pictures one after another: an animated GIF or WebP (Pillow)."""
+"""Animations of pictures: GIF or WebP (Pillow)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 Format = Literal["gif", "webp"]
 
-_SIDE = 160  # of a panel, pixels
+_SIDE = 160  # of a panel, in pixels
 _GAP = 6
 _LINE = 16
 _WHITE = (255, 255, 255)
 
 Panel = Image.Image | npt.NDArray[np.float64]
-"""An RGB image, or RGB ``(h, w, 3)`` in 0 .. 1, whose locations are to be seen as squares."""
+"""An RGB image, or RGB ``(h, w, 3)`` in 0 .. 1 whose locations are shown as squares."""
 
 
-def frame(panels: Sequence[Panel], caption: str) -> Image.Image:
-    """Panels side by side, each a square of the same size, with a caption of one line or several below."""
+def draw_frame(panels: Sequence[Panel], caption: str) -> Image.Image:
+    """Draw panels side by side, as squares of the same size, with a caption of one or more lines below."""
     lines = caption.split("\n")
     width = len(panels) * (_SIDE + _GAP) + _GAP
     canvas = Image.new("RGB", (width, _SIDE + 2 * _GAP + _LINE * len(lines)), _WHITE)
@@ -34,13 +34,13 @@ def frame(panels: Sequence[Panel], caption: str) -> Image.Image:
     return canvas
 
 
-def animation(frames: Sequence[Image.Image], kind: Format, milliseconds: int) -> bytes:
-    """An endless animation of frames of one size.
+def encode_animation(frames: Sequence[Image.Image], kind: Format, milliseconds: int) -> bytes:
+    """Encode an endless animation of frames of the same size.
 
     Args:
         frames: at least one.
-        kind: of file.
-        milliseconds: that a frame is shown; the last one is shown three times as long.
+        kind: file format.
+        milliseconds: time for which a frame is shown; the last one is shown three times as long.
     """
     content = io.BytesIO()
     durations = [milliseconds] * (len(frames) - 1) + [3 * milliseconds]

@@ -1,4 +1,4 @@
-"""Islands that form while a fresh APM is fitted to one image."""
+"""The islands that form while a fresh APM is fitted to one image."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from apm_tta.methods.apm_input import apm_input
 
 @dataclass(frozen=True)
 class Formation:
-    """A fit of T iterations, watched.
+    """The record of a fit of T iterations.
 
     Attributes:
-        iterations: at which the features were kept, ascending; 0 is before the first.
-        grids: the features at those, ``(g, g, F)`` each.
-        losses: by iteration, T + 1 of them.
-        cosines: to the target by iteration, T + 1 of them: of the token, or the mean over the locations.
+        iterations: those at which the features were kept, ascending; 0 is before the first.
+        grids: the features at those iterations, ``(g, g, F)`` each.
+        losses: the loss at every iteration, T + 1 values.
+        cosines: the cosine to the target at every iteration, T + 1 values: of the token, or the mean over the
+            locations.
     """
 
     iterations: list[int]
@@ -35,14 +36,14 @@ class Formation:
 
 @torch.no_grad()
 def form(image: Image.Image, aim: Aim, iterations: Sequence[int], seed: int, device: torch.device) -> Formation:
-    """Fits a fresh APM to one image and keeps its features at some iterations.
+    """Fit a fresh APM to one image and keep its features at some iterations.
 
     Args:
         image: RGB.
         aim: what it is fitted to.
-        iterations: at which features are kept, ascending, from 0 to ``aim.fit.iterations``.
-        seed: of the fresh parameters.
-        device: where it computes.
+        iterations: those at which features are kept, ascending, from 0 to ``aim.fit.iterations``.
+        seed: seed of the fresh parameters.
+        device: the device that computes.
     """
     pixels = apm_input(aim.config.image_size)(image)[None].to(device)
     fitting = Fitting(pixels, aim.goals, aim.config, [seed], aim.fit)
@@ -61,7 +62,7 @@ def form(image: Image.Image, aim: Aim, iterations: Sequence[int], seed: int, dev
 
 
 def chosen_iterations(total: int, every: int) -> list[int]:
-    """0, every so many, and the last."""
+    """Return 0, every ``every``-th iteration, and the last."""
     return sorted({*range(0, total + 1, every), total})
 
 

@@ -1,4 +1,4 @@
-"""Grids of features of one image as pictures: a strip, an animation, and the numbers of both."""
+"""Pictures of one image's grids of features: a strip, an animation, and the numbers of both."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from PIL import Image
 from torch import Tensor
 
 from apm_tta.islands.agreement import Agreement, agreement, said_cosine
-from apm_tta.islands.animation import Format, animation, frame
+from apm_tta.islands.animation import Format, draw_frame, encode_animation
 from apm_tta.islands.colours import KINDS, colours
 from apm_tta.islands.number_tables import Value, as_csv
 from apm_tta.islands.picture_folder import PictureFolder
-from apm_tta.islands.strip import Chart, Column, strip
+from apm_tta.islands.strip import Chart, Column, draw_strip
 
 _FRAME_MS = 700
 DIGITS = 12
-"""Of a digest, as captions show it."""
+"""Number of a digest's digits that captions show."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How grids are drawn.
+    """Settings for drawing grids.
 
     Attributes:
         threshold: cosine from which neighbours belong to one island.
-        seed: of t-SNE.
-        animation: kind of file; None for no animation.
+        seed: seed of t-SNE.
+        animation: file format; None for no animation.
     """
 
     threshold: float
@@ -39,14 +39,14 @@ class Drawing:
     animation: Format | None = "gif"
 
 
-def numbers(found: Agreement) -> dict[str, Value]:
-    """An agreement as cells of a row."""
+def agreement_cells(measured: Agreement) -> dict[str, Value]:
+    """Return an agreement as cells of a row."""
     return {
-        "neighbours": found.neighbours,
-        "any two": found.any_two,
-        "beyond": found.beyond,
-        "islands": found.islands,
-        "largest %": 100 * found.largest,
+        "neighbours": measured.neighbours,
+        "any two": measured.any_two,
+        "beyond": measured.excess,
+        "islands": measured.islands,
+        "largest %": 100 * measured.largest,
     }
 
 
@@ -58,37 +58,37 @@ def draw(
     grids: Mapping[str, Tensor],
     drawing: Drawing,
     chart: Chart | None = None,
-    more: Sequence[Mapping[str, Value]] | None = None,
-    beside: Mapping[str, Sequence[npt.NDArray[np.float64]]] | None = None,
+    extra_cells: Sequence[Mapping[str, Value]] | None = None,
+    extra_pictures: Mapping[str, Sequence[npt.NDArray[np.float64]]] | None = None,
 ) -> list[dict[str, Value]]:
-    """Writes ``NAME.png``, ``NAME.csv`` and the animation; returns the rows of the CSV.
+    """Write ``NAME.png``, ``NAME.csv`` and the animation; return the rows of the CSV.
 
     Args:
-        folder: takes the files.
-        name: of the files.
-        title: of the strip.
-        image: RGB, shown as the square that the features are of.
-        grids: by heading, in their order, ``(h, w, C)``; the headings are the first column of the numbers.
-        drawing: how.
-        chart: below the strip; None for none.
-        more: further cells of every grid's row, before its agreement.
-        beside: further rows of pictures, RGB ``(h, w, 3)``, by what they show, a picture a grid.
+        folder: where the files are written.
+        name: name of the files.
+        title: title of the strip.
+        image: RGB, shown as the square from which the features come.
+        grids: by heading, in order, ``(h, w, C)``; the headings are the first column of the numbers.
+        drawing: how grids are drawn.
+        chart: chart below the strip; None for none.
+        extra_cells: further cells of every grid's row, before its agreement.
+        extra_pictures: further rows of pictures, RGB ``(h, w, 3)``, by what they show, one picture per grid.
     """
-    found = [agreement(grid, drawing.threshold) for grid in grids.values()]
-    square = squared(image)
+    agreements = [agreement(grid, drawing.threshold) for grid in grids.values()]
+    square = as_square(image)
     shadings = {kind: colours(list(grids.values()), kind, drawing.seed) for kind in KINDS}
     pictures = {KINDS[kind]: [one.picture for one in shading] for kind, shading in shadings.items()}
-    pictures |= {name: list(row) for name, row in (beside or {}).items()}
+    pictures |= {name: list(row) for name, row in (extra_pictures or {}).items()}
     rows: list[dict[str, Value]] = [
         {
             "of": heading,
             "grid": f"{grid.shape[0]} x {grid.shape[1]}",
             **extra,
-            **numbers(one),
+            **agreement_cells(one),
             **{f"{KINDS[kind]}: trust": shadings[kind][index].trustworthiness for kind in KINDS},
         }
         for index, ((heading, grid), one, extra) in enumerate(
-            zip(grids.items(), found, more or [{}] * len(found), strict=True)
+            zip(grids.items(), agreements, extra_cells or [{}] * len(agreements), strict=True)
         )
     ]
     columns = [
@@ -96,41 +96,41 @@ def draw(
             f"{heading}\nneighbours {said_cosine(one.neighbours)}\nislands {one.islands}",
             {name: row[index] for name, row in pictures.items()},
         )
-        for index, (heading, one) in enumerate(zip(grids, found, strict=True))
+        for index, (heading, one) in enumerate(zip(grids, agreements, strict=True))
     ]
-    folder.write(f"{name}.png", strip(title, square, columns, chart))
+    folder.write(f"{name}.png", draw_strip(title, square, columns, chart))
     if drawing.animation is not None:
         frames = [
-            frame(
+            draw_frame(
                 [square, *(row[index] for row in pictures.values())],
                 f"{heading}: neighbours' cosine {said_cosine(one.neighbours)}, islands {one.islands}\n"
                 f"the image, {', '.join(pictures)}",
             )
-            for index, (heading, one) in enumerate(zip(grids, found, strict=True))
+            for index, (heading, one) in enumerate(zip(grids, agreements, strict=True))
         ]
-        folder.write(f"{name}.{drawing.animation}", animation(frames, drawing.animation, _FRAME_MS))
+        folder.write(f"{name}.{drawing.animation}", encode_animation(frames, drawing.animation, _FRAME_MS))
     folder.write(f"{name}.csv", as_csv(rows))
     return rows
 
 
-def squared(image: Image.Image) -> Image.Image:
-    """The image as the square that its features are of."""
+def as_square(image: Image.Image) -> Image.Image:
+    """Return the image as the square from which its features come."""
     side = max(image.size)
     return image.resize((side, side), Image.Resampling.BICUBIC)
 
 
 def legend(threshold: float) -> str:
-    """What the numbers of a table are, in sentences."""
+    """Explain the numbers of a table in sentences."""
     return (
-        "Neighbours: mean cosine of locations that share a side; any two: of any two locations; beyond: the "
-        f"difference. Islands: parts joined where neighbours have a cosine of at least {threshold:g}; largest: its "
-        "share of the locations. Trust: of the colours; 1 where the locations of like colours are those of like "
-        "features. Pictures show differences however small they are: the numbers say how large they are."
+        "Neighbours: mean cosine of locations that share a side; any two: that of any two locations; beyond: the "
+        f"difference. Islands: parts joined where neighbours have a cosine of at least {threshold:g}; largest: share "
+        "of the locations in the largest island. Trust: trustworthiness of the colours, 1 where locations of similar "
+        "colours have similar features. Pictures show differences however small they are: the numbers show their size."
     )
 
 
-def titled(name: str, identity: Mapping[str, str]) -> str:
-    """A teacher in a caption: its name without the folders of a local file, and the digest of its weights."""
-    before, colon, last = name.rpartition(":")
-    shown = before if colon and (os.sep in last or Path(last).is_file()) else name
+def teacher_title(name: str, identity: Mapping[str, str]) -> str:
+    """Name a teacher in a caption: its name without the path of a local file, and the digest of its weights."""
+    prefix, colon, last = name.rpartition(":")
+    shown = prefix if colon and (os.sep in last or Path(last).is_file()) else name
     return f"{shown} (weights {identity['weights_sha256'][:DIGITS]})"

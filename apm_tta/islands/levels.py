@@ -1,7 +1,7 @@
-"""The levels of a teacher: how far neighbouring locations agree in every layer, on one image and over a folder.
+"""The levels of a teacher: how far neighbouring locations agree in every layer, for one image and over a folder.
 
-GLOM (arXiv 2102.12627) has levels whose islands grow from patch to object; a ViT's layers are read as such levels. That
-agreement grows with the level is a claim: over a folder it is tested, with an interval.
+GLOM (arXiv 2102.12627) has levels whose islands grow from patch to object; a ViT's layers are taken as such levels.
+That agreement grows with the level is a claim, which is tested over a folder, with an interval.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _RESAMPLES = 10_000
 
 
 def ordered_levels(levels: Sequence[int] | str, teacher: Teacher) -> list[int]:
-    """Layers counted from 0, each once and ascending, whatever the order and the signs in which they are asked for.
+    """Return layers counted from 0, each once and ascending, whatever the order and the signs of ``levels``.
 
-    A level that does not exist stays as it is: ``encode_grids`` refuses it.
+    A level that does not exist is kept: ``encode_grids`` refuses it.
 
     Raises:
         UserError: when the teacher has no tokens by location. Exit code 2.
@@ -42,7 +42,7 @@ def ordered_levels(levels: Sequence[int] | str, teacher: Teacher) -> list[int]:
 
 @torch.no_grad()
 def grids_of_levels(image: Image.Image, teacher: Teacher, levels: Sequence[int]) -> list[Tensor]:
-    """The teacher's tokens in each of ``levels``, ``(h, w, C)``, of the whole image as a square.
+    """Compute the teacher's tokens in each of ``levels``, ``(h, w, C)``, of the whole image as a square.
 
     Raises:
         UserError: when the teacher has no tokens by location, or no such level. Exit code 2.
@@ -56,9 +56,9 @@ class Estimate:
     """A mean over images with its 95 % bootstrap interval.
 
     Attributes:
-        mean: of all images.
-        low: of the interval; NaN for fewer than two images.
-        high: likewise.
+        mean: mean over all images.
+        low: lower end of the interval; NaN for fewer than two images.
+        high: upper end, likewise.
     """
 
     mean: float
@@ -71,11 +71,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Growth:
-    r"""Whether one number grows with the level, over n images.
+    r"""Evidence on whether one number grows with the level, over n images.
 
     Attributes:
         by_level: its mean at every level.
-        change: last level minus first, image by image.
+        change: the number at the last level minus that at the first, per image.
         trend: Kendall's :math:`\tau` of level and number within an image: 1 where it grows at every step, -1 where it
             falls at every step.
         growing: share of images whose number is larger at the last level than at the first.
@@ -87,7 +87,7 @@ class Growth:
     growing: float
 
     def verdict(self) -> str:
-        """One word: ``grows`` or ``falls`` where both intervals say so, else ``neither``."""
+        """Return ``grows`` or ``falls`` where both intervals say so, and otherwise ``neither``."""
         if self.change.low > 0 and self.trend.low > 0:
             return "grows"
         if self.change.high < 0 and self.trend.high < 0:
@@ -96,36 +96,36 @@ class Growth:
 
 
 MEASURES: dict[str, Callable[[Agreement], float]] = {
-    "neighbours": lambda found: found.neighbours,
-    "any two": lambda found: found.any_two,
-    "beyond": lambda found: found.beyond,
-    "islands": lambda found: float(found.islands),
+    "neighbours": lambda measured: measured.neighbours,
+    "any two": lambda measured: measured.any_two,
+    "beyond": lambda measured: measured.excess,
+    "islands": lambda measured: float(measured.islands),
 }
 
 
 def agreements(
     images: Iterable[Image.Image], teacher: Teacher, levels: Sequence[int], threshold: float
 ) -> list[list[Agreement]]:
-    """Of every image, the agreement at every level."""
+    """Measure the agreement of every image at every level."""
     return [[agreement(grid, threshold) for grid in grids_of_levels(image, teacher, levels)] for image in images]
 
 
-def growth(found: Sequence[Sequence[Agreement]], measure: str, seed: int = 0) -> Growth:
-    """Whether a number of ``MEASURES`` grows from level to level.
+def growth(measured: Sequence[Sequence[Agreement]], measure: str, seed: int = 0) -> Growth:
+    """Test whether a number of ``MEASURES`` grows from level to level.
 
     Args:
-        found: of every image, the agreement at every level, first level first.
-        measure: its name.
-        seed: of the bootstrap over images.
+        measured: the agreement of every image at every level, in the order of the levels.
+        measure: name of the number.
+        seed: seed of the bootstrap over images.
 
     Raises:
-        UserError: for fewer than two images or two levels: they have no trend and no interval. Exit code 2.
+        UserError: for fewer than two images or two levels, which have no trend and no interval. Exit code 2.
     """
-    values = np.array([[MEASURES[measure](one) for one in image] for image in found])
+    values = np.array([[MEASURES[measure](one) for one in image] for image in measured])
     if len(values) < 2 or values.shape[1] < 2:
         raise UserError("a trend over levels needs at least two images and two levels", exit_code=2)
     order = np.arange(values.shape[1])
-    # A number that is the same at every level has no order: it is no evidence for growth, nor against it.
+    # A number that is the same at every level has no order: it is evidence neither for growth nor against it.
     trends = np.array([0.0 if not np.ptp(image) else kendalltau(order, image).statistic for image in values])
     change = values[:, -1] - values[:, 0]
     return Growth(
@@ -138,7 +138,7 @@ def growth(found: Sequence[Sequence[Agreement]], measure: str, seed: int = 0) ->
 
 def _estimate(values: Floats, seed: int) -> Estimate:
     mean = float(values.mean())
-    if not np.ptp(values):  # all the same: SciPy has no interval for it, and it is known
+    if not np.ptp(values):  # all are equal: SciPy computes no interval, and it is known
         return Estimate(mean, mean, mean)
     generator = np.random.default_rng(seed)
     interval = bootstrap(

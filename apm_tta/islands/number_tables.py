@@ -1,4 +1,4 @@
-"""Numbers beside the pictures: a CSV file, and a table for the terminal."""
+"""The numbers that accompany pictures: a CSV file, and a table for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = str | int | float
 
 
 def as_csv(rows: Sequence[Mapping[str, Value]]) -> bytes:
-    """The rows with nine digits of every number, since cosines lie close to 1; columns as in the first."""
+    """Encode rows as CSV, numbers with nine digits, since cosines lie close to 1; the first row has the columns."""
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
     writer.writerow(rows[0])
@@ -21,7 +21,7 @@ def as_csv(rows: Sequence[Mapping[str, Value]]) -> bytes:
 
 
 def as_table(rows: Sequence[Mapping[str, Value]]) -> str:
-    """The rows with three digits after the point, for a person."""
+    """Format rows as a table for the terminal, numbers with three decimals."""
     cells = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
     numbers = [not isinstance(value, str) for value in rows[0].values()]
     aligned = tuple("right" if number else "left" for number in numbers)

@@ -1,4 +1,4 @@
-"""The folder that pictures and their numbers go into."""
+"""The folder for pictures and their numbers."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from apm_tta.files import write_file
 
 
 class PictureFolder:
-    """Writes files whole or not at all, and remembers which.
+    """A folder that receives files completely or not at all, and lists them.
 
     Args:
         out: the folder; None for a new one below the current folder.
-        kind: what is drawn, in the new folder's name.
+        kind: what is drawn, part of the new folder's name.
 
     Raises:
-        UserError: when it cannot be made, before anything is computed.
+        UserError: when it cannot be created, before anything is computed.
     """
 
     def __init__(self, out: Path | None, kind: str) -> None:
         self.path = out or Path("results") / kind / datetime.now().strftime("%Y%m%d-%H%M%S")
         self.files: list[str] = []
-        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK):
-            raise UserError(f"{self.path} cannot be written: {there} is no folder to write into; name another --out")
+        existing = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise UserError(f"{self.path} cannot be written: {existing} is not a writable folder; choose another --out")
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes one file, in place of one of that name.
+        """Write one file, replacing any of the same name.
 
         Raises:
             UserError: when it cannot be written.

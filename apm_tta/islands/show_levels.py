@@ -1,4 +1,4 @@
-"""``run-bench islands --levels``: a teacher's layers, on one image and over a folder of them."""
+"""``run-bench islands --levels``: a teacher's layers, for one image and over a folder of images."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from apm_tta.data.unlabelled import Unlabelled
-from apm_tta.islands.gallery import Drawing, draw, legend, numbers, titled
+from apm_tta.islands.gallery import Drawing, agreement_cells, draw, legend, teacher_title
 from apm_tta.islands.levels import MEASURES, agreements, grids_of_levels, growth
 from apm_tta.islands.number_tables import Value, as_csv, as_table
 from apm_tta.islands.picture_folder import PictureFolder
-from apm_tta.islands.strip import Chart, Curve, strip
+from apm_tta.islands.strip import Chart, Curve, draw_strip
 from apm_tta.teachers import Teacher
 
 _LABELS = {
@@ -25,7 +25,7 @@ _LABELS = {
 def show_levels(
     folder: PictureFolder, image: Unlabelled, teacher: Teacher, levels: Sequence[int], drawing: Drawing
 ) -> str:
-    """Islands in a teacher's layers, with their agreement as a curve; -> the text.
+    """Draw the islands in a teacher's layers, with their agreement as a curve; return the text.
 
     Raises:
         UserError: when the image cannot be read, or the teacher has no such layer.
@@ -33,30 +33,30 @@ def show_levels(
     pixels = image.read()
     grids = grids_of_levels(pixels, teacher, levels)
     named = {f"level {level}": grid for level, grid in zip(levels, grids, strict=True)}
-    title = f"levels of {titled(teacher.name, teacher.identity)}"
+    title = f"levels of {teacher_title(teacher.name, teacher.identity)}"
     rows = draw(folder, "levels", f"{image.id}: {title}", pixels, named, drawing)
     curves = [Curve(_LABELS[name], levels, [float(row[name]) for row in rows]) for name in ("neighbours", "any two")]
     islands = Curve(_LABELS["islands"], levels, [float(row["islands"]) for row in rows])
-    folder.write("agreement.png", strip(f"{image.id}: {title}", None, [], Chart("level", curves, [islands])))
-    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{_distances(grids)}{legend(drawing.threshold)}"
+    folder.write("agreement.png", draw_strip(f"{image.id}: {title}", None, [], Chart("level", curves, [islands])))
+    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{_grid_sizes_note(grids)}{legend(drawing.threshold)}"
 
 
 def show_growth(
     folder: PictureFolder, images: Sequence[Unlabelled], teacher: Teacher, levels: Sequence[int], drawing: Drawing
 ) -> str:
-    """Whether agreement grows with the level, over many images, with intervals; -> the text.
+    """Test over many images, with intervals, whether agreement grows with the level; return the text.
 
     Raises:
-        UserError: when an image cannot be read, the teacher has no such layer, or there is but one image or level.
+        UserError: when an image cannot be read, the teacher has no such layer, or there is only one image or level.
     """
-    found = agreements((image.read() for image in images), teacher, levels, drawing.threshold)
-    each: list[dict[str, Value]] = [
-        {"image": image.id, "level": level, **numbers(one)}
-        for image, of_image in zip(images, found, strict=True)
-        for level, one in zip(levels, of_image, strict=True)
+    measured = agreements((image.read() for image in images), teacher, levels, drawing.threshold)
+    by_image: list[dict[str, Value]] = [
+        {"image": image.id, "level": level, **agreement_cells(one)}
+        for image, image_levels in zip(images, measured, strict=True)
+        for level, one in zip(levels, image_levels, strict=True)
     ]
-    folder.write("levels.csv", as_csv(each))
-    grown = {name: growth(found, name, drawing.seed) for name in MEASURES}
+    folder.write("levels.csv", as_csv(by_image))
+    grown = {name: growth(measured, name, drawing.seed) for name in MEASURES}
     by_level: list[dict[str, Value]] = [
         {"level": level, **{name: str(grown[name].by_level[index]) for name in MEASURES}}
         for index, level in enumerate(levels)
@@ -73,7 +73,7 @@ def show_growth(
         for name, one in grown.items()
     ]
     folder.write("growth.csv", as_csv(verdicts))
-    title = f"{len(images)} images: levels of {titled(teacher.name, teacher.identity)}"
+    title = f"{len(images)} images: levels of {teacher_title(teacher.name, teacher.identity)}"
     curves = [
         Curve(
             _LABELS[name],
@@ -84,22 +84,22 @@ def show_growth(
         )
         for name in MEASURES
     ]
-    folder.write("agreement.png", strip(title, None, [], Chart("level", curves[:3], curves[3:])))
+    folder.write("agreement.png", draw_strip(title, None, [], Chart("level", curves[:3], curves[3:])))
     note = (
-        "Means over the images with 95 % percentile bootstrap intervals; a verdict is given where both intervals lie "
-        "on one side of 0."
+        "Means over the images with 95 % percentile bootstrap intervals; the verdict is neither unless both intervals "
+        "lie on the same side of 0."
     )
     grids = grids_of_levels(images[0].read(), teacher, levels)
-    note = f"{note} {_distances(grids)}{legend(drawing.threshold)}"
+    note = f"{note} {_grid_sizes_note(grids)}{legend(drawing.threshold)}"
     return "\n\n".join([title, as_table(by_level), as_table(verdicts), note])
 
 
-def _distances(grids: Sequence[Tensor]) -> str:
-    """What has to be said where the levels have grids of several sizes, as a convolutional network's stages have."""
+def _grid_sizes_note(grids: Sequence[Tensor]) -> str:
+    """Return a note where the levels have grids of several sizes, as a convolutional network's stages do."""
     if len({grid.shape[:2] for grid in grids}) == 1:
         return ""
     sizes = ", ".join(f"{grid.shape[0]} x {grid.shape[1]}" for grid in grids)
     return (
-        f"The levels have grids of {sizes}: their neighbours lie at other distances in the image, and their numbers of "
-        "islands do not compare. "
+        f"The levels have grids of {sizes}: the distances between neighbours in the image differ, and their numbers of "
+        "islands are not comparable. "
     )

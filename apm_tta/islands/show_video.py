@@ -21,37 +21,37 @@ def show_video(
     teacher: VideoTeacher,
     frames: int,
     blocks: Sequence[int],
-    at: int,
+    frame: int,
     drawing: Drawing,
 ) -> str:
-    """Islands in a still image that is repeated along time; -> the text.
+    """Draw the islands in a still image that is repeated along time; return the text.
 
     Args:
-        folder: takes the files.
-        image: of every frame.
+        folder: where the files are written.
+        image: the image of every frame.
         teacher: the video transformer.
-        frames: T.
-        blocks: whose tokens are drawn.
-        at: which frame of the tokens, of which there are half as many; counted from 0, or from the end.
-        drawing: how.
+        frames: number of frames, T.
+        blocks: blocks whose tokens are drawn.
+        frame: frame of the tokens, which have half as many frames; counted from 0, or from the end.
+        drawing: how islands are drawn.
 
     Raises:
-        UserError: when the image cannot be read, or there is no such block or frame. Exit code 2 for the latter.
+        UserError: when the image cannot be read, or the block or frame does not exist. Exit code 2 for the latter.
     """
     pixels = image.read()
     still = Square(PREPROCESSING)(pixels)[None, :, None].expand(-1, -1, frames, -1, -1).to(teacher.device)
     tokens = teacher.tokens(still, blocks)
-    grids = {f"block {block}": _of_frame(found[0], at) for block, found in zip(blocks, tokens, strict=True)}
+    grids = {f"block {block}": _select_frame(own[0], frame) for block, own in zip(blocks, tokens, strict=True)}
     title = (
         f"{frames} frames of one image through mvit_v2_s (weights {teacher.weights_sha256[:DIGITS]}), "
-        f"frame {at} of the tokens"
+        f"frame {frame} of the tokens"
     )
     rows = draw(folder, "video", f"{image.id}: {title}", pixels, grids, drawing)
     return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{legend(drawing.threshold)}"
 
 
-def _of_frame(tokens: Tensor, at: int) -> Tensor:
-    """``(T', h, w, C)`` -> ``(h, w, C)``."""
-    if not -len(tokens) <= at < len(tokens):
-        raise UserError(f"the tokens have frames 0 to {len(tokens) - 1}; there is no frame {at}", exit_code=2)
-    return tokens[at]
+def _select_frame(tokens: Tensor, frame: int) -> Tensor:
+    """Return one frame, ``(h, w, C)``, of tokens ``(T', h, w, C)``."""
+    if not -len(tokens) <= frame < len(tokens):
+        raise UserError(f"the tokens have frames 0 to {len(tokens) - 1}; there is no frame {frame}", exit_code=2)
+    return tokens[frame]

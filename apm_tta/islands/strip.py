@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-_SIDE = 1.35  # of a picture, inches
+_SIDE = 1.35  # of a picture, in inches
 _DPI = 110
-_LETTERS = 13  # of the title, an inch
-_LARGEST = 320  # pixels of the image's longer side: more would be scaled down on the page
+_LETTERS = 13  # of the title per inch
+_MAX_SIDE = 320  # pixels of the image's longer side: more would be scaled down on the page
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 _STYLES = ("-", "--", "-.", ":")
 
@@ -25,7 +25,7 @@ class Column:
     """Pictures under one heading.
 
     Attributes:
-        heading: what they show, with its numbers; a line each.
+        heading: what they show, with its numbers, one per line.
         pictures: by row, RGB ``(h, w, 3)`` in 0 .. 1.
     """
 
@@ -38,11 +38,11 @@ class Curve:
     """One line of the chart.
 
     Attributes:
-        label: with its unit.
-        x: of every point.
-        y: of every point.
-        low: of an interval around every point; empty for none.
-        high: likewise.
+        label: name of the curve, with its unit.
+        x: x of every point.
+        y: y of every point.
+        low: lower end of an interval around every point; empty for none.
+        high: upper end, likewise.
     """
 
     label: str
@@ -57,11 +57,11 @@ class Chart:
     """Curves over one axis; those on the right have a scale of their own.
 
     Attributes:
-        x_label: of the axis that they share.
+        x_label: label of the axis that they share.
         left: curves on the left scale.
         right: curves on the right scale.
-        marks: places on the axis that the columns show.
-        whole: whether only whole numbers are written on the axis.
+        marks: positions on the axis that the columns show.
+        whole: whether the axis has ticks at whole numbers only.
     """
 
     x_label: str
@@ -71,29 +71,31 @@ class Chart:
     whole: bool = True
 
 
-def strip(title: str, image: Image.Image | None, columns: Sequence[Column], chart: Chart | None = None) -> bytes:
-    """The picture, PNG; the same bytes for the same content and release of matplotlib.
+def draw_strip(title: str, image: Image.Image | None, columns: Sequence[Column], chart: Chart | None = None) -> bytes:
+    """Draw the picture as PNG; the same content and release of matplotlib yield the same bytes.
 
     Args:
-        title: above all, one line or several.
-        image: RGB, at the left; None for none.
-        columns: left to right; all have the first one's rows.
-        chart: below; None for none.
+        title: title at the top, of one or more lines.
+        image: RGB image at the left; None for none.
+        columns: columns from left to right; all have the rows of the first.
+        chart: chart at the bottom; None for none.
     """
     from matplotlib.figure import Figure
 
     rows = list(columns[0].pictures) if columns else []
     first = int(image is not None)
     width = _SIDE * (len(columns) + first) + 1.6
-    tall = 1.9 if chart else 0.0
+    chart_height = 1.9 if chart else 0.0
     height = (
-        _SIDE * max(1, len(rows)) + 0.5 * (1 + max((each.heading.count("\n") for each in columns), default=0)) + tall
+        _SIDE * max(1, len(rows))
+        + 0.5 * (1 + max((each.heading.count("\n") for each in columns), default=0))
+        + chart_height
     )
     figure = Figure(figsize=(max(width, 5.5), height + 0.3), dpi=_DPI, layout="constrained")
     figure.suptitle(textwrap.fill(title, int(_LETTERS * figure.get_figwidth())), fontsize=9)
     upper: Any = figure
     if chart and columns:
-        halves: Any = figure.subfigures(2, 1, height_ratios=(height - tall, tall))
+        halves: Any = figure.subfigures(2, 1, height_ratios=(height - chart_height, chart_height))
         upper = halves[0]
         _draw(halves[1].subplots(), chart)
     elif chart:
@@ -103,22 +105,22 @@ def strip(title: str, image: Image.Image | None, columns: Sequence[Column], char
         for axis in axes.flat:
             axis.axis("off")
         if image is not None:
-            _show(axes[0, 0], _reduced(image), "the image")
+            _show(axes[0, 0], _shrink(image), "the image")
         for place, column in enumerate(columns):
             for row, name in enumerate(rows):
                 _show(axes[row, place + first], column.pictures[name], column.heading if row == 0 else "")
         for row, name in enumerate(rows):
-            _beside(axes[row, first], name)
+            _label_row(axes[row, first], name)
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
 
 
-def _reduced(image: Image.Image) -> npt.NDArray[np.float64]:
+def _shrink(image: Image.Image) -> npt.NDArray[np.float64]:
     small = image.copy()
-    small.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
-    found: npt.NDArray[np.float64] = np.asarray(small, dtype=np.float64) / 255
-    return found
+    small.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
+    pixels: npt.NDArray[np.float64] = np.asarray(small, dtype=np.float64) / 255
+    return pixels
 
 
 def _show(axis: Any, picture: npt.NDArray[np.float64], heading: str) -> None:
@@ -127,7 +129,7 @@ def _show(axis: Any, picture: npt.NDArray[np.float64], heading: str) -> None:
         axis.set_title(heading, fontsize=7)
 
 
-def _beside(axis: Any, name: str) -> None:
+def _label_row(axis: Any, name: str) -> None:
     axis.text(-0.06, 0.5, name, transform=axis.transAxes, rotation=90, va="center", ha="right", fontsize=7)
 
 
@@ -145,14 +147,14 @@ def _draw(axis: Any, chart: Chart) -> None:
         axis.axvline(mark, color="#999999", linewidth=0.5, linestyle=":")
     axis.xaxis.get_major_locator().set_params(integer=chart.whole)
     axis.set_xlabel(chart.x_label, fontsize=8)
-    axis.set_ylabel(_joined(chart.left), fontsize=8)
+    axis.set_ylabel(_axis_label(chart.left), fontsize=8)
     if right is not None:
-        right.set_ylabel(_joined(chart.right), fontsize=8)
+        right.set_ylabel(_axis_label(chart.right), fontsize=8)
         right.tick_params(labelsize=7)
     axis.tick_params(labelsize=7)
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.legend(handles=lines, fontsize=7, loc="best")
 
 
-def _joined(curves: Sequence[Curve]) -> str:
+def _axis_label(curves: Sequence[Curve]) -> str:
     return curves[0].label if len(curves) == 1 else ""

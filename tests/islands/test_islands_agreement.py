@@ -1,4 +1,4 @@
-"""Agreement and islands are their definitions, found by counting."""
+"""Agreement and islands equal their definitions, evaluated by counting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apm_tta.islands.agreement import agreement, said_cosine
 
 
 def by_hand(features: torch.Tensor, threshold: float) -> tuple[float, float, int, float]:
-    """Location by location, with plain Python: cosines, then a flood fill."""
+    """Compute the numbers location by location in plain Python: cosines, then a flood fill."""
     height, width, _ = features.shape
     vectors = {(i, j): features[i, j].double().tolist() for i in range(height) for j in range(width)}
 
@@ -22,13 +22,13 @@ def by_hand(features: torch.Tensor, threshold: float) -> tuple[float, float, int
         dot = sum(x * y for x, y in zip(a, b, strict=True))
         return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
-    beside = [((i, j), (i + 1, j)) for i in range(height - 1) for j in range(width)]
-    beside += [((i, j), (i, j + 1)) for i in range(height) for j in range(width - 1)]
-    neighbours = sum(cosine(*pair) for pair in beside) / len(beside)
+    adjacent = [((i, j), (i + 1, j)) for i in range(height - 1) for j in range(width)]
+    adjacent += [((i, j), (i, j + 1)) for i in range(height) for j in range(width - 1)]
+    neighbours = sum(cosine(*pair) for pair in adjacent) / len(adjacent)
     places = list(vectors)
     pairs = [(one, other) for index, one in enumerate(places) for other in places[index + 1 :]]
     any_two = sum(cosine(*pair) for pair in pairs) / len(pairs)
-    joined = [pair for pair in beside if cosine(*pair) >= threshold]
+    joined = [pair for pair in adjacent if cosine(*pair) >= threshold]
     left, sizes = set(places), []
     while left:
         part, todo = set(), [left.pop()]
@@ -48,34 +48,34 @@ def by_hand(features: torch.Tensor, threshold: float) -> tuple[float, float, int
     threshold=st.sampled_from([-0.37, 0.01, 0.52, 0.93]),
     common=st.sampled_from([0.0, 1.0, 4.0]),
 )
-def test_every_number_is_what_counting_gives(
+def test_every_number_equals_that_from_counting(
     height: int, width: int, seed: int, threshold: float, common: float
 ) -> None:
     features = torch.randn(height, width, 6, generator=torch.Generator().manual_seed(seed)) + common
-    found = agreement(features, threshold)
+    measured = agreement(features, threshold)
     neighbours, any_two, islands, largest = by_hand(features, threshold)
-    assert found.neighbours == pytest.approx(neighbours, abs=1e-6)
-    assert found.any_two == pytest.approx(any_two, abs=1e-6)
-    assert (found.islands, found.largest) == (islands, pytest.approx(largest))
-    assert found.beyond == found.neighbours - found.any_two
+    assert measured.neighbours == pytest.approx(neighbours, abs=1e-6)
+    assert measured.any_two == pytest.approx(any_two, abs=1e-6)
+    assert (measured.islands, measured.largest) == (islands, pytest.approx(largest))
+    assert measured.excess == measured.neighbours - measured.any_two
 
 
 def test_two_halves_are_two_islands() -> None:
     features = torch.zeros(4, 6, 3)
     features[:, :2, 0], features[:, 2:, 1] = 1, 5
-    found = agreement(features, 0.9)
-    assert (found.islands, found.largest) == (2, pytest.approx(16 / 24))
-    assert found.neighbours == pytest.approx(34 / 38)  # of 38 sides 4 lie between the halves
+    measured = agreement(features, 0.9)
+    assert (measured.islands, measured.largest) == (2, pytest.approx(16 / 24))
+    assert measured.neighbours == pytest.approx(34 / 38)  # of 38 sides 4 lie between the halves
 
 
 @pytest.mark.parametrize(("shape", "threshold", "message"), [((1, 1, 3), 0.9, "no neighbours"), ((2, 2, 3), 1.5, "-1")])
-def test_what_has_no_answer_is_refused(shape: tuple[int, ...], threshold: float, message: str) -> None:
+def test_arguments_without_an_answer_are_refused(shape: tuple[int, ...], threshold: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         agreement(torch.ones(shape), threshold)
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(0.5, "0.500"), (0.9994, "0.999"), (0.99999, "1 - 1e-05"), (1.0, "1 - 0e+00")]
+    ("value", "text"), [(0.5, "0.500"), (0.9994, "0.999"), (0.99999, "1 - 1e-05"), (1.0, "1 - 0e+00")]
 )
-def test_a_cosine_next_to_one_says_how_far_it_is(value: float, said: str) -> None:
-    assert said_cosine(value) == said
+def test_a_cosine_close_to_one_is_shown_as_its_distance(value: float, text: str) -> None:
+    assert said_cosine(value) == text

@@ -1,4 +1,4 @@
-"""Whether agreement grows with the level is found where it is so, and only there."""
+"""Growth of agreement with the level is detected where it exists, and only there."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
 
 
-def made(slope: float, images: int = 60, levels: int = 5) -> list[list[Agreement]]:
-    """Neighbours' agreement with a slope over the levels, noise within and between images; any two fall by it."""
+def make_agreements(slope: float, images: int = 60, levels: int = 5) -> list[list[Agreement]]:
+    """Make neighbours' agreement with a slope over the levels and noise within and between images; any two fall."""
     rng = np.random.default_rng(5)
     return [
         [
@@ -27,37 +27,37 @@ def made(slope: float, images: int = 60, levels: int = 5) -> list[list[Agreement
 
 
 @pytest.mark.parametrize(("slope", "verdict"), [(0.02, "grows"), (-0.02, "falls"), (0.0, "neither")])
-def test_the_verdict_is_the_slope_s(slope: float, verdict: str) -> None:
-    found = growth(made(slope), "neighbours")
-    assert found.verdict() == verdict
-    assert found.change.low <= found.change.mean <= found.change.high
-    assert found.change.low < 4 * slope < found.change.high
-    assert found.trend.low <= found.trend.mean <= found.trend.high
-    assert len(found.by_level) == 5
+def test_the_verdict_follows_the_slope(slope: float, verdict: str) -> None:
+    grown = growth(make_agreements(slope), "neighbours")
+    assert grown.verdict() == verdict
+    assert grown.change.low <= grown.change.mean <= grown.change.high
+    assert grown.change.low < 4 * slope < grown.change.high
+    assert grown.trend.low <= grown.trend.mean <= grown.trend.high
+    assert len(grown.by_level) == 5
 
 
 def test_the_interval_is_that_of_an_independent_bootstrap() -> None:
-    found = made(0.0)
-    values = np.array([image[-1].neighbours - image[0].neighbours for image in found])
+    measured = make_agreements(0.0)
+    values = np.array([image[-1].neighbours - image[0].neighbours for image in measured])
     rng = np.random.default_rng(1)
     means = values[rng.integers(0, len(values), (20_000, len(values)))].mean(1)
     low, high = np.percentile(means, [2.5, 97.5])
-    ours = growth(found, "neighbours").change
+    ours = growth(measured, "neighbours").change
     assert ours.mean == pytest.approx(values.mean())
     assert (ours.low, ours.high) == (pytest.approx(low, abs=3e-4), pytest.approx(high, abs=3e-4))
 
 
 def test_a_number_that_never_changes_neither_grows_nor_falls() -> None:
-    found = growth(made(0.0), "islands")
-    assert (found.change.mean, found.change.low, found.change.high) == (0, 0, 0)
-    assert found.verdict() == "neither"
-    assert found.growing == 0
+    grown = growth(make_agreements(0.0), "islands")
+    assert (grown.change.mean, grown.change.low, grown.change.high) == (0, 0, 0)
+    assert grown.verdict() == "neither"
+    assert grown.growing == 0
 
 
 def test_one_image_or_one_level_has_no_trend() -> None:
-    for found in (made(0.1, images=1), made(0.1, levels=1)):
+    for measured in (make_agreements(0.1, images=1), make_agreements(0.1, levels=1)):
         with pytest.raises(UserError, match="at least two images and two levels"):
-            growth(found, "neighbours")
+            growth(measured, "neighbours")
 
 
 def test_levels_are_the_teacher_s_layers_of_the_whole_image(embedded_teacher: Teacher) -> None:
