@@ -1,7 +1,8 @@
-"""Makes ``docs/field.md``: how near a field comes to its teacher's grid by layer and by images.
+"""Make ``docs/field.md``: how close a field comes to its teacher's grid, by layer and by number of images.
 
-``python docs/field.py measure [NAME ...]`` trains on the images that the package carries, one command a variant, and
-writes ``docs/field/``; ``python docs/field.py`` makes the page from it. A test compares the committed page with that.
+``python docs/field.py measure [NAME ...]`` trains on the images that the package carries, one command per variant, and
+writes ``docs/field/``; ``python docs/field.py`` makes the page from it. A test compares the committed page with its
+output.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FOLDER = Path(__file__).with_name("field")
 PAGE = Path(__file__).with_name("field.md")
 GOAL = 0.9
 DEFAULT = "layer 3"
-# What is asked for beyond the default, by what it is called.
+# Options beyond the defaults, by the variant's name.
 VARIANTS = {
     DEFAULT: "",
     "layer 2": "--layer 2",
@@ -34,7 +35,7 @@ VARIANTS = {
 
 
 def measure(names: list[str]) -> None:
-    """Trains the variants of those names, and keeps their last numbers and their curves."""
+    """Train the variants of those names, and keep their final numbers and their curves."""
     FOLDER.mkdir(exist_ok=True)
     for name in names:
         with tempfile.TemporaryDirectory() as out:
@@ -48,19 +49,19 @@ def measure(names: list[str]) -> None:
 
 
 def _curve(path: Path) -> list[float]:
-    """Validation cosine by epoch, four digits."""
+    """Read the validation cosine by epoch, four digits."""
     with path.open(newline="", encoding="utf-8") as file:
         return [round(float(row["validation cosine"]), 4) for row in csv.DictReader(file)]
 
 
 def found() -> dict[str, dict[str, object]]:
-    """What ``measure`` kept, by variant, in the order of ``VARIANTS``."""
+    """Return what ``measure`` kept, by variant, in the order of ``VARIANTS``."""
     paths = {name: FOLDER / f"{name.replace(' ', '-')}.json" for name in VARIANTS}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     ends = {name: one["summary"] for name, one in found().items()}
     rows = [
         [
@@ -75,45 +76,46 @@ def page() -> str:
     table = tabulate(rows, names, tablefmt="github", colalign=("left", "left", *("right",) * 4), disable_numparse=True)
     reached = [name for name, end in ends.items() if end["validation cosine"] >= GOAL]
     paragraphs = [
-        "# How near a field comes to its teacher",
-        "Made by `python docs/field.py` from `docs/field/`, which `python docs/field.py measure` writes: one command a "
-        "row. Cosine to the grid of the embedded teacher, of all locations: on 200 images held out, on "
-        "as many that were trained on, and of the mean token of every location, which never looks at an image.",
+        "# How close a field comes to its teacher",
+        "Made by `python docs/field.py` from `docs/field/`, which `python docs/field.py measure` writes: one command "
+        "per row. Cosine to the grid of the embedded teacher over all locations: on 200 held-out images, on as many "
+        "training images, and of the mean token of every location, which ignores the image.",
         table,
         "![validation cosine by epoch](field/curves.png)",
-        f"A cosine of {GOAL} on images held out is reached by: {', '.join(reached) or 'none'}.",
+        f"A cosine of {GOAL} on held-out images is reached by: {', '.join(reached) or 'none'}.",
         *_why(ends),
     ]
     return "\n\n".join(paragraphs) + "\n"
 
 
 def _why(ends: dict[str, dict[str, float]]) -> list[str]:
-    def held(name: str) -> float:
+    def validation(name: str) -> float:
         return ends[name]["validation cosine"]
 
     if set(ends) != set(VARIANTS):
         return []
     means = [ends[f"layer {layer}"]["mean token"] for layer in range(4)]
     return [
-        "What holds the last layer back:",
-        f"* depth: from layer to layer {held('layer 0'):.3f}, {held('layer 1'):.3f}, {held('layer 2'):.3f}, "
-        f"{held(DEFAULT):.3f}; the mean token alone has {', '.join(f'{mean:.3f}' for mean in means)};\n"
-        f"* images: {held('450 images'):.3f} with 450, {held('900 images'):.3f} with 900, {held(DEFAULT):.3f} with "
-        f"all, {held('900 images') - held('450 images'):+.3f} and {held(DEFAULT) - held('900 images'):+.3f} for each "
-        "doubling;\n"
-        f"* fit: on images that it was trained on the field reaches {ends[DEFAULT]['training cosine']:.3f} for the "
-        f"last layer and {ends['layer 0']['training cosine']:.3f} for the first; of what the last layer lacks, "
+        "What limits the last layer:",
+        f"* depth: from layer to layer {validation('layer 0'):.3f}, {validation('layer 1'):.3f}, "
+        f"{validation('layer 2'):.3f}, {validation(DEFAULT):.3f}; the mean token alone reaches "
+        f"{', '.join(f'{mean:.3f}' for mean in means)};\n"
+        f"* images: {validation('450 images'):.3f} with 450, {validation('900 images'):.3f} with 900, "
+        f"{validation(DEFAULT):.3f} with all: {validation('900 images') - validation('450 images'):+.3f} and "
+        f"{validation(DEFAULT) - validation('900 images'):+.3f} for each doubling;\n"
+        f"* fit: on training images the field reaches {ends[DEFAULT]['training cosine']:.3f} for the last layer and "
+        f"{ends['layer 0']['training cosine']:.3f} for the first; of what the last layer lacks, "
         f"{_gap(ends[DEFAULT])}.",
     ]
 
 
 def _gap(end: dict[str, float]) -> str:
     fit, generalisation = GOAL - end["training cosine"], end["training cosine"] - end["validation cosine"]
-    return f"{max(fit, 0):.3f} is the fit's and {generalisation:.3f} is lost on new images"
+    return f"{max(fit, 0):.3f} is due to the fit and {generalisation:.3f} is lost on new images"
 
 
 def draw() -> None:
-    """The curves, by share of the epochs."""
+    """Draw the curves, by share of the epochs."""
     curves = []
     for name, one in found().items():
         curve: list[float] = one["curve"]  # type: ignore[assignment]
@@ -124,7 +126,7 @@ def draw() -> None:
 
 
 def main() -> None:
-    """Measures, or makes the page."""
+    """Measure, or make the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", metavar="measure [NAME ...]", help=f"names: {', '.join(VARIANTS)}")
     words = parser.parse_args().what

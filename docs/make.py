@@ -1,7 +1,7 @@
-"""Makes ``docs/methods.md`` from the methods' docstrings, defaults and costs, and from ``results/embedded/``.
+"""Make ``docs/methods.md`` from the methods' docstrings, defaults and costs, and from ``results/embedded/``.
 
-``python docs/make.py`` writes the page; a test compares the committed one with what is made. So the page says what the
-code says, and every number on it is one that ``run-bench`` wrote.
+``python docs/make.py`` writes the page; a test compares the committed page with its output. So the page states what
+the code states, and ``run-bench`` wrote every number on it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ HEAD = """# Methods
 Made by `python docs/make.py` from the code itself: edit the docstrings, not this page.
 
 Views: index 0 is the teacher's evaluation crop, the others are random resized crops with a random flip; crop scale is a
-field of the suite. All methods of a run that want the same views share them, and each is charged for them. Where a
+field of the suite. All methods of a run that need the same views share them, and each is charged for them. Where a
 paper and its code differ, the code's value is the default and both are named below.
 
-Cost is in passes of the teacher for one image, class weights that are made once not counted;
+Cost is in passes of the teacher per image, without class weights, which are computed once;
 `benchmarks/test_perf_methods.py` counts the passes and FLOPs of every method and compares them with these formulas.
 """
 
 
 def page() -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     dataset = open_dataset("fashion-mnist", limit=50)
     teacher = with_support(load_teacher("embedded"), dataset)
     task = Task(dataset.classes, dataset.template, dataset.card.family, (0.5, 1.0))
@@ -48,18 +48,18 @@ def page() -> str:
 
 
 def with_support(teacher: Teacher, dataset: Dataset) -> Teacher:
-    """The teacher with a few labelled images, so that a method that needs them can say what it costs."""
+    """Add a few labelled images to the teacher, so that a method that needs them can report its cost."""
     entries = dataset.entries(CLEAN)
     images = ((dataset.read(entry, CLEAN).image, entry.label) for entry in entries)
     return SupportedTeacher(teacher, encode_support(teacher, images, dataset.classes, "none"), "text")  # type: ignore[return-value]
 
 
 def overview(methods: list[Method], results: pd.DataFrame) -> str:
-    """One row a method: protocol, cost, and top-1 on the embedded set."""
+    """Return one row per method: protocol, cost, and top-1 on the embedded set."""
     corrupted = results[results["corruption"] != "clean"]
     severity = "/".join(str(value) for value in sorted(corrupted["severity"].unique()))
     lines = [
-        f"On the embedded set (n = {results['n'].iloc[0]} a condition; clean, and the mean of "
+        f"On the embedded set (n = {results['n'].iloc[0]} per condition; clean, and the mean of "
         f"{corrupted['corruption'].nunique()} corruptions at severity {severity}; `results/embedded/`):",
         "",
         "| method | paper | protocol | adapts | cost | clean top-1 % | corrupted top-1 % |",
@@ -77,7 +77,7 @@ def overview(methods: list[Method], results: pd.DataFrame) -> str:
 
 
 def section(method: Method) -> str:
-    """Equation, defaults with their sources, and cost of one method."""
+    """Return equation, defaults with their sources, and cost of one method."""
     kind = type(method)
     function = getattr(inspect.getmodule(kind), "from_features", None)
     consensus = getattr(inspect.getmodule(kind), "consensus", None)
@@ -91,7 +91,7 @@ def section(method: Method) -> str:
             f"## {method.name}",
             "",
             f"{method.summary[0].upper()}{method.summary[1:]} ({method.paper}). Protocol: {method.protocol}. "
-            f"Adapts: {method.adapts}. Cost an image: {cost_in_words(method.cost())}.",
+            f"Adapts: {method.adapts}. Cost per image: {cost_in_words(method.cost())}.",
             "",
             *[line for text in texts for line in (text, "")],
             "| parameter | default | meaning and source |",
@@ -102,7 +102,7 @@ def section(method: Method) -> str:
 
 
 def cost_in_words(cost: Cost) -> str:
-    """``64 image forwards, 2 text forwards, 1 text backward``."""
+    """Return a cost as ``64 image forwards, 2 text forwards, 1 text backward``."""
     counted = {
         "image forward": cost.image_forwards,
         "image backward": cost.image_backwards,
@@ -114,20 +114,20 @@ def cost_in_words(cost: Cost) -> str:
 
 
 def prose(thing: object) -> str:
-    """A docstring without its sections of arguments, as Markdown."""
+    """Return a docstring without its sections of arguments, as Markdown."""
     text = inspect.getdoc(thing) or ""
     return markdown(re.split(r"\n(?:Args|Attributes|Returns|Raises):\n", text)[0].strip())
 
 
 def documented(parameters: type) -> dict[str, str]:
-    """What the docstring says of each field."""
+    """Return the docstring's text on each field."""
     text = (inspect.getdoc(parameters) or "").partition("Attributes:\n")[2]
-    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
-    return {name: markdown(" ".join(words.split())) for name, words in found}
+    fields = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
+    return {name: markdown(" ".join(words.split())) for name, words in fields}
 
 
 def markdown(text: str) -> str:
-    """The docstrings' reStructuredText as GitHub's Markdown."""
+    """Convert the docstrings' reStructuredText to GitHub's Markdown."""
     text = re.sub(r":math:`([^`]*)`", r"$`\1`$", text)
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
     blocks = re.split(r"(?m)^\.\. math::", text)

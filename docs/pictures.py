@@ -1,7 +1,8 @@
-"""Makes the README's pictures of islands, levels and the field, and the text between them.
+"""Make the README's pictures of islands, levels and the field, and the text between them.
 
 ``python docs/pictures.py make`` runs every command that the README prints and leaves its files in ``docs/pictures/``;
-``python docs/pictures.py`` writes the README's section from them. A test compares the committed section with that.
+``python docs/pictures.py`` writes the README's section from them. A test compares the committed section with its
+output.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BEGIN, END = "<!-- pictures: begin -->", "<!-- pictures: end -->"
 PHOTOGRAPH = FOLDER / "coffee.jpg"
 CHECKPOINT = "docs/pictures/field/field.safetensors"
 
-# By the folder that their files go to.
+# By the folder of their files.
 COMMANDS = {
     "token": "run-bench islands fashion-mnist:test/00083 --animation none --out docs/pictures/token",
     "grid": "run-bench islands fashion-mnist:test/00083 --target grid --learning-rate 1e-3 --out docs/pictures/grid",
@@ -44,7 +45,7 @@ COMMANDS = {
 
 
 def make(names: list[str]) -> int:
-    """Runs the commands of those names in the repository's root; the exit code of the first that fails."""
+    """Run the commands of those names in the repository's root; return the exit code of the first that fails."""
     from skimage.data import coffee
 
     FOLDER.mkdir(exist_ok=True)
@@ -57,13 +58,13 @@ def make(names: list[str]) -> int:
 
 
 def rows(name: str, file: str) -> list[dict[str, str]]:
-    """A CSV file that a command wrote."""
-    with (FOLDER / name / file).open(newline="", encoding="utf-8") as found:
-        return list(csv.DictReader(found))
+    """Read a CSV file that a command wrote."""
+    with (FOLDER / name / file).open(newline="", encoding="utf-8") as table:
+        return list(csv.DictReader(table))
 
 
 def section() -> str:
-    """The README's section: what each command shows, with its numbers, its picture, and itself."""
+    """Return the README's section: what each command shows, with its numbers, its picture and the command itself."""
     parts = [_token(), _grid(), _photograph(), _levels(), _field(), _answer(), _walk()]
     return "\n\n".join(parts)
 
@@ -73,14 +74,14 @@ def _shown(name: str, file: str, text: str, alternative: str) -> str:
 
 
 def _token() -> str:
-    found, fitted = rows("token", "islands.csv"), rows("token", "fit.csv")
-    last = found[-1]
+    islands, fit = rows("token", "islands.csv"), rows("token", "fit.csv")
+    last = islands[-1]
     text = (
-        f"**Islands of a fresh APM.** Fitted to the teacher's embedding for {len(fitted) - 1} iterations, its token "
-        f"reaches a cosine of {float(fitted[-1]['cosine']):.3f}. t-SNE and PCA draw differences between locations "
+        f"**Islands of a fresh APM.** Fitted to the teacher's embedding for {len(fit) - 1} iterations, its token "
+        f"reaches a cosine of {float(fit[-1]['cosine']):.3f}. t-SNE and PCA draw differences between locations "
         "however small they are; the numbers say how small: neighbours' features have a cosine of "
         f"{said_cosine(float(last['neighbours']))}, any two {said_cosine(float(last['any two']))}, which is "
-        f"{_count(last['islands'])} at 0.9. A fit to one token asks nothing of single locations."
+        f"{_count(last['islands'])} at 0.9. A fit to one token constrains no single location."
     )
     return _shown("token", "islands.png", text, "a fresh APM's features at six iterations, with loss and cosine below")
 
@@ -98,8 +99,8 @@ def _grid() -> str:
 def _photograph() -> str:
     numbers = ", ".join(f"{float(row['neighbours']):.3f}" for row in rows("photograph", "levels.csv"))
     text = (
-        "**Levels of a teacher**: GLOM's levels are a ViT's layers. Here those of the embedded teacher, which learnt "
-        f"clothes, on a photograph; neighbours' cosine from level to level: {numbers}."
+        "**Levels of a teacher**: GLOM's levels are a ViT's layers. Here are those of the embedded teacher, which was "
+        f"trained on clothes, for a photograph; neighbours' cosine from level to level: {numbers}."
     )
     return _shown("photograph", "levels.png", text, "a teacher's four layers on a photograph of a cup of coffee")
 
@@ -110,18 +111,18 @@ def _levels() -> str:
     text = (
         f"**Does agreement grow with the level?** Over {int(growth[0]['images']):,} images, from the first level to "
         f"the last with 95 % intervals: {'; '.join(lines)}. *Beyond* is how much more neighbours agree than any two "
-        "locations do. Another teacher may answer otherwise: the command takes any, and any folder of images."
+        "locations do. Another teacher may differ: the command takes any teacher and any folder of images."
     )
     return _shown("levels", "agreement.png", text, "agreement by level with intervals")
 
 
 def _field() -> str:
-    found = rows("field", "epochs.csv")
-    last, seconds = found[-1], sum(float(row["seconds"]) for row in found)
+    epochs = rows("field", "epochs.csv")
+    last, seconds = epochs[-1], sum(float(row["seconds"]) for row in epochs)
     text = (
-        f"**The field.** One APM on all images, {len(found)} epochs in {seconds:.0f} s on 2 cores: a cosine of "
-        f"{float(last['validation cosine']):.3f} to the teacher's last layer on images that were held out. "
-        "[docs/field.md](docs/field.md) says what other layers and fewer images give."
+        f"**The field.** One APM on all images, {len(epochs)} epochs in {seconds:.0f} s on 2 cores: a cosine of "
+        f"{float(last['validation cosine']):.3f} to the teacher's last layer on held-out images. "
+        "[docs/field.md](docs/field.md) has the results for other layers and fewer images."
     )
     return _shown("field", "curve.png", text, "validation cosine and losses by epoch")
 
@@ -129,21 +130,21 @@ def _field() -> str:
 def _answer() -> str:
     ours = rows("answer", "field.csv")[0]
     text = (
-        "Asked about an image that it never saw, it answers grid and colours in one pass: cosine "
+        "For an image that it never saw, it answers with grid and colours in one pass: cosine "
         f"{float(ours['cosine']):.3f} to the teacher's grid, colours at {float(ours['rgb psnr dB']):.1f} dB."
     )
     return _shown("answer", "field.png", text, "the field's features and colours beside its teacher's")
 
 
 def _walk() -> str:
-    found = rows("walk", "interpolation.csv")
-    lowest = min(found, key=lambda row: float(row["cosine to their blend"]))
+    steps = rows("walk", "interpolation.csv")
+    lowest = min(steps, key=lambda row: float(row["cosine to their blend"]))
     text = (
-        "**One image walks into another** along the line between their columns. A cross-fade would have a cosine of 1 "
+        "**One image turns into another** along the line between their columns. A cross-fade would have a cosine of 1 "
         f"to the blend of its ends' features all along; at {100 * float(lowest['share of B']):.0f} % of the way the "
         f"field's is {float(lowest['cosine to their blend']):.3f}."
     )
-    return _shown("walk", "interpolation.webp", text, "a dress walks into an ankle boot")
+    return _shown("walk", "interpolation.webp", text, "a dress turns into an ankle boot")
 
 
 def _count(islands: str) -> str:
@@ -151,7 +152,7 @@ def _count(islands: str) -> str:
 
 
 def main() -> int:
-    """Runs commands, or writes the section."""
+    """Run commands, or write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", metavar="make [NAME ...]", help=f"names: {', '.join(COMMANDS)}")
     words = parser.parse_args().what

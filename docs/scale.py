@@ -1,9 +1,10 @@
-"""Makes ``docs/scale.md``: time and disk for all of ImageNet-C with each method on 1, 8 and 64 GPUs, and its limit.
+"""Make ``docs/scale.md``: time and disk space for all of ImageNet-C with each method on 1, 8 and 64 GPUs.
 
 ``python docs/scale.py measure --data-root PART_OF_IMAGENET`` measures unit costs on this machine and writes them to
-``docs/scale.csv``; ``python docs/scale.py`` makes the page from them. A test compares the committed page with that.
+``docs/scale.csv``; ``python docs/scale.py`` makes the page from them, with the first bottleneck of each number of GPUs.
+A test compares the committed page with its output.
 
-FLOPs do not depend on the weights' values, so that they are counted on a ViT-B/16 of random weights.
+FLOPs do not depend on the weights' values, so they are counted on a ViT-B/16 with random weights.
 """
 
 from __future__ import annotations
@@ -36,21 +37,23 @@ from apm_tta.teachers import Teacher, load_teacher
 COSTS, PAGE = Path(__file__).with_name("scale.csv"), Path(__file__).with_name("scale.md")
 IMAGES = 75 * 50_000
 GPUS = (1, 8, 64)
-# A GPU's sustained float32 rate, and the cores and the disk beside it: assumed, since none was at hand.
+# A GPU's sustained float32 rate, and the cores and the disk beside it: assumed, since none was available.
 TERAFLOPS, CORES, DISK_MB_S = 40.0, 16, 1000.0
-# As zeroshot but for class weights that are made once; nearest neighbours need labelled images, and cost the same.
+# As zeroshot, except for class weights, computed once; nearest neighbours need labelled images, and cost the same.
 LIKE_ZEROSHOT = ("ensemble", "knn")
 
 
 def measure(data_root: Path) -> list[tuple[str, str, float]]:
-    """``(what, unit, value)``: GFLOP an image of every method, milliseconds and bytes of everything around them."""
+    """Return ``(what, unit, value)``: every method's GFLOP per image, and milliseconds and bytes of all around them."""
     dataset = open_dataset("imagenet-part", data_root, limit=40)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "random.safetensors"
         torch.manual_seed(0)
         save_file(open_clip.create_model("ViT-B-16").state_dict(), weights)
         teacher = load_teacher(f"ViT-B-16:{weights}")
-        teacher.encode_image(torch.zeros(1, 3, 224, 224))  # the first call builds the model: that is no image's cost
+        teacher.encode_image(
+            torch.zeros(1, 3, 224, 224)
+        )  # the first call builds the model, which is not a cost per image
         costs = [*_loading(dataset, teacher), *_records(Path(folder))]
         for name in METHODS.names():
             if name not in LIKE_ZEROSHOT:
@@ -72,7 +75,7 @@ def _gflop(name: str, teacher: Teacher, dataset: Dataset) -> float:
 
 
 def _loading(dataset: Dataset, teacher: Teacher) -> list[tuple[str, str, float]]:
-    """An image of 224 x 224 pixels as ImageNet-C holds it: read, decoded, made the teacher's input, on one core."""
+    """Measure reading and decoding an image of ImageNet-C's 224 x 224 pixels to the teacher's input, on one core."""
     torch.set_num_threads(1)
     stored = []
     for entry in dataset.entries(CLEAN):
@@ -82,11 +85,11 @@ def _loading(dataset: Dataset, teacher: Teacher) -> list[tuple[str, str, float]]
     seconds = _seconds(lambda: [teacher.preprocess(Image.open(io.BytesIO(one)).convert("RGB")) for one in stored])
     torch.set_num_threads(os.cpu_count() or 1)
     size = sum(map(len, stored)) / len(stored)
-    return [("loading", "ms a core", 1000 * seconds / len(stored)), ("stored image", "bytes", size)]
+    return [("loading", "ms per core", 1000 * seconds / len(stored)), ("stored image", "bytes", size)]
 
 
 def _records(folder: Path) -> list[tuple[str, str, float]]:
-    """A shard of an APM's answers: encoded by a worker, written by the one process that writes."""
+    """Measure a shard of an APM's answers: encoded by a worker, written by the single writer process."""
     cell = Cell("imagenet-c", CLEAN, "ViT-B-16:openai", "apm", 0)
     images = range(SHARD_SIZE)
     columns = {
@@ -106,12 +109,12 @@ def _records(folder: Path) -> list[tuple[str, str, float]]:
         "peak_memory_mb": [1000.0] * SHARD_SIZE,
     }
     content = encode_records(cell, columns)
-    written = _seconds(lambda: write_content(folder / "shard.parquet", content))
-    return [("record", "bytes", len(content) / SHARD_SIZE), ("writing a shard", "ms", 1000 * written)]
+    seconds = _seconds(lambda: write_content(folder / "shard.parquet", content))
+    return [("record", "bytes", len(content) / SHARD_SIZE), ("writing a shard", "ms", 1000 * seconds)]
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """The fastest of five."""
+    """Return the fastest time of five runs."""
     times = []
     for _ in range(5):
         started = time.perf_counter()
@@ -121,7 +124,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def page(costs: list[tuple[str, str, float]]) -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     values = {what: value for what, _, value in costs}
     stored, record = values["stored image"], values["record"]
     gflop = {what: value for what, unit, value in costs if unit == "GFLOP"}
@@ -130,53 +133,54 @@ def page(costs: list[tuple[str, str, float]]) -> str:
         rate = TERAFLOPS * 1000 / value
         times = []
         for gpus in GPUS:
-            limits = {"the GPUs": rate * gpus, **beside(values, gpus)}
+            limits = {"the GPUs": rate * gpus, **other_limits(values, gpus)}
             slowest[name, gpus] = min(limits, key=lambda what: limits[what])
             times.append(duration(IMAGES / limits[slowest[name, gpus]]))
         rows.append([name, f"{value:,.0f}", f"{rate:,.1f}", *times])
-    names = ["method", "GFLOP an image", "images/s of a GPU", *(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS)]
+    names = ["method", "GFLOP per image", "images/s per GPU", *(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS)]
     table = tabulate(rows, names, tablefmt="github", colalign=("left", *("right",) * (len(names) - 1)))
     paragraphs = [
         "# All of ImageNet-C",
         "Made by `python docs/scale.py` from `docs/scale.csv`, which `python docs/scale.py measure` writes.",
-        f"75 conditions of 50,000 images: {IMAGES:,} answers a method. **Measured**, by counting or on one CPU core: "
-        f"FLOPs of an image under each method with ViT-B/16 and 1000 classes; {values['loading']:.1f} ms to decode "
-        f"and prepare an image as stored ({stored / 1000:.0f} kB); {record:.0f} bytes a record; "
+        f"75 conditions of 50,000 images: {IMAGES:,} answers per method. **Measured**, by counting or on one CPU core: "
+        f"FLOPs per image of each method with ViT-B/16 and 1000 classes; {values['loading']:.1f} ms to decode "
+        f"and prepare an image as stored ({stored / 1000:.0f} kB); {record:.0f} bytes per record; "
         f"{values['writing a shard']:.1f} ms to write a shard of {SHARD_SIZE:,} records with digest and syncs.",
-        f"**Assumed**, since no GPU was at hand: a GPU that sustains {TERAFLOPS:.0f} TFLOP/s in float32, {CORES} cores "
-        f"beside each, and one disk of {DISK_MB_S:,.0f} MB/s for all. `run-bench imagenet-c --dry-run` measures yours.",
+        f"**Assumed**, since no GPU was available: a GPU that sustains {TERAFLOPS:.0f} TFLOP/s in float32, {CORES} "
+        f"cores per GPU, and one disk of {DISK_MB_S:,.0f} MB/s for all. `run-bench imagenet-c --dry-run` measures "
+        "yours.",
         table,
-        f"Records: {IMAGES * record / 1e6:,.0f} MB a method in {IMAGES // SHARD_SIZE:,} files; the images themselves "
-        f"{IMAGES * stored / 1e9:,.0f} GB. {' and '.join(LIKE_ZEROSHOT)} cost what zeroshot costs, once their class "
-        "weights or neighbours are there. Methods of one run share loading, features and views: a run of several takes "
-        "less than their sum.",
+        f"Records: {IMAGES * record / 1e6:,.0f} MB per method in {IMAGES // SHARD_SIZE:,} files; the images themselves "
+        f"{IMAGES * stored / 1e9:,.0f} GB. {' and '.join(LIKE_ZEROSHOT)} cost as much as zeroshot once their class "
+        "weights or neighbours are computed. Methods of one run share loading, features and views: a run of several "
+        "takes less than their sum.",
         "## The first bottleneck",
         *(_bottleneck(values, gpus, [name for name in gflop if slowest[name, gpus] != "the GPUs"]) for gpus in GPUS),
-        f"A shard of {SHARD_SIZE:,} images is what a killed process loses. An online method's stream is one unit: with "
-        "a reset at every corruption there are 75 of them, so that more than 75 GPUs gain nothing, and a stream that "
-        "never resets cannot be spread at all.",
+        f"A killed process loses at most a shard of {SHARD_SIZE:,} images. An online method's stream is one unit: "
+        "with a reset at every corruption there are 75 streams, so that more than 75 GPUs gain nothing, and a stream "
+        "that never resets cannot be distributed at all.",
     ]
     return "\n\n".join(paragraphs) + "\n"
 
 
-def beside(values: dict[str, float], gpus: int) -> dict[str, float]:
-    """Images a second that everything but the GPUs lets through."""
+def other_limits(values: dict[str, float], gpus: int) -> dict[str, float]:
+    """Return the images per second that everything except the GPUs allows."""
     return {
         "loading": (CORES - 1) * gpus / (values["loading"] / 1000),
-        "the disk that the images are read from": DISK_MB_S * 1e6 / values["stored image"],
-        "the one process that writes records": SHARD_SIZE / (values["writing a shard"] / 1000),
+        "the disk with the images": DISK_MB_S * 1e6 / values["stored image"],
+        "the single process that writes records": SHARD_SIZE / (values["writing a shard"] / 1000),
     }
 
 
 def _bottleneck(values: dict[str, float], gpus: int, methods: list[str]) -> str:
-    limits = beside(values, gpus)
+    limits = other_limits(values, gpus)
     first = min(limits, key=lambda what: limits[what])
-    held = f"it holds up {', '.join(methods)}" if methods else "no method waits for it"
-    return f"* {gpus} GPU{'s' * (gpus > 1)}: {first}, at {limits[first]:,.0f} images a second; {held}."
+    effect = f"it limits {', '.join(methods)}" if methods else "no method waits for it"
+    return f"* {gpus} GPU{'s' * (gpus > 1)}: {first}, at {limits[first]:,.0f} images per second; {effect}."
 
 
 def main() -> None:
-    """Measures, or makes the page."""
+    """Measure, or make the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("measure").add_argument("--data-root", type=Path, required=True)
@@ -190,7 +194,7 @@ def main() -> None:
 
 
 def read_costs() -> list[tuple[str, str, float]]:
-    """What ``measure`` wrote."""
+    """Read what ``measure`` wrote."""
     with COSTS.open(encoding="utf-8") as file:
         return [(row["what"], row["unit"], float(row["value"])) for row in csv.DictReader(file)]
 
