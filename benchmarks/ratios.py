@@ -1,7 +1,7 @@
-"""One benchmark run against the committed one: ``python benchmarks/ratios.py RUN.json [--write]``.
+"""Compare a benchmark run with the committed one: ``python benchmarks/ratios.py RUN.json [--write]``.
 
-It writes ``results/performance.md`` with every group. Machines differ and are noisy, ratios within one run much less: a
-ratio that is more than 20 % below the committed one is a failure; ``--write`` makes this run the committed one, in
+Write ``results/performance.md`` with every group. Machines differ and are noisy, but ratios within one run much less: a
+ratio more than 20 % below the committed one is a failure; ``--write`` makes this run the committed one, in
 ``baseline.json`` and in the README.
 """
 
@@ -28,7 +28,7 @@ PRODUCT = 2 * 1024 * 4096 * 2048
 
 
 class Stats(TypedDict):
-    """Seconds."""
+    """Statistics of one test, in seconds."""
 
     median: float
     rounds: int
@@ -44,14 +44,14 @@ class Bench(TypedDict):
 
 
 class Run(TypedDict):
-    """What pytest-benchmark writes."""
+    """The output of pytest-benchmark."""
 
     machine_info: dict[str, Any]
     benchmarks: list[Bench]
 
 
 class Baseline(TypedDict):
-    """What is committed."""
+    """The committed run."""
 
     machine: str
     ratios: dict[str, float]
@@ -59,11 +59,11 @@ class Baseline(TypedDict):
 
 
 def ratios(medians: dict[str, float], products: dict[str, float]) -> dict[str, float]:
-    """Ratios by name; a larger one is better.
+    """Return ratios by name; larger ones are better.
 
     Args:
-        medians: seconds by test name.
-        products: by test name, seconds of a matrix product timed between that test's rounds.
+        medians: median seconds by test name.
+        products: seconds, by test name, of a matrix product timed between that test's rounds.
     """
     engine, rounded = (medians[f"test_engine[{precision}]"] for precision in ("float32", "bfloat16"))
     products_per_iteration = flops_per_iteration(APMConfig()) / PRODUCT
@@ -87,7 +87,7 @@ def ratios(medians: dict[str, float], products: dict[str, float]) -> dict[str, f
 
 
 def readme_section(baseline: Baseline) -> str:
-    """The README's section: the committed ratios."""
+    """Return the README's section: the committed ratios."""
     rows = [f"| {name} | {value:.2f} |" for name, value in baseline["ratios"].items()]
     return "\n".join(
         [
@@ -101,12 +101,12 @@ def readme_section(baseline: Baseline) -> str:
     )
 
 
-def page(run: Run, found: dict[str, float], committed: Baseline) -> str:
-    """Every group of one run beside the committed baseline, as Markdown."""
+def page(run: Run, measured: dict[str, float], committed: Baseline) -> str:
+    """Return every group of one run beside the committed baseline, as Markdown."""
     parts = [
         "# Performance",
         f"Made by `tox -e perf` on {machine(run)}; baseline: {committed['machine']}. Medians of two machines, or of a "
-        "noisy one, do not compare; the ratios of one run do, and a ratio more than 20 % below its baseline fails.",
+        "noisy one, are not comparable; ratios within one run are, and one more than 20 % below its baseline fails.",
         "## Ratios within one run",
         tabulate(
             [
@@ -116,7 +116,7 @@ def page(run: Run, found: dict[str, float], committed: Baseline) -> str:
                     f"{committed['ratios'].get(name, math.nan):.2f}",
                     _verdict(name, value, committed),
                 ]
-                for name, value in found.items()
+                for name, value in measured.items()
             ],
             ["ratio, larger is better", "this run", "baseline", ""],
             tablefmt="github",
@@ -140,7 +140,7 @@ def page(run: Run, found: dict[str, float], committed: Baseline) -> str:
 
 
 def machine(run: Run) -> str:
-    """The processor, as pytest-benchmark found it."""
+    """Return the processor's name as pytest-benchmark reports it."""
     return str(run["machine_info"]["cpu"]["brand_raw"])
 
 
@@ -149,13 +149,14 @@ def _verdict(name: str, value: float, committed: Baseline) -> str:
 
 
 def is_worse(name: str, value: float, committed: Baseline) -> bool:
-    """Whether a ratio is more than 20 % below the committed one."""
+    """Return whether a ratio is more than 20 % below the committed one."""
     return value < TOLERANCE * committed["ratios"].get(name, 0)
 
 
 def main() -> int:
+    """Compare a run with the committed one; return 1 where a ratio is worse, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="what pytest --benchmark-json wrote")
+    parser.add_argument("run", type=Path, help="file that pytest --benchmark-json wrote")
     parser.add_argument("--write", action="store_true", help="make this run the committed one")
     options = parser.parse_args()
     run: Run = json.loads(options.run.read_text())
@@ -165,11 +166,11 @@ def main() -> int:
         for bench in run["benchmarks"]
         if "matrix_product" in bench["extra_info"]
     }
-    found = ratios(medians, products)
+    measured = ratios(medians, products)
     if options.write:
         baseline = {
             "machine": machine(run),
-            "ratios": {name: round(value, 3) for name, value in found.items()},
+            "ratios": {name: round(value, 3) for name, value in measured.items()},
             "medians": {name: float(f"{seconds:.4g}") for name, seconds in medians.items()},
         }
         BASELINE.write_text(json.dumps(baseline, indent=2) + "\n")
@@ -178,11 +179,11 @@ def main() -> int:
         section = readme_section(cast(Baseline, baseline))
         README.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
     committed: Baseline = json.loads(BASELINE.read_text())
-    PAGE.write_text(page(run, found, committed), encoding="utf-8")
-    for name, value in found.items():
-        before_it = committed["ratios"].get(name, math.nan)
-        print(f"{name}: {value:.2f}, committed {before_it:.2f} {_verdict(name, value, committed)}")
-    return int(any(is_worse(name, value, committed) for name, value in found.items()))
+    PAGE.write_text(page(run, measured, committed), encoding="utf-8")
+    for name, value in measured.items():
+        baseline_ratio = committed["ratios"].get(name, math.nan)
+        print(f"{name}: {value:.2f}, committed {baseline_ratio:.2f} {_verdict(name, value, committed)}")
+    return int(any(is_worse(name, value, committed) for name, value in measured.items()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What an iteration of fitting costs: the published way, the plain way, and the engine, in one run.
+"""The cost of an iteration of fitting: the published way, the plain way, and the engine, in one run.
 
 ``tox -e perf`` runs these and compares their ratios with ``benchmarks/baseline.json``; see ``benchmarks/ratios.py``.
 """
@@ -21,7 +21,7 @@ from apm_tta.apm.engine import Goals
 ROUNDS = 5
 PUBLISHED = APMConfig()
 EMBEDDED = APMConfig.for_teacher(32, 4, 64)
-COPIES, CHUNK = 8, 16  # of the public code: identical copies of the image, locations at a time
+COPIES, CHUNK = 8, 16  # the public code's identical copies of the image, and locations at a time
 IMAGES = 64
 
 
@@ -32,7 +32,7 @@ def problem(config: APMConfig, count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def plain_iteration(tokens: Callable[[APM, torch.Tensor], torch.Tensor], copies: int) -> Callable[[], None]:
-    """One iteration of a module, autograd and Adam; ``tokens`` is how the module is run."""
+    """Build one iteration of a module with autograd and Adam; ``tokens`` runs the module."""
     (image, target), apm = problem(PUBLISHED, 1), APM(PUBLISHED)
     images = image.expand(copies, -1, -1, -1)
     optimizer = torch.optim.Adam(apm.parameters(), lr=1e-4)
@@ -47,7 +47,7 @@ def plain_iteration(tokens: Callable[[APM, torch.Tensor], torch.Tensor], copies:
 
 
 def matrix_product(precision: str) -> Callable[[], object]:
-    """1024 x 4096 x 2048: the shape that most of an iteration's time goes into, and so its limit."""
+    """Build a product of 1024 x 4096 x 2048: the shape that takes most of an iteration's time, and so limits it."""
     dtype = getattr(torch, precision)
     left, right = torch.randn(1024, 4096).to(dtype), torch.randn(4096, 2048).to(dtype)
     out = torch.empty(1024, 2048, dtype=dtype)
@@ -55,18 +55,20 @@ def matrix_product(precision: str) -> Callable[[], object]:
 
 
 def in_chunks(apm: APM, images: torch.Tensor) -> torch.Tensor:
-    """The public code's pass (``single_token_segmentation/model.py``): the locations of all copies one after another,
-    16 at a time, the RGB head run, and each chunk's features appended to those before it.
+    """Run the public code's pass (``single_token_segmentation/model.py``).
+
+    It takes the locations of all copies one after another, 16 at a time, runs the RGB head, and appends each chunk's
+    features to the previous ones.
     """
     queries = apm.queries(apm.column(images)).flatten(0, 1)
     features = queries.new_empty(0, apm.config.feature_dim)
     colours = queries.new_empty(0, 3)
     for chunk in queries.split(CHUNK):
-        found = apm.features(chunk)
-        decoded = torch.cat([found, chunk], dim=-1)
+        own = apm.features(chunk)
+        decoded = torch.cat([own, chunk], dim=-1)
         for layer in apm.rgb_head:
             decoded = layer(decoded).relu()
-        features, colours = torch.cat([features, found]), torch.cat([colours, decoded])
+        features, colours = torch.cat([features, own]), torch.cat([colours, decoded])
     return apm.readout(features.unflatten(0, (len(images), -1)))
 
 
@@ -89,7 +91,7 @@ def test_engine(benchmark: Any, precision: str) -> None:
     multiply, seconds = matrix_product(precision), []
 
     def before_each_round() -> None:
-        """The machine's own rate, at the same moment: it drifts by tens of percent within a run."""
+        """Measure the machine's own rate at the same moment: it drifts by tens of percent within a run."""
         started = time.perf_counter()
         multiply()
         seconds.append(time.perf_counter() - started)

@@ -1,6 +1,6 @@
-"""What corrupting one image of 224 pixels costs on one core: it must not be what a run waits for.
+"""The cost of corrupting one image of 224 pixels on one core: it must not be a run's bottleneck.
 
-``pytest benchmarks/test_perf_corruptions.py`` prints them all, and fails where one is too slow.
+``pytest benchmarks/test_perf_corruptions.py`` prints every time, and fails where one is too long.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from apm_tta.data.corruptions import CORRUPTIONS, corrupt
 
 ROUNDS, SEVERITY = 15, 3
-# Milliseconds: of any one corruption, and of the mean over the 15 that ImageNet-C is scored by.
+# Limits in milliseconds: for any one corruption, and for the mean over the 15 by which ImageNet-C is scored.
 MOST, MOST_MEAN = 60, 15
 EXTRA = {"gaussian_blur", "saturate", "spatter", "speckle_noise"}
 milliseconds: dict[str, float] = {}
@@ -33,7 +33,7 @@ def one_core() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def photograph() -> Image.Image:
-    """Smooth shades with texture on top, and white and black in it: what a corruption takes can depend on the image."""
+    """Make smooth shades with texture, and white and black in it: a corruption's time can depend on the image."""
     down, across = np.mgrid[0:224, 0:224]
     shade = np.stack([120 + 80 * np.sin(across / 25), 100 + 90 * np.cos(down / 14), 1.2 * (across + down)], axis=-1)
     texture = np.random.default_rng(0).normal(scale=12, size=shade.shape)
@@ -56,7 +56,7 @@ def test_corruption(benchmark: Any, photograph: Image.Image, name: str) -> None:
 def test_the_mean_over_the_standard_corruptions(capsys: pytest.CaptureFixture[str]) -> None:
     standard = [milliseconds[name] for name in CORRUPTIONS.names() if name in milliseconds and name not in EXTRA]
     if len(standard) < 15:
-        pytest.skip("the mean is over 15 corruptions, which this run has not timed")
+        pytest.skip("the mean is over 15 corruptions, not all of which this run has timed")
     mean = statistics.fmean(standard)
     with capsys.disabled():
         print("", *(f"{name:20}{taken:6.1f} ms" for name, taken in milliseconds.items()), sep="\n")

@@ -1,7 +1,7 @@
-"""What the harness takes beyond the work itself, on the embedded demo: at most 5 %.
+"""The harness's overhead beyond the work itself, on the embedded demo: at most 5 %.
 
-The work is what any script would have to do: reading and corrupting images, making the teacher's input, answering, and
-the measurements that the cost columns state. The rest is the harness's: planning, checking, batching, records, digests,
+The work is what any script would have to do: reading and corrupting images, preparing the teacher's input, predicting,
+and the measurements behind the cost columns. The rest is the harness's: planning, checking, batching, records, digests,
 syncs, the log.
 """
 
@@ -25,20 +25,20 @@ ALLOWED = 0.05
 
 
 @pytest.fixture
-def spent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Seconds by kind of work, outermost calls alone: what is called within another is in that one's."""
+def work_seconds(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count seconds by kind of work, of outermost calls only: a nested call is part of the outer one."""
     seconds: Counter[str] = Counter()
     depth = 0
 
-    def clocked(owner: Any, name: str, kind: str) -> None:
+    def time_calls(owner: Any, name: str, kind: str) -> None:
         inner: Callable[..., Any] = getattr(owner, name)
 
-        def outer(*arguments: Any, **named: Any) -> Any:
+        def outer(*args: Any, **kwargs: Any) -> Any:
             nonlocal depth
             depth += 1
             started = time.perf_counter()
             try:
-                return inner(*arguments, **named)
+                return inner(*args, **kwargs)
             finally:
                 depth -= 1
                 if not depth:
@@ -46,34 +46,34 @@ def spent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, outer)
 
-    clocked(loading._Places, "__getitem__", "images and the teacher's input")
-    clocked(worker_module, "timed", "methods")
-    clocked(worker_module, "measure_alone", "measurement")
+    time_calls(loading._Places, "__getitem__", "images and the teacher's input")
+    time_calls(worker_module, "timed", "methods")
+    time_calls(worker_module, "measure_alone", "measurement")
     compute = Worker.compute
 
-    def whole(self: Worker, *arguments: Any) -> Any:
+    def timed_compute(self: Worker, *args: Any) -> Any:
         started = time.perf_counter()
-        finished = compute(self, *arguments)
+        finished = compute(self, *args)
         seconds["shards"] += time.perf_counter() - started
         return finished
 
-    monkeypatch.setattr(Worker, "compute", whole)
+    monkeypatch.setattr(Worker, "compute", timed_compute)
     return seconds
 
 
 @pytest.mark.benchmark(group="harness")
-def test_overhead_on_the_demo(benchmark: pytest.FixtureRequest, spent: Counter[str], tmp_path: Path) -> None:
+def test_overhead_on_the_demo(benchmark: pytest.FixtureRequest, work_seconds: Counter[str], tmp_path: Path) -> None:
     request = resolve_request("demo", {"severities": [5]}, out=tmp_path / "run", devices=("cpu",), quiet=True)
     started = time.perf_counter()
     benchmark.pedantic(run, args=(request,), rounds=1)
     elapsed = time.perf_counter() - started
-    shards = spent.pop("shards")
-    work = sum(spent.values())
+    shards = work_seconds.pop("shards")
+    work = sum(work_seconds.values())
     print(
-        f"\nwhole run {elapsed:.2f} s, of it shards {shards:.2f} s: "
-        + ", ".join(f"{k} {v:.2f} s" for k, v in spent.items())
+        f"\nwhole run {elapsed:.2f} s, of which shards {shards:.2f} s: "
+        + ", ".join(f"{k} {v:.2f} s" for k, v in work_seconds.items())
     )
-    within, over_all = (shards - work) / shards, (elapsed - work) / elapsed
-    print(f"harness within shards {100 * within:.1f} %, of the whole run {100 * over_all:.1f} %")
-    assert within < ALLOWED
-    assert over_all < ALLOWED
+    in_shards, overall = (shards - work) / shards, (elapsed - work) / elapsed
+    print(f"harness within shards {100 * in_shards:.1f} %, of the whole run {100 * overall:.1f} %")
+    assert in_shards < ALLOWED
+    assert overall < ALLOWED

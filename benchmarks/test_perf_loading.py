@@ -1,7 +1,7 @@
-"""Images a second that can be loaded, against those that a teacher can take: is loading the bottleneck?
+"""Images per second that can be loaded, compared with those that a teacher can process: is loading the bottleneck?
 
-JPEGs of ImageNet's usual 500 x 375 pixels, decoded, corrupted where the name says so, and preprocessed for a teacher of
-224 pixels; beside them the rate of two networks, random weights being as fast as trained ones.
+JPEGs of ImageNet's usual 500 x 375 pixels are decoded, corrupted where the name says so, and preprocessed for a teacher
+of 224 pixels; compared with the rate of two networks, whose random weights are as fast as trained ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ IMAGES = 32
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """A folder of JPEGs with the detail of photographs: noise with a falling spectrum."""
+    """Make a folder of JPEGs with the detail of photographs: noise with a falling spectrum."""
     root = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
     for index in range(IMAGES):

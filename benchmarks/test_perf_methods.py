@@ -1,7 +1,7 @@
-"""What an image costs under each method: teacher passes by its formula and as counted, FLOPs, time.
+"""The cost per image of each method: teacher passes by its formula and as counted, FLOPs, time.
 
 The formula is ``Method.cost()``; image passes are counted by a hook on the image encoder and its copies, FLOPs
-by ``torch.utils.flop_counter``, which counts what is differentiated too. Run with ``-s`` to see the table.
+by ``torch.utils.flop_counter``, which counts backward passes as well. Run with ``-s`` to see the table.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from apm_tta.harness.compute.measure import counted_flops
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
-NAMES = [name for name in METHODS.names() if name != "knn"]  # it needs labelled images, and costs what zeroshot costs
+NAMES = [name for name in METHODS.names() if name != "knn"]  # it needs labelled images, and costs as much as zeroshot
 CONDITION = Condition("gaussian_noise", 3)
 
 
@@ -38,7 +38,7 @@ class Passes:
             output.register_hook(lambda gradient: self._back(len(gradient)))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Passes:
-        """A copy of the encoder is copied with its hooks, and counts here all the same."""
+        """Return this counter: a copy of the encoder is copied with its hooks, and still counts here."""
         return self
 
     def _back(self, images: int) -> None:
@@ -63,19 +63,19 @@ def passes() -> Passes:
 
 @pytest.fixture
 def teacher(passes: Passes) -> Iterator[Teacher]:
-    """The embedded teacher, its passes counted; copies that methods make of its encoder are counted too."""
+    """Yield the embedded teacher, counting its passes and those of copies that methods make of its encoder."""
     teacher = load_teacher("embedded")
     handle = teacher.image_encoder.register_forward_hook(passes.count)
     yield teacher
     handle.remove()
 
 
-def built(name: str, teacher: Teacher, dataset: Dataset) -> Method:
+def build(name: str, teacher: Teacher, dataset: Dataset) -> Method:
     task = Task(dataset.classes, dataset.template, dataset.card.family, (0.5, 1.0))
     return METHODS.get(name)(teacher, task, build_parameters(name, {}), seed=0)
 
 
-def answer(method: Method, image: Batch) -> None:
+def predict(method: Method, image: Batch) -> None:
     method.reset()
     with torch.no_grad():
         method.predict(Batch(image.ids, image.images))
@@ -84,15 +84,15 @@ def answer(method: Method, image: Batch) -> None:
 @pytest.mark.benchmark(group="methods")
 @pytest.mark.parametrize("name", NAMES)
 def test_method(benchmark: Any, name: str, teacher: Teacher, passes: Passes, dataset: Dataset, image: Batch) -> None:
-    method = built(name, teacher, dataset)
+    method = build(name, teacher, dataset)
     formula = method.cost()
     passes.forwards = passes.backwards = 0
     with counted_flops() as counter:
-        answer(method, image)
+        predict(method, image)
     assert (passes.forwards, passes.backwards) == (formula.image_forwards, formula.image_backwards)
     gflop = counter.get_total_flops() / 1e9
     benchmark.extra_info.update(forwards=passes.forwards, backwards=passes.backwards, gflop=gflop)
-    benchmark.pedantic(lambda: answer(method, image), rounds=5, warmup_rounds=2)
+    benchmark.pedantic(lambda: predict(method, image), rounds=5, warmup_rounds=2)
     print(
         f"\n{name:9} forwards {passes.forwards:3} backwards {passes.backwards:3} text forwards {formula.text_forwards} "
         f"backwards {formula.text_backwards} | {gflop:8.3f} GFLOP | {1000 * benchmark.stats.stats.median:8.1f} ms"

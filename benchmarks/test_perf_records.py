@@ -21,10 +21,10 @@ ALLOWED_S, ALLOWED_MB = 120, 2000
 
 
 def simulated_columns(images: range) -> dict[str, list[Any]]:
-    """Return what an APM leaves: twenty iterations, losses, timings, ids of the length that ImageNet has."""
+    """Return the records of an APM: twenty iterations, losses, timings, ids of ImageNet's length."""
     labels = [index // 50 for index in images]
     predictions = [(label + (index % 4 == 0)) % 1000 for index, label in zip(images, labels, strict=True)]
-    of_both = list(zip(images, predictions, strict=True))
+    pairs = list(zip(images, predictions, strict=True))
     return {
         "id": [f"n01440764/ILSVRC2012_val_{index:08d}.JPEG" for index in images],
         "label": labels,
@@ -33,7 +33,7 @@ def simulated_columns(images: range) -> dict[str, list[Any]]:
         "confidence": [(index % 997) / 997 for index in images],
         "teacher_prediction": predictions,
         "target_prediction": predictions,
-        "iteration_predictions": [[index % 1000] * 5 + [prediction] * 16 for index, prediction in of_both],
+        "iteration_predictions": [[index % 1000] * 5 + [prediction] * 16 for index, prediction in pairs],
         "first_loss": [0.001 * (index % 991) for index in images],
         "last_loss": [0.0001 * (index % 983) for index in images],
         "last_cosine": [(index % 977) / 977 for index in images],
@@ -44,7 +44,7 @@ def simulated_columns(images: range) -> dict[str, list[Any]]:
 
 
 def write_and_read(run: Path) -> None:
-    """What is timed, in a process of its own; prints seconds of both and the process's peak memory in megabytes."""
+    """Run what is timed, in its own process; print the seconds of both and the process's peak memory in megabytes."""
     started = time.perf_counter()
     conditions = [Condition(name, severity) for name in list(CORRUPTIONS.names())[:15] for severity in SEVERITIES]
     cells = [Cell("imagenet-c", condition, "ViT-B-16:openai", "apm", 0) for condition in conditions]
@@ -58,7 +58,7 @@ def write_and_read(run: Path) -> None:
     read = time.perf_counter()
     assert rows_read == len(conditions) * IMAGES
     size = sum(path.stat().st_size for path in files)
-    peak = process_peak() or 0  # not getrusage: that one begins with the parent's
+    peak = process_peak() or 0  # not getrusage, which starts from the parent's
     print(f"{written - started:.1f} {read - written:.1f} {peak:.0f} {size / 1e6:.0f} {len(files)}")
 
 

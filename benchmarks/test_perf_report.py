@@ -26,7 +26,7 @@ ALLOWED_S, ALLOWED_MB = 60, 2000
 
 
 def simulated_shard(cell: Cell, start: int, stop: int, random: np.random.Generator) -> bytes:
-    """As an APM leaves it."""
+    """Return a shard as an APM writes it."""
     count = stop - start
     label = np.arange(start, stop) // 50
     wrong = random.random(count) < 0.4
@@ -71,7 +71,7 @@ def simulated_shard(cell: Cell, start: int, stop: int, random: np.random.Generat
 
 
 def simulate(run: Path) -> None:
-    """A run folder of all of ImageNet-C."""
+    """Write a run folder of all of ImageNet-C."""
     conditions = [Condition(name, severity) for name in ALEXNET for severity in (1, 2, 3, 4, 5)]
     numbers = {
         "suite": "imagenet-c",
@@ -105,10 +105,10 @@ def simulate(run: Path) -> None:
 
 
 def report(run: Path) -> None:
-    """What is timed, in a process of its own; prints seconds and the process's peak memory in megabytes."""
+    """Run what is timed, in its own process; print the seconds and the process's peak memory in megabytes."""
     started = time.perf_counter()
     write_report(run)
-    peak = process_peak() or 0  # not getrusage: that one begins with the parent's
+    peak = process_peak() or 0  # not getrusage, which starts from the parent's
     print(f"{time.perf_counter() - started:.1f} {peak:.0f}")
 
 
