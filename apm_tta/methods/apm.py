@@ -1,4 +1,4 @@
-"""APM (arXiv 2410.20535): distil the teacher's embedding of each image into a fresh APM, classify with its token."""
+"""APM (arXiv 2410.20535): distil the teacher's embedding of each image into a fresh APM and classify its token."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from apm_tta.methods.views import ViewSpec
 from apm_tta.randomness import seed_for
 from apm_tta.teachers import Teacher
 
-# The APM's eight heads share its width, which its position code divides by four: other widths are filled up with zeros.
-_WIDTHS = 8
+# The APM's eight heads share its width, and its position code divides it by four: other widths are padded with zeros.
+_WIDTH_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
 class APMParameters:
-    """Of ``apm``. What is None comes from the preset, or from the teacher's sizes.
+    """Parameters of ``apm``. A value of None is taken from the preset, or from the teacher's sizes.
 
     Attributes:
         preset: ``few`` (this suite's) or ``released`` (the public code's raw target and 1200 iterations).
@@ -37,14 +37,14 @@ class APMParameters:
         learning_rate: of Adam; the public code's 1e-4 in both presets.
         normalize_target: whether the teacher's embedding is scaled to unit norm.
         target: what the APM is fitted to: ``view0``, the evaluation crop's embedding (public code); ``vte`` or ``mta``,
-            the direction on which these methods find that the views agree, at the length of ``view0``'s embedding.
-        views: N of ``vte`` and ``mta``; theirs.
+            the direction that these methods find the views to agree on, at the length of ``view0``'s embedding.
+        views: N of ``vte`` and ``mta``, with their default.
         readout: ``token`` (public code) or ``mean`` (the paper's figure 1).
-        hidden: widths of the MLP; published 4096, 2048, 1024, which teachers of 224 pixels and more get.
+        hidden: widths of the MLP; published 4096, 2048, 1024, used for teachers of 224 pixels and more.
         column: ``conv`` (public code) or ``vit``, the teacher's embedding in its place (paper's ablation).
-        rgb_weight: of the decoded image's error (paper's ablation); 0, as the public code at test time.
-        compile: whether the fit goes through ``torch.compile``.
-        templates: as ``zeroshot``, so that the two differ in the feature alone.
+        rgb_weight: weight of the decoded image's error (paper's ablation); 0, as in the public code at test time.
+        compile: whether to run the fit through ``torch.compile``.
+        templates: as for ``zeroshot``, so that the two methods differ only in the feature.
     """
 
     preset: Literal["few", "released"] = "few"
@@ -61,14 +61,14 @@ class APMParameters:
     templates: Templates = "dataset"
 
     def fit(self) -> DistillConfig:
-        """Return the preset with what was set in place of its values."""
+        """Return the preset, overridden by the values that were set."""
         names = ("iterations", "learning_rate", "normalize_target")
         chosen = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return replace(PRESETS[self.preset], rgb_weight=self.rgb_weight, **chosen)
 
     def sizes(self, teacher: Teacher) -> APMConfig:
         """Return the sizes of the APM that fits ``teacher``."""
-        width = math.ceil(teacher.feature_dim / _WIDTHS) * _WIDTHS
+        width = math.ceil(teacher.feature_dim / _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
         config = APMConfig.for_teacher(teacher.image_size, teacher.patch_size, width)
         return replace(config, readout=self.readout, column=self.column, hidden=self.hidden or config.hidden)
 
@@ -89,7 +89,7 @@ class APMMethod(Method[APMParameters]):
 
     @classmethod
     def beside(cls, parameters: Any) -> tuple[str, ...]:
-        """Name the method that finds the target: an APM that is fitted to it is measured against it."""
+        """Name the method that computes the target, against which an APM fitted to it is to be judged."""
         return () if parameters.target == "view0" else (parameters.target,)
 
     def resolved(self) -> dict[str, Any]:
@@ -135,6 +135,6 @@ class APMMethod(Method[APMParameters]):
         return Cost(image_forwards=views, other=f"{iterations} iterations of the APM")
 
     def prepare(self, images: Sequence[Image.Image]) -> Tensor:
-        """Make the APM's own input: whole images resized to squares, no crop, ImageNet-normalised, ``(B, 3, S, S)``."""
+        """Prepare the APM's own input ``(B, 3, S, S)``: whole images resized to squares, ImageNet-normalised."""
         squares = torch.stack([self._square.bytes(image) for image in images])
         return self._square.normalized(squares.to(self.teacher.device))

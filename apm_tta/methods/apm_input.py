@@ -1,4 +1,4 @@
-"""The image as an APM takes it."""
+"""The transform from an image to the input of an APM."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from apm_tta.teachers.square import Square
 
 
 def apm_input(size: int) -> Square:
-    """Make torchvision's ``Resize((S, S))`` with its defaults, no crop; ImageNet's mean and standard deviation."""
+    """Return torchvision's default ``Resize((S, S))`` without a crop, with ImageNet's mean and standard deviation."""
     return Square(Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD, InterpolationMode.BILINEAR.value))

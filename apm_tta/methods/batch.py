@@ -1,4 +1,4 @@
-"""What a method sees of the test set, and what the methods of a cell compute from it once for all."""
+"""The part of the test set that a method sees, and the values that methods share instead of recomputing them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ T = TypeVar("T")
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what was queued on ``device``."""
+    """Wait until all work queued on ``device`` is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @dataclass
 class Meter:
-    """Milliseconds that a method's answer took, and would have taken alone.
+    """Milliseconds that a method's prediction took, and would have taken without other methods.
 
     Attributes:
-        own: spent by the method itself; what it shares with others is left out.
-        shared: of everything it used that can be shared, whoever computed it first; None where that was not measured
-            (features that a cache held).
+        own: time spent by the method itself, excluding what it shares with others.
+        shared: time of every shared value that it used, whichever method computed it first; None where that was not
+            measured (features from a cache).
     """
 
     own: float = 0.0
@@ -35,23 +35,28 @@ class Meter:
 
     @property
     def alone(self) -> float | None:
-        """Return what the answer would have cost without any other method."""
+        """Return what the prediction would have cost without any other method."""
         return None if self.shared is None else self.own + self.shared
 
 
 @dataclass
 class _Frame:
-    """One running computation: what the computations inside it took, and what it used."""
+    """One running computation.
 
-    inside: float = 0.0
+    Attributes:
+        nested: milliseconds that the computations inside it took.
+        used: keys of the shared values that it used.
+    """
+
+    nested: float = 0.0
     used: set[Hashable] = field(default_factory=set)
 
 
 class Shared:
-    """Values that several methods ask for, computed at the first request, each with what it cost by itself.
+    """Values that several methods request, each computed at the first request, along with its own cost.
 
     Args:
-        device: waited for before a clock is read.
+        device: synchronised before every reading of the clock.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
@@ -62,48 +67,48 @@ class Shared:
         self._running: list[_Frame] = []
 
     def get(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return the value of ``key``, by ``compute`` when nobody has asked before."""
+        """Return the value of ``key``, calling ``compute`` at the first request."""
         if key not in self._values:
             with self._timed() as frame:
                 started = self._clock()
                 value = compute()
                 elapsed = self._clock() - started
-            self._keep(key, value, elapsed - frame.inside, frame.used)
+            self._store(key, value, elapsed - frame.nested, frame.used)
             if self._running:
-                self._running[-1].inside += elapsed
+                self._running[-1].nested += elapsed
         if self._running:
             self._running[-1].used |= {key, *self._uses[key]}
         return cast(T, self._values[key])
 
     def has(self, key: Hashable) -> bool:
-        """Tell whether somebody has asked for ``key``, or put it here."""
+        """Return whether a value of ``key`` has been computed or stored."""
         return key in self._values
 
     def of(self, key: Hashable) -> Any:
-        """Return the value of ``key``, which is there."""
+        """Return the value of ``key``, which must exist."""
         return self._values[key]
 
     def cost(self, key: Hashable) -> float | None:
-        """Return the milliseconds that ``key``, which is there, took by itself; None where that was not measured."""
+        """Return the milliseconds that ``key``, which must exist, took by itself; None where that was not measured."""
         return self._costs[key]
 
     def put(self, key: Hashable, value: Any, milliseconds: float | None) -> None:
-        """Put in a value from elsewhere: a loading process that timed it, or a cache on disk (None: nobody knows)."""
-        self._keep(key, value, milliseconds, set())
+        """Store a value from elsewhere: a loading process that timed it, or a cache on disk (None: cost unknown)."""
+        self._store(key, value, milliseconds, set())
 
     @contextmanager
     def metered(self) -> Iterator[Meter]:
-        """Time the block as one method's work; the meter is filled in when the block ends."""
+        """Time the block as one method's work; the meter is complete when the block ends."""
         meter = Meter()
         with self._timed() as frame:
             started = self._clock()
             yield meter
             elapsed = self._clock() - started
-        meter.own = elapsed - frame.inside
+        meter.own = elapsed - frame.nested
         costs = [self._costs[key] for key in frame.used]
         meter.shared = None if None in costs else sum(cost for cost in costs if cost is not None)
 
-    def _keep(self, key: Hashable, value: Any, cost: float | None, uses: set[Hashable]) -> None:
+    def _store(self, key: Hashable, value: Any, cost: float | None, uses: set[Hashable]) -> None:
         self._values[key], self._costs[key], self._uses[key] = value, cost, uses
 
     @contextmanager
@@ -122,12 +127,12 @@ class Shared:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images and their ids. There is no label here, and nothing that holds one.
+    """Images and their ids, without labels or anything that contains a label.
 
     Attributes:
         ids: stable names of the images.
         images: RGB.
-        shared: what methods compute from these images once for all of them.
+        shared: values that the methods compute from these images once for all of them.
     """
 
     ids: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Which views a prediction is sure of: the idea that TPT (arXiv 2209.07511) brought and many methods took over."""
+"""Selection of confident views, introduced by TPT (arXiv 2209.07511) and adopted by many methods."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ R = TypeVar("R")
 
 
 def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate so that under autocast too, matrix products inside are those of float32, and halves come in as float32.
+    """Decorate a function to compute matrix products in float32, and take halves as float32, even under autocast.
 
-    Views are chosen, and votes counted, by differences that bfloat16 rounds away: a logit of 25 to the next eighth.
+    Views are selected, and votes counted, by differences that bfloat16 rounds away: it rounds a logit of 25 to eighths.
     """
 
     @wraps(function)
@@ -35,7 +35,7 @@ def entropy(logits: Tensor) -> Tensor:
 
     .. math:: H(p) = -\sum_c p_c \log p_c
     """
-    # Of log-probabilities: a probability that rounds to zero would make 0 * log 0.
+    # From log-probabilities: a probability that rounds to zero would yield 0 * log 0.
     log_probabilities = logits.log_softmax(-1, dtype=_precise(logits))
     return -(log_probabilities.exp() * log_probabilities).sum(-1)
 
@@ -49,30 +49,30 @@ def marginal_entropy(logits: Tensor) -> Tensor:
     return -(log_mean.exp() * log_mean).sum(-1)
 
 
-def kept_views(views: int, share: float) -> int:
-    """Count how many of so many views a share is: rounded down, as every author does, and at least one."""
+def number_kept(views: int, share: float) -> int:
+    """Return the number of views to keep: their ``share`` rounded down, as in all authors' code, at least one."""
     return max(1, int(views * share))
 
 
 def lowest_entropy(logits: Tensor, share: float) -> Tensor:
-    """Return indices ``(..., K)`` of the share of N views that is surest, surest first, from logits ``(..., N, C)``.
+    """Return indices ``(..., K)`` of the most confident ``share`` of N views, best first, from logits ``(..., N, C)``.
 
-    Views of the same entropy keep their order.
+    Views of equal entropy keep their order.
     """
     order = entropy(logits).argsort(dim=-1, stable=True)
-    return order[..., : kept_views(logits.shape[-2], share)]
+    return order[..., : number_kept(logits.shape[-2], share)]
 
 
 def select(values: Tensor, indices: Tensor) -> Tensor:
-    """Return rows ``indices`` ``(..., K)`` of ``values`` ``(..., N, D)``, ``(..., K, D)``."""
+    """Return the rows ``indices`` ``(..., K)`` of ``values`` ``(..., N, D)`` as ``(..., K, D)``."""
     return values.take_along_dim(indices[..., None], dim=-2)
 
 
-def scale_of_views(views: Tensor, logit_scale: Tensor | float) -> Tensor:
-    """Return what the cosines of each of the views ``(..., N, F)`` are multiplied by, ``(..., N, 1)``."""
+def view_scales(views: Tensor, logit_scale: Tensor | float) -> Tensor:
+    """Return the factors ``(..., N, 1)`` that turn cosines of the views ``(..., N, F)`` into logits."""
     return torch.as_tensor(logit_scale, dtype=views.dtype, device=views.device).expand(*views.shape[:-1], 1)
 
 
 def _precise(values: Tensor) -> torch.dtype:
-    """Return the type that entropies of ``values`` are computed in: float32 for halves."""
+    """Return the type in which to compute entropies of ``values``: float32 for halves."""
     return torch.promote_types(values.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""An adaptable copy of the image encoder: which parameters move, what BatchNorm divides by, and the exact way back."""
+"""An adaptable copy of the image encoder: trainable parameters, BatchNorm statistics, and exact restoration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NORMALISATIONS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def normalisation_layers(encoder: nn.Module) -> dict[str, nn.Module]:
-    """Find Batch, Layer and Group normalisation that has a scale or a shift, by name, in the order of the modules."""
+    """Find Batch, Layer and Group normalisation layers with a scale or shift, by name, in the order of the modules."""
     return {
         name: module
         for name, module in encoder.named_modules()
@@ -26,7 +26,7 @@ def normalisation_layers(encoder: nn.Module) -> dict[str, nn.Module]:
 
 
 def require_normalisation(method: str, teacher: Teacher) -> None:
-    """Refuse a teacher that has nothing to adapt.
+    """Refuse a teacher without normalisation layers to adapt.
 
     Raises:
         UserError: when its image encoder has no normalisation layer with parameters. Exit code 2.
@@ -40,19 +40,19 @@ def require_normalisation(method: str, teacher: Teacher) -> None:
 
 
 class AdaptableEncoder:
-    """A copy of an image encoder, some parameters of which an optimiser may move.
+    """A copy of an image encoder with some parameters that an optimiser may change.
 
-    The copy stays in evaluation mode: dropout and the like would draw random numbers and make an image's answer depend
-    on the others. What ``train()`` is called for in the authors' code is stated by ``statistics``.
+    The copy stays in evaluation mode: dropout and similar layers would draw random numbers and make the prediction for
+    an image depend on the others. The effect for which the authors' code calls ``train()`` is set by ``statistics``.
 
     Args:
-        encoder: copied, never touched.
-        layers: names of modules whose own parameters move; None for every parameter of the encoder.
-        statistics: what BatchNorm normalises by: ``source``, the running averages; ``batch``, the batch's own.
-        prior: where given, the running averages count for so much and the batch's for the rest.
+        encoder: is copied and never modified.
+        layers: names of modules whose own parameters are trainable; None for every parameter of the encoder.
+        statistics: what BatchNorm normalises with: ``source``, the running averages; ``batch``, the batch's own.
+        prior: if given, the weight of the running averages; the batch's statistics get the rest.
 
     Attributes:
-        parameters: those that move, in the order of the modules.
+        parameters: the trainable ones, in the order of the modules.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class AdaptableEncoder:
         self._copy = copy.deepcopy(encoder).eval().requires_grad_(False)
         source = dict(encoder.named_parameters())
         names = [name for name in source if layers is None or name.rpartition(".")[0] in layers]
-        moving = dict(self._copy.named_parameters())
-        self.parameters = [moving[name].requires_grad_() for name in names]
+        copied = dict(self._copy.named_parameters())
+        self.parameters = [copied[name].requires_grad_() for name in names]
         self._source = [source[name] for name in names]
         for module in self._copy.modules():
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
@@ -77,13 +77,13 @@ class AdaptableEncoder:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Embed images ``(B, 3, S, S)``: ``(B, F)``, not normalised."""
-        # Autocast keeps rounded copies of parameters for as long as it is on, and these parameters move meanwhile.
+        # Autocast caches rounded copies of parameters while it is active, but these parameters change meanwhile.
         torch.clear_autocast_cache()
         features: Tensor = self._copy(pixels)
         return features.float()
 
     def restore(self) -> None:
-        """Put the source's bits back."""
+        """Restore the source's parameters bit by bit."""
         with torch.no_grad():
             for parameter, source in zip(self.parameters, self._source, strict=True):
                 parameter.copy_(source)
@@ -96,7 +96,7 @@ def _use_batch_statistics(module: _BatchNorm) -> None:
 
 
 def _blend_statistics(module: _BatchNorm, prior: float) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    """Make a hook that sets the averages before each forward pass, from the source's, without a gradient."""
+    """Make a hook that sets the averages before each forward pass from the source's, without a gradient."""
     assert module.running_mean is not None
     assert module.running_var is not None
     source_mean, source_variance = module.running_mean.clone(), module.running_var.clone()

@@ -11,7 +11,7 @@ from apm_tta.methods.zeroshot import ZeroShot, ZeroShotParameters
 
 @dataclass(frozen=True)
 class EnsembleParameters(ZeroShotParameters):
-    """Of ``ensemble``.
+    """Parameters of ``ensemble``.
 
     Attributes:
         templates: CLIP's 80 ImageNet templates, as open_clip ships them.
@@ -22,9 +22,9 @@ class EnsembleParameters(ZeroShotParameters):
 
 @register
 class Ensemble(ZeroShot):
-    """Zero-shot against the mean embedding of each class over many templates."""
+    """Zero-shot classification with the mean embedding of each class over many templates."""
 
     name = "ensemble"
-    summary = "the teacher's answer under CLIP's 80 templates"
+    summary = "the teacher's prediction with CLIP's 80 templates"
     needs_text = True
     Parameters = EnsembleParameters

@@ -1,4 +1,4 @@
-"""Defaults that a paper chooses by the family of the data set: declared with the parameter, resolved in one place."""
+"""Defaults that a paper chooses by the data set's family: declared with the parameter, resolved in one place."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class ByFamily(NamedTuple):
-    """A default for every data set but those of a few families.
+    """A default with exceptions for a few families of data sets.
 
     Attributes:
-        general: the value where the family has none of its own.
+        general: the value for families without one of their own.
         exceptions: families with a value of their own, and that value.
     """
 
@@ -27,19 +27,19 @@ class ByFamily(NamedTuple):
         return dict(self.exceptions).get(family, self.general)
 
     def __str__(self) -> str:
-        """Write the values as lists of defaults show them: ``1 (imagenet: 64)``."""
+        """Format the values as in lists of defaults: ``1 (imagenet: 64)``."""
         return f"{self.general} ({', '.join(f'{family}: {value}' for family, value in self.exceptions)})"
 
 
 def by_family(general: T, exceptions: Mapping[Family, T]) -> T:
     """Declare a parameter's default by the family of the data set.
 
-    For fields of a method's parameters alone: ``resolve_family`` puts a plain value in its place before the method sees
-    it, which is why the declaration has the type of that value.
+    Only for fields of a method's parameters: ``resolve_family`` replaces it by a plain value before the method sees it,
+    which is why the declaration has the type of that value.
 
     Args:
-        general: for every family that ``exceptions`` does not name.
-        exceptions: values of single families; hashable, as dataclasses want their defaults.
+        general: the value for every family that ``exceptions`` does not name.
+        exceptions: values of single families; hashable, as dataclasses require of defaults.
     """
     return cast(T, ByFamily(general, tuple(exceptions.items())))
 
@@ -50,7 +50,7 @@ def is_by_family(field: Field[Any]) -> bool:
 
 
 def resolve_family(parameters: T, family: Family) -> T:
-    """Return ``parameters`` with a plain value wherever the default for the family was left in place."""
+    """Return ``parameters`` with every remaining default by family replaced by the plain value for ``family``."""
     resolved = {
         field.name: value.value(family)
         for field in fields(cast(Any, parameters))

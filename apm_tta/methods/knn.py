@@ -18,12 +18,13 @@ from apm_tta.teachers.support_features import knn_logits
 
 @dataclass(frozen=True)
 class NearestNeighboursParameters:
-    """Of ``knn``.
+    """Parameters of ``knn``.
 
     Attributes:
-        neighbours: that vote; 20 (the authors' ``eval_knn.py`` tries 10, 20, 100 and 200; 20 usually works best).
+        neighbours: number of neighbours that vote; 20 (the authors' ``eval_knn.py`` tries 10, 20, 100 and 200; 20
+            usually works best).
         temperature: of the votes' weights; 0.07 (the authors' ``eval_knn.py``).
-        templates: of the teacher's own answer, which ``agreement`` compares with; no neighbour is found by it.
+        templates: of the teacher's own prediction, which ``agreement`` compares with; no neighbour is found by it.
     """
 
     neighbours: Annotated[int, Ge(1)] = 20
@@ -33,7 +34,7 @@ class NearestNeighboursParameters:
 
 @register
 class NearestNeighbours(Method[NearestNeighboursParameters]):
-    r"""The class that most of the nearest labelled images have, nearer ones counting more.
+    r"""A vote of the nearest labelled images, where nearer ones count more.
 
     .. math:: v_c = \sum_{i \in N_k(f)} [y_i = c] \, \exp \Bigl( \frac{f \cdot f_i}
         {\lVert f \rVert \lVert f_i \rVert \tau} \Bigr)
@@ -60,11 +61,13 @@ class NearestNeighbours(Method[NearestNeighboursParameters]):
 
 
 def require_support(teacher: Teacher) -> Support:
-    """Return the labelled images beside ``teacher``.
+    """Return the labelled images of ``teacher``.
 
     Raises:
         UserError: when there are none. Exit code 2.
     """
     if teacher.support is None:
-        raise UserError("method knn needs labelled images: give --support FOLDER, one folder a class", exit_code=2)
+        raise UserError(
+            "method knn needs labelled images: give --support FOLDER, with one folder per class", exit_code=2
+        )
     return teacher.support

@@ -33,30 +33,30 @@ class ByOptimizer(NamedTuple):
         return self.adamw if optimizer == "adamw" else self.sgd
 
     def __str__(self) -> str:
-        """Write both, as lists of defaults show them."""
+        """Format both values as in lists of defaults."""
         return f"adamw {self.adamw:g}, sgd {self.sgd:g}"
 
 
 _WEIGHT_DECAY = ByOptimizer(adamw=0.01, sgd=0.0)
-# A default may be by optimiser; what is asked for is a number.
+# A default may depend on the optimiser; a value that is set must be a number.
 Rate = Annotated[float | ByOptimizer, GetPydanticSchema(lambda _, handler: handler(Annotated[float, Gt(0)]))]
 
 
 @dataclass(frozen=True)
 class MemoParameters:
-    """Of ``memo``.
+    """Parameters of ``memo``.
 
     Attributes:
-        parameters: which of the image encoder's move: ``norm``, scales and shifts of its normalisation layers, this
-            suite's choice; ``all``, as the paper and its code.
+        parameters: which of the image encoder's parameters are adapted: ``norm``, scales and shifts of its
+            normalisation layers, this suite's choice; ``all``, as in the paper and its code.
         views: N, the evaluation crop included; 64, and 32 for the CIFAR sets (the authors' code).
-        augmix: whether views go through AugMix (section 3.1 of the paper, and its code).
-        optimizer: None is the authors' for the architecture: ``adamw`` for transformers, ``sgd`` for others.
-        learning_rate: the authors': AdamW 1e-5, SGD 2.5e-4, SGD on the CIFAR sets 5e-3.
-        weight_decay: None is the authors': AdamW 0.01, SGD 0.
+        augmix: whether to apply AugMix to views (section 3.1 of the paper, and its code).
+        optimizer: None selects the authors' for the architecture: ``adamw`` for transformers, ``sgd`` for others.
+        learning_rate: the authors' values: AdamW 1e-5, SGD 2.5e-4, SGD on the CIFAR sets 5e-3.
+        weight_decay: None selects the authors' value: AdamW 0.01, SGD 0.
         steps: per image; 1 (the authors' code).
-        prior_strength: n, of an encoder with BatchNorm: running averages count for n / (n + 1), the batch for the rest;
-            16 (the authors' code, as in arXiv 2006.16971).
+        prior_strength: n, for encoders with BatchNorm: running averages have weight n / (n + 1), the batch has the
+            rest; 16 (the authors' code, as in arXiv 2006.16971).
         templates: of the class weights.
     """
 
@@ -75,18 +75,19 @@ class MemoParameters:
 
 @register
 class Memo(ViewMethod[MemoParameters]):
-    r"""Each image moves the image encoder towards one answer for all its views, a sure one.
+    r"""Adaptation of the image encoder to each image, so that all of its views get the same, confident prediction.
 
     .. math:: \theta^* = \theta - \eta \nabla_\theta H(\bar p_\theta),
         \qquad \bar p_\theta = \frac{1}{N} \sum_k p_\theta(\cdot \mid \tilde x_k)
 
-    The answer is the evaluation crop's under :math:`\theta^*`; then encoder and optimiser start afresh. The authors'
-    views are all random; here the evaluation crop is the first of the N, as for every other method of this suite.
+    The prediction is that for the evaluation crop under :math:`\theta^*`; then encoder and optimiser are reset. The
+    authors' views are all random; here the evaluation crop is the first of the N, as in every other method of this
+    suite.
     """
 
     name = "memo"
     protocol = "episodic"
-    summary = "marginal entropy over augmented views minimised over the image encoder"
+    summary = "the image encoder adapted to minimise the marginal entropy over augmented views"
     paper = "arXiv 2110.09506"
     adapts = "the image encoder, by default its normalisation layers"
 

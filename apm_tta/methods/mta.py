@@ -1,4 +1,4 @@
-"""MTA (arXiv 2405.02266): the mode of the views, found by mean shift together with how far each view can be trusted."""
+"""MTA (arXiv 2405.02266): the mode of the views, found by mean shift along with the trust in each view."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from torch.nn.functional import normalize
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.confident import in_full_precision, scale_of_views
+from apm_tta.methods.confident import in_full_precision, view_scales
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 
-# Squared bandwidth below which views are the same but for rounding: blank crops of a flat image.
-_LEAST_BANDWIDTH = 1e-8
+# Squared bandwidth below which views are equal except for rounding: blank crops of a flat image.
+_MIN_BANDWIDTH = 1e-8
 
 
 @dataclass(frozen=True)
 class MTAParameters:
-    """Of ``mta``.
+    """Parameters of ``mta``.
 
     Attributes:
         views: N, the evaluation crop included; 64 (paper and code).
         lambda_y: weight of the inlierness scores' entropy; 0.2 (paper and code).
         lambda_q: weight of the views' affinity; 4 (paper and code).
-        rounds: of inlierness and mode in turn; 5 (code).
-        inner_steps: at most so many of either in a round; 5 (code).
+        rounds: number of rounds that update inlierness and mode in turn; 5 (code).
+        inner_steps: largest number of steps of either in a round; 5 (code).
         tolerance: a change of norm below it ends the steps of a round; 1e-6 (code).
-        nearest: share of the other views that a view's bandwidth comes from; 0.3 (paper and code), rounded down, at
+        nearest: share of the other views that determines a view's bandwidth; 0.3 (paper and code), rounded down, at
             least one.
         templates: of the class weights.
     """
@@ -48,7 +48,7 @@ class MTAParameters:
 
 @register
 class MTA(ViewMethod[MTAParameters]):
-    """The mode of the views' embeddings, those counting most that others resemble in place and in prediction."""
+    """The mode of the views' embeddings, where views that others resemble in feature and prediction count most."""
 
     name = "mta"
     protocol = "episodic"
@@ -75,14 +75,14 @@ class MTA(ViewMethod[MTAParameters]):
 
 @in_full_precision
 def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, **parameters: Any) -> Tensor:
-    r"""Compute logits ``(..., C)`` of the mode; arguments as of ``consensus``.
+    r"""Compute logits ``(..., C)`` of the mode; the arguments are those of ``consensus``.
 
     .. math:: \ell_c = \bar s \, m \cdot w_c
 
-    Where every view has its own scale, the mode is multiplied by their mean.
+    If every view has its own scale, the mode is multiplied by their mean.
     """
     mode = consensus(views, class_weights, logit_scale, **parameters)
-    return scale_of_views(views, logit_scale).mean(-2) * mode @ class_weights.T
+    return view_scales(views, logit_scale).mean(-2) * mode @ class_weights.T
 
 
 @in_full_precision
@@ -107,17 +107,17 @@ def consensus(
             K(f_p, m) = \exp \Bigl( -\frac{\lVert f_p - m \rVert^2}{2 h_p^2} \Bigr), \qquad
             h_p^2 = \frac{1}{2 |N_p|} \sum_{q \in N_p} \lVert f_p - f_q \rVert^2
 
-    N_p are the views nearest to view p, itself excluded. y starts uniform, m at view 0. Steps of y and of m take turns
-    in rounds; within a round the kernel in y's step is that of the m which the round began with. As in the authors'
-    code, m is put on the unit sphere after every step.
+    N_p are the views nearest to view p, excluding itself. y starts uniform, m at view 0. Steps of y and of m alternate
+    in rounds; within a round the kernel in y's steps uses the m from the start of the round. As in the authors' code, m
+    is projected onto the unit sphere after every step.
 
     Args:
         views: unit rows, ``(..., N, F)``.
         class_weights: unit rows, ``(C, F)``.
         logit_scale: one for all, or one per view, ``(..., N, 1)``.
-        lambda_y: as all that follow, see ``MTAParameters``.
+        lambda_y: for this and the following arguments see ``MTAParameters``.
     """
-    probabilities = (scale_of_views(views, logit_scale) * views @ class_weights.T).softmax(-1)
+    probabilities = (view_scales(views, logit_scale) * views @ class_weights.T).softmax(-1)
     affinity = probabilities @ probabilities.transpose(-1, -2)
     doubled_bandwidths = 2 * _squared_bandwidths(views, nearest)
 
@@ -142,7 +142,7 @@ def consensus(
 
 
 def _step(before: Tensor, updated: Tensor, moving: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Update what was still moving ``(..., 1)``; return that, and what of it still moves afterwards."""
+    """Update the values that were still moving ``(..., 1)``; return all values and which of them still move."""
     after = torch.where(moving, updated, before)
     return after, moving & ((after - before).norm(dim=-1, keepdim=True) >= tolerance)
 
@@ -151,9 +151,9 @@ def _squared_bandwidths(views: Tensor, nearest: float) -> Tensor:
     """Compute half the mean squared distance of each view ``(..., N, F)`` to its nearest, ``(..., N)``."""
     others = views.shape[-2] - 1
     if others == 0:
-        return torch.full_like(views[..., 0], _LEAST_BANDWIDTH)
-    # By differences: by products, views that are nearly the same would be at distances of rounding.
+        return torch.full_like(views[..., 0], _MIN_BANDWIDTH)
+    # From differences: from products, the distances of nearly equal views would be nothing but rounding.
     distances = torch.cdist(views, views, compute_mode="donot_use_mm_for_euclid_dist")
     count = max(1, int(nearest * others))
     squared = distances.sort(dim=-1).values[..., 1 : count + 1].square()
-    return (0.5 * squared.mean(-1)).clamp_min(_LEAST_BANDWIDTH)
+    return (0.5 * squared.mean(-1)).clamp_min(_MIN_BANDWIDTH)

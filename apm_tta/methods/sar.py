@@ -23,17 +23,18 @@ _MOVING_AVERAGE = 0.9
 
 @dataclass(frozen=True)
 class SarParameters:
-    """Of ``sar``.
+    """Parameters of ``sar``.
 
     Attributes:
-        margin: E_0 as a share of ln C: images of higher entropy are left out; 0.4 (section 4 of the paper; the code
-            writes 0.4 ln 1000).
+        margin: E_0 as a share of ln C: images of higher entropy are excluded; 0.4 (section 4 of the paper; the code
+            has 0.4 ln 1000).
         rho: length of the step towards the sharpest loss nearby; 0.05 (section 4).
-        recovery: e_m: below it the moving average of the loss means collapse; 0.2 (section 4).
-        learning_rate: of SGD with momentum 0.9. None is the authors' code's: 1e-3 for encoders with Layer normalisation
-            alone, 2.5e-4 for those with Batch or Group normalisation; less for batches that are smaller than theirs.
-        batch_size: images of one step; 64 (section 4).
-        adapt_top: whether the top of the encoder moves too; False (the authors' code and appendix C.2).
+        recovery: e_m: a moving average of the loss below it indicates a collapse; 0.2 (section 4).
+        learning_rate: of SGD with momentum 0.9. None selects the authors' code's value: 1e-3 for encoders with only
+            Layer normalisation, 2.5e-4 for those with Batch or Group normalisation; less for batches smaller than
+            theirs.
+        batch_size: images per step; 64 (section 4).
+        adapt_top: whether to adapt the top of the encoder too; False (the authors' code and appendix C.2).
         templates: of the class weights.
     """
 
@@ -48,7 +49,7 @@ class SarParameters:
 
 @register
 class Sar(Method[SarParameters]):
-    r"""Entropy minimisation over images that are sure enough, towards a flat minimum, begun again after a collapse.
+    r"""Entropy minimisation over sufficiently confident images, towards a flat minimum, with recovery from collapse.
 
     .. math:: \hat\epsilon = \rho \frac{g}{\lVert g \rVert}, \quad
         g = \nabla_\theta \operatorname*{mean}_{i : E_i(\theta) < E_0} E_i(\theta), \qquad
@@ -56,16 +57,17 @@ class Sar(Method[SarParameters]):
         \operatorname*{mean}_{i : E_i(\theta) < E_0,\, E_i(\theta + \hat\epsilon) < E_0} E_i(\theta + \hat\epsilon)
 
     E_i is the entropy of the prediction for image i. The mean on the right enters a moving average, nine parts old and
-    one part new; where that falls below ``recovery``, the encoder starts again from the teacher. As in the authors'
-    code, the answer is that of the first forward pass; a batch without a sure image still moves by its momentum; and a
-    recovery puts the parameters back, not the momentum nor the moving average (the paper does not say).
+    one part new; when that falls below ``recovery``, the encoder starts again from the teacher. As in the authors'
+    code, the prediction is that of the first forward pass; a batch without a confident image still causes a step, by
+    momentum; and a recovery resets the parameters, but neither momentum nor moving average (the paper does not
+    specify this).
     """
 
     name = "sar"
     protocol = "online"
-    summary = "entropy of sure predictions minimised, sharpness-aware, with recovery"
+    summary = "normalisation layers adapted to confident predictions, sharpness-aware, with recovery"
     paper = "arXiv 2302.12400"
-    adapts = "scales and shifts of normalisation layers in the image encoder, but for its top"
+    adapts = "scales and shifts of normalisation layers in the image encoder, except at its top"
 
     def setup(self) -> None:
         chosen, encoder = self.parameters, self.teacher.image_encoder
@@ -95,24 +97,24 @@ class Sar(Method[SarParameters]):
         with torch.enable_grad():
             logits = self.logits(self.encoder(pixels))
             entropies = entropy(logits)
-            sure = entropies.detach() < self.margin
-            self._backward(entropies[sure])
+            reliable = entropies.detach() < self.margin
+            self._backward(entropies[reliable])
         before = [parameter.detach().clone() for parameter in parameters]
         self._climb()
         with torch.enable_grad():
             entropies = entropy(self.logits(self.encoder(pixels)))
-            sure &= entropies.detach() < self.margin
-            loss = self._backward(entropies[sure])
+            reliable &= entropies.detach() < self.margin
+            loss = self._backward(entropies[reliable])
         with torch.no_grad():
             for parameter, value in zip(parameters, before, strict=True):
                 parameter.copy_(value)
         self.optimizer.step()
-        if bool(sure.any()):
-            self._watch(float(loss))
+        if bool(reliable.any()):
+            self._update_average(float(loss))
         return Predictions(logits.detach())
 
     def _backward(self, entropies: Tensor) -> Tensor:
-        """Compute gradients of the mean of ``entropies`` ``(n,)``, zero where n is; return that mean."""
+        """Compute gradients of the mean of ``entropies`` ``(n,)``, which is zero if n is; return that mean."""
         mean = entropies.sum() / max(len(entropies), 1)
         self.optimizer.zero_grad()
         mean.backward()
@@ -126,8 +128,8 @@ class Sar(Method[SarParameters]):
             for parameter in moved:
                 parameter.add_(parameter.grad * (self.parameters.rho / (norm + 1e-12)))
 
-    def _watch(self, loss: float) -> None:
-        """Take ``loss`` into the moving average; recover the encoder where that has become too low."""
+    def _update_average(self, loss: float) -> None:
+        """Add ``loss`` to the moving average; restore the encoder if that has become too low."""
         old = loss if self.average is None else self.average
         self.average = _MOVING_AVERAGE * old + (1 - _MOVING_AVERAGE) * loss
         if self.average < self.parameters.recovery:
@@ -141,16 +143,16 @@ class Sar(Method[SarParameters]):
 
 
 def top_layers(encoder: nn.Module) -> set[str]:
-    """Name the normalisation layers in the last quarter of the stages, and of those behind it.
+    """Name the normalisation layers in the last quarter of the stages, and those after it.
 
-    The authors leave out ``layer4`` of a ResNet, ``blocks.9`` to ``blocks.11`` and the final ``norm`` of ViT-Base: the
-    last of four stages, the last three of twelve blocks. The same share is left out of encoders of other depths, and of
-    open_clip's, which have other names for the same things (``resblocks``, ``ln_post``).
+    The authors exclude ``layer4`` of a ResNet, ``blocks.9`` to ``blocks.11`` and the final ``norm`` of ViT-Base: the
+    last of four stages, the last three of twelve blocks. The same share is excluded for encoders of other depths, and
+    for open_clip's, which use other names for the same modules (``resblocks``, ``ln_post``).
     """
     first = _first_top_stage(encoder)
     names = [name for name, _ in encoder.named_modules()]
-    behind = names[names.index(first) :] if first else []
-    return {name for name in normalisation_layers(encoder) if name in behind}
+    top = names[names.index(first) :] if first else []
+    return {name for name in normalisation_layers(encoder) if name in top}
 
 
 def _first_top_stage(encoder: nn.Module) -> str | None:
@@ -164,7 +166,7 @@ def _first_top_stage(encoder: nn.Module) -> str | None:
 
 
 def published_rate(encoder: nn.Module, batch_size: int) -> float:
-    """Return the learning rate of the authors' code for this kind of normalisation and so many images per step."""
+    """Return the learning rate of the authors' code for this kind of normalisation and this batch size."""
     if all(isinstance(layer, nn.LayerNorm) for layer in normalisation_layers(encoder).values()):
         return 0.001 / 64 * batch_size
     return 0.00025 / 64 * batch_size * 2 if batch_size < 32 else 0.00025

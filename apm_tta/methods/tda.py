@@ -1,4 +1,4 @@
-"""TDA (arXiv 2403.18293): training-free dynamic adapter, two caches of what the stream has shown so far."""
+"""TDA (arXiv 2403.18293): training-free dynamic adapter, two caches of images seen so far in the stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, scale_of_views, select
+from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select, view_scales
 from apm_tta.methods.family_defaults import by_family
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
@@ -21,24 +21,24 @@ from apm_tta.methods.views import ViewSpec
 
 @dataclass(frozen=True)
 class TDAParameters:
-    """Of ``tda``. Values are those of the authors' ``configs/imagenet.yaml`` where no other source is named.
+    """Parameters of ``tda``. Values are from the authors' ``configs/imagenet.yaml`` unless another source is named.
 
     Attributes:
         views: N, the evaluation crop included; 1, and 64 for ImageNet's family (the authors' code; for ImageNet's own
-            validation set it takes 1 as well: ``views=1``).
-        augmix: whether views go through AugMix; for ImageNet's family alone (the authors' code).
-        share: of several views, those of lowest entropy, that stand for the image; 0.1 (code).
+            validation set it uses 1 as well: ``views=1``).
+        augmix: whether to apply AugMix to views; only for ImageNet's family (the authors' code).
+        share: share of the views, those of lowest entropy, that represents the image; 0.1 (code).
         positive_shots: entries per class in the positive cache; 3.
-        positive_alpha: its weight; 2. The authors have a configuration for each data set, which differ in this and in
+        positive_alpha: its weight; 2. The authors have one configuration per data set, which differ in this and in
             beta: 1 and 8 for ImageNet-V2, 2.363 and 7.45 for ImageNet-Sketch, 5 and 5 for Caltech101, 1 and 1 for
-            Food101. Here one pair serves all.
+            Food101. Here one pair is used for all.
         positive_beta: how fast it falls with distance; 5.
         negative_shots: entries per class in the negative cache; 2.
         negative_alpha: its weight; 0.117.
         negative_beta: how fast it falls with distance; 1.
         entropy_above: an image enters the negative cache when its relative entropy is above this; 0.2.
         entropy_below: and below this; 0.5.
-        mask_above: classes are marked down whose probability was above this; 0.03.
+        mask_above: the negative cache lowers classes whose probability was above this; 0.03.
         mask_below: and below this; 1.
         templates: of the class weights.
     """
@@ -61,11 +61,11 @@ class TDAParameters:
 
 @register
 class TDA(ViewMethod[TDAParameters]):
-    """The teacher's logits, raised by sure images seen before and lowered by unsure ones, each by its likeness."""
+    """The teacher's logits, raised by confident images seen before and lowered by uncertain ones, by similarity."""
 
     name = "tda"
     protocol = "online"
-    summary = "caches of confident and of unsure images of the stream"
+    summary = "caches of confident and of uncertain images of the stream"
     paper = "arXiv 2403.18293"
     adapts = "a positive and a negative cache"
 
@@ -84,10 +84,10 @@ class TDA(ViewMethod[TDAParameters]):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the confident views of B images say together.
+    """The pooled output of the confident views of B images.
 
     Attributes:
-        features: their mean embedding, not normalised again, ``(B, F)``.
+        features: their mean embedding, not renormalised, ``(B, F)``.
         logits: their mean logits, ``(B, C)``.
         probabilities: their mean probability, ``(B, C)``.
         entropies: of that mean, nats, ``(B,)``.
@@ -99,9 +99,12 @@ class Evidence:
     entropies: Tensor
 
 
-def evidence(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, share: float = 0.1) -> Evidence:
-    """Compute what views ``(B, N, F)`` say by class weights ``(C, F)``, with one scale or ``(B, N, 1)``. N may be 1."""
-    logits = scale_of_views(views, logit_scale) * views @ class_weights.T
+def gather_evidence(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, share: float = 0.1) -> Evidence:
+    """Pool the confident ones of N >= 1 views ``(B, N, F)`` under class weights ``(C, F)``.
+
+    The scale is one number, or one per view ``(B, N, 1)``.
+    """
+    logits = view_scales(views, logit_scale) * views @ class_weights.T
     kept = lowest_entropy(logits, share)
     chosen = select(logits, kept)
     return Evidence(
@@ -113,27 +116,27 @@ def evidence(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, 
 
 
 class Cache:
-    """For each class the embeddings of a few images that were predicted as it, those of lowest entropy, sorted by it.
+    """Per predicted class, the embeddings of the few images of lowest entropy, sorted by it.
 
     Args:
         classes: C.
         shots: entries per class.
-        alpha: weight of what the cache says.
-        beta: how fast that falls as an embedding is less like an entry.
-        like: tensor of the embeddings' width F, type and device.
+        alpha: weight of the cache's logits.
+        beta: how fast an entry's influence falls with its distance from an embedding.
+        like: tensor with the embeddings' width F, type and device.
     """
 
     def __init__(self, classes: int, shots: int, alpha: float, beta: float, like: Tensor) -> None:
         self.alpha, self.beta = alpha, beta
-        # Entropies stay on the CPU: where an entry goes is decided there.
+        # Entropies stay on the CPU, where the position of a new entry is determined.
         self.entropies = torch.full((classes, shots), torch.inf)
         self.keys = like.new_zeros(classes, shots, like.shape[-1])
         self.values = like.new_zeros(classes, shots, classes)
 
     def update(self, predicted: int, entropy: float, feature: Tensor, value: Tensor) -> None:
-        """Take in an embedding ``(F,)`` with what it says ``(C,)``, in place of the least sure entry of a full class.
+        """Add an embedding ``(F,)`` with its value ``(C,)``, replacing the least confident entry of a full class.
 
-        An entry of the same entropy as another stands behind it, and does not displace it.
+        An entry with the same entropy as another is placed after it, and does not displace it.
         """
         row = self.entropies[predicted]
         place = int(torch.searchsorted(row, entropy, right=True))
@@ -144,7 +147,7 @@ class Cache:
             stored[place] = new
 
     def logits(self, feature: Tensor) -> Tensor:
-        r"""Compute what the cache says of an embedding ``(F,)``, ``(C,)``.
+        r"""Compute the cache's logits ``(C,)`` for an embedding ``(F,)``.
 
         .. math:: \alpha \sum_i \exp(-\beta (1 - f \cdot k_i)) \, v_i
         """
@@ -154,20 +157,20 @@ class Cache:
 
 
 class Adapter:
-    r"""TDA on embeddings: goes through a stream, image by image.
+    r"""TDA on embeddings, which processes a stream image by image.
 
     .. math:: \ell(f) + \alpha_+ \sum_{i \in P} e^{-\beta_+ (1 - f \cdot k_i)} \operatorname{onehot}(\hat c_i)
         - \alpha_- \sum_{j \in N} e^{-\beta_- (1 - f \cdot k_j)} \, [\, m_- < p_j < m_+ \,]
 
-    P and N are the positive and the negative cache. An image enters the caches before it is answered (the authors'
+    P and N are the positive and the negative cache. An image enters the caches before it is classified (the authors'
     code), so it counts as its own neighbour.
 
-    Whether one is unsure is told by its relative entropy, as the authors compute it: in nats, divided by
+    An image is uncertain according to its relative entropy, as the authors compute it: in nats, divided by
     :math:`\log_2 C`, so that it is at most ln 2.
 
     Args:
         class_weights: unit rows, ``(C, F)``.
-        parameters: see there.
+        parameters: see ``TDAParameters``.
     """
 
     def __init__(self, class_weights: Tensor, parameters: TDAParameters | None = None) -> None:
@@ -190,23 +193,24 @@ class Adapter:
             views: unit rows, ``(B, N, F)``.
             logit_scale: one for all, or ``(B, N, 1)``.
         """
-        seen = evidence(views, self.class_weights, logit_scale, self.parameters.share)
-        predicted = seen.logits.argmax(-1).tolist()
-        marked = (seen.probabilities > self.parameters.mask_above) & (seen.probabilities < self.parameters.mask_below)
+        pooled = gather_evidence(views, self.class_weights, logit_scale, self.parameters.share)
+        predicted = pooled.logits.argmax(-1).tolist()
+        probabilities = pooled.probabilities
+        marked = (probabilities > self.parameters.mask_above) & (probabilities < self.parameters.mask_below)
         answers = []
-        for index, entropy in enumerate(seen.entropies.tolist()):
-            feature = seen.features[index]
+        for index, entropy in enumerate(pooled.entropies.tolist()):
+            feature = pooled.features[index]
             self.update(predicted[index], entropy, feature, marked[index])
-            answers.append(seen.logits[index] + self.logits(feature))
+            answers.append(pooled.logits[index] + self.logits(feature))
         return torch.stack(answers)
 
     def update(self, predicted: int, entropy: float, feature: Tensor, marked: Tensor) -> None:
-        """Take in an image: predicted class, entropy in nats, embedding ``(F,)``, classes to mark down ``(C,)``."""
+        """Add an image: predicted class, entropy in nats, embedding ``(F,)``, mask of classes to lower ``(C,)``."""
         chosen = self.parameters
         self.positive.update(predicted, entropy, feature, self.one_hot[predicted])
         if chosen.entropy_above < entropy / math.log2(len(self.class_weights)) < chosen.entropy_below:
             self.negative.update(predicted, entropy, feature, marked.to(feature.dtype))
 
     def logits(self, feature: Tensor) -> Tensor:
-        """Compute what the caches say of an embedding ``(F,)``, ``(C,)``."""
+        """Compute the caches' logits ``(C,)`` for an embedding ``(F,)``."""
         return self.positive.logits(feature) - self.negative.logits(feature)

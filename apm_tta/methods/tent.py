@@ -22,7 +22,7 @@ Setting = Literal["cifar", "imagenet"]
 
 
 class _Published(NamedTuple):
-    """How the paper adapts in one setting: makes an optimiser of parameters and ``lr``, and its learning rate."""
+    """The paper's choice in one setting: a function of parameters and ``lr`` that makes the optimiser, and its rate."""
 
     optimizer: Callable[..., torch.optim.Optimizer]
     learning_rate: float
@@ -37,15 +37,16 @@ _PUBLISHED: dict[Setting, _Published] = {
 
 @dataclass(frozen=True)
 class TentParameters:
-    """Of ``tent``.
+    """Parameters of ``tent``.
 
     Attributes:
-        mode: ``online``, as published: what a batch taught is kept. ``episodic``: every image starts from the teacher.
-        setting: ``cifar``, Adam; ``imagenet``, SGD with momentum 0.9 (both section 4 of the paper). The
-            CIFAR sets have ``cifar``, all others ``imagenet``.
-        learning_rate: None is the setting's: 1e-3 for ``cifar``, 2.5e-4 for ``imagenet`` (section 4).
+        mode: ``online``, as published: the adaptation is kept from batch to batch. ``episodic``: every image starts
+            from the teacher.
+        setting: ``cifar``, Adam; ``imagenet``, SGD with momentum 0.9 (both section 4 of the paper). The default is
+            ``cifar`` for the CIFAR sets, ``imagenet`` for all others.
+        learning_rate: None selects the setting's: 1e-3 for ``cifar``, 2.5e-4 for ``imagenet`` (section 4).
         steps: per batch; 1, as published.
-        batch_size: images of one online step; 64 (section 4, ImageNet). For CIFAR the paper has 128, the code 200.
+        batch_size: images per online step; 64 (section 4, ImageNet). For CIFAR the paper has 128, the code 200.
         templates: of the class weights.
     """
 
@@ -59,23 +60,23 @@ class TentParameters:
 
 @register
 class Tent(Method[TentParameters]):
-    r"""Each batch moves the scales and shifts of normalisation layers towards surer predictions.
+    r"""Adaptation of the scales and shifts of normalisation layers to each batch, towards more confident predictions.
 
     .. math:: \theta \leftarrow \theta - \eta \nabla_\theta \frac{1}{B} \sum_i H(p_\theta(\cdot \mid x_i)),
         \qquad H(p) = -\sum_c p_c \log p_c
 
-    As in the authors' code, the answer for a batch is that of the forward pass which gives the loss, so that a batch
-    profits from those before it and not from itself. An ``episodic`` answer would then be no different from the
-    teacher's; there the image passes once more after the step.
+    As in the authors' code, the prediction for a batch is that of the forward pass that yields the loss, so that a
+    batch profits from those before it and not from itself. An ``episodic`` prediction would then equal the teacher's,
+    so there the image passes through the encoder once more after the step.
 
-    BatchNorm uses the statistics of the batch, as published. The authors adapt BatchNorm alone; Layer and Group
+    BatchNorm uses the statistics of the batch, as published. The authors adapt only BatchNorm; here Layer and Group
     normalisation are adapted likewise (as their paper suggests and later papers do). Their code's default SGD has
-    Nesterov momentum, which neither the paper nor a released ImageNet configuration asks for: here it has none.
+    Nesterov momentum, which neither the paper nor a released ImageNet configuration specifies: here it has none.
     """
 
     name = "tent"
     protocol: Literal["episodic", "online"] = "online"
-    summary = "entropy of the prediction minimised over normalisation layers"
+    summary = "normalisation layers adapted to minimise the entropy of predictions"
     paper = "arXiv 2006.10726"
     adapts = "scales and shifts of normalisation layers in the image encoder"
 
@@ -117,7 +118,7 @@ class Tent(Method[TentParameters]):
         return Predictions(torch.cat(answers))
 
     def _adapt(self, pixels: Tensor) -> Tensor:
-        """Step on ``pixels`` ``(B, 3, S, S)``; return logits ``(B, C)`` before the last step."""
+        """Take the steps on ``pixels`` ``(B, 3, S, S)``; return logits ``(B, C)`` from before the last step."""
         for _ in range(self.parameters.steps):
             with torch.enable_grad():
                 logits = self.logits(self.encoder(pixels))

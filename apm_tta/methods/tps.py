@@ -12,29 +12,29 @@ from torch.nn.functional import normalize
 
 from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, scale_of_views, select
+from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select, view_scales
 from apm_tta.methods.family_defaults import by_family
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
 
-# Shifts of the images that are adapted together, 64 MiB; a step holds about twelve tensors of that size.
-_SHIFTS_TOGETHER = 2**24
-_TENSORS = 12
+# Size of the shifts of images that are adapted at once, 64 MiB; a step holds about twelve tensors of that size.
+_SHIFTS_AT_ONCE = 2**24
+_TENSORS_PER_STEP = 12
 
 
 @dataclass(frozen=True)
 class TPSParameters:
-    """Of ``tps``.
+    """Parameters of ``tps``.
 
     Attributes:
         views: N, the evaluation crop included; 64 (paper and code).
-        share: of the views, those of lowest entropy, whose marginal entropy is minimised; 0.1 (paper and code).
+        share: share of the views, those of lowest entropy, whose marginal entropy is minimised; 0.1 (paper and code).
         learning_rate: of AdamW; 0.005 (paper and code).
-        weight_decay: of AdamW; 0.01, PyTorch's default, which the code takes. The first step starts at zero and does
-            not feel it.
+        weight_decay: of AdamW; 0.01, PyTorch's default, which the code uses. It has no effect on the first step, which
+            starts at zero.
         steps: per image; 1 (paper and code).
-        augmix: whether views go through AugMix; for the fine-grained sets alone, as in the authors' code.
+        augmix: whether to apply AugMix to views; only for the fine-grained sets, as in the authors' code.
         templates: of the class weights. The authors' scripts also average descriptions of each class by GPT-4 with
             CLIP's 80 templates (``openai80``, without the descriptions).
     """
@@ -50,7 +50,7 @@ class TPSParameters:
 
 @register
 class TPS(ViewMethod[TPSParameters]):
-    """Each image shifts the class weights until its confident views agree; the encoders are never differentiated."""
+    """Class weights shifted for each image until its confident views agree; the encoders are never differentiated."""
 
     name = "tps"
     protocol = "episodic"
@@ -65,8 +65,8 @@ class TPS(ViewMethod[TPSParameters]):
     def predict(self, batch: Batch) -> Predictions:
         chosen = self.parameters
         features = self.view_features(batch, self.spec)
-        shifts = _SHIFTS_TOGETHER if self.memory is None else self.memory // (_TENSORS * 4)
-        together = max(1, shifts // self.class_weights.numel())
+        shifts = _SHIFTS_AT_ONCE if self.memory is None else self.memory // (_TENSORS_PER_STEP * 4)
+        at_once = max(1, shifts // self.class_weights.numel())
         logits = [
             from_features(
                 normalize(part.float(), dim=-1),
@@ -77,7 +77,7 @@ class TPS(ViewMethod[TPSParameters]):
                 weight_decay=chosen.weight_decay,
                 steps=chosen.steps,
             )
-            for part in features.split(together)
+            for part in features.split(at_once)
         ]
         return Predictions(torch.cat(logits))
 
@@ -96,25 +96,25 @@ def from_features(
     weight_decay: float = 0.01,
     steps: int = 1,
 ) -> Tensor:
-    r"""Compute the whole of TPS on embeddings.
+    r"""Apply the complete TPS algorithm to embeddings.
 
     .. math:: \delta^* = \delta - \eta \operatorname{AdamW}\bigl(\nabla_\delta H(\bar p_\delta)\bigr), \qquad
         \bar p_\delta = \frac{1}{|S|} \sum_{k \in S} p_\delta(\cdot \mid f_k), \qquad
         p_\delta(c \mid f) \propto \exp \Bigl( s \, f \cdot \frac{w_c + \delta_c}{\lVert w_c + \delta_c \rVert} \Bigr)
 
-    :math:`\delta` starts at zero. S holds the views of lowest entropy, chosen anew in every step (the authors' code).
-    The answer is that of view 0 under :math:`\delta^*`.
+    :math:`\delta` starts at zero. S contains the views of lowest entropy, selected again in every step (the authors'
+    code). The prediction is that for view 0 under :math:`\delta^*`.
 
     Args:
-        views: unit rows, ``(..., N, F)``. Images of a batch have shifts of their own and no term of the loss in common.
+        views: unit rows, ``(..., N, F)``. Images of a batch have separate shifts and share no term of the loss.
         class_weights: unit rows, ``(C, F)``.
         logit_scale: one for all, or one per view, ``(..., N, 1)``.
-        share: as all that follow, see ``TPSParameters``.
+        share: for this and the following arguments see ``TPSParameters``.
 
     Returns:
         Logits ``(..., C)``.
     """
-    scaled = scale_of_views(views, logit_scale) * views
+    scaled = view_scales(views, logit_scale) * views
     shift = class_weights.new_zeros((*views.shape[:-2], *class_weights.shape)).requires_grad_()
     optimizer = torch.optim.AdamW([shift], lr=learning_rate, weight_decay=weight_decay)
     for _ in range(steps):

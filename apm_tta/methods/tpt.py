@@ -24,26 +24,26 @@ from apm_tta.methods.views import ViewSpec
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.text_tower import TextTower
 
-# More gain nothing on a CPU: what is computed together then no longer fits its caches.
-_IMAGES_TOGETHER_ON_CPU = 16
-_SHARE_OF_FREE = 0.5
+# More gain nothing on a CPU: the working set then no longer fits its caches.
+_IMAGES_AT_ONCE_ON_CPU = 16
+_SHARE_OF_FREE_MEMORY = 0.5
 
 
 @dataclass(frozen=True)
 class TptParameters:
-    """Of ``tpt``.
+    """Parameters of ``tpt``.
 
     Attributes:
-        context: words in front of the class that the tuned vectors start from, one vector per token; the paper's
-            (section 4) and the script's ``a_photo_of_a``, four tokens.
+        context: words before the class name that initialise the tuned vectors, one vector per token; four tokens, the
+            paper's (section 4) and the script's ``a_photo_of_a``.
         views: N, the evaluation crop included; 64 (section 4).
-        share: of the views, those of lowest entropy, that are kept; 0.1 (section 4, rho).
+        share: share of the views, those of lowest entropy, that is kept; 0.1 (section 4, rho).
         learning_rate: of AdamW; 0.005 (section 4).
-        weight_decay: of AdamW; 0.01, PyTorch's default, which the code takes.
+        weight_decay: of AdamW; 0.01, PyTorch's default, which the code uses.
         steps: per image; 1 (section 4).
-        augmix: whether views go through AugMix; for the fine-grained sets alone, as in the authors' code.
-        templates: of the teacher's own answer, which ``agreement`` compares with. The tuned prompt has none: it is the
-            context, the class and a full stop, on every set, as in the authors' code.
+        augmix: whether to apply AugMix to views; only for the fine-grained sets, as in the authors' code.
+        templates: of the teacher's own prediction, which ``agreement`` compares with. The tuned prompt uses none: it is
+            the context, the class name and a full stop on every data set, as in the authors' code.
     """
 
     context: Annotated[str, MinLen(1)] = "a photo of a"
@@ -58,14 +58,14 @@ class TptParameters:
 
 @register
 class Tpt(ViewMethod[TptParameters]):
-    r"""Each image tunes the context of the class prompts until its confident views agree.
+    r"""The context of the class prompts, tuned for each image until its confident views agree.
 
     .. math:: v^* = v - \eta \operatorname{AdamW}\bigl(\nabla_v H(\bar p_v)\bigr), \qquad
         \bar p_v = \frac{1}{|S|} \sum_{k \in S} p_v(\cdot \mid \tilde x_k), \qquad
         p_v(c \mid x) \propto \exp\bigl(s \cos(f(x), t([v; c]))\bigr)
 
-    S holds the views of lowest entropy under the initial prompt; it is chosen once. The answer is that of the
-    evaluation crop under :math:`v^*`; then context and optimiser start afresh. The image tower is not differentiated.
+    S contains the views of lowest entropy under the initial prompt; it is selected once. The prediction is that for the
+    evaluation crop under :math:`v^*`; then context and optimiser are reset. The image tower is not differentiated.
     """
 
     name = "tpt"
@@ -103,37 +103,37 @@ class Tpt(ViewMethod[TptParameters]):
 
     def predict(self, batch: Batch) -> Predictions:
         features = self.view_features(batch, self.spec)
-        together = max(1, self._prompts_together() // len(self.classes))
+        at_once = max(1, self._prompts_at_once() // len(self.classes))
         if self.teacher.device.type == "cpu":
-            together = min(together, _IMAGES_TOGETHER_ON_CPU)
-        return Predictions(torch.cat([self._tune(part) for part in features.split(together)]))
+            at_once = min(at_once, _IMAGES_AT_ONCE_ON_CPU)
+        return Predictions(torch.cat([self._tune(part) for part in features.split(at_once)]))
 
     def weights(self, context: Tensor) -> Tensor:
-        """Compute unit class weights ``(B, C, F)`` of contexts ``(B, n, W)``, as many prompts at once as fit."""
-        at_once = max(1, self._prompts_together() // len(context))
+        """Compute unit class weights ``(B, C, F)`` for contexts ``(B, n, W)``, with as many prompts at once as fit."""
+        at_once = max(1, self._prompts_at_once() // len(context))
         encode = self._text_embeddings
         if at_once < len(self.classes) and torch.is_grad_enabled():
-            # Forgets what a part of the classes computed, and computes it again when its gradient is wanted.
+            # Discards the activations of a part of the classes, and recomputes them for its gradient.
             encode = partial(checkpoint, self._text_embeddings, use_reentrant=False, preserve_rng_state=False)
         parts = [encode(context, start, start + at_once) for start in range(0, len(self.classes), at_once)]
         return normalize(torch.cat(parts, dim=1), dim=-1)
 
     def _tune(self, features: Tensor) -> Tensor:
-        """Compute logits ``(B, C)`` of view features ``(B, N, F)``. The images' losses have no parameter in common."""
+        """Compute logits ``(B, C)`` from view features ``(B, N, F)``. The images' losses share no parameter."""
         scaled = self.teacher.scales(features) * normalize(features, dim=-1)
-        kept = select(scaled, lowest_entropy(_products(scaled, self.initial_weights), self.parameters.share))
+        kept = select(scaled, lowest_entropy(_view_logits(scaled, self.initial_weights), self.parameters.share))
         context = self.context.repeat(len(features), 1, 1).requires_grad_()
         optimizer = torch.optim.AdamW(
             [context], lr=self.parameters.learning_rate, weight_decay=self.parameters.weight_decay
         )
         for _ in range(self.parameters.steps):
             with torch.enable_grad():
-                loss = marginal_entropy(_products(kept, self.weights(context))).sum()
+                loss = marginal_entropy(_view_logits(kept, self.weights(context))).sum()
                 optimizer.zero_grad()
                 loss.backward()
             optimizer.step()
         with torch.no_grad():
-            logits = _products(scaled[:, :1], self.weights(context))
+            logits = _view_logits(scaled[:, :1], self.weights(context))
         return logits.squeeze(1)
 
     def _text_embeddings(self, context: Tensor, start: int, stop: int) -> Tensor:
@@ -149,18 +149,18 @@ class Tpt(ViewMethod[TptParameters]):
         embeddings: Tensor = self.tower.encode(prompts, tokens.repeat(images, 1)).unflatten(0, (images, classes))
         return embeddings
 
-    def _prompts_together(self) -> int:
+    def _prompts_at_once(self) -> int:
         tower, length = self.tower, self.tokens.shape[1]
         # Activations that a block keeps for its gradient: 17 widths per token (two norms, qkv, attention, a four times
-        # wider MLP) and the attention's weights; half as much again for what is alive meanwhile.
+        # wider MLP) and the attention weights; half as much again for temporary values.
         floats = 1.5 * tower.layers * length * (17 * tower.width + 2 * tower.heads * length)
-        budget = _SHARE_OF_FREE * free_memory(self.teacher.device) if self.memory is None else self.memory
+        budget = _SHARE_OF_FREE_MEMORY * free_memory(self.teacher.device) if self.memory is None else self.memory
         return max(1, int(budget / (4 * floats)))
 
 
 @in_full_precision
-def _products(scaled: Tensor, weights: Tensor) -> Tensor:
-    """Compute logits ``(..., N, C)`` of views times their scale ``(..., N, F)`` and class weights ``(..., C, F)``."""
+def _view_logits(scaled: Tensor, weights: Tensor) -> Tensor:
+    """Compute logits ``(..., N, C)`` from scaled views ``(..., N, F)`` and class weights ``(..., C, F)``."""
     logits: Tensor = scaled @ weights.transpose(-1, -2)
     return logits
 
@@ -183,20 +183,21 @@ def context_tokens(tower: TextTower, context: str, prompts: Tensor) -> tuple[int
     """Find where the tokens of ``context`` begin and end in every one of ``prompts`` ``(C, L)``.
 
     Raises:
-        UserError: when it has no token that the class names leave as it is, or leaves none to them. Exit code 2.
+        UserError: when it has no token that stays the same whatever the class name, or leaves no room for the names.
+            Exit code 2.
     """
     empty, alone = tower.tokens(["", context])
-    start = _common(alone[None], empty)
-    stop = _common(prompts, alone)
+    start = _common_prefix(alone[None], empty)
+    stop = _common_prefix(prompts, alone)
     if stop <= start:
-        raise UserError(f"method tpt: the context {context!r} has no token of its own in front of the class", 2)
+        raise UserError(f"method tpt: the context {context!r} has no token of its own before the class name", 2)
     if stop == prompts.shape[1]:
-        # The tokenizer cuts prompts off without a word: all classes would have the same one.
-        raise UserError(f"method tpt: the context {context!r} leaves no room for the class in {stop} tokens", 2)
+        # The tokenizer truncates prompts silently: all classes would get the same one.
+        raise UserError(f"method tpt: the context {context!r} leaves no room for the class name in {stop} tokens", 2)
     return start, stop
 
 
-def _common(rows: Tensor, row: Tensor) -> int:
-    """Return the length of the longest beginning that all ``rows`` ``(R, L)`` share with ``row`` ``(L,)``."""
+def _common_prefix(rows: Tensor, row: Tensor) -> int:
+    """Return the length of the longest prefix that all ``rows`` ``(R, L)`` share with ``row`` ``(L,)``."""
     same = (rows == row).all(0)
     return int(same.int().cumprod(0).sum())

@@ -1,4 +1,4 @@
-"""What the methods that look at several views of an image have in common."""
+"""The common base of methods that use several views of an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ViewParameters(Protocol):
     """Parameters of a method over views.
 
     Attributes:
-        templates: as every method's.
+        templates: as in every method.
         views: N, the evaluation crop included.
     """
 
@@ -34,7 +34,7 @@ class ViewMethod(Method[V]):
     """A method over several views of each image.
 
     Attributes:
-        spec: which views; where AugMix follows the crop, ``setup`` of the subclass says so.
+        spec: describes the views; a subclass whose views go through AugMix sets it in its own ``setup``.
     """
 
     spec: ViewSpec
@@ -43,7 +43,7 @@ class ViewMethod(Method[V]):
         self.spec = ViewSpec(self.parameters.views, self.task.crop_scale)
 
     def unit_views(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return unit embeddings of the views ``(B, N, F)`` and what their cosines are multiplied by ``(B, N, 1)``."""
+        """Return unit embeddings of the views ``(B, N, F)``, and factors ``(B, N, 1)`` from cosines to logits."""
         features = self.view_features(batch, self.spec)
         return normalize(features.float(), dim=-1), self.teacher.scales(features)
 

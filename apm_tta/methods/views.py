@@ -1,4 +1,4 @@
-"""Augmented views of an image: random resized crops, flipped at random, through AugMix where a paper has it so."""
+"""Augmented views of an image: random resized crops with random flips, and with AugMix where a paper uses it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from apm_tta.teachers.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """Which views: methods that want the same ones share them.
+    """A description of views; methods with equal descriptions share their views.
 
     Attributes:
         count: N, the evaluation crop at index 0 included.
-        crop_scale: share of the image's area that a crop shows, drawn uniformly between the two.
+        crop_scale: bounds of the share of the image's area that a crop shows, which is drawn uniformly between them.
         augmix: whether AugMix (arXiv 1912.02781; severity 1, three chains, as TPT's code runs it) follows the crop.
     """
 
@@ -29,13 +29,13 @@ class ViewSpec:
 
 
 class Views:
-    """The random views of images, all but the evaluation crop, as ``uint8``.
+    """The random views of images, all except the evaluation crop, as ``uint8``.
 
     Args:
-        spec: which.
+        spec: describes the views.
         preprocessing: the teacher's size and interpolation.
         seed: the run's. View k of an image is a function of the seed, the image's id, k and ``spec`` without its count:
-            a smaller count takes the first of a larger one.
+            a smaller count yields the first views of a larger one.
     """
 
     def __init__(self, spec: ViewSpec, preprocessing: Preprocessing, seed: int) -> None:
@@ -53,8 +53,8 @@ class Views:
         self._transform = v2.Compose([*transforms, v2.PILToTensor()])
 
     def of(self, sample_id: str, image: Image.Image) -> Tensor:
-        """Make views 1 .. N - 1 of one image, ``(N - 1, 3, S, S)`` of ``uint8``."""
-        # torchvision draws from torch's global generator; it is put back as it was.
+        """Make views 1 .. N - 1 of one image, ``(N - 1, 3, S, S)``, ``uint8``."""
+        # torchvision draws from torch's global generator, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(self._seed, sample_id, self._purpose))
             views = [self._transform(image) for _ in range(1, self._spec.count)]
@@ -62,7 +62,7 @@ class Views:
 
 
 def normalized(views: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
-    """Make the teacher's input, on ``device``, of ``uint8`` views ``(..., 3, S, S)``."""
+    """Convert ``uint8`` views ``(..., 3, S, S)`` to the teacher's input on ``device``."""
     channels = (3, 1, 1)
     mean = torch.tensor(preprocessing.mean, device=device).view(channels)
     std = torch.tensor(preprocessing.std, device=device).view(channels)
@@ -70,7 +70,7 @@ def normalized(views: Tensor, preprocessing: Preprocessing, device: torch.device
 
 
 def stack_pixels(evaluation_crop: Tensor, views: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Stack view 0 ``(3, S, S)`` and random ``uint8`` views ``(N - 1, 3, S, S)``: ``(N, 3, S, S)``, normalised."""
+    """Stack view 0 ``(3, S, S)`` and random ``uint8`` views ``(N - 1, 3, S, S)`` to ``(N, 3, S, S)``, normalised."""
     if not len(views):
         return evaluation_crop[None]
     return torch.cat([evaluation_crop[None], normalized(views, preprocessing, evaluation_crop.device)])

@@ -10,19 +10,19 @@ from torch import Tensor
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.confident import in_full_precision, lowest_entropy, scale_of_views, select
+from apm_tta.methods.confident import in_full_precision, lowest_entropy, select, view_scales
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 
 
 @dataclass(frozen=True)
 class VTEParameters:
-    """Of ``vte``.
+    """Parameters of ``vte``.
 
     Attributes:
-        views: N, the evaluation crop included; 64, TPT's (arXiv 2209.07511), as is the choice of the confident ones.
-        share: of the views, those of lowest entropy, that are averaged; 0.1 (the authors' code, ``SELECTION_P``).
-        templates: of the class weights. The text half of the ensemble is one of prompts: ``openai80``.
+        views: N, the evaluation crop included; 64, as in TPT (arXiv 2209.07511), like the selection of confident ones.
+        share: share of the views, those of lowest entropy, that is averaged; 0.1 (the authors' code, ``SELECTION_P``).
+        templates: of the class weights. For the text half of the ensemble, one over prompts, set ``openai80``.
     """
 
     views: Annotated[int, Ge(1)] = 64
@@ -32,7 +32,7 @@ class VTEParameters:
 
 @register
 class VTE(ViewMethod[VTEParameters]):
-    """The mean embedding of the views that the teacher is surest of, against the class weights."""
+    """The mean embedding of the views for which the teacher is most confident, compared with the class weights."""
 
     name = "vte"
     protocol = "episodic"
@@ -47,15 +47,15 @@ class VTE(ViewMethod[VTEParameters]):
 
 @in_full_precision
 def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float, share: float = 0.1) -> Tensor:
-    r"""Compute logits ``(..., C)`` of the mean; arguments as of ``consensus``.
+    r"""Compute logits ``(..., C)`` of the mean; the arguments are those of ``consensus``.
 
     .. math:: \ell_c = \bar s \, \bar f \cdot w_c
 
-    As in the authors' code, the mean is not normalised again; that changes no prediction, only how sure it looks.
-    Where every view has its own scale, the mean is multiplied by theirs.
+    As in the authors' code, the mean is not renormalised; that changes no prediction, only its confidence. If every
+    view has its own scale, the mean embedding is multiplied by the mean of the scales.
     """
     mean = consensus(views, class_weights, logit_scale, share)
-    return scale_of_views(views, logit_scale).mean(-2) * mean @ class_weights.T
+    return view_scales(views, logit_scale).mean(-2) * mean @ class_weights.T
 
 
 @in_full_precision
@@ -69,7 +69,7 @@ def consensus(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float,
         views: unit rows, ``(..., N, F)``.
         class_weights: unit rows, ``(C, F)``.
         logit_scale: one for all, or one per view, ``(..., N, 1)``.
-        share: of the views that are kept, rounded down, at least one.
+        share: share of the views that is kept, rounded down, at least one.
     """
-    kept = lowest_entropy(scale_of_views(views, logit_scale) * views @ class_weights.T, share)
+    kept = lowest_entropy(view_scales(views, logit_scale) * views @ class_weights.T, share)
     return select(views, kept).mean(-2)

@@ -11,10 +11,10 @@ from apm_tta.methods.parameters import Templates
 
 @dataclass(frozen=True)
 class ZeroShotParameters:
-    """Of ``zeroshot``.
+    """Parameters of ``zeroshot``.
 
     Attributes:
-        templates: the data set's own sentence: "a photo of a {}." for ImageNet, CoOp's for the fine-grained sets, as in
+        templates: the data set's own prompt: "a photo of a {}." for ImageNet, CoOp's for the fine-grained sets, as in
             the baselines of TPT (arXiv 2209.07511).
     """
 
@@ -23,14 +23,14 @@ class ZeroShotParameters:
 
 @register
 class ZeroShot(Method[ZeroShotParameters]):
-    r"""The class whose weight is nearest to the image embedding.
+    r"""Classification by the class weight that is nearest to the image embedding.
 
     .. math:: \ell_c = s \cdot \frac{f \cdot w_c}{\lVert f \rVert}
     """
 
     name = "zeroshot"
     protocol = "episodic"
-    summary = "the teacher's answer under one template"
+    summary = "the teacher's prediction with one template"
     paper = "arXiv 2103.00020"
     adapts = "nothing"
 

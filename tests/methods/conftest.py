@@ -1,4 +1,4 @@
-"""A teacher around any small module, where the encoder's kind is what matters."""
+"""A teacher around any small module, for tests that depend on the kind of encoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from apm_tta.teachers import Preprocessing
 
 
 class StubTeacher:
-    """See ``Teacher``: ``encoder`` between images of 16 by 16 pixels and random class weights of 24 features."""
+    """A ``Teacher`` around ``encoder``, for images of 16 by 16 pixels and random class weights of 24 features."""
 
     name = "stub"
     classifier = "text"
@@ -51,7 +51,7 @@ class StubTeacher:
 
 @pytest.fixture(scope="session")
 def stated() -> Callable[[Method], dict[str, Any]]:
-    """Return a method's parameters as the manifest states them."""
+    """Return a function of a method that returns its parameters as the manifest states them."""
     return lambda method: {**asdict(method.parameters), **method.resolved()}
 
 
@@ -62,7 +62,7 @@ def stub_teacher() -> Callable[[nn.Module], StubTeacher]:
 
 @pytest.fixture
 def batch_norm_encoder() -> nn.Module:
-    """Two convolutions with BatchNorm, whose running averages are far from what images have."""
+    """Build two convolutions with BatchNorm, whose running averages are far from those of real images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         encoder = nn.Sequential(
@@ -88,5 +88,5 @@ def batch_norm_encoder() -> nn.Module:
 
 @pytest.fixture
 def without_norm_encoder() -> nn.Module:
-    """A linear map, and a normalisation that has nothing to adapt."""
+    """Build a linear map, and a normalisation layer without parameters to adapt."""
     return nn.Sequential(nn.Flatten(), nn.LayerNorm(768, elementwise_affine=False), nn.Linear(768, 24))

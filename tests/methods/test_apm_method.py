@@ -26,7 +26,7 @@ def real_images(clean_images: Callable[[int], Batch]) -> Batch:
     return clean_images(300)
 
 
-def test_bfloat16_answers_as_float32_on_99_of_100_images(embedded_teacher: Teacher, real_images: Batch) -> None:
+def test_bfloat16_predicts_as_float32_on_99_of_100_images(embedded_teacher: Teacher, real_images: Batch) -> None:
     exact = answers(embedded_teacher, real_images).argmax(1)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = answers(embedded_teacher, real_images).argmax(1)
@@ -59,13 +59,13 @@ def test_the_memory_budget_changes_no_answer(embedded_teacher: Teacher, embedded
     torch.testing.assert_close(one_at_a_time, whole, rtol=0, atol=2e-3)
 
 
-def test_a_width_that_no_eight_heads_can_share_is_filled_up_and_cut_again(
+def test_a_width_that_eight_heads_cannot_share_is_padded_and_cut_again(
     embedded_teacher: Teacher, clean_images: Callable[[int], Batch]
 ) -> None:
-    """A linear head's features are two wider than the network's: 66 here. What is added changes no class weight."""
+    """A linear head's features are two wider than the network's, 66 here; the padding changes no class weight."""
 
     class Wider:
-        """The embedded teacher with the constants 1 and 0 behind its features."""
+        """The embedded teacher with the constants 1 and 0 appended to its features."""
 
         feature_dim = embedded_teacher.feature_dim + 2
 

@@ -1,4 +1,4 @@
-"""What methods share is computed once, and each method's cost is what it would be alone."""
+"""Shared values are computed once, and each method's cost is what it would be alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apm_tta.teachers import Teacher, load_teacher
 
 
 class Clock:
-    """Stands in for the clock, so that costs are exact."""
+    """A replacement for the clock that makes costs exact."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -36,7 +36,7 @@ def test_a_value_is_computed_once() -> None:
     assert len(calls) == 1
 
 
-def test_who_comes_later_pays_the_same_as_who_came_first(clock: Clock) -> None:
+def test_later_methods_are_charged_the_same_as_the_first(clock: Clock) -> None:
     shared = Shared()
     meters = []
     for _ in range(2):
@@ -49,8 +49,8 @@ def test_who_comes_later_pays_the_same_as_who_came_first(clock: Clock) -> None:
     ] * 2
 
 
-def test_what_a_shared_value_is_made_of_is_paid_once_by_each(clock: Clock) -> None:
-    """Features need pixels: whoever asks for both pays for the pixels once, in whatever order."""
+def test_the_inputs_of_a_shared_value_are_charged_once_to_each_method(clock: Clock) -> None:
+    """Features need pixels: a method that requests both is charged for the pixels once, in either order."""
     shared = Shared()
 
     def pixels() -> object:
@@ -75,7 +75,7 @@ def test_what_a_shared_value_is_made_of_is_paid_once_by_each(clock: Clock) -> No
     assert (neither.own, neither.shared) == (pytest.approx(3), 0)
 
 
-def test_the_time_of_another_process_counts_and_a_caches_is_unknown(clock: Clock) -> None:
+def test_the_time_of_another_process_counts_and_that_of_a_cache_is_unknown(clock: Clock) -> None:
     shared = Shared()
     shared.put("pixels", "loaded", 40.0)
     shared.put("features", "read from disk", None)
@@ -90,7 +90,7 @@ def test_the_time_of_another_process_counts_and_a_caches_is_unknown(clock: Clock
     assert not shared.has("views")
 
 
-def test_an_error_leaves_the_books_balanced(clock: Clock) -> None:
+def test_an_error_leaves_the_accounts_correct(clock: Clock) -> None:
     shared = Shared()
 
     def fail() -> object:
@@ -111,10 +111,10 @@ def test_batches_with_the_same_images_are_equal_whatever_was_computed() -> None:
     assert len(one) == 1
 
 
-def test_two_teachers_and_two_seeds_do_not_mistake_what_they_share(
+def test_two_teachers_and_two_seeds_do_not_mix_up_shared_values(
     embedded_teacher: Teacher, embedded_batch: Batch
 ) -> None:
-    """One batch, asked under a teacher of the same kind: its pixels and features are its own."""
+    """Another teacher of the same kind has its own pixels and features of the same batch."""
     task = Task(tuple(load_card("fashion-mnist").class_list.names), crop_scale=(0.5, 1.0))
     other = load_teacher("embedded")
     other.preprocess = lambda image: embedded_teacher.preprocess(image).flip(-1)

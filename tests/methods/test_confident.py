@@ -12,11 +12,11 @@ from hypothesis.extra.numpy import arrays
 from apm_tta.methods.confident import (
     entropy,
     in_full_precision,
-    kept_views,
     lowest_entropy,
     marginal_entropy,
-    scale_of_views,
+    number_kept,
     select,
+    view_scales,
 )
 
 LOGITS = arrays(np.float64, (9, 4), elements=st.floats(-20, 20, width=32))
@@ -57,12 +57,12 @@ def test_entropies_of_halves_are_computed_in_float32() -> None:
     ("views", "share", "kept"), [(64, 0.1, 6), (64, 0.3, 19), (64, 1, 64), (8, 0.1, 1), (1, 0.1, 1), (10, 0.3, 3)]
 )
 def test_a_share_of_views_is_rounded_down_and_never_empty(views: int, share: float, kept: int) -> None:
-    assert kept_views(views, share) == kept
+    assert number_kept(views, share) == kept
     assert lowest_entropy(torch.randn(views, 3, generator=torch.Generator().manual_seed(0)), share).shape == (kept,)
 
 
 @given(LOGITS)
-def test_the_surest_views_come_first_and_equals_in_their_order(logits: np.ndarray) -> None:
+def test_the_most_confident_views_come_first_and_ties_keep_their_order(logits: np.ndarray) -> None:
     values = torch.tensor(logits)
     uncertainty = entropy(values).tolist()
     expected = sorted(range(len(uncertainty)), key=lambda view: (uncertainty[view], view))
@@ -78,11 +78,11 @@ def test_every_image_of_a_batch_has_its_own_views() -> None:
     assert torch.equal(chosen, torch.stack([one[index] for one, index in zip(logits, together, strict=True)]))
 
 
-def test_a_scale_is_one_for_all_views_or_one_for_each() -> None:
+def test_a_scale_is_common_to_all_views_or_one_per_view() -> None:
     views = torch.zeros(2, 3, 4)
-    assert scale_of_views(views, 100.0).tolist() == [[[100.0]] * 3] * 2
+    assert view_scales(views, 100.0).tolist() == [[[100.0]] * 3] * 2
     each = torch.arange(6.0).view(2, 3, 1)
-    assert torch.equal(scale_of_views(views, each), each)
+    assert torch.equal(view_scales(views, each), each)
 
 
 def test_products_are_those_of_float32_under_autocast() -> None:

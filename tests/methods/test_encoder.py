@@ -108,7 +108,7 @@ def test_statistics_of_the_batch_are_those_of_training_mode_without_dropout(batc
 
 
 def test_blended_statistics_always_start_from_the_sources(batch_norm_encoder: nn.Module) -> None:
-    """A pass over other images in between changes nothing; no gradient goes through the statistics."""
+    """A pass over other images in between changes nothing; no gradient flows through the statistics."""
     before = bits(batch_norm_encoder)
     adaptable = AdaptableEncoder(batch_norm_encoder, None, prior=0.8)
     by_hand = copy.deepcopy(batch_norm_encoder)
@@ -140,13 +140,13 @@ def test_a_prior_of_one_is_the_source_and_of_zero_the_batch(batch_norm_encoder: 
         source = AdaptableEncoder(batch_norm_encoder, None, prior=1.0)(images())
         torch.testing.assert_close(source, batch_norm_encoder(images()), rtol=0, atol=1e-6)
         batch = AdaptableEncoder(batch_norm_encoder, None, prior=0.0)(images(64))
-        # Training mode divides by the biased variance, here of 64 * 49 and 64 * 25 values a channel.
+        # Training mode divides by the biased variance, here of 64 * 49 and 64 * 25 values per channel.
         trained = AdaptableEncoder(batch_norm_encoder, None, statistics="batch")(images(64))
         torch.testing.assert_close(batch, trained, rtol=0, atol=2e-3)
 
 
 def test_a_moved_parameter_is_used_under_autocast_too() -> None:
-    """Autocast keeps its rounded copy of a parameter as long as it is on; a step in between must not be lost."""
+    """Autocast caches a rounded copy of a parameter while it is active; a step in between must not be lost."""
     encoder = nn.Linear(4, 4)
     adaptable = AdaptableEncoder(encoder, None)
     values = torch.ones(1, 4)
@@ -164,5 +164,5 @@ def test_an_encoder_with_nothing_to_adapt_is_refused(stub_teacher: Any, without_
     assert refused.value.exit_code == 2
 
 
-def test_an_encoder_with_one_norm_will_do(stub_teacher: Any) -> None:
+def test_an_encoder_with_one_normalisation_layer_is_accepted(stub_teacher: Any) -> None:
     require_normalisation("any", stub_teacher(nn.Sequential(nn.Flatten(), nn.Linear(768, 24), nn.LayerNorm(24))))

@@ -1,4 +1,4 @@
-"""Defaults by the family of the data set: declared once, plain values for a method, readable in lists."""
+"""Defaults by family of data sets are declared once, plain values for methods, and readable in lists."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ CLASSES = load_card("fashion-mnist").class_list.names
 
 
 @dataclass(frozen=True)
-class Some:
+class SomeParameters:
     views: int = by_family(1, {"imagenet": 64, "cifar": 32})
     steps: int = 3
 
 
 @pytest.mark.parametrize(("family", "views"), [("imagenet", 64), ("cifar", 32), ("fine-grained", 1), ("other", 1)])
-def test_what_was_left_alone_is_the_familys_and_what_was_set_stays(family: Family, views: int) -> None:
-    assert resolve_family(Some(), family) == Some(views=views, steps=3)
-    assert resolve_family(Some(views=8), family) == Some(views=8, steps=3)
+def test_unset_values_are_the_familys_and_set_values_stay(family: Family, views: int) -> None:
+    assert resolve_family(SomeParameters(), family) == SomeParameters(views=views, steps=3)
+    assert resolve_family(SomeParameters(views=8), family) == SomeParameters(views=8, steps=3)
 
 
 def test_a_declaration_is_hashable_and_readable_in_a_list_of_defaults() -> None:
-    assert hash(Some()) == hash(Some())
-    assert str(asdict(Some())["views"]) == "1 (imagenet: 64, cifar: 32)"
+    assert hash(SomeParameters()) == hash(SomeParameters())
+    assert str(asdict(SomeParameters())["views"]) == "1 (imagenet: 64, cifar: 32)"
     assert f"{asdict(build_parameters('tda', {}))['views']}" == "1 (imagenet: 64)"
     rate = asdict(build_parameters("memo", {}))["learning_rate"]
     assert f"{rate}" == "adamw 1e-05, sgd 0.00025 (cifar: adamw 1e-05, sgd 0.005)"
@@ -49,7 +49,7 @@ def by_family_fields() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "field"), by_family_fields())
-def test_none_asks_for_the_familys_default(name: str, field: str) -> None:
+def test_none_selects_the_familys_default(name: str, field: str) -> None:
     assert build_parameters(name, {field: None}) == build_parameters(name, {})
     assert isinstance(getattr(build_parameters(name, {field: None}), field), ByFamily)
 
@@ -62,8 +62,8 @@ def test_a_method_and_the_manifest_see_plain_values(name: str, embedded_teacher:
         assert all(isinstance(value, bool | int | float | str | list | None) for value in stated(method).values())
 
 
-def test_no_method_asks_which_family_it_runs_on() -> None:
-    """Only the base does, once."""
+def test_no_method_depends_on_its_family_directly() -> None:
+    """Only the base class does, once."""
     folder = Path(apm_tta.methods.__file__).parent
-    asking = [file.name for file in sorted(folder.glob("*.py")) if re.search(r"\.family\b", file.read_text())]
-    assert asking == ["base.py"]
+    readers = [file.name for file in sorted(folder.glob("*.py")) if re.search(r"\.family\b", file.read_text())]
+    assert readers == ["base.py"]

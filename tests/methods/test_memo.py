@@ -36,7 +36,7 @@ def predict(method: Memo, batch: Batch) -> Tensor:
 def by_hand(
     teacher: Any, views: Tensor, optimizer: Any, which: str = "norm", steps: int = 1, **settings: float
 ) -> tuple[Tensor, Tensor]:
-    """One image, as algorithm 1 of the paper has it -> logits before and after."""
+    """Adapt to one image by the paper's algorithm 1; return logits before and after."""
     model = copy.deepcopy(teacher.built.model)
     weights = teacher.class_weights(CLASSES, ("a photo of a {}.",))
     moving: list[nn.Parameter] = []
@@ -119,7 +119,7 @@ def test_defaults_are_the_authors(
 def test_batch_normalisation_blends_its_statistics_with_the_images(
     stub_teacher: Any, batch_norm_encoder: nn.Module, embedded_batch: Batch
 ) -> None:
-    """16 parts the running averages, one part the views' in the step and the crop's in the answer, by hand."""
+    """By hand: 16 parts running averages, and one part the views' in the step, the crop's in the prediction."""
     teacher = stub_teacher(batch_norm_encoder)
     method = build(teacher, views=8, augmix=False, learning_rate=0.05)
     weights = teacher.class_weights(CLASSES, ())

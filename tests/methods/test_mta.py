@@ -31,7 +31,7 @@ def test_logits_are_those_of_the_authors_code(vectors: dict[str, np.ndarray]) ->
 
 @pytest.mark.parametrize(("views", "rounds", "inner"), [(2, 1, 1), (5, 1, 2), (7, 2, 1), (12, 5, 5)])
 def test_it_follows_the_equations(views: int, rounds: int, inner: int) -> None:
-    """By loops, from the paper."""
+    """Compare with loops written from the paper."""
     features, weights = unit_rows(1, views, 6), unit_rows(2, 4, 6)
     probabilities = (5 * features @ weights.T).softmax(1)
     nearest = max(1, int(0.3 * (views - 1)))
@@ -54,8 +54,8 @@ def test_it_follows_the_equations(views: int, rounds: int, inner: int) -> None:
             ]
             scores = ((density + 4 * torch.tensor(affinity)) / 0.2).softmax(0)
         for _ in range(inner):
-            density_there = kernel(mode)
-            moved = sum(scores[p] * density_there[p] * features[p] for p in range(views))
+            at_mode = kernel(mode)
+            moved = sum(scores[p] * at_mode[p] * features[p] for p in range(views))
             assert isinstance(moved, torch.Tensor)
             mode = moved / moved.norm()
     ours = consensus(features, weights, 5.0, rounds=rounds, inner_steps=inner)
@@ -67,13 +67,13 @@ def test_it_follows_the_equations(views: int, rounds: int, inner: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 64])
 def test_views_that_are_all_the_same_are_their_own_mode(count: int) -> None:
-    """Crops of a blank image: every bandwidth is zero."""
+    """For crops of a blank image every bandwidth is zero."""
     features, weights = unit_rows(3, 1, 6).float(), unit_rows(4, 4, 6).float()
     logits = from_features(features.expand(count, 6), weights, 100.0)
     torch.testing.assert_close(logits, 100 * weights @ features[0], rtol=0, atol=1e-3)
 
 
-def test_two_heaps_of_equal_views_leave_the_mode_in_that_of_view_0() -> None:
+def test_with_two_clusters_of_equal_views_the_mode_is_in_that_of_view_0() -> None:
     one, other = unit_rows(5, 2, 6).float()
     features, weights = torch.stack([one] * 20 + [other] * 20), unit_rows(4, 4, 6).float()
     torch.testing.assert_close(consensus(features, weights, 100.0), one, rtol=0, atol=1e-5)
@@ -88,8 +88,8 @@ def test_the_order_of_random_views_does_not_matter(order: list[int], seed: int) 
 
 
 @given(st.integers(0, 20))
-def test_images_of_a_batch_stop_each_at_its_own_step(seed: int) -> None:
-    """At a tolerance at which some stop early and some do not."""
+def test_each_image_of_a_batch_stops_at_its_own_step(seed: int) -> None:
+    """The tolerance lets some stop early and some not."""
     features, weights = unit_rows(seed, 4, 12, 6), unit_rows(4, 4, 6)
     together = consensus(features, weights, 20.0, tolerance=1e-2)
     alone = [consensus(one, weights, 20.0, tolerance=1e-2) for one in features]
@@ -121,7 +121,7 @@ def test_every_parameter_reaches_the_algorithm(embedded_teacher: Teacher, embedd
             assert not torch.equal(logits(**{name: value}), default), name
 
 
-def test_on_real_images_a_batch_is_as_one_at_a_time(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+def test_on_real_images_a_batch_equals_one_at_a_time(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
     method = METHODS.get("mta")(embedded_teacher, TASK, build_parameters("mta", {"views": 16}), 0)
     with torch.no_grad():
         together = method.predict(embedded_batch).logits

@@ -37,16 +37,16 @@ def predict(method: Sar, batch: Batch) -> Tensor:
 
 @pytest.fixture(scope="module")
 def stream(clean_images: Callable[[int], Batch]) -> list[Batch]:
-    """Four batches of eight clean images: the teacher is sure of most of them and unsure of some."""
+    """Return four batches of eight clean images: the teacher is confident about most and uncertain about some."""
     whole = clean_images(32)
     return [part(whole, *range(start, start + 8)) for start in range(0, 32, 8)]
 
 
 class ByHand:
-    """SAR after section 4 of the paper and its algorithm 1, on ``torch.optim.SGD``.
+    """SAR following section 4 and algorithm 1 of the paper, on ``torch.optim.SGD``.
 
     Attributes:
-        kept: images that the first and the second filter let through, a batch.
+        kept: images that pass the first and the second filter, per batch.
         averages: the moving average after each batch.
     """
 
@@ -104,7 +104,7 @@ TOP = "resblocks.3 ln_post"
 
 
 def test_batches_online_are_as_published(embedded_teacher: Teacher, stream: list[Batch]) -> None:
-    """Defaults but for the recovery, which gets a test of its own."""
+    """The parameters are the defaults except for the recovery, which has its own test."""
     method = build(embedded_teacher, recovery=0)
     by_hand = ByHand(embedded_teacher, rate=1e-3, top=TOP, recovery=0)
     for index, batch in enumerate(stream):
@@ -113,13 +113,13 @@ def test_batches_online_are_as_published(embedded_teacher: Teacher, stream: list
         assert method.average == pytest.approx(by_hand.average, abs=1e-5)
         moved = (ours - method.logits(method.features(batch))).abs().max()
         assert moved < 1e-4 if index == 0 else moved > 4e-4
-    assert all(2 <= len(first) < 8 for first, _ in by_hand.kept), "the first filter let all through, or none"
+    assert all(2 <= len(first) < 8 for first, _ in by_hand.kept), "the first filter passed all images, or none"
 
 
 def test_the_step_looks_for_the_sharpest_loss_and_filters_again_there(
     embedded_teacher: Teacher, stream: list[Batch]
 ) -> None:
-    """A long step to the sharpest point, which makes some images unsure."""
+    """A long step to the sharpest point makes some images uncertain."""
     method = build(embedded_teacher, recovery=0, rho=0.3, learning_rate=0.005)
     by_hand = ByHand(embedded_teacher, rate=0.005, top=TOP, rho=0.3, recovery=0)
     flat = ByHand(embedded_teacher, rate=0.005, top=TOP, rho=0.0, recovery=0)
@@ -128,12 +128,12 @@ def test_the_step_looks_for_the_sharpest_loss_and_filters_again_there(
         ours = predict(method, batch)
         torch.testing.assert_close(ours, by_hand.step(method.pixels(batch)), rtol=0, atol=5e-5)
         difference = max(difference, float((ours - flat.step(method.pixels(batch))).abs().max()))
-    assert difference > 1e-3, "without the climb it would be the same"
-    assert any(second != first for first, second in by_hand.kept), "the second filter left nothing out"
+    assert difference > 1e-3, "the result would be the same without the climb"
+    assert any(second != first for first, second in by_hand.kept), "the second filter excluded nothing"
 
 
 def test_a_collapse_is_recovered_from(embedded_teacher: Teacher, stream: list[Batch]) -> None:
-    """The parameters go back when the average falls below the bound; momentum and average stay as they are."""
+    """The parameters are restored when the average falls below the bound; momentum and average stay."""
     free = ByHand(embedded_teacher, rate=0.005, top=TOP, recovery=0)
     method = build(embedded_teacher, recovery=0, learning_rate=0.005)
     for batch in stream:
@@ -160,8 +160,10 @@ def test_a_high_bound_recovers_after_every_batch(embedded_teacher: Teacher, stre
         torch.testing.assert_close(predict(method, batch), frozen, rtol=0, atol=1e-4)
 
 
-def test_without_a_sure_image_nothing_moves_but_by_momentum(embedded_teacher: Teacher, stream: list[Batch]) -> None:
-    """Nothing divides by zero, and the moving average stays as it is."""
+def test_without_a_confident_image_only_momentum_moves_parameters(
+    embedded_teacher: Teacher, stream: list[Batch]
+) -> None:
+    """Nothing divides by zero, and the moving average stays."""
     method = build(embedded_teacher, margin=1e-9)
     before = [parameter.detach().clone() for parameter in method.encoder.parameters]
     predict(method, stream[0])
@@ -206,8 +208,8 @@ def test_defaults_are_the_authors(embedded_teacher: Teacher) -> None:
     assert whole == [*adapted, *top]
 
 
-def test_the_top_is_what_the_authors_name() -> None:
-    """``layer4`` of a ResNet; blocks 9 to 11 and the final norm of ViT-Base."""
+def test_the_top_is_the_layers_that_the_authors_name() -> None:
+    """These are ``layer4`` of a ResNet; blocks 9 to 11 and the final norm of ViT-Base."""
     import timm
 
     resnet = timm.create_model("resnet26", pretrained=False)

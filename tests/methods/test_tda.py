@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Family, Task
 from apm_tta.methods import METHODS, Batch, build_parameters
-from apm_tta.methods.tda import Adapter, Cache, TDAParameters, evidence
+from apm_tta.methods.tda import Adapter, Cache, TDAParameters, gather_evidence
 from apm_tta.teachers import Teacher
 
 TASK = Task(load_card("fashion-mnist").class_list.names, crop_scale=(0.5, 1.0))
@@ -32,7 +32,7 @@ def test_logits_are_those_of_the_authors_code_in_the_order_of_the_stream(vectors
 
 
 def from_the_paper(features: torch.Tensor, weights: torch.Tensor, scale: float) -> list[list[float]]:
-    """One view an image, by lists."""
+    """Compute TDA for one view per image, with lists."""
     positive: dict[int, list[tuple[float, torch.Tensor]]] = {}
     negative: dict[int, list[tuple[float, torch.Tensor, list[bool]]]] = {}
     answers = []
@@ -64,7 +64,7 @@ def test_single_views_follow_the_paper() -> None:
     assert adapter.negative.entropies.isfinite().sum() > 5
 
 
-def test_a_cache_keeps_the_surest_of_a_class_and_the_older_of_equals() -> None:
+def test_a_cache_keeps_the_most_confident_of_a_class_and_the_older_of_equals() -> None:
     cache = Cache(classes=2, shots=2, alpha=1.0, beta=0.0, like=torch.zeros(2, 1))
 
     def entries(index: int) -> list[tuple[float, float]]:
@@ -102,7 +102,7 @@ def test_an_image_is_negative_between_the_thresholds_of_its_entropy_over_log2_of
     assert logits == pytest.approx([0.0, 2 + expected, expected, 0.0])
 
 
-def test_classes_are_marked_down_strictly_between_the_thresholds_of_their_probability() -> None:
+def test_classes_are_lowered_strictly_between_the_thresholds_of_their_probability() -> None:
     features = torch.tensor([[[0.6, 0.8, 0.0, 0.0]]])
     adapter = Adapter(torch.eye(4), TDAParameters(entropy_above=0.0, entropy_below=1.0))
     adapter.stream(features, 3.0)
@@ -114,15 +114,15 @@ def test_classes_are_marked_down_strictly_between_the_thresholds_of_their_probab
     assert between.negative.values[1, 0].sum() == 1
 
 
-def test_several_views_are_judged_by_the_mean_of_their_surest() -> None:
+def test_several_views_are_represented_by_the_mean_of_the_most_confident() -> None:
     weights, views = unit_rows(1, 5, 8), unit_rows(2, 1, 30, 8)
-    seen = evidence(views, weights, 20.0)
+    pooled = gather_evidence(views, weights, 20.0)
     logits = 20 * views[0] @ weights.T
     surest = torch.special.entr(logits.softmax(1)).sum(1).argsort()[:3]
-    torch.testing.assert_close(seen.features[0], views[0, surest].mean(0))
-    torch.testing.assert_close(seen.logits[0], logits[surest].mean(0))
-    torch.testing.assert_close(seen.probabilities[0], logits[surest].softmax(1).mean(0))
-    torch.testing.assert_close(seen.entropies[0], torch.special.entr(seen.probabilities[0]).sum())
+    torch.testing.assert_close(pooled.features[0], views[0, surest].mean(0))
+    torch.testing.assert_close(pooled.logits[0], logits[surest].mean(0))
+    torch.testing.assert_close(pooled.probabilities[0], logits[surest].softmax(1).mean(0))
+    torch.testing.assert_close(pooled.entropies[0], torch.special.entr(pooled.probabilities[0]).sum())
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_views_are_those_of_the_paper_for_the_family(
 
 def test_every_parameter_reaches_the_algorithm(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
     def logits(**settings: object) -> torch.Tensor:
-        # A stream of images seen twice, and thresholds that some of them pass.
+        # A stream of images that are seen twice, and thresholds that some of them pass.
         parameters = build_parameters("tda", {"views": 8, "entropy_above": 0.01, "positive_shots": 1, **settings})
         method = METHODS.get("tda")(embedded_teacher, TASK, parameters, 0)
         method.predict(embedded_batch)
@@ -171,7 +171,7 @@ def test_every_parameter_reaches_the_algorithm(embedded_teacher: Teacher, embedd
             assert not torch.equal(logits(**{name: value}), default), name
 
 
-def test_on_real_images_a_batch_is_as_one_at_a_time_and_a_reset_forgets(
+def test_on_real_images_a_batch_equals_one_at_a_time_and_a_reset_forgets(
     embedded_teacher: Teacher, embedded_batch: Batch
 ) -> None:
     method = METHODS.get("tda")(embedded_teacher, TASK, build_parameters("tda", {"views": 8}), 0)

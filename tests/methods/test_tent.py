@@ -38,7 +38,7 @@ def state(method: Tent) -> list[Tensor]:
 
 
 class ByHand:
-    """TENT as the authors' code has it: an encoder in training mode, without running averages, and an optimiser."""
+    """TENT as in the authors' code: an encoder in training mode without running averages, and an optimiser."""
 
     def __init__(self, teacher: Any, optimizer: Any, **settings: float) -> None:
         self.weights = teacher.class_weights(CLASSES, ("a photo of a {}.",))
@@ -76,7 +76,7 @@ class ByHand:
 def test_batches_online_are_as_published(
     family: Family, optimizer: Any, settings: dict[str, float], embedded_teacher: Teacher, embedded_batch: Batch
 ) -> None:
-    """Three batches one after the other, so that momentum counts; each answer is from before its own step."""
+    """Three consecutive batches, so that momentum matters; each prediction is from before its own step."""
     method = build(embedded_teacher, Task(CLASSES, family=family))
     by_hand = ByHand(embedded_teacher, optimizer, **settings)
     batches = [part(embedded_batch, *range(start, start + 4)) for start in (0, 4, 8)]
@@ -88,7 +88,7 @@ def test_batches_online_are_as_published(
     assert all((ours - before).abs().max() > 1e-3 for ours, before in zip(answers[1:], frozen[1:], strict=True))
 
 
-def test_several_steps_answer_with_the_last_forward_pass(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+def test_several_steps_predict_with_the_last_forward_pass(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
     batch = part(embedded_batch, 0, 1, 2)
     method = build(embedded_teacher, steps=3, learning_rate=0.003)
     by_hand = ByHand(embedded_teacher, torch.optim.SGD, lr=0.003, momentum=0.9)
@@ -97,7 +97,9 @@ def test_several_steps_answer_with_the_last_forward_pass(embedded_teacher: Teach
     assert (passes[2] - passes[1]).abs().max() > 0.01
 
 
-def test_an_episodic_answer_is_of_one_image_after_its_step(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+def test_an_episodic_prediction_is_for_one_image_after_its_step(
+    embedded_teacher: Teacher, embedded_batch: Batch
+) -> None:
     method = build(embedded_teacher, mode="episodic", setting="cifar")
     ours = predict(method, part(embedded_batch, 0, 1, 2))
     for index in range(3):
@@ -107,19 +109,19 @@ def test_an_episodic_answer_is_of_one_image_after_its_step(embedded_teacher: Tea
         after = by_hand.logits(method.pixels(one)).detach()
         torch.testing.assert_close(ours[index], after[0], rtol=0, atol=5e-5)
         assert (after - before).abs().max() > 5e-3
-        assert torch.equal(predict(method, one)[0], ours[index]), "another image had a say"
+        assert torch.equal(predict(method, one)[0], ours[index]), "another image had an influence"
     online = predict(build(embedded_teacher, setting="cifar"), part(embedded_batch, 0, 1, 2))
     assert (online - ours).abs().max() > 5e-3
     assert all(torch.equal(*pair) for pair in zip(state(method), state(build(embedded_teacher)), strict=True))
 
 
-def test_modes_say_what_they_are(embedded_teacher: Teacher) -> None:
+def test_modes_declare_their_protocol(embedded_teacher: Teacher) -> None:
     online = build(embedded_teacher, batch_size=7)
     assert (online.protocol, online.stream_batch, online.cost().image_forwards) == ("online", 7, 1)
     episodic = build(embedded_teacher, mode="episodic", steps=2)
     assert (episodic.protocol, episodic.stream_batch, episodic.cost().image_forwards) == ("episodic", None, 3)
     assert build(embedded_teacher).stream_batch == 64
-    assert Tent.protocol == "online", "one object must not change what the others are"
+    assert Tent.protocol == "online", "one object must not change the others"
 
 
 def test_defaults_are_those_of_the_paper(embedded_teacher: Teacher, stated: Any) -> None:
@@ -136,7 +138,7 @@ def test_defaults_are_those_of_the_paper(embedded_teacher: Teacher, stated: Any)
 
 
 @pytest.mark.parametrize("setting", ["cifar", "imagenet"])
-def test_a_reset_puts_every_bit_back_and_makes_a_new_optimiser(
+def test_a_reset_restores_every_bit_and_makes_a_new_optimiser(
     setting: str, embedded_teacher: Teacher, embedded_batch: Batch
 ) -> None:
     method = build(embedded_teacher, setting=setting)
@@ -158,7 +160,7 @@ def test_a_reset_puts_every_bit_back_and_makes_a_new_optimiser(
 def test_batch_normalisation_uses_the_batchs_statistics(
     stub_teacher: Any, batch_norm_encoder: nn.Module, embedded_batch: Batch
 ) -> None:
-    """As the authors' training mode, without the dropout that it would bring."""
+    """This equals the authors' training mode without its dropout."""
     teacher = stub_teacher(batch_norm_encoder)
     running = copy.deepcopy(batch_norm_encoder.state_dict())
     batches = [part(embedded_batch, *range(start, start + 4)) for start in (0, 4, 8)]
@@ -167,7 +169,7 @@ def test_batch_normalisation_uses_the_batchs_statistics(
     answers = [predict(method, batch) for batch in batches]
     for ours, batch in zip(answers, batches, strict=True):
         torch.testing.assert_close(ours, by_hand.step(method.pixels(batch)), rtol=0, atol=1e-4)
-        assert (ours - method.logits(method.features(batch))).abs().max() > 0.1, "running averages do the same"
+        assert (ours - method.logits(method.features(batch))).abs().max() > 0.1, "running averages have the same effect"
     unadapted = ByHand(teacher, torch.optim.SGD, lr=0.0)
     assert (answers[1] - unadapted.step(method.pixels(batches[1]))).abs().max() > 0.01, "nothing moved"
     assert all(torch.equal(value, running[name]) for name, value in batch_norm_encoder.state_dict().items())
@@ -187,7 +189,7 @@ def test_alone_an_image_is_normalised_by_its_own_statistics(
         assert torch.equal(predict(method, one)[0], ours[index])
 
 
-def test_group_normalisation_moves_too(stub_teacher: Any, embedded_batch: Batch) -> None:
+def test_group_normalisation_is_adapted_too(stub_teacher: Any, embedded_batch: Batch) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = [nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 24)]

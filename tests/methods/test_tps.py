@@ -16,7 +16,7 @@ TASK = Task(load_card("fashion-mnist").class_list.names, crop_scale=(0.5, 1.0))
 
 
 def one_step_from_the_paper(views: np.ndarray, weights: np.ndarray, scale: float, kept: int) -> np.ndarray:
-    """One image; the gradient by the chain rule, AdamW's first step by its definition."""
+    """Adapt to one image: the gradient by the chain rule, AdamW's first step by its definition."""
     logits = scale * views @ weights.T
     probabilities = np.exp(logits - logits.max(1, keepdims=True))
     probabilities /= probabilities.sum(1, keepdims=True)
@@ -24,10 +24,10 @@ def one_step_from_the_paper(views: np.ndarray, weights: np.ndarray, scale: float
     mean = probabilities[surest].mean(0)
     gradient = np.zeros_like(weights)
     for view, p in zip(views[surest], probabilities[surest], strict=True):
-        # H' = -(log mean + 1); the softmax' Jacobian is diag(p) - p p'; the +1 is lost in it.
+        # H' = -(log mean + 1); the softmax's Jacobian is diag(p) - p p', which cancels the +1.
         to_logits = -p * (np.log(mean) - (p * np.log(mean)).sum()) / kept
         for index, weight in enumerate(weights):
-            # At a unit vector, normalising lets through what is orthogonal to it.
+            # At a unit vector, normalisation passes the part orthogonal to it.
             gradient[index] += to_logits[index] * scale * (view - (view @ weight) * weight)
     first_moment, second_moment = 0.1 * gradient, 0.001 * gradient**2
     update = (first_moment / (1 - 0.9)) / (np.sqrt(second_moment / (1 - 0.999)) + 1e-8)
@@ -50,8 +50,8 @@ def test_a_step_is_that_of_the_paper(vectors: dict[str, np.ndarray]) -> None:
 
 
 @pytest.mark.vectors("method_vectors/views_seed*.npz")
-def test_several_steps_are_adamw_and_choose_their_views_anew(vectors: dict[str, np.ndarray]) -> None:
-    """Two images at once, against autograd on one at a time."""
+def test_several_steps_are_adamw_and_select_their_views_again(vectors: dict[str, np.ndarray]) -> None:
+    """Compare two images at once with autograd on one at a time."""
     views, weights = (torch.tensor(vectors[name], dtype=torch.float64) for name in ("views", "class_weights"))
     weights = weights / weights.norm(dim=1, keepdim=True)
     ours = from_features(views[:2], weights, 100.0, steps=3, learning_rate=0.05, weight_decay=0.5, share=0.2)
@@ -70,7 +70,7 @@ def test_several_steps_are_adamw_and_choose_their_views_anew(vectors: dict[str, 
             optimizer.step()
         shifted = (weights + moved) / (weights + moved).norm(dim=1, keepdim=True)
         torch.testing.assert_close(answer, (100 * shifted @ one[0]).detach(), rtol=0, atol=1e-6)
-    assert len(choices) > 2, "the same views were chosen in every step"
+    assert len(choices) > 2, "the same views were selected in every step"
 
 
 @pytest.mark.parametrize(("family", "augmix"), [("imagenet", False), ("fine-grained", True), ("other", False)])
@@ -86,7 +86,7 @@ def test_views_go_through_augmix_for_the_fine_grained_sets(
     assert asked.spec.augmix is not augmix
 
 
-def test_on_real_images_a_batch_is_as_one_at_a_time_at_any_memory(
+def test_on_real_images_a_batch_equals_one_at_a_time_at_any_memory(
     embedded_teacher: Teacher, embedded_batch: Batch
 ) -> None:
     parameters = build_parameters("tps", {"views": 16})

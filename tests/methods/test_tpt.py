@@ -35,17 +35,17 @@ def predict(method: Tpt, batch: Batch) -> Tensor:
 
 
 class ByHand:
-    """TPT for one image as section 3 of the paper has it, through open_clip's own modules."""
+    """TPT for one image as in section 3 of the paper, through open_clip's own modules."""
 
     def __init__(self, teacher: Any, context: str = "a photo of a", tokens: int = 4) -> None:
         self.model = copy.deepcopy(teacher.built.model)
         self.tokens = teacher.built.tokenizer([f"{context} {name}." for name in CLASSES])
         self.words = self.model.token_embedding.weight[self.tokens]
-        self.behind = 1 + tokens
+        self.context_end = 1 + tokens
 
     def text(self, context: Tensor) -> Tensor:
         model = self.model
-        prompts = [torch.cat([one[:1], context, one[self.behind :]]) for one in self.words]
+        prompts = [torch.cat([one[:1], context, one[self.context_end :]]) for one in self.words]
         hidden = model.transformer(torch.stack(prompts) + model.positional_embedding, attn_mask=model.attn_mask)
         hidden = model.ln_final(hidden)
         ends = [row.tolist().index(49407) for row in self.tokens]
@@ -53,18 +53,18 @@ class ByHand:
         return rows / rows.norm(dim=1, keepdim=True)
 
     def answer(
-        self, pixels: Tensor, kept: int, steps: int = 1, rate: float = 5e-3, choose_anew: bool = False
+        self, pixels: Tensor, kept: int, steps: int = 1, rate: float = 5e-3, select_again: bool = False
     ) -> Tensor:
         with torch.no_grad():
             image = self.model.encode_image(pixels)
             image /= image.norm(dim=1, keepdim=True)
-        context = self.words[0, 1 : self.behind].clone().requires_grad_()
+        context = self.words[0, 1 : self.context_end].clone().requires_grad_()
         optimizer = torch.optim.AdamW([context], lr=rate)
         kept_views: list[int] = []
         for _ in range(steps):
             probabilities = (self.model.logit_scale.exp() * image @ self.text(context).T).softmax(1)
             unsure = torch.special.entr(probabilities).sum(1).tolist()
-            if choose_anew or not kept_views:
+            if select_again or not kept_views:
                 kept_views = sorted(range(len(unsure)), key=unsure.__getitem__)[:kept]
             mean = probabilities[kept_views].mean(0)
             optimizer.zero_grad()
@@ -74,7 +74,7 @@ class ByHand:
 
 
 def test_a_step_is_that_of_the_paper(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
-    """20 views, of which a tenth, two, are kept; everything else is the method's default."""
+    """Two of 20 views are kept, a tenth; everything else is the method's default."""
     batch = part(embedded_batch, 0, 1, 2, 3)
     method, by_hand = build(embedded_teacher, views=20), ByHand(embedded_teacher)
     ours = predict(method, batch)
@@ -87,8 +87,8 @@ def test_a_step_is_that_of_the_paper(embedded_teacher: Teacher, embedded_batch: 
     assert not ours.requires_grad
 
 
-def test_views_are_chosen_once(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
-    """Several steps, so long that the surest views become others: the first choice stays."""
+def test_views_are_selected_once(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+    """Several steps are long enough to change which views are most confident: the first selection stays."""
     batch = part(embedded_batch, 4, 6, 7)
     method, by_hand = build(embedded_teacher, views=16, share=0.2, steps=4, learning_rate=0.5), ByHand(embedded_teacher)
     ours = predict(method, batch)
@@ -96,12 +96,12 @@ def test_views_are_chosen_once(embedded_teacher: Teacher, embedded_batch: Batch)
     for index, answer in enumerate(ours):
         pixels = method.view_pixels(batch, index, method.spec)
         torch.testing.assert_close(answer, by_hand.answer(pixels, 3, steps=4, rate=0.5), rtol=0, atol=1e-3)
-        anew = by_hand.answer(pixels, 3, steps=4, rate=0.5, choose_anew=True)
+        anew = by_hand.answer(pixels, 3, steps=4, rate=0.5, select_again=True)
         changed += bool((anew - answer).abs().max() > 0.02)
-    assert changed > 0, "no image where choosing anew would make a difference"
+    assert changed > 0, "no image for which selecting again would make a difference"
 
 
-def test_the_context_is_four_tokens_in_front_of_the_class(embedded_teacher: Teacher) -> None:
+def test_the_context_is_four_tokens_before_the_class_name(embedded_teacher: Teacher) -> None:
     method = build(embedded_teacher)
     assert method.resolved() == {"crop_scale": [0.5, 1.0], "context_tokens": 4}
     assert not method.parameters.augmix
@@ -114,7 +114,7 @@ def test_the_context_is_four_tokens_in_front_of_the_class(embedded_teacher: Teac
 
 
 def test_another_context_is_tuned_likewise(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
-    """Two tokens; the answer is that of two tokens by hand and not that of four."""
+    """With two tokens the prediction is that of two tokens by hand, not that of four."""
     batch = part(embedded_batch, 0)
     method = build(embedded_teacher, context="blurry picture", views=8)
     assert method.resolved()["context_tokens"] == 2
@@ -135,7 +135,7 @@ def test_prompt_and_optimiser_are_reset_between_images(embedded_teacher: Teacher
 
 
 def bytes_of_a_prompt(method: Tpt) -> int:
-    """What ``Tpt`` says that a prompt of the embedded teacher (2 layers, 4 heads, 64 wide) keeps for its gradient."""
+    """Return the bytes that ``Tpt`` assumes a prompt of the embedded teacher (2 layers, 4 heads, 64 wide) to keep."""
     length = method.tokens.shape[1]
     return int(4 * 1.5 * 2 * length * (17 * 64 + 2 * 4 * length))
 
@@ -144,7 +144,7 @@ def bytes_of_a_prompt(method: Tpt) -> int:
 def test_memory_changes_no_answer_and_bounds_what_is_encoded_together(
     prompts: int, embedded_teacher: Teacher, embedded_batch: Batch
 ) -> None:
-    """Room for one prompt, for three classes of an image, for one whole image, and for two images."""
+    """There is room for one prompt, for three classes of an image, for one whole image, or for two images."""
     batch = part(embedded_batch, 0, 1, 2)
     ample = build(embedded_teacher, views=8)
     method = build(embedded_teacher, (prompts * bytes_of_a_prompt(ample)) + 100, views=8)
@@ -162,11 +162,11 @@ def test_memory_changes_no_answer_and_bounds_what_is_encoded_together(
 
 
 def test_no_memory_at_all_is_one_prompt_at_a_time(embedded_teacher: Teacher) -> None:
-    assert build(embedded_teacher, 1)._prompts_together() == 1
+    assert build(embedded_teacher, 1)._prompts_at_once() == 1
 
 
-def test_what_a_prompt_keeps_for_its_gradient_is_as_counted(embedded_teacher: Teacher) -> None:
-    """The tensors that autograd really holds on to, against the estimate that the budget is divided by."""
+def test_the_memory_of_a_prompt_is_within_the_estimate(embedded_teacher: Teacher) -> None:
+    """The tensors that autograd actually keeps are compared with the estimate that the budget is divided by."""
     method = build(embedded_teacher)
     held: dict[int, int] = {}
     of_the_model = {p.untyped_storage().data_ptr() for p in embedded_teacher.built.model.parameters()}  # type: ignore[attr-defined]
@@ -216,7 +216,7 @@ def test_wrong_parameters_are_refused(settings: dict[str, Any], message: str, em
 
 
 def test_class_weights_from_elsewhere_are_refused(supported_teacher: Any) -> None:
-    """Prompts would be tuned, and prototypes, which the run asked for, not be looked at."""
+    """Otherwise prompts would be tuned, and the requested prototypes ignored."""
     prototypes = SupportedTeacher(supported_teacher._teacher, supported_teacher.support, "prototypes")
     with pytest.raises(
         UserError, match=r"method tpt needs class weights from a text tower; .* its prototypes"

@@ -1,4 +1,4 @@
-"""Views are a function of the image, its id, the seed and what was asked for."""
+"""Views are a function of the image, its id, the seed and the request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_same_request_gives_the_same_views(picture: Image.Image, augmix: boo
     torch.manual_seed(99)
     state = torch.get_rng_state()
     assert torch.equal(Views(spec, PREPROCESSING, seed=3).of("a", picture), views)
-    assert torch.equal(torch.get_rng_state(), state), "the global generator is put back"
+    assert torch.equal(torch.get_rng_state(), state), "the global generator is restored"
 
 
 def test_another_id_seed_or_scale_gives_other_views(picture: Image.Image) -> None:
@@ -43,7 +43,7 @@ def test_another_id_seed_or_scale_gives_other_views(picture: Image.Image) -> Non
         Views(replace(SPEC, augmix=True), PREPROCESSING, seed=3).of("a", picture),
     ]
     assert not any(torch.equal(views, other) for other in others)
-    assert len({view.numpy().tobytes() for view in views}) == 7, "no view stands twice"
+    assert len({view.numpy().tobytes() for view in views}) == 7, "no view appears twice"
 
 
 def test_fewer_views_are_the_first_of_more(picture: Image.Image) -> None:
@@ -53,7 +53,7 @@ def test_fewer_views_are_the_first_of_more(picture: Image.Image) -> None:
 
 
 def test_a_view_is_torchvisions_crop_and_flip(picture: Image.Image) -> None:
-    """A crop of the whole area can only be squeezed and flipped: each view is one of the two."""
+    """A crop of the whole area can only be resized and flipped: each view is one of the two."""
     square = picture.resize((50, 50))
     views = Views(ViewSpec(20, (1.0, 1.0)), PREPROCESSING, seed=0).of("a", square)
     resize = v2.Compose([v2.Resize((32, 32), v2.InterpolationMode.BICUBIC, antialias=True), v2.PILToTensor()])
@@ -77,7 +77,7 @@ def test_normalisation_is_that_of_the_evaluation_crop() -> None:
 
 
 def test_the_teachers_own_normalisation_is_what_views_get(embedded_teacher: Teacher) -> None:
-    """An image of the teacher's size, cropped whole, gives the teacher's own input."""
+    """An image of the teacher's size, cropped whole, yields the teacher's own input."""
     rng = np.random.default_rng(1)
     size = embedded_teacher.image_size
     image = Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))

@@ -16,7 +16,7 @@ TASK = Task(load_card("fashion-mnist").class_list.names, crop_scale=(0.5, 1.0))
 
 
 def from_the_paper(views: list[list[float]], weights: list[list[float]], scale: float, kept: int) -> list[float]:
-    """One image, by loops."""
+    """Compute VTE for one image, with loops."""
 
     def dot(one: list[float], other: list[float]) -> float:
         return sum(a * b for a, b in zip(one, other, strict=True))
@@ -31,7 +31,7 @@ def from_the_paper(views: list[list[float]], weights: list[list[float]], scale: 
 
 
 @pytest.mark.vectors("method_vectors/views_seed*.npz")
-def test_it_is_the_mean_of_the_surest_tenth_of_the_views(vectors: dict[str, np.ndarray]) -> None:
+def test_it_is_the_mean_of_the_most_confident_tenth_of_the_views(vectors: dict[str, np.ndarray]) -> None:
     views, weights = (torch.tensor(vectors[name], dtype=torch.float64) for name in ("views", "class_weights"))
     scale = float(vectors["logit_scale"])
     ours = from_features(views[:12], weights, scale)
@@ -41,7 +41,7 @@ def test_it_is_the_mean_of_the_surest_tenth_of_the_views(vectors: dict[str, np.n
         torch.testing.assert_close(from_features(one, weights, scale), answer, rtol=0, atol=1e-9)
 
 
-def test_by_hand_the_mean_is_not_normalised_again() -> None:
+def test_by_hand_the_mean_is_not_renormalised() -> None:
     weights = torch.eye(2)
     views = torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
     torch.testing.assert_close(consensus(views, weights, 10.0, share=0.5), torch.tensor([0.5, 0.5]))
@@ -49,14 +49,14 @@ def test_by_hand_the_mean_is_not_normalised_again() -> None:
     torch.testing.assert_close(from_features(views[:1], weights, 10.0), torch.tensor([6.0, 8.0]))
 
 
-def test_a_scale_of_each_view_decides_which_is_sure() -> None:
+def test_the_scale_of_each_view_affects_its_confidence() -> None:
     weights, views = torch.eye(2), torch.tensor([[0.8, 0.6], [0.6, 0.8]])
     assert consensus(views, weights, torch.tensor([[1.0], [9.0]]), share=0.5).tolist() == pytest.approx([0.6, 0.8])
     logits = from_features(views, weights, torch.tensor([[1.0], [9.0]]), share=0.5)
     assert logits.tolist() == pytest.approx([3.0, 4.0])
 
 
-def test_on_real_images_a_batch_is_as_one_at_a_time(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+def test_on_real_images_a_batch_equals_one_at_a_time(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
     method = METHODS.get("vte")(embedded_teacher, TASK, build_parameters("vte", {"views": 16}), 0)
     with torch.no_grad():
         together = method.predict(embedded_batch).logits

@@ -1,8 +1,8 @@
-"""Teachers with drawn weights, and batches of given pixels: what the authors' code was run on.
+"""Teachers with random weights, and batches of given pixels: the inputs of the authors' code.
 
-The vectors hold no weights. Every tensor is drawn by its name and the file's seed, rounded to float16, and the SHA-256
-of the whole is compared with the file's: where the recipe gives other numbers, the test says so before it compares
-anything else.
+The vectors contain no weights. Every tensor is drawn from its name and the file's seed and rounded to float16, and the
+SHA-256 of all tensors is compared with the file's: if the recipe yields other numbers, the test fails before it
+compares anything else.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ State = dict[str, Tensor]
 
 
 class Published(NamedTuple):
-    """What the authors' code was run on, and what it answered.
+    """Inputs and outputs of the authors' code.
 
     Attributes:
         arrays: inputs, and outputs by run.
-        meta: parameters of every run, seed and digests of drawn weights.
+        meta: parameters of every run, seed and digests of random weights.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -59,17 +59,17 @@ class Published(NamedTuple):
         return runs
 
     def images(self, name: str) -> Tensor:
-        """Return stored images, every pixel repeated: ``(..., 3, h * times, w * times)`` of ``uint8``."""
+        """Return stored images with every pixel repeated: ``(..., 3, h * times, w * times)``, ``uint8``."""
         stored = torch.from_numpy(self.arrays[name]).movedim(-1, -3)
         times: int = self.meta["times"]
         return stored.repeat_interleave(times, dim=-2).repeat_interleave(times, dim=-1)
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Scale ``uint8`` images ``(..., 3, H, W)`` as the teacher does."""
+        """Normalise ``uint8`` images ``(..., 3, H, W)`` as the teacher does."""
         mean, std = (torch.tensor(self.meta[name]).view(3, 1, 1) for name in ("mean", "std"))
         return (images.float() / 255 - mean) / std
 
-    def differs(self, ours: Tensor, name: str) -> float:
+    def max_difference(self, ours: Tensor, name: str) -> float:
         """Return the largest difference of ``ours`` from the authors' array."""
         theirs = self.arrays[name]
         assert tuple(ours.shape) == theirs.shape
@@ -78,7 +78,7 @@ class Published(NamedTuple):
 
 @pytest.fixture(scope="session")
 def published(vectors: dict[str, np.ndarray]) -> Published:
-    """Read one file of the authors' answers."""
+    """Read one file of the authors' results."""
     return Published(vectors, json.loads(str(vectors["meta"])))
 
 
@@ -91,7 +91,7 @@ def imagenet() -> Task:
 
 @pytest.fixture(scope="session")
 def drawn_timm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Published, Mapping[str, Any]], Teacher]:
-    """Return what makes the teacher of a run from timm's architecture and drawn weights."""
+    """Return a function that builds the teacher of a run from timm's architecture with random weights."""
 
     def make(published: Published, run: Mapping[str, Any]) -> Teacher:
         template = timm.create_model(run["architecture"]).state_dict()
@@ -109,7 +109,7 @@ def drawn_timm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Published,
 
 @pytest.fixture(scope="session")
 def drawn_clip(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Teacher:
-    """Make a small CLIP with drawn weights in OpenAI's names."""
+    """Build a small CLIP with random weights under OpenAI's names."""
     folder = tmp_path_factory.mktemp("clip")
     (folder / f"{_CLIP_NAME}.json").write_text(json.dumps(_CLIP))
     open_clip.add_model_config(folder / f"{_CLIP_NAME}.json")
@@ -122,7 +122,7 @@ def drawn_clip(published: Published, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def answer() -> Callable[..., Tensor]:
-    """Return what lets a method answer for given pixels, and given views without the evaluation crop."""
+    """Return a function that runs a method on given pixels, and given views without the evaluation crop."""
 
     def of(method: Method, pixels: Tensor, views: Sequence[Tensor] | None = None) -> Tensor:
         blank = Image.new("RGB", (8, 8))
@@ -139,7 +139,7 @@ def answer() -> Callable[..., Tensor]:
 
 @pytest.fixture(scope="session")
 def build() -> Callable[..., Any]:
-    """Return what builds a method by name with parameters as the command line would have them."""
+    """Return a function that builds a method by name, with parameters as on the command line."""
 
     def make(name: str, teacher: Teacher, task: Task, **settings: Any) -> Method:
         return METHODS.get(name)(teacher, task, build_parameters(name, settings), 0)
@@ -158,7 +158,7 @@ def _rounded(values: Any, shape: Sequence[int]) -> Tensor:
 
 
 def _timm_tensor(name: str, like: Tensor, seed: int, head_gain: float) -> Tensor:
-    """Draw a tensor of a timm model: about as large as training leaves one, the head by ``head_gain`` larger."""
+    """Draw a tensor of a timm model on the scale of a trained one, the head ``head_gain`` times larger."""
     if not like.is_floating_point():
         return torch.zeros_like(like)
     shape, kind = tuple(like.shape), name.rpartition(".")[2]
@@ -174,7 +174,7 @@ def _timm_tensor(name: str, like: Tensor, seed: int, head_gain: float) -> Tensor
     elif len(shape) == 3:
         drawn = 0.3 * drawn
     elif len(shape) == 4:
-        # In float64, so that rounding to halves gives what the vectors were made with.
+        # In float64, so that rounding to halves yields the weights of the vectors.
         drawn = drawn * np.float64(2 / prod(shape[1:])) ** 0.5
     else:
         drawn = 1.2 * drawn * shape[-1] ** -0.5
@@ -242,4 +242,4 @@ def _refuse_other_weights(state: State, expected: str) -> None:
         if value.is_floating_point():
             digest.update(name.encode())
             digest.update(value.contiguous().numpy().tobytes())
-    assert digest.hexdigest() == expected, "the weights that are drawn here are not those of the vectors"
+    assert digest.hexdigest() == expected, "the weights drawn here are not those of the vectors"

@@ -1,4 +1,4 @@
-"""TENT, SAR and MEMO against the authors' code, on small networks with drawn weights."""
+"""Compare TENT, SAR and MEMO with the authors' code, on small networks with random weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from apm_tta.data.task import Task
 
 
-def tolerance(least: float, run: Mapping[str, Any]) -> float:
-    """Return what rounding may account for: the authors' own answers move with the last digits of the pixels."""
-    return max(least, 3 * run["sensitivity"])
+def tolerance(minimum: float, run: Mapping[str, Any]) -> float:
+    """Return the allowed rounding difference: the authors' own results change with the last digits of the pixels."""
+    return max(minimum, 3 * run["sensitivity"])
 
 
 def parameters(method: Any) -> Tensor:
@@ -25,7 +25,7 @@ def parameters(method: Any) -> Tensor:
 
 @pytest.mark.vectors("method_vectors/tent_*.npz")
 def test_tent_is_the_authors(published: Any, drawn_timm: Any, build: Any, answer: Any, imagenet: Task) -> None:
-    """Every batch of a stream, and the parameters at its end."""
+    """Compare every batch of a stream, and the parameters at its end."""
     for name, run in published.runs.items():
         setting = {"sgd": "imagenet", "adam": "cifar"}[run["optimizer"]]
         method = build(
@@ -38,17 +38,17 @@ def test_tent_is_the_authors(published: Any, drawn_timm: Any, build: Any, answer
         )
         pixels = published.normalized(published.images(run["images"]))
         batches = [answer(method, part) for part in pixels.split(run["batch"])]
-        assert published.differs(torch.cat(batches), f"logits_{name}") <= tolerance(5e-4, run), name
+        assert published.max_difference(torch.cat(batches), f"logits_{name}") <= tolerance(5e-4, run), name
         first = published.arrays[f"logits_{name}"][: run["batch"]]
         assert np.abs(batches[0].double().numpy() - first).max() <= 1e-4, name
         if run["optimizer"] != "adam":
-            # Adam makes whole steps of gradients that are zero but for rounding (shifts in front of a BatchNorm).
-            assert published.differs(parameters(method), f"parameters_{name}") <= tolerance(1e-4, run), name
+            # Adam takes full steps for gradients that are zero except for rounding (shifts before a BatchNorm).
+            assert published.max_difference(parameters(method), f"parameters_{name}") <= tolerance(1e-4, run), name
 
 
 @pytest.mark.vectors("method_vectors/sar_*.npz")
 def test_sar_is_the_authors(published: Any, drawn_timm: Any, build: Any, answer: Any, imagenet: Task) -> None:
-    """Batches, parameters, the moving average after every batch, and after which batches the encoder recovered."""
+    """Compare batches, parameters, the moving average after every batch, and when the encoder recovered."""
     for name, run in published.runs.items():
         chosen = {key: run[key] for key in ("learning_rate", "margin", "rho", "recovery", "adapt_top")}
         method = build("sar", drawn_timm(published, run), imagenet, batch_size=run["batch"], **chosen)
@@ -59,21 +59,21 @@ def test_sar_is_the_authors(published: Any, drawn_timm: Any, build: Any, answer:
             batches.append(answer(method, part))
             averages.append(math.nan if method.average is None else method.average)
             recovered.append(torch.equal(parameters(method), source))
-        assert published.differs(torch.cat(batches), f"logits_{name}") <= tolerance(5e-4, run), name
+        assert published.max_difference(torch.cat(batches), f"logits_{name}") <= tolerance(5e-4, run), name
         first = published.arrays[f"logits_{name}"][: run["batch"]]
         assert np.abs(batches[0].double().numpy() - first).max() <= 2e-4, name
-        assert published.differs(parameters(method), f"parameters_{name}") <= tolerance(1e-4, run), name
-        assert published.differs(torch.tensor(averages), f"ema_{name}") <= 1e-3, name
+        assert published.max_difference(parameters(method), f"parameters_{name}") <= tolerance(1e-4, run), name
+        assert published.max_difference(torch.tensor(averages), f"ema_{name}") <= 1e-3, name
         assert recovered == run["recovered"], name
 
 
 @pytest.mark.vectors("method_vectors/memo_*.npz")
 def test_memo_is_the_authors(published: Any, drawn_timm: Any, build: Any, answer: Any, imagenet: Task) -> None:
-    """Given views, through a ResNet whose BatchNorm blends in a prior, and through a ViT."""
+    """Compare given views through a ResNet whose BatchNorm blends in a prior, and through a ViT."""
     names = ("parameters", "optimizer", "learning_rate", "weight_decay", "steps", "prior_strength")
     for name, run in published.runs.items():
         views = published.images(run["views"])
         chosen = {key: run[key] for key in names}
         method = build("memo", drawn_timm(published, run), imagenet, views=views.shape[1], **chosen)
         logits = answer(method, published.normalized(views[:, 0]), [image[1:] for image in views])
-        assert published.differs(logits, f"logits_{name}") <= tolerance(5e-4, run), name
+        assert published.max_difference(logits, f"logits_{name}") <= tolerance(5e-4, run), name

@@ -1,4 +1,4 @@
-"""TPT and the ensemble of prompts against the authors' code, on a small CLIP with drawn weights."""
+"""Compare TPT and the ensemble of prompts with the authors' code, on a small CLIP with random weights."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def test_tpt_is_the_authors(published: Any, drawn_clip: Teacher, build: Any, ans
         chosen = {key: run[key] for key in ("steps", "learning_rate", "share", "context")}
         method = build("tpt", drawn_clip, classes(published), **chosen)
         logits = answer(method, published.normalized(views[:, 0]), [image[1:] for image in views])
-        assert published.differs(logits, f"logits_{name}") <= 1e-4, name
+        assert published.max_difference(logits, f"logits_{name}") <= 1e-4, name
 
 
 @pytest.mark.vectors("method_vectors/ensemble_*.npz")
 def test_class_weights_are_those_of_clip(published: Any, drawn_clip: Teacher, build: Any) -> None:
-    """One template and eighty, by OpenAI's notebook; eighty by CLIP_benchmark as well."""
+    """One template and eighty are by OpenAI's notebook; eighty by CLIP_benchmark as well."""
     task = classes(published)
     ensemble = build("ensemble", drawn_clip, task).class_weights
-    assert published.differs(ensemble, "openai80") <= 1e-6
-    assert published.differs(ensemble, "clip_benchmark") <= 1e-6
-    assert published.differs(build("zeroshot", drawn_clip, task).class_weights, "simple") <= 1e-6
+    assert published.max_difference(ensemble, "openai80") <= 1e-6
+    assert published.max_difference(ensemble, "clip_benchmark") <= 1e-6
+    assert published.max_difference(build("zeroshot", drawn_clip, task).class_weights, "simple") <= 1e-6
     assert set(TEMPLATES["openai80"]) == set(published.meta["templates"])
