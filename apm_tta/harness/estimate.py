@@ -1,4 +1,4 @@
-"""What a run would be: cells, images, and from a short calibration its time, disk and memory. Nothing is written."""
+"""An estimate of a run: cells, images, and from a short calibration its time, disk and memory. Nothing is written."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from apm_tta.harness.storage.records import encode_records, read_table
 
 _CALIBRATION_IMAGES = 16
 _CALIBRATION_S = 60.0
-"""A method that has taken so long is not asked a second time."""
+"""A method whose first calibration took longer is not measured a second time."""
 
 
 @dataclass(frozen=True)
 class MethodEstimate:
-    """Of one method over the whole run.
+    """The estimate for one method over the whole run.
 
     Attributes:
-        method: name.
+        method: name of the method.
         protocol: ``episodic`` or ``online``.
-        cells: how many.
-        answers: images over all of them.
-        seconds_per_image: what it takes alone: loading, the teacher's features and its own work.
-        megabytes: of memory while it answered.
-        shard_seconds: of the largest unit that is lost when a run is killed.
+        cells: number of cells.
+        answers: number of images over all cells.
+        seconds_per_image: time of the method alone: loading, the teacher's features and its own work.
+        megabytes: peak memory while it answered; None where it was not measured.
+        shard_seconds: time of its largest shard or stream, which is lost when the run is killed.
     """
 
     method: str
@@ -46,18 +46,18 @@ class MethodEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a whole run.
+    """The estimate for a whole run.
 
     Attributes:
-        suite: what it was asked for.
-        processes: that would share the work.
-        part: ``(i, n)`` where a part was asked for.
-        conditions: in the order of the table.
-        images: under each condition.
-        units: shards and streams.
-        methods: one by one.
-        disk_bytes: of records.
-        calibration_images: that were answered to find out.
+        suite: the requested suite.
+        processes: number of processes that would share the work.
+        part: ``(i, n)`` where the i-th of n parts was requested.
+        conditions: conditions in the order of the table.
+        images: number of images under each condition.
+        units: number of shards and streams.
+        methods: the estimate for each method.
+        disk_bytes: size of the records.
+        calibration_images: number of images per method that were answered for the calibration.
     """
 
     suite: Suite
@@ -71,7 +71,7 @@ class Estimate:
     calibration_images: int
 
     def text(self) -> str:
-        """For a person."""
+        """Write the estimate for a reader."""
         answers = sum(method.answers for method in self.methods)
         cells = sum(method.cells for method in self.methods)
         total = sum(method.answers * method.seconds_per_image for method in self.methods)
@@ -79,7 +79,7 @@ class Estimate:
         head = [
             f"{self.suite.title}: nothing is computed or written (--dry-run).",
             f"{cells} cells = {len(self.conditions)} conditions x {len(self.methods)} methods x "
-            f"{len(self.suite.seeds)} seeds; {self.images} images a condition; {answers} answers in {self.units} "
+            f"{len(self.suite.seeds)} seeds; {self.images} images per condition; {answers} answers in {self.units} "
             "shards and streams.",
             f"Conditions: {', '.join(self.conditions)}.",
         ]
@@ -96,29 +96,29 @@ class Estimate:
             ]
             for method in self.methods
         ]
-        names = ["method", "protocol", "cells", "answers", "ms an image", "alone", "lost at most", "memory MB"]
+        headers = ["method", "protocol", "cells", "answers", "ms per image", "alone", "lost if killed", "memory MB"]
         left, right = ("left",) * 2, ("right",) * 6
-        table = tabulate(rows, names, tablefmt="github", colalign=(*left, *right), disable_numparse=True)
-        spread = "" if self.processes * share == 1 else f" over {self.processes * share} processes"
+        table = tabulate(rows, headers, tablefmt="github", colalign=(*left, *right), disable_numparse=True)
+        processes = "" if self.processes * share == 1 else f" on {self.processes * share} processes"
         foot = [
-            f"About {duration(total / self.processes / share)}{spread}, {self.disk_bytes / 1e6:.1f} MB of records. By "
-            f"{self.calibration_images} images a method on this machine, one method after another: what methods share "
-            "(loading, features, views) is computed once in the run, so that it takes at most so long.",
+            f"At most about {duration(total / self.processes / share)}{processes}, {self.disk_bytes / 1e6:.1f} MB of "
+            f"records. Measured with {self.calibration_images} images per method on this machine, one method after "
+            "another; the run is faster, since it computes what methods share (loading, features, views) only once.",
         ]
         longest = max(self.methods, key=lambda method: method.shard_seconds)
         if longest.shard_seconds > 3600 and longest.protocol == "episodic":
             foot.append(
-                f"A run that is killed loses up to {duration(longest.shard_seconds)} of {longest.method}: a smaller "
+                f"A run that is killed loses up to {duration(longest.shard_seconds)} of {longest.method}; a smaller "
                 "--shard-size loses less."
             )
         return "\n".join([*head, "", table, "", *foot])
 
 
 def estimate(request: RunRequest) -> Estimate:
-    """Answers a few images with every method, as the run would, and multiplies.
+    """Answer a few images with every method, as the run would, and extrapolate.
 
     Raises:
-        UserError: for whatever the run itself would refuse.
+        UserError: for anything that the run itself would refuse.
     """
     request = replace(request, feature_cache=False)
     prepared = prepare(request, request.devices[0])
@@ -129,8 +129,8 @@ def estimate(request: RunRequest) -> Estimate:
         own = [cell for cell in cells if cell.method == name]
         measured = _calibrate(Job(request, prepared=prepared), own[0], count)
         units = [unit for unit in work if any(cell.method == name for cell in unit.cells)]
-        largest = max(sum(unit.answers(cell) for cell in unit.cells if cell.method == name) for unit in units)
-        answers = sum(unit.answers(cell) for unit in units for cell in unit.cells if cell.method == name)
+        largest = max(sum(unit.count_answers(cell) for cell in unit.cells if cell.method == name) for unit in units)
+        answers = sum(unit.count_answers(cell) for unit in units for cell in unit.cells if cell.method == name)
         methods.append(
             MethodEstimate(
                 name,
@@ -167,10 +167,10 @@ class _Calibration:
 
 
 def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
-    """Answers ``count`` images of ``cell`` twice: the first time warms up, unless it takes too long."""
-    heard: list[Event] = []
-    worker = job.worker(job.request.devices[0], heard.append)
-    unit = Shard(cell.condition, 1, 0, count, (cell,))  # not the first shard of its cell: nothing is measured alone
+    """Answer ``count`` images of ``cell`` twice, the first time as a warm-up; only once where that takes too long."""
+    events: list[Event] = []
+    worker = job.worker(job.request.devices[0], events.append)
+    unit = Shard(cell.condition, 1, 0, count, (cell,))  # index 1: only a cell's first shard, 0, measures single images
     started = time.perf_counter()
     finished = worker.compute(unit)
     if time.perf_counter() - started < _CALIBRATION_S:
@@ -188,10 +188,10 @@ def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
 
 
 def duration(seconds: float) -> str:
-    """``1 h 20 min`` and the like: two units at most."""
+    """Format a time in at most two units, such as ``1 h 20 min``."""
     units = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
-    for (size, name), (smaller, its_name) in itertools.pairwise(units):
+    for (size, name), (smaller_size, smaller_name) in itertools.pairwise(units):
         if seconds >= size:
-            whole, rest = divmod(round(seconds / smaller), size // smaller)
-            return f"{whole} {name} {rest} {its_name}" if rest else f"{whole} {name}"
+            whole, rest = divmod(round(seconds / smaller_size), size // smaller_size)
+            return f"{whole} {name} {rest} {smaller_name}" if rest else f"{whole} {name}"
     return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.2f} s"

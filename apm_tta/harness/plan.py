@@ -1,4 +1,4 @@
-"""What is to be computed: cells, cut into shards where images are independent, joined to streams where they are not."""
+"""The work of a run: cells, cut into shards where images are independent, joined to streams where they are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apm_tta.errors import UserError
 
 SHARD_SIZE = 2000
 EPISODIC = "episodic"
-"""Setting of a cell whose images are answered one by one, whatever their order."""
+"""Setting of a cell whose images are answered independently of each other and of their order."""
 
 Setting = Literal["iid", "continual", "mixed", "correlated"]
 Reset = Literal["corruption", "dataset", "never"]
@@ -21,10 +21,15 @@ Reset = Literal["corruption", "dataset", "never"]
 
 @dataclass(frozen=True)
 class Cell:
-    """Dataset x corruption x severity x setting x teacher x method x seed: one row of the results table.
+    """One row of the results table: dataset x corruption x severity x setting x teacher x method x seed.
 
     Attributes:
-        setting: ``episodic``, or the stream in which an online method met the images.
+        dataset: name of the data set's card.
+        condition: corruption and severity of the images.
+        teacher: name of the teacher as requested.
+        method: name of the method.
+        seed: seed of every random draw.
+        setting: ``episodic``, or the stream in which an online method saw the images.
     """
 
     dataset: str
@@ -42,11 +47,11 @@ class Shard:
     The methods of a shard see the same decoded images.
 
     Attributes:
-        condition: what was done to the images.
-        index: position of the shard under its condition.
+        condition: corruption and severity of the images.
+        index: position of the shard among those of its condition.
         start: first sample.
-        stop: one past the last.
-        cells: those that lack this range, one a method.
+        stop: one past the last sample.
+        cells: the cells that lack this range, one per method and seed.
     """
 
     condition: Condition
@@ -55,27 +60,27 @@ class Shard:
     stop: int
     cells: tuple[Cell, ...]
 
-    def answers(self, cell: Cell) -> int:
-        """Images that ``cell`` lacks and this shard answers."""
+    def count_answers(self, cell: Cell) -> int:
+        """Return the number of images that ``cell`` lacks and this shard answers."""
         return self.stop - self.start
 
     def file_of(self, cell: Cell) -> PurePosixPath:
-        """Where this range of ``cell`` is recorded, below the run folder."""
+        """Return the path, below the run folder, at which this range of ``cell`` is recorded."""
         return record_file(cell, self.index)
 
 
 @dataclass(frozen=True)
 class Stream:
-    """All images between two resets of online methods; it is computed whole or not at all.
+    """All images between two resets of online methods, computed completely or not at all.
 
     The methods of a stream see the same images in the same order.
 
     Attributes:
         setting: how the stream is ordered.
-        conditions: in their order, each with its number of samples.
-        stream_batch: images that the methods want at once; None for any number.
-        seed: of the order.
-        cells: one a method and condition.
+        conditions: its conditions in order, each with its number of samples.
+        stream_batch: number of images that the methods require at once; None for any number.
+        seed: random seed of the order.
+        cells: one cell per method and condition.
     """
 
     setting: Setting
@@ -84,12 +89,12 @@ class Stream:
     seed: int
     cells: tuple[Cell, ...]
 
-    def answers(self, cell: Cell) -> int:
-        """Images that ``cell`` lacks and this stream answers."""
+    def count_answers(self, cell: Cell) -> int:
+        """Return the number of images that ``cell`` lacks and this stream answers."""
         return dict(self.conditions)[cell.condition]
 
     def file_of(self, cell: Cell) -> PurePosixPath:
-        """Where ``cell`` is recorded, below the run folder."""
+        """Return the path, below the run folder, at which ``cell`` is recorded."""
         return record_file(cell, 0)
 
 
@@ -97,19 +102,19 @@ Work = Shard | Stream
 
 
 def record_file(cell: Cell, index: int) -> PurePosixPath:
-    """Where one range of ``cell`` is recorded, below the run folder."""
+    """Return the path, below the run folder, at which one range of ``cell`` is recorded."""
     condition = cell.condition
     name = "clean" if condition.clean else f"{condition.corruption}-{condition.severity}"
     return PurePosixPath("records", cell.method, name, f"{cell.setting}-seed-{cell.seed}-shard-{index:05d}.parquet")
 
 
 def plan_shards(cells: Sequence[Cell], samples: dict[Condition, int], shard_size: int = SHARD_SIZE) -> list[Shard]:
-    """Shards of episodic ``cells`` in a fixed order: condition by condition, range by range.
+    """Cut episodic ``cells`` into shards in a fixed order: condition by condition, range by range.
 
     Args:
-        cells: those of one condition are answered together.
-        samples: how many there are under each condition.
-        shard_size: samples a shard at most.
+        cells: episodic cells; those of one condition are answered together.
+        samples: number of samples under each condition.
+        shard_size: largest number of samples per shard.
     """
     shards = []
     for condition, count in samples.items():
@@ -127,18 +132,19 @@ def plan_streams(
     reset: Reset,
     stream_batches: dict[str, int | None],
 ) -> list[Stream]:
-    """Streams of online ``cells``: cut where the methods forget, one for the methods and
-    seeds that share an order and equal batches.
+    """Join online ``cells`` to streams that end where the methods are reset.
+
+    Methods with batches of equal size share a stream, since they see the same order; every seed has its own.
 
     Args:
-        cells: of online methods.
-        samples: how many there are under each condition.
-        setting: ``iid``: each condition shuffled; ``continual``: likewise, one condition after another without a reset
+        cells: cells of online methods.
+        samples: number of samples under each condition.
+        setting: ``iid``: each condition shuffled; ``continual``: the same, one condition after another without a reset
             (CoTTA, arXiv 2203.13591); ``mixed``: all conditions shuffled together (SAR, arXiv 2302.12400);
             ``correlated``: each condition sorted by class (NOTE, arXiv 2208.05117).
         reset: at every condition (``corruption``), at every severity (``dataset``: ImageNet-C at one severity is what
             the literature calls a data set), or only at the start (``never``).
-        stream_batches: images at once, by method; None takes any.
+        stream_batches: number of images at once, by method; None for any number.
 
     Raises:
         UserError: for ``mixed`` with a reset at every condition. Exit code 2.
@@ -161,8 +167,8 @@ def plan_streams(
     return streams
 
 
-def part_of(work: Sequence[Work], part: int, parts: int) -> list[Work]:
-    """Every ``parts``-th unit of ``work``, from the ``part``-th on: 1 .. ``parts`` cover it once.
+def select_part(work: Sequence[Work], part: int, parts: int) -> list[Work]:
+    """Return every ``parts``-th unit of ``work`` from the ``part``-th on; parts 1 .. ``parts`` cover ``work`` once.
 
     Neighbours go to different parts, so that conditions and methods of unequal cost are spread over them.
     """
@@ -170,15 +176,15 @@ def part_of(work: Sequence[Work], part: int, parts: int) -> list[Work]:
 
 
 def check_setting(setting: Setting, reset: Reset) -> None:
-    """Refuses a stream that has no such borders.
+    """Refuse a reset at borders that the stream does not have.
 
     Raises:
         UserError: for ``mixed`` with a reset at every condition. Exit code 2.
     """
     if setting == "mixed" and reset == "corruption":
-        raise UserError("setting mixed has no borders between corruptions; reset is dataset or never", exit_code=2)
+        raise UserError("setting mixed has no borders between corruptions; reset must be dataset or never", exit_code=2)
 
 
 def default_reset(setting: Setting) -> Reset:
-    """Where methods forget unless it is said otherwise."""
+    """Return where online methods are reset by default."""
     return "dataset" if setting in ("continual", "mixed") else "corruption"

@@ -1,4 +1,4 @@
-"""A run from what was asked for to records on disk."""
+"""A run, from its request to records on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apm_tta.harness.compute.engines import ENGINES, Engine
 from apm_tta.harness.compute.fingerprint import describe
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.prepare import open_data, plan, prepare
-from apm_tta.harness.plan import part_of
+from apm_tta.harness.plan import select_part
 from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
 from apm_tta.harness.progress.json_lines import JsonLines
 from apm_tta.harness.progress.logged_notes import LoggedNotes
@@ -31,8 +31,8 @@ from apm_tta.harness.storage.run_folder import (
     make_folder,
     remove_if_empty,
     remove_leftovers,
+    select_unfinished,
     set_damaged_aside,
-    unfinished,
 )
 from apm_tta.stop_signals import stop_code, stop_word, terminable
 from apm_tta.writer_lock import only_writer
@@ -41,14 +41,14 @@ from apm_tta.writer_lock import only_writer
 def run(request: RunRequest) -> Path:
     """Compute and record every cell of ``request`` that the run folder lacks.
 
-    Whatever can be wrong with the data is found before the teacher is loaded. This process is the only one that writes
-    into the run folder, whatever the engine.
+    The data is checked before the teacher is loaded. This process is the only one that writes into the run folder,
+    whatever the engine.
 
     Returns:
         The run folder.
 
     Raises:
-        UserError: one line for anything that cannot be carried out; what was finished is kept.
+        UserError: one line for anything that cannot be carried out; finished shards are kept.
     """
     engine = ENGINES.get(request.engine)
     dataset = open_data(request)
@@ -77,21 +77,21 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
     if (folder / MANIFEST_FILE).exists():
         before = read_manifest(folder)
         refuse_other_run(folder, before.numbers, manifest.numbers)
-        if (joined := before.with_environment(manifest.environment)) != before:
-            write_manifest(folder, joined)
+        if (extended := before.with_environment(manifest.environment)) != before:
+            write_manifest(folder, extended)
     else:
         write_manifest(folder, manifest)
     remove_leftovers(folder)
     _, work = plan(prepared)
     if request.part is not None:
-        work = part_of(work, *request.part)
+        work = select_part(work, *request.part)
     progress = None if request.quiet or request.json else Progress()
     listeners: list[Emit] = [log, *([JsonLines()] if request.json else []), *([progress] if progress else [])]
 
     def emit(event: Event) -> None:
         if isinstance(event, Finished):
             for path, content in event.files:
-                if not (folder / path).exists():  # a stream is answered again as a whole, and kept where it was there
+                if not (folder / path).exists():  # a stream is answered again as a whole; its existing files are kept
                     write_content(folder / path, content)
         for listener in listeners:
             listener(event)
@@ -99,9 +99,9 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
     try:
         for path in set_damaged_aside(work, folder):
             emit(Note(f"{path} was damaged: it is set aside, and its images are answered again"))
-        remaining = unfinished(work, folder)
+        remaining = select_unfinished(work, folder)
         emit(Planned(len({cell for unit in work for cell in unit.cells}), tuple(remaining)))
-        with _saying_how_to_go_on(folder), _noting(emit):
+        with _errors_with_advice(folder), _warnings_as_notes(emit):
             if remaining:
                 engine(remaining, Job(request, manifest.numbers, prepared), emit)
         log.line("done")
@@ -111,29 +111,29 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
 
 
 @contextmanager
-def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
-    """Ends every message of the block with what is kept and how to go on.
+def _errors_with_advice(folder: Path) -> Iterator[None]:
+    """Turn every error in the block into a message that ends with what is kept and how to resume.
 
     Raises:
-        UserError: for whatever goes wrong in the block.
+        UserError: for anything that goes wrong in the block.
     """
-    kept = f"finished shards are kept: the same command with --out {folder} goes on"
+    advice = f"finished shards are kept; rerun the same command with --out {folder} to resume"
     try:
         yield
-    except TestedInSupport:  # no other command goes on: without that image the support is another one
+    except TestedInSupport:  # such a run cannot be resumed: without that image the support would be a different one
         raise
     except UserError as error:
-        raise UserError(f"{error}; {kept}", error.exit_code) from error.__cause__ or error
+        raise UserError(f"{error}; {advice}", error.exit_code) from error.__cause__ or error
     except KeyboardInterrupt as stop:
-        raise UserError(f"{stop_word(stop)}; {kept}", stop_code(stop)) from None
+        raise UserError(f"{stop_word(stop)}; {advice}", stop_code(stop)) from None
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"stopped by {message} ({folder / LOG_FILE} has the traceback); {kept}") from error
+        raise UserError(f"stopped by {message} (traceback in {folder / LOG_FILE}); {advice}") from error
 
 
 @contextmanager
-def _noting(emit: Emit) -> Iterator[None]:
-    """Makes notes of what this package's modules log within the block."""
+def _warnings_as_notes(emit: Emit) -> Iterator[None]:
+    """Emit a note for every warning that this package's modules log within the block."""
     logger, handler = logging.getLogger("apm_tta"), LoggedNotes(emit)
     logger.addHandler(handler)
     try:

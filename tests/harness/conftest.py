@@ -1,4 +1,4 @@
-"""Runs in processes of their own, to be killed, stopped and compared."""
+"""Runs in separate processes, to be killed, stopped and compared."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ KEYS = ["method", "corruption", "severity", "setting", "seed", "id"]
 
 @pytest.fixture
 def start() -> Iterator[Callable[[list[str]], BaseProcess]]:
-    """Starts ``run-bench`` in a real process of its own; whatever still runs when the test ends is killed.
+    """Return a function that starts ``run-bench`` in a separate process; processes left when the test ends are killed.
 
-    The process comes from a server in which the slow imports have been done once.
+    They are forked from a server in which the slow imports have been done once.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["apm_tta.cli", "apm_tta.harness.run", "apm_tta.harness.estimate", "apm_tta.report"])
@@ -42,7 +42,7 @@ def start() -> Iterator[Callable[[list[str]], BaseProcess]]:
 
 @pytest.fixture
 def answers() -> Callable[[Path], pa.Table]:
-    """All records of a run in a fixed order, but for what a clock or a memory gauge said."""
+    """Return a function that reads all records of a run in a fixed order, without measured times and memory."""
 
     def read(run: Path) -> pa.Table:
         records = read_records(run).drop_columns(TIMINGS)
@@ -56,7 +56,7 @@ def answers() -> Callable[[Path], pa.Table]:
 
 @pytest.fixture
 def tables() -> Callable[[Path], list[str]]:
-    """The tables of a run as text, without the columns that a clock or a memory gauge filled."""
+    """Return a function that reads the tables of a run as text, without measured times and memory."""
 
     def read(run: Path) -> list[str]:
         results = pd.read_csv(run / "results.csv", dtype=str)

@@ -1,4 +1,4 @@
-"""Answers become columns: what a batch's logits say, value by value."""
+"""Predictions become columns: the logits of a batch, value by value."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ import torch
 
 from apm_tta.cli import main
 from apm_tta.columns import RECORD_COLUMNS
-from apm_tta.harness.compute.answer_columns import answer_columns, columns, joined, right_answers
+from apm_tta.harness.compute.answer_columns import answer_columns, count_right, joined, make_columns
 from apm_tta.harness.storage.records import digest_path, write_digest
 from apm_tta.methods import Predictions
 
 
 def test_a_batch_worked_by_hand() -> None:
-    """Three classes, the first and the last tied in the second image: the first of the tied is the prediction."""
+    """Three classes; the first and the last are tied for the second image, and the first of them is the prediction."""
     logits = torch.tensor([[0.5, 3.0, 1.0], [2.0, -1.0, 2.0]])
     trajectory = torch.tensor([[0, 2, 1], [2, 2, 0]])
     losses, cosines = torch.tensor([[0.5, 0.25], [1.0, 0.75]]), torch.tensor([[0.1, 0.2], [0.3, 0.4]])
-    found = answer_columns(Predictions(logits, trajectory, losses, cosines), torch.tensor([1, 2])).to_pydict()
-    assert found["prediction"] == [1, 0]
-    assert found["top5"] == [[1, 2, 0], [0, 2, 1]]
-    assert found["logit_margin"] == [2.0, 0.0]
-    assert found["confidence"] == pytest.approx(logits.softmax(1).amax(1).tolist())
-    assert found["teacher_prediction"] == [1, 2]
-    assert found["target_prediction"] == [None, None]
-    assert found["iteration_predictions"] == [[0, 2, 1], [2, 2, 0]]
-    assert (found["first_loss"], found["last_loss"]) == ([0.5, 1.0], [0.25, 0.75])
-    assert found["last_cosine"] == pytest.approx([0.2, 0.4])
-    assert found["iterations"] == [2, 2]
+    table = answer_columns(Predictions(logits, trajectory, losses, cosines), torch.tensor([1, 2])).to_pydict()
+    assert table["prediction"] == [1, 0]
+    assert table["top5"] == [[1, 2, 0], [0, 2, 1]]
+    assert table["logit_margin"] == [2.0, 0.0]
+    assert table["confidence"] == pytest.approx(logits.softmax(1).amax(1).tolist())
+    assert table["teacher_prediction"] == [1, 2]
+    assert table["target_prediction"] == [None, None]
+    assert table["iteration_predictions"] == [[0, 2, 1], [2, 2, 0]]
+    assert (table["first_loss"], table["last_loss"]) == ([0.5, 1.0], [0.25, 0.75])
+    assert table["last_cosine"] == pytest.approx([0.2, 0.4])
+    assert table["iterations"] == [2, 2]
 
 
-def test_one_class_has_no_margin_and_bfloat16_loses_none() -> None:
+def test_one_class_has_no_margin_and_bfloat16_keeps_its_values() -> None:
     assert answer_columns(Predictions(torch.zeros(2, 1)), torch.zeros(2))["logit_margin"].to_pylist() == [None, None]
     half = Predictions(torch.tensor([[1.0, 3.5]], dtype=torch.bfloat16), losses=torch.tensor([[0.5]]).bfloat16())
-    found = answer_columns(half, torch.zeros(1))
-    assert (found["logit_margin"].to_pylist(), found["first_loss"].to_pylist()) == ([2.5], [0.5])
+    table = answer_columns(half, torch.zeros(1))
+    assert (table["logit_margin"].to_pylist(), table["first_loss"].to_pylist()) == ([2.5], [0.5])
 
 
 def test_types_are_those_of_the_records() -> None:
     types = {column.name: column.type for column in RECORD_COLUMNS}
-    found = answer_columns(Predictions(torch.eye(4), torch.zeros(4, 2)), torch.zeros(4))
-    assert {field.name: field.type for field in found.schema} == {name: types[name] for name in found.column_names}
+    table = answer_columns(Predictions(torch.eye(4), torch.zeros(4, 2)), torch.zeros(4))
+    assert {field.name: field.type for field in table.schema} == {name: types[name] for name in table.column_names}
 
 
-def test_tables_below_each_other_and_how_many_are_right() -> None:
-    answered = columns(2, id=["a", "b"], label=[1, 2], prediction=[1, 1])
-    failed = columns(1, id=["c"], label=[3], error=["cut short"])
+def test_concatenated_rows_and_the_count_of_right_ones() -> None:
+    answered = make_columns(2, id=["a", "b"], label=[1, 2], prediction=[1, 1])
+    failed = make_columns(1, id=["c"], label=[3], error=["cut short"])
     table = joined([answered, failed])
     assert table["prediction"].to_pylist() == [1, 1, None]
     assert table["error"].to_pylist() == [None, None, "cut short"]
-    assert (right_answers(table), right_answers(failed)) == (1, 0)
+    assert (count_right(table), count_right(failed)) == (1, 0)
 
 
-def test_an_older_run_folder_without_the_column_is_read_reported_and_gone_on_with(tmp_path: Path) -> None:
-    """A real run whose records lose the column, as if written before there was one: its mean is unknown, no more."""
+def test_an_older_run_folder_without_the_column_is_read_reported_and_resumed(tmp_path: Path) -> None:
+    """A real run whose records lose the column, as if written before it existed: only its mean is unknown."""
     words = ["demo", "--methods", "zeroshot", "--limit", "10", "--corruptions", "contrast", "--severities", "3"]
     assert main([*words, "--quiet", "--out", str(tmp_path / "run")]) == 0
     before = pd.read_csv(tmp_path / "run" / "results.csv")

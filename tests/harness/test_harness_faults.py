@@ -1,4 +1,4 @@
-"""What goes wrong around a run leaves the finished work readable, and one line that says what to do."""
+"""A fault during a run leaves the finished work readable, and one line that states what to do."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def recorded(run: Path) -> list[Path]:
     return sorted(run.glob("records/**/*.parquet"))
 
 
-def refused(capsys: pytest.CaptureFixture[str]) -> str:
-    """What was said: one line on standard error."""
-    said = capsys.readouterr().err
-    assert said.startswith("run-bench: ")
-    assert said.count("\n") == 1
-    return said
+def refusal(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the error message, which is one line on standard error."""
+    message = capsys.readouterr().err
+    assert message.startswith("run-bench: ")
+    assert message.count("\n") == 1
+    return message
 
 
 @pytest.fixture(scope="module")
@@ -49,29 +49,29 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_a_full_disk_stops_the_run_and_it_goes_on_once_there_is_room(
+def test_a_full_disk_stops_the_run_which_resumes_once_there_is_room(
     tmp_path: Path, whole: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The eighth file that is synced finds no room: four files in, its digest written."""
-    run, left = tmp_path / "run", 8
+    """The disk is full after the eighth file synced: in the middle of the run, with some records written."""
+    run, room = tmp_path / "run", 8
     sync = os.fsync
 
     def fill(descriptor: int) -> None:
-        nonlocal left
-        left -= Path(f"/proc/self/fd/{descriptor}").readlink().suffix == files.PARTIAL
-        if left < 0:
+        nonlocal room
+        room -= Path(f"/proc/self/fd/{descriptor}").readlink().suffix == files.PARTIAL
+        if room < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fill)
         assert main([*WORDS, "--out", str(run)]) == 1
-    said = refused(capsys)
-    assert "cannot be written (No space left on device)" in said
-    assert f"finished shards are kept: the same command with --out {run} goes on" in said
+    message = refusal(capsys)
+    assert "cannot be written (No space left on device)" in message
+    assert f"finished shards are kept; rerun the same command with --out {run} to resume" in message
     kept = {path: path.read_bytes() for path in recorded(run)}
     assert 0 < len(kept) < FILES
-    assert not list(run.rglob("*.partial")), "what could not be written takes no room"
+    assert not list(run.rglob("*.partial")), "a file that could not be written takes no room"
     assert len(read_records(run)) == 10 * len(kept)
     assert main([*WORDS, "--out", str(run)]) == 0
     assert all(path.read_bytes() == content for path, content in kept.items())
@@ -89,7 +89,7 @@ def test_a_truncated_record_is_set_aside_and_answered_again(
     damaged.write_bytes(content[:keep])
     capsys.readouterr()
     assert main(["report", str(run)]) == 1
-    assert f"{damaged} is damaged" in refused(capsys)
+    assert f"{damaged} is damaged" in refusal(capsys)
     assert main([*WORDS, "--out", str(run)]) == 0
     assert answers(run).equals(answers(whole))
     aside = damaged.with_name(damaged.name + ".damaged")
@@ -97,7 +97,7 @@ def test_a_truncated_record_is_set_aside_and_answered_again(
     assert f"{damaged} was damaged: it is set aside" in (run / "run.log").read_text()
 
 
-def test_the_second_writer_is_told_and_a_dead_one_holds_nothing(
+def test_a_second_writer_is_refused_and_a_dead_one_holds_no_lock(
     tmp_path: Path,
     whole: Path,
     answers: Answers,
@@ -110,9 +110,9 @@ def test_the_second_writer_is_told_and_a_dead_one_holds_nothing(
     while not (run / "run.owner").exists():
         assert first.is_alive()
         time.sleep(0.001)
-    os.kill(first.pid or 0, signal.SIGSTOP)  # it sleeps, and holds its folder
+    os.kill(first.pid or 0, signal.SIGSTOP)  # it is suspended and still holds the lock
     assert main(words) == 1
-    assert f"{run} is being written by process {first.pid} on " in refused(capsys)
+    assert f"{run} is being written by process {first.pid} on " in refusal(capsys)
     first.kill()
     first.join()
     assert main(words) == 0
@@ -120,7 +120,7 @@ def test_the_second_writer_is_told_and_a_dead_one_holds_nothing(
     assert not [path for path in run.iterdir() if path.name in ("run.lock", "run.owner")]
 
 
-def test_force_new_starts_beside_and_overwrites_nothing(
+def test_force_new_starts_in_a_new_folder_and_overwrites_nothing(
     tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
@@ -134,56 +134,56 @@ def test_force_new_starts_beside_and_overwrites_nothing(
 
 @dataclass(frozen=True)
 class Parameters:
-    """Of the methods below."""
+    """Parameters of the methods below."""
 
     templates: Templates = "simple"
 
 
 class Fault(Method):
-    """Zero-shot, until something happens."""
+    """Zero-shot classification, interrupted by a fault."""
 
     protocol = "episodic"
     summary = paper = adapts = "nothing"
     Parameters = Parameters
 
     def predict(self, batch: Batch) -> Predictions:
-        self.happen(batch)
+        self.fault(batch)
         return Predictions(self.logits(self.features(batch)))
 
-    def happen(self, batch: Batch) -> None:
+    def fault(self, batch: Batch) -> None:
         raise NotImplementedError
 
 
 class Broken(Fault):
-    """Fails on one image."""
+    """A method that fails on one image."""
 
     name = "broken"
 
-    def happen(self, batch: Batch) -> None:
+    def fault(self, batch: Batch) -> None:
         if "test/00547" in batch.ids and len(batch) > 1:
             raise IndexError("index 10 is out of bounds")
 
 
 class Greedy(Fault):
-    """Wants a pebibyte for more than four images, and gets what the allocator says to that."""
+    """A method that allocates a pebibyte for more than four images, which the allocator refuses."""
 
     name = "greedy"
 
-    def happen(self, batch: Batch) -> None:
+    def fault(self, batch: Batch) -> None:
         torch.empty(2**50 if len(batch) > 4 else 4, dtype=torch.uint8)
 
 
 class Insatiable(Greedy):
-    """Wants it for a single image."""
+    """A method that allocates a pebibyte even for a single image."""
 
     name = "insatiable"
 
-    def happen(self, batch: Batch) -> None:
+    def fault(self, batch: Batch) -> None:
         torch.empty(2**50, dtype=torch.uint8)
 
 
 class Remembering(Greedy):
-    """Wants it, and keeps state."""
+    """A method that allocates like ``Greedy`` and keeps state."""
 
     name = "remembering"
     protocol = "online"
@@ -207,29 +207,29 @@ def test_an_exception_in_a_method_names_it_and_its_images(
     ids = answers(whole)["id"].to_pylist()
     assert "test/00547" in ids
     assert main([*WORDS, "--methods", "zeroshot,broken", "--out", str(run)]) == 1
-    said = refused(capsys)
-    assert "method broken failed on test/" in said
-    assert "IndexError: index 10 is out of bounds" in said
-    assert f"the same command with --out {run} goes on" in said
+    message = refusal(capsys)
+    assert "method broken failed on test/" in message
+    assert "IndexError: index 10 is out of bounds" in message
+    assert f"rerun the same command with --out {run} to resume" in message
     log = (run / "run.log").read_text()
     assert "Traceback" in log
-    assert "in happen" in log
+    assert "in fault" in log
     finished = recorded(run)
     assert len(finished) in (0, 2, 4)
     if finished:
         assert len(read_records(run)) == 10 * len(finished)
 
 
-def test_where_memory_runs_out_batches_are_halved_noted_and_answered_alike(
+def test_where_memory_runs_out_batches_are_halved_with_a_note_and_the_same_answers(
     tmp_path: Path, whole: Path, answers: Answers
 ) -> None:
-    """Ten images want too much, five too, three do not: the last size is kept."""
+    """Ten images need too much memory, and so do five, but not three: this size is kept."""
     run = tmp_path / "run"
     assert main([*WORDS, "--methods", "greedy", "--out", str(run)]) == 0
     notes = [line for line in (run / "run.log").read_text().splitlines() if "out of memory" in line]
     assert [line.split(" ", 1)[1] for line in notes] == [
-        "out of memory on cpu: greedy takes 5 images at once from here on",
-        "out of memory on cpu: greedy takes 3 images at once from here on",
+        "out of memory on cpu: from now on greedy gets 5 images at once",
+        "out of memory on cpu: from now on greedy gets 3 images at once",
     ]
     columns = ["corruption", "id", "prediction"]
     assert answers(run).select(columns).equals(answers(whole).select(columns))
@@ -238,18 +238,18 @@ def test_where_memory_runs_out_batches_are_halved_noted_and_answered_alike(
 @pytest.mark.parametrize(
     ("method", "advice"), [("insatiable", "; finished"), ("remembering", "; try a smaller --batch-size; finished")]
 )
-def test_what_cannot_be_halved_is_said(
+def test_a_batch_that_cannot_be_halved_is_an_error(
     method: str, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One image; or images that may have left their traces in the state of an online method."""
+    """A single image; or images that may already have changed the state of an online method."""
     assert main([*WORDS, "--batch-size", "10", "--methods", method, "--out", str(tmp_path / "run")]) == 1
-    assert f"out of memory on cpu: method {method} cannot do with less{advice}" in refused(capsys)
+    assert f"out of memory on cpu: method {method} cannot run with less memory{advice}" in refusal(capsys)
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     assert main([*WORDS, "--out", str(tmp_path)]) == 1
-    assert "holds files that are no run; nothing is overwritten" in refused(capsys)
+    assert "holds files but no run; nothing is overwritten" in refusal(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -263,29 +263,31 @@ def test_events_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         str(path.relative_to(run)) for path in recorded(run)
     ]
     assert main([*WORDS, "--json", "--seed", "1", "--out", str(run)]) == 1
-    said = capsys.readouterr()
-    (event,) = [json.loads(line) for line in said.out.splitlines()]
+    captured = capsys.readouterr()
+    (event,) = [json.loads(line) for line in captured.out.splitlines()]
     assert (event["event"], event["exit_code"]) == ("stopped", 1)
-    assert said.err == f"run-bench: {event['message']}\n"
+    assert captured.err == f"run-bench: {event['message']}\n"
 
 
-def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
+def test_a_dry_run_describes_the_work_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = [*WORDS, "--methods", "zeroshot,apm,tda", "--seeds", "0,1", "--set", "apm.iterations=2"]
     assert main([*words, "--dry-run", "--out", str(tmp_path / "run")]) == 0
-    said = capsys.readouterr().out
-    assert "18 cells = 3 conditions x 3 methods x 2 seeds; 20 images a condition; 360 answers in 12 shards and" in said
-    assert "Conditions: clean, contrast 5, pixelate 5." in said
-    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in said.splitlines() if line.startswith("| ")][1:]
+    text = capsys.readouterr().out
+    assert (
+        "18 cells = 3 conditions x 3 methods x 2 seeds; 20 images per condition; 360 answers in 12 shards and" in text
+    )
+    assert "Conditions: clean, contrast 5, pixelate 5." in text
+    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")][1:]
     assert [(row[0], row[1], row[2], row[3]) for row in rows] == [
         ("zeroshot", "episodic", "6", "120"),
         ("apm", "episodic", "6", "120"),
         ("tda", "online", "6", "120"),
     ]
     assert all(float(row[4]) > 0 and float(row[7]) > 0 for row in rows)
-    assert "MB of records" in said
+    assert "MB of records" in text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,10 +302,10 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
         (["--devices", "cpu,cpu", "--ray", "local"], "Ray gives every task its own device"),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_impossible_options_are_refused(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "--ray" in words:
         pytest.importorskip("ray", reason="Ray is not installed")
     assert main([*WORDS, *words, "--out", str(tmp_path / "run")]) == 2
-    assert message in refused(capsys)
+    assert message in refusal(capsys)

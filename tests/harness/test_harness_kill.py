@@ -1,4 +1,4 @@
-"""A run that is killed again and again ends with the records and the tables of one that was not."""
+"""A run that is killed again and again ends with the records and tables of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = [
     *("--severities", "3,5", "--shard-size", "10", "--set", "apm.iterations=4", "--quiet", "--device", "cpu"),
 ]
 FILES = 5 * (2 * 3 + 1)
-"""Five conditions; three shards under each of the two episodic methods, one stream of the online one."""
+"""Five conditions; three shards under each for both episodic methods, one stream for the online method."""
 
 
 def recorded(run: Path) -> int:
@@ -29,7 +29,7 @@ def test_ten_kills_at_random_moments_lose_nothing_and_change_nothing(
     answers: Callable[[Path], pa.Table],
     tables: Callable[[Path], list[str]],
 ) -> None:
-    """Each kill comes some milliseconds after a random number of records, over the whole of the run."""
+    """Each kill comes a few milliseconds after a random number of records, spread over the whole run."""
     whole, run = tmp_path / "whole", tmp_path / "run"
     start([*WORDS, "--out", str(whole)]).join()
     assert recorded(whole) == FILES
@@ -40,7 +40,7 @@ def test_ten_kills_at_random_moments_lose_nothing_and_change_nothing(
         while recorded(run) < after and process.is_alive():
             time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.03))
-        assert process.is_alive(), "it was to be killed before its end"
+        assert process.is_alive(), "it must be killed before it ends"
         before = {path: path.read_bytes() for path in run.glob("records/**/*.parquet")}
         process.kill()
         process.join()
@@ -54,6 +54,6 @@ def test_ten_kills_at_random_moments_lose_nothing_and_change_nothing(
     assert recorded(run) == FILES
     table = answers(run)
     cells = table.group_by(["method", "corruption", "severity", "setting", "seed", "id"]).aggregate([([], "count_all")])
-    assert cells["count_all"].to_pylist() == [1] * (5 * 3 * 30), "every row once"
+    assert cells["count_all"].to_pylist() == [1] * (5 * 3 * 30), "every row exactly once"
     assert table.equals(answers(whole))
     assert tables(run) == tables(whole)

@@ -1,4 +1,4 @@
-"""Loading gives the same images from any number of processes, and names those that it could not read."""
+"""Loading returns the same images from any number of processes, and names those that it could not read."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def images(loaded: list[Loaded]) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("batch_size", [6, 64])
-def test_images_come_in_order_whoever_loads_them(
+def test_images_come_in_order_from_any_number_of_processes(
     dataset: Dataset, places: list[Place], workers: int, batch_size: int, embedded_teacher: Teacher
 ) -> None:
     loaded = list(load(dataset, places, batch_size, embedded_teacher.preprocess, workers))
     assert [len(each.images) for each in loaded] == ([6, 6, 6, 2] if batch_size == 6 else [20])
     assert [place for each in loaded for place in each.places] == places
-    for ours, (condition, entry) in zip(images(loaded), places, strict=True):
-        assert np.array_equal(ours, np.asarray(dataset.read(entry, condition).image))
+    for image, (condition, entry) in zip(images(loaded), places, strict=True):
+        assert np.array_equal(image, np.asarray(dataset.read(entry, condition).image))
     pixels = torch.cat([each.pixels for each in loaded if each.pixels is not None])
     expected = torch.stack([embedded_teacher.preprocess(dataset.read(entry, NOISE).image) for _, entry in places])
     assert torch.equal(pixels, expected)
     assert all(each.pixels_ms > 0 for each in loaded)
 
 
-def test_nothing_is_preprocessed_that_nobody_asked_for(dataset: Dataset, places: list[Place]) -> None:
+def test_nothing_is_preprocessed_unless_requested(dataset: Dataset, places: list[Place]) -> None:
     assert [each.pixels for each in load(dataset, places, 10)] == [None, None]
 
 
-def test_one_place_may_be_loaded_under_several_conditions(dataset: Dataset) -> None:
+def test_one_image_may_be_loaded_under_several_conditions(dataset: Dataset) -> None:
     entry = dataset.entries(CLEAN)[0]
     (loaded,) = load(dataset, [(CLEAN, entry), (NOISE, entry)], 8)
     clean, noisy = images([loaded])
@@ -62,10 +62,10 @@ def test_one_place_may_be_loaded_under_several_conditions(dataset: Dataset) -> N
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_image_is_named_and_the_others_are_there(
+def test_a_damaged_image_is_named_and_the_others_are_loaded(
     tmp_path: Path, workers: int, embedded_teacher: Teacher
 ) -> None:
-    """One truncated JPEG among good ones, in a tree as people have it."""
+    """One truncated JPEG among good ones, in a user's folder tree."""
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
@@ -80,10 +80,10 @@ def test_a_damaged_image_is_named_and_the_others_are_there(
     assert len(loaded.images) == len(loaded.places) == 5
     assert loaded.pixels is not None
     assert len(loaded.pixels) == 5
-    (found,) = loaded.damaged
-    assert (found.condition, found.entry.label) == (CLEAN, 1)
-    assert "1.jpg" in found.reason
-    assert "\n" not in found.reason
+    (unreadable,) = loaded.damaged
+    assert (unreadable.condition, unreadable.entry.label) == (CLEAN, 1)
+    assert "1.jpg" in unreadable.reason
+    assert "\n" not in unreadable.reason
 
 
 def test_a_gpu_gets_loading_processes_and_a_cpu_keeps_its_cores() -> None:

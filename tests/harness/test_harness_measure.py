@@ -1,4 +1,4 @@
-"""Costs that stand in the table: FLOPs of an image, latency alone, memory, each of what it says it is."""
+"""The costs in the tables: FLOPs per image, latency of one image alone, and peak memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def built(name: str, teacher: Teacher) -> Method:
 
 
 def test_flops_are_those_of_the_encoder_and_the_classifier(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
-    """Counted by hand: multiplications and additions of every matrix product of the embedded ViT."""
+    """Counted by hand: multiplications and additions of every matrix product in the embedded ViT."""
     width, tokens, layers, features, classes = 128, 65, 4, 64, 10
     patches = 64 * (4 * 4 * 3) * width
     projections = tokens * width * (3 * width + width)
@@ -30,9 +30,7 @@ def test_flops_are_those_of_the_encoder_and_the_classifier(embedded_teacher: Tea
     assert counted == expected
 
 
-def test_what_is_counted_and_timed_is_the_same_whoever_asked_before(
-    embedded_teacher: Teacher, embedded_batch: Batch
-) -> None:
+def test_counts_and_timings_do_not_depend_on_earlier_calls(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
     method = built("zeroshot", embedded_teacher)
     with torch.no_grad():
         first, second = (measure_alone(method, embedded_batch) for _ in range(2))
@@ -41,10 +39,8 @@ def test_what_is_counted_and_timed_is_the_same_whoever_asked_before(
     assert min(first.latencies) > 0
 
 
-def test_an_online_method_has_forgotten_what_it_was_measured_on(
-    embedded_teacher: Teacher, embedded_batch: Batch
-) -> None:
-    """Its answers are those of a method that was never measured."""
+def test_an_online_method_is_reset_after_being_measured(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+    """Its predictions are those of a method that was never measured."""
 
     def fresh(part: slice) -> Batch:
         return Batch(embedded_batch.ids[part], embedded_batch.images[part])
@@ -59,16 +55,16 @@ def test_an_online_method_has_forgotten_what_it_was_measured_on(
     assert all(torch.equal(one, two) for one, two in pairs)
 
 
-def test_a_method_that_wants_a_batch_has_no_latency_of_one_image(
+def test_a_method_that_requires_a_batch_has_no_latency_of_one_image(
     embedded_teacher: Teacher, embedded_batch: Batch
 ) -> None:
-    alone = measure_alone(built("tent", embedded_teacher), embedded_batch)
-    assert alone.latencies == []
-    assert alone.gflop > 0
+    cost = measure_alone(built("tent", embedded_teacher), embedded_batch)
+    assert cost.latencies == []
+    assert cost.gflop > 0
 
 
-def test_peak_memory_is_of_the_block_and_not_of_what_came_before() -> None:
-    """300 MB that are gone again show while they are there, and not later."""
+def test_peak_memory_is_that_of_the_block_and_not_of_what_came_before() -> None:
+    """300 MB that are freed again show in the block that held them, and not in a later one."""
     device = torch.device("cpu")
     with peak_memory(device) as large:
         torch.ones(300_000_000, dtype=torch.uint8)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.harness.plan import SHARD_SIZE, Cell, Shard, part_of, plan_shards
+from apm_tta.harness.plan import SHARD_SIZE, Cell, Shard, plan_shards, select_part
 
 METHODS = ["zeroshot", "ensemble", "apm"]
 conditions = st.builds(Condition, st.sampled_from(["fog", "snow", "gaussian_noise"]), st.integers(1, 5)) | st.just(
@@ -19,7 +19,7 @@ Plan = tuple[list[Cell], dict[Condition, int], int]
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    """Cells, samples under each condition, and a shard size."""
+    """Draw cells, the number of samples under each condition, and a shard size."""
     samples = draw(st.dictionaries(conditions, st.integers(0, 60), min_size=1, max_size=6))
     methods = draw(st.lists(st.sampled_from(METHODS), min_size=1, unique=True))
     seed = draw(st.integers(0, 3))
@@ -41,7 +41,7 @@ def test_every_sample_of_every_cell_is_covered_exactly_once(plan: Plan) -> None:
 
 @given(plans())
 def test_all_methods_of_a_condition_share_its_shards(plan: Plan) -> None:
-    """So an image is decoded once for all of them."""
+    """An image is therefore decoded once for all of them."""
     cells, samples, size = plan
     for shard in plan_shards(cells, samples, size):
         assert list(shard.cells) == [cell for cell in cells if cell.condition == shard.condition]
@@ -66,8 +66,8 @@ def test_seeds_of_one_folder_do_not_share_files(one: Plan, other: Plan) -> None:
 
 
 @given(plans())
-def test_the_same_is_planned_each_time(plan: Plan) -> None:
-    """A run that is started again must find its files where it left them."""
+def test_planning_is_deterministic(plan: Plan) -> None:
+    """A resumed run must find its files where it left them."""
     assert plan_shards(*plan) == plan_shards(*plan)
 
 
@@ -85,15 +85,15 @@ def test_shards_come_condition_by_condition_and_range_by_range(plan: Plan) -> No
 
 @given(plans(), st.integers(1, 7))
 def test_parts_cover_the_work_once(plan: Plan, parts: int) -> None:
-    """And no part has more than one unit more than another."""
+    """No two parts differ by more than one unit."""
     work = plan_shards(*plan)
-    divided = [part_of(work, part, parts) for part in range(1, parts + 1)]
+    divided = [select_part(work, part, parts) for part in range(1, parts + 1)]
     assert sorted((unit for part in divided for unit in part), key=work.index) == work
     assert max(map(len, divided)) - min(map(len, divided)) <= 1
 
 
-def test_file_names_stay_what_they_were() -> None:
-    """Pinned: with other names a run of an earlier version could not be gone on with."""
+def test_file_names_are_pinned() -> None:
+    """With different names a run of an earlier version could not be resumed."""
     fog = Condition("fog", 3)
     files = [
         str(Shard(condition, index, 0, 1, ()).file_of(Cell("d", condition, "t", "apm", 7)))

@@ -1,4 +1,4 @@
-"""Records: what was written is read back, and what is damaged is refused by name."""
+"""Records: what was written is read back, and a damaged file is refused by name."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def row(number: int = 0) -> dict[str, Any]:
 
 
 def write_rows(path: Path, cell: Cell, rows: Sequence[Mapping[str, Any]]) -> None:
-    """What reads best in a test, as the columns that are recorded."""
+    """Write rows, which are easiest to read in a test, as the columns that are recorded."""
     write_records(path, cell, {name: [each.get(name) for each in rows] for name in NAMES})
 
 
@@ -108,7 +108,7 @@ def columns(cell: Cell) -> dict[str, object]:
 @settings(max_examples=30)
 @given(st.dictionaries(cells, st.lists(rows, min_size=1, max_size=4), min_size=1, max_size=3))
 def test_what_was_written_is_read_back(written: dict[Cell, list[dict[str, Any]]]) -> None:
-    """Every field of every row, with the cell it belongs to, in the order of the files' names."""
+    """Every field of every row, with the key of its cell, in the order of the files' names."""
     with TemporaryDirectory() as folder:
         run = Path(folder)
         for index, (cell, answers) in enumerate(written.items()):
@@ -123,14 +123,14 @@ def test_what_was_written_is_read_back(written: dict[Cell, list[dict[str, Any]]]
 
 
 def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
-    """Not in the order in which they were written."""
+    """The order in which they were written does not matter."""
     for number in (2, 0, 1):
         write_rows(tmp_path / "records" / "apm" / f"shard-{number:05d}.parquet", CELL, [row(number)])
     assert read_records(tmp_path)["id"].to_pylist() == ["test/00000", "test/00001", "test/00002"]
 
 
-def test_a_file_is_there_whole_and_nothing_beside_it(tmp_path: Path) -> None:
-    """Folders are made; a second writing replaces the first; no temporary file is left."""
+def test_writing_leaves_the_file_and_its_digest_only(tmp_path: Path) -> None:
+    """Folders are created; writing again replaces the file; no temporary file is left."""
     path = tmp_path / "records" / "apm" / "fog-3" / "a.parquet"
     write_rows(path, CELL, [row(0)])
     write_rows(path, CELL, [row(1), row(2)])
@@ -156,7 +156,7 @@ def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", [0, 1, 4, 100, 2000, -1])
 def test_a_truncated_file_is_refused_by_name(tmp_path: Path, keep: int) -> None:
-    """Cut anywhere; the message is one line and says what to do."""
+    """Truncated anywhere; the message is one line and states what to do."""
     path = tmp_path / "records" / "apm" / "a.parquet"
     write_rows(path.with_name("0.parquet"), CELL, [row()])
     write_rows(path, CELL, [row(number) for number in range(20)])
@@ -174,24 +174,24 @@ def test_another_schema_version_is_refused(tmp_path: Path, version: bytes | None
     metadata = {} if version is None else {b"apm_tta_schema": version}
     pq.write_table(read_shard(path).replace_schema_metadata(metadata), path)
     write_digest(path, path.read_bytes())
-    says = (
+    message = (
         r"has record schema (1|3|5|none), this version reads 4; (a newer apm-tta|the version in its run.yaml) reads it"
     )
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         read_records(tmp_path)
     assert str(path) in str(caught.value)
 
 
-def rewritten(path: Path, table: pa.Table) -> None:
+def rewrite(path: Path, table: pa.Table) -> None:
     pq.write_table(table.replace_schema_metadata({b"apm_tta_schema": str(SCHEMA_VERSION).encode()}), path)
     write_digest(path, path.read_bytes())
 
 
-def test_a_column_that_an_older_file_lacks_reads_as_unknown(tmp_path: Path) -> None:
-    """In the order of today's columns, beside files that have it; a column of a later version is left out."""
+def test_a_column_that_an_older_file_lacks_reads_as_null(tmp_path: Path) -> None:
+    """In the order of the current columns, along with files that have it; a column of a later version is dropped."""
     path = tmp_path / "records" / "a.parquet"
     write_rows(path, CELL, [row()])
-    rewritten(path, read_shard(path).drop_columns(["last_cosine"]).append_column("later", pa.array([1])))
+    rewrite(path, read_shard(path).drop_columns(["last_cosine"]).append_column("later", pa.array([1])))
     write_rows(path.with_name("b.parquet"), CELL, [row(1)])
     read = read_records(tmp_path)
     assert read.schema.equals(SCHEMA)
@@ -200,10 +200,10 @@ def test_a_column_that_an_older_file_lacks_reads_as_unknown(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["id", "label", "method", "seed"])
-def test_a_file_that_lacks_what_a_row_is_of_is_refused_by_name(tmp_path: Path, name: str) -> None:
+def test_a_file_that_lacks_a_required_column_is_refused_by_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / "records" / "a.parquet"
     write_rows(path, CELL, [row()])
-    rewritten(path, read_shard(path).drop_columns([name]))
+    rewrite(path, read_shard(path).drop_columns([name]))
     with pytest.raises(UserError, match=f"lacks the column {name}") as caught:
         read_records(tmp_path)
     assert str(path) in str(caught.value)
@@ -213,27 +213,27 @@ def test_a_column_of_another_type_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "records" / "a.parquet"
     write_rows(path, CELL, [row()])
     table = read_shard(path)
-    rewritten(path, table.set_column(table.schema.get_field_index("confidence"), "confidence", pa.array(["0.5"])))
+    rewrite(path, table.set_column(table.schema.get_field_index("confidence"), "confidence", pa.array(["0.5"])))
     with pytest.raises(UserError, match="has string in the column confidence, not float"):
         read_records(tmp_path)
 
 
 def test_no_flipped_bit_is_read(tmp_path: Path) -> None:
-    """Parquet's own checks let some through; every 7th byte of the file, one bit each."""
+    """One bit in every 7th byte of the file; Parquet's own checksums miss some of them."""
     path = tmp_path / "records" / "a.parquet"
     write_rows(path, CELL, [row(0), row(1)])
-    whole = path.read_bytes()
-    for position in range(0, len(whole), 7):
-        damaged = bytearray(whole)
+    intact = path.read_bytes()
+    for position in range(0, len(intact), 7):
+        damaged = bytearray(intact)
         damaged[position] ^= 1 << position % 8
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="is damaged"):
             read_shard(path)
-    path.write_bytes(whole)
+    path.write_bytes(intact)
     assert read_shard(path).num_rows == 2
 
 
-def test_the_digest_is_the_one_that_sha256sum_checks(tmp_path: Path) -> None:
+def test_the_digest_is_one_that_sha256sum_checks(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     write_rows(path, CELL, [row()])
     subprocess.run(["sha256sum", "--check", "--quiet", digest_path(path).name], cwd=tmp_path, check=True)
@@ -243,7 +243,7 @@ def test_the_digest_is_the_one_that_sha256sum_checks(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """A file stands where a folder should be."""
+    """A file is in the place of a folder."""
     (tmp_path / "records").write_text("a file")
     path = tmp_path / "records" / "apm" / "a.parquet"
     with pytest.raises(UserError, match=r"cannot be written .*finished shards are kept") as caught:
@@ -252,19 +252,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_wrong_type_never_becomes_a_record(tmp_path: Path) -> None:
-    """A prediction that is no class index stops the writer before a file is there."""
+    """A prediction that is not a class index stops the writer before a file is created."""
     path = tmp_path / "records" / "a.parquet"
     with pytest.raises((pa.ArrowException, TypeError)):
         write_rows(path, CELL, [{**row(), "prediction": "Bag"}])
     assert not path.parent.exists()
 
 
-def test_columns_of_different_length_are_refused() -> None:
-    """A method that answers for too few images must not shift the others' labels."""
-    with pytest.raises(ValueError, match="lengths"):
+def test_columns_of_different_lengths_are_refused() -> None:
+    """A method that answers too few images must not shift the labels of the others."""
+    with pytest.raises(ValueError, match="different lengths: 1, 2"):
         encode_records(CELL, {"id": ["a", "b"], "label": [0, 1], "prediction": [2]})
 
 
 def test_a_column_that_is_not_declared_is_refused() -> None:
-    with pytest.raises(ValueError, match="surprise is no column of the records"):
+    with pytest.raises(ValueError, match="surprise is not a column of the records"):
         encode_records(CELL, {"id": ["a"], "label": [0], "surprise": [1.0]})

@@ -1,6 +1,6 @@
-"""A commit that changes a method's numbers raises its revision: held to the answers of a tiny run of every method.
+"""A commit that changes a method's numbers raises its revision: checked by the answers of a tiny run of every method.
 
-The answers are committed, not their hash: other processors round otherwise, which a hash would take for a change.
+The answers are committed, not their hash: other processors round differently, which would change a hash.
 ``python tests/harness/test_harness_revisions.py --write`` writes them again, after a revision was raised.
 """
 
@@ -26,16 +26,16 @@ from apm_tta.revision import ENGINE_REVISION
 COMMITTED = Path(__file__).with_name("tiny_runs.json")
 COMMAND = f"python tests/harness/{Path(__file__).name} --write"
 SHOTS = 3
-"""Labelled images per class; one more of each is tested."""
+"""Labelled images per class; one more image per class is tested."""
 
 ROUNDING = 2e-3
-"""Of a confidence, 0 .. 1, between processors."""
+"""Largest difference of a confidence, 0 .. 1, between processors."""
 
 Answers = dict[str, dict[str, Any]]
 
 
 def tiny_run(folder: Path) -> Answers:
-    """Return what every method of this package answers to a few corrupted images, with its revision."""
+    """Return the answers of every method of this package for a few corrupted images, with its revision."""
     dataset = open_dataset("fashion-mnist")
     counts = dict.fromkeys(range(len(dataset.classes)), 0)
     for entry in dataset.entries(CLEAN):
@@ -73,14 +73,14 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     return tiny_run(tmp_path_factory.mktemp("tiny"))
 
 
-def verdict(committed: dict[str, Any] | None, found: dict[str, Any]) -> str:
+def verdict(committed: dict[str, Any] | None, current: dict[str, Any]) -> str:
     """Return what a maintainer has to do; empty for nothing."""
     if committed is None:
         return f"it is new: {COMMAND}"
-    same = committed["predictions"] == found["predictions"] and np.allclose(
-        committed["confidences"], found["confidences"], rtol=0, atol=ROUNDING
+    same = committed["predictions"] == current["predictions"] and np.allclose(
+        committed["confidences"], current["confidences"], rtol=0, atol=ROUNDING
     )
-    revised = any(committed[key] != found[key] for key in ("revision", "engine"))
+    revised = any(committed[key] != current[key] for key in ("revision", "engine"))
     if same and not revised:
         return ""
     if not revised:
@@ -94,24 +94,24 @@ def test_numbers_change_only_with_a_revision(name: str, answers: Answers) -> Non
     assert verdict(committed.get(name), answers[name]) == "", name
 
 
-def test_every_committed_answer_is_of_a_method_that_exists(answers: Answers) -> None:
+def test_the_committed_answers_are_those_of_the_existing_methods(answers: Answers) -> None:
     assert json.loads(COMMITTED.read_text(encoding="utf-8")).keys() == answers.keys()
 
 
-def test_a_change_is_seen_with_and_without_a_revision(answers: Answers) -> None:
-    """The check itself can fail: a moved confidence, another prediction, a raised revision."""
-    found = answers["zeroshot"]
-    moved = {**found, "confidences": [value + 2 * ROUNDING for value in found["confidences"]]}
-    other = {**found, "predictions": [found["predictions"][0] + 1, *found["predictions"][1:]]}
-    assert verdict(found, found) == ""
-    assert "raise its revision" in verdict(moved, found)
-    assert "raise its revision" in verdict(other, found)
-    assert COMMAND in verdict({**found, "revision": 0}, found)
-    assert COMMAND in verdict({**moved, "engine": 0}, found)
-    assert COMMAND in verdict(None, found)
+def test_a_change_is_detected_with_and_without_a_revision(answers: Answers) -> None:
+    """The check itself can fail: on a shifted confidence, another prediction, or a raised revision."""
+    current = answers["zeroshot"]
+    shifted = {**current, "confidences": [value + 2 * ROUNDING for value in current["confidences"]]}
+    other = {**current, "predictions": [current["predictions"][0] + 1, *current["predictions"][1:]]}
+    assert verdict(current, current) == ""
+    assert "raise its revision" in verdict(shifted, current)
+    assert "raise its revision" in verdict(other, current)
+    assert COMMAND in verdict({**current, "revision": 0}, current)
+    assert COMMAND in verdict({**shifted, "engine": 0}, current)
+    assert COMMAND in verdict(None, current)
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
     with tempfile.TemporaryDirectory() as work:
-        lines = [f"{json.dumps(name)}: {json.dumps(found)}" for name, found in tiny_run(Path(work)).items()]
+        lines = [f"{json.dumps(name)}: {json.dumps(own)}" for name, own in tiny_run(Path(work)).items()]
         COMMITTED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

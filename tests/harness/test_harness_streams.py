@@ -1,4 +1,4 @@
-"""Streams: which images an online method meets, in which order, and where it forgets."""
+"""Streams: which images an online method sees, in which order, and where it is reset."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def dataset() -> Dataset:
         ("never", [[CLEAN, FOG, SNOW, FOG5]]),
     ],
 )
-def test_a_stream_ends_where_methods_forget(reset: Reset, expected: list[list[Condition]]) -> None:
+def test_a_stream_ends_where_methods_are_reset(reset: Reset, expected: list[list[Condition]]) -> None:
     streams = plan_streams(cells("tent"), SAMPLES, "continual", reset, {"tent": 64})
     assert conditions(streams) == expected
     assert [cell.condition for stream in streams for cell in stream.cells] == list(SAMPLES)
-    assert all(stream.answers(cell) == 30 for stream in streams for cell in stream.cells)
+    assert all(stream.count_answers(cell) == 30 for stream in streams for cell in stream.cells)
 
 
-def test_methods_that_want_other_batches_have_streams_of_their_own() -> None:
+def test_methods_that_require_other_batch_sizes_have_their_own_streams() -> None:
     batches = {"tent": 64, "sar": 64, "tda": None}
     streams = plan_streams(cells(*batches), SAMPLES, "iid", "corruption", batches)
     assert [stream.stream_batch for stream in streams] == [64] * 4 + [None] * 4
@@ -55,18 +55,18 @@ def test_methods_that_want_other_batches_have_streams_of_their_own() -> None:
     assert planned == Counter(cells(*batches))
 
 
-def test_every_seed_has_a_stream_of_its_own() -> None:
+def test_every_seed_has_its_own_stream() -> None:
     seeds = [Cell("set", condition, "teacher", "tda", seed, "iid") for condition in SAMPLES for seed in (3, 1)]
     streams = plan_streams(seeds, SAMPLES, "iid", "never", {"tda": None})
     assert [stream.seed for stream in streams] == [3, 1]
     assert all({cell.seed for cell in stream.cells} == {stream.seed} for stream in streams)
 
 
-def test_no_online_method_no_stream() -> None:
+def test_without_online_methods_there_are_no_streams() -> None:
     assert plan_streams([], SAMPLES, "iid", "corruption", {}) == []
 
 
-def test_mixed_streams_have_no_border_to_forget_at() -> None:
+def test_a_mixed_stream_has_no_borders_between_corruptions() -> None:
     assert default_reset("mixed") == "dataset"
     with pytest.raises(UserError, match="mixed has no borders") as caught:
         plan_streams(cells("tent"), SAMPLES, "mixed", "corruption", {"tent": 64})
@@ -78,7 +78,7 @@ def stream(setting: Setting, seed: int = 1) -> Stream:
 
 
 @pytest.mark.parametrize("setting", ["iid", "continual", "mixed", "correlated"])
-def test_every_image_is_met_once_under_every_condition(dataset: Dataset, setting: Setting) -> None:
+def test_every_image_appears_once_under_every_condition(dataset: Dataset, setting: Setting) -> None:
     places = stream_order(dataset, stream(setting))
     expected = [(condition, entry) for condition in (FOG, SNOW) for entry in dataset.entries(condition)]
     assert Counter(places) == Counter(expected)
@@ -87,10 +87,10 @@ def test_every_image_is_met_once_under_every_condition(dataset: Dataset, setting
     assert stream_order(dataset, stream(setting, seed=2)) != places
 
 
-def test_one_condition_follows_the_other_but_in_a_mixed_stream(dataset: Dataset) -> None:
+def test_conditions_follow_one_another_except_in_a_mixed_stream(dataset: Dataset) -> None:
     def borders(setting: Setting) -> int:
-        met = [condition for condition, _ in stream_order(dataset, stream(setting))]
-        return sum(one != other for one, other in pairwise(met))
+        order = [condition for condition, _ in stream_order(dataset, stream(setting))]
+        return sum(one != other for one, other in pairwise(order))
 
     assert borders("iid") == borders("continual") == borders("correlated") == 1
     assert borders("mixed") > 10

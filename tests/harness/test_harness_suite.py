@@ -1,4 +1,4 @@
-"""Suites: the shipped ones name only what exists; overrides change what they say and nothing else."""
+"""Suites: the shipped ones name only what exists; overrides change their own fields and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ settings: {apm: {iterations: 3, hidden: [8, 4]}}
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of suites with one in it, which has settings of its own."""
+    """Make a folder of suites with one suite, which has its own settings."""
     monkeypatch.setattr("apm_tta.harness.request.suite.SUITES", tmp_path)
     path = tmp_path / "mine.yaml"
     path.write_text(MINE)
@@ -49,7 +49,7 @@ def test_the_two_shipped_suites_are_found() -> None:
 
 @pytest.mark.parametrize("name", suite_names())
 def test_a_shipped_suite_names_only_what_exists(name: str) -> None:
-    """Its file's name, a card, corruptions of that card, a teacher, methods and their keys."""
+    """The name of its file, a card, corruptions of that card, a teacher, methods and their parameters."""
     suite = load_suite(name)
     assert suite.name == name
     open_dataset(suite.dataset).check_conditions(suite.conditions())
@@ -83,19 +83,19 @@ def test_an_override_changes_its_field_and_no_other() -> None:
 
 
 def test_an_override_can_empty_a_list() -> None:
-    """``--corruptions ""``: clean images alone."""
+    """``--corruptions ""``: clean images only."""
     assert load_suite("demo", {"corruptions": []}).conditions() == [CLEAN]
 
 
 def test_settings_are_merged_key_by_key(mine: Path) -> None:
-    """What the suite sets stays unless that very key is overridden."""
+    """A key of the suite stays unless that very key is overridden."""
     assert load_suite("mine").settings == {"apm": {"iterations": 3, "hidden": [8, 4]}}
     changed = {"apm": {"iterations": 40}, "zeroshot": {"templates": "imagenet"}}
     assert load_suite("mine", {"settings": changed}).settings == {
         "apm": {"iterations": 40, "hidden": [8, 4]},
         "zeroshot": {"templates": "imagenet"},
     }
-    assert changed == {"apm": {"iterations": 40}, "zeroshot": {"templates": "imagenet"}}, "the caller's own stay"
+    assert changed == {"apm": {"iterations": 40}, "zeroshot": {"templates": "imagenet"}}, "the caller's mapping stays"
 
 
 def test_an_unknown_suite_lists_those_that_exist() -> None:
@@ -106,7 +106,7 @@ def test_an_unknown_suite_lists_those_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("overrides", "message"),
     [
         ({"limit": -1}, "limit"),
         ({"seeds": [-1]}, "seeds"),
@@ -121,8 +121,8 @@ def test_an_unknown_suite_lists_those_that_exist() -> None:
         ({"seeds": [2**63]}, "seeds"),
     ],
 )
-def test_a_wrong_override_is_refused_in_one_line(overrides: dict[str, Any], says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_an_invalid_override_is_refused_in_one_line(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         load_suite("demo", overrides)
     refusal("demo", overrides)
 
@@ -137,13 +137,13 @@ def test_a_severity_that_does_not_exist_is_refused(severity: int) -> None:
 
 @pytest.mark.parametrize("overrides", [{"corruptions": []}, {"severities": []}, {"corruptions": [], "severities": []}])
 def test_nothing_to_run_is_refused(overrides: dict[str, Any]) -> None:
-    """ImageNet-C has no clean images: without corruptions or severities nothing is left."""
+    """The suite imagenet-c has no clean images: without corruptions or severities nothing is left."""
     with pytest.raises(UserError, match="nothing to run") as caught:
         load_suite("imagenet-c", overrides).conditions()
     assert caught.value.exit_code == 2
 
 
-def test_clean_is_no_corruption() -> None:
+def test_clean_is_not_a_corruption() -> None:
     """``--corruptions clean --severities 3``: refused, not run as a second clean condition."""
     suite = load_suite("demo", {"corruptions": ["clean"], "severities": [3]})
     with pytest.raises(UserError, match="clean"):
@@ -151,7 +151,7 @@ def test_clean_is_no_corruption() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ("title: Mine", "titel: Mine", "titel"),
         ("teacher: embedded\n", "", "teacher"),
@@ -160,10 +160,12 @@ def test_clean_is_no_corruption() -> None:
         ("{apm: {iterations: 3, hidden: [8, 4]}}", "[apm]", "settings"),
     ],
 )
-def test_a_damaged_suite_is_refused_in_one_line_that_names_the_file(mine: Path, old: str, new: str, says: str) -> None:
+def test_an_invalid_suite_is_refused_in_one_line_that_names_the_file(
+    mine: Path, old: str, new: str, message: str
+) -> None:
     assert old in MINE
     mine.write_text(MINE.replace(old, new))
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_suite("mine")
     assert str(mine) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Answers as columns of the records, from a method's tensors to the file without a row in between."""
+"""Answers as columns of the records: from a method's tensors to the file, never as rows in between."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _TYPES = {column.name: column.type for column in RECORD_COLUMNS}
 
 
 def answer_columns(predictions: Predictions, teacher_classes: Tensor) -> pa.Table:
-    """Turn a method's answer for B images into columns, one row an image.
+    """Turn a method's predictions for B images into columns, one row per image.
 
     Args:
-        predictions: of C classes.
-        teacher_classes: the teacher's own answers, ``(B,)``.
+        predictions: the method's predictions, with logits ``(B, C)`` for C classes.
+        teacher_classes: classes predicted by the teacher itself, ``(B,)``.
     """
     logits = predictions.logits.float()
     order = logits.argsort(dim=1, descending=True, stable=True)[:, :5]
     best = order[:, :1]
     iterations, losses, cosines = predictions.iteration_classes, predictions.losses, predictions.cosines
-    return columns(
+    return make_columns(
         len(logits),
         prediction=best[:, 0],
         top5=order,
@@ -43,22 +43,22 @@ def answer_columns(predictions: Predictions, teacher_classes: Tensor) -> pa.Tabl
     )
 
 
-def columns(count: int, **values: Tensor | Sequence[Any] | None) -> pa.Table:
-    """Make a table of ``count`` rows in the records' types; None for a column of which nothing is known."""
+def make_columns(count: int, **values: Tensor | Sequence[Any] | None) -> pa.Table:
+    """Make a table of ``count`` rows with the records' types; a column that is None is null throughout."""
     return pa.table({name: _array(value, _TYPES[name], count) for name, value in values.items()})
 
 
-def joined(parts: Sequence[pa.Table]) -> pa.Table:
-    """Put tables below each other; what one of them lacks is unknown there."""
-    return pa.concat_tables(parts, promote_options="default").combine_chunks()
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Concatenate the rows of tables; a column that one of them lacks is null in its rows."""
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()
 
 
-def beside(*tables: pa.Table) -> pa.Table:
-    """Put tables of equal length beside each other."""
+def concatenate_columns(*tables: pa.Table) -> pa.Table:
+    """Concatenate the columns of tables with the same number of rows."""
     return pa.table({name: table[name] for table in tables for name in table.column_names})
 
 
-def right_answers(table: pa.Table) -> int:
+def count_right(table: pa.Table) -> int:
     """Count the rows whose prediction is the label."""
     if "prediction" not in table.column_names:
         return 0
@@ -70,8 +70,8 @@ def _array(value: Tensor | Sequence[Any] | None, kind: pa.DataType, count: int) 
         return pa.nulls(count, kind)
     if not isinstance(value, Tensor):
         return pa.array(value, kind)
-    found = value.detach().cpu().numpy()
-    if found.ndim == 1:
-        return pa.array(found, kind)
-    offsets = np.arange(len(found) + 1, dtype=np.int32) * found.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(found.reshape(-1), kind.value_type))
+    array = value.detach().cpu().numpy()
+    if array.ndim == 1:
+        return pa.array(array, kind)
+    offsets = np.arange(len(array) + 1, dtype=np.int32) * array.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(array.reshape(-1), kind.value_type))

@@ -1,4 +1,4 @@
-"""Decodes and corrupts images ahead of the methods, once for all of them, in worker processes where asked."""
+"""Decoding and corrupting images ahead of the methods, once for all of them, optionally in loading processes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ from apm_tta.data.sample import Condition
 
 Preprocess = Callable[[Image.Image], Tensor]
 Place = tuple[Condition, Entry]
-"""An image and the condition under which it is to be seen."""
+"""An image and the condition under which the methods see it."""
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """An image that could not be read: it becomes an error row."""
+    """An image that could not be read, which becomes an error row.
+
+    Attributes:
+        condition: the condition under which it was to be seen.
+        entry: the image.
+        reason: why it could not be read.
+    """
 
     condition: Condition
     entry: Entry
@@ -37,12 +43,12 @@ class Loaded:
     """Consecutive images of a shard or a stream.
 
     Attributes:
-        places: of the images that could be read.
-        images: RGB, as the methods see them.
-        pixels: the teacher's input ``(B, 3, S, S)`` on the CPU; None where it was not asked for, or B is 0.
-        pixels_ms: what making ``pixels`` took, milliseconds.
-        damaged: the others.
-        refused: why the run must not go on with these images; empty where it may.
+        places: condition and entry of every image that could be read.
+        images: these images in RGB, as the methods see them.
+        pixels: the teacher's input ``(B, 3, S, S)`` on the CPU; None where it was not requested, or B is 0.
+        pixels_ms: milliseconds that preprocessing took.
+        damaged: the images that could not be read.
+        refused: why the run must not use these images; empty where it may.
     """
 
     places: list[Place]
@@ -54,22 +60,26 @@ class Loaded:
 
     @property
     def answered_and_damaged(self) -> list[Place]:
-        """All images: those that could be read, and behind them the others."""
+        """All images: first those that could be read, then the others."""
         return [*self.places, *((damaged.condition, damaged.entry) for damaged in self.damaged)]
 
     def pin_memory(self) -> Loaded:
-        """Called by the loader where a GPU takes the pixels: copies from pinned memory run beside computation."""
+        """Move the pixels to pinned memory, from which copies to a GPU overlap with computation.
+
+        The data loader calls this where ``pin`` is set.
+        """
         if self.pixels is not None:
             self.pixels = self.pixels.pin_memory()
         return self
 
 
 def default_workers(device: torch.device, processes: int = 1) -> int:
-    """Loading processes: none on a CPU, whose cores the teacher itself needs; for a GPU its part of the cores.
+    """Return the number of loading processes: none on a CPU, whose cores the teacher needs; on a GPU, a share of cores.
 
     Args:
-        device: where the teacher computes.
-        processes: that share this machine's cores; each keeps one core for itself, and loads in at most 8 more.
+        device: device of the teacher.
+        processes: number of processes that share this machine's cores; each keeps one core for itself and has at most
+            8 loading processes.
     """
     return min(8, max(1, (os.cpu_count() or 1) // processes - 1)) if device.type == "cuda" else 0
 
@@ -82,18 +92,18 @@ def load(
     workers: int = 0,
     pin: bool = False,
 ) -> Iterator[Loaded]:
-    """``places`` in their order, ``batch_size`` at a time.
+    """Load images in the order of ``places``, ``batch_size`` at a time.
 
     Args:
-        dataset: reads and corrupts; what it gives does not depend on who calls it.
-        places: which images.
-        batch_size: images at a time; the last are fewer.
+        dataset: reads and corrupts the images; the result does not depend on the process that calls it.
+        places: the images, with their conditions.
+        batch_size: number of images at a time; the last batch may have fewer.
         preprocess: makes the teacher's input from an image; None leaves it to the methods that need it.
-        workers: processes that run ahead; 0 loads in this one.
-        pin: whether pixels end in pinned memory.
+        workers: number of loading processes that work ahead; 0 loads in this process.
+        pin: whether the pixels are moved to pinned memory.
 
     Raises:
-        TestedInSupport: for an image that is among the labelled ones.
+        TestedInSupport: for an image that is one of the labelled images.
     """
     loader = DataLoader(
         _Places(dataset, places, preprocess),
@@ -133,9 +143,8 @@ class _Places(TorchDataset[_Item]):
             image = self._dataset.read(entry, condition).image
         except DamagedImage as error:
             return _Item(place, None, None, 0.0, str(error))
-        except (
-            TestedInSupport
-        ) as error:  # told by the process that reads the batch: an exception would lose its line here
+        except TestedInSupport as error:
+            # ``load`` raises it: an exception from a loading process would lose its one-line message.
             return _Item(place, None, None, 0.0, "", str(error))
         started = time.perf_counter()
         pixels = None if self._preprocess is None else self._preprocess(image)
@@ -155,5 +164,5 @@ def _collate(items: list[_Item]) -> Loaded:
 
 
 def _one_thread(_worker: int) -> None:
-    """OpenCV's own threads would fight over the cores with the other workers."""
+    """Limit OpenCV to one thread: its threads would compete with the other loading processes for the cores."""
     cv2.setNumThreads(0)

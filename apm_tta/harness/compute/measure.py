@@ -1,6 +1,6 @@
-"""What a method costs: time with the device synchronised and warm-up left out, memory, FLOPs.
+"""What a method costs: time (after warm-up, with the device synchronised), memory and FLOPs.
 
-Timings never decide numbers: whatever is answered here is thrown away.
+Timings never decide a number: answers computed only to be measured are discarded.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _RESET_PEAK = "5"
 
 
 @dataclass(frozen=True)
-class Alone:
-    """What a method costs without others beside it.
+class SoloCost:
+    """What a method costs when it shares nothing with other methods.
 
     Attributes:
-        latencies: milliseconds of single images, everything after decoding.
-        gflop: of one image, in 10^9 floating-point operations, two for a multiplication and addition.
+        latencies: milliseconds per single image, for everything after decoding.
+        gflop: 10^9 floating-point operations per image, where a multiplication and addition count as two.
     """
 
     latencies: list[float]
@@ -37,28 +37,28 @@ class Alone:
 
 @dataclass
 class Peak:
-    """Most memory that was held, in 10^6 bytes; None until it is known, and where the system does not say."""
+    """The peak memory in 10^6 bytes; None until it is known, and where the system does not report it."""
 
     megabytes: float | None = None
 
 
 def timed(method: Method, batch: Batch) -> tuple[Predictions, Meter]:
-    """The method's answer for ``batch`` and what it cost, alone and beside the others."""
+    """Return the method's predictions for ``batch``, and what they cost alone and with other methods."""
     with batch.shared.metered() as meter:
         predictions = method.predict(batch)
     return predictions, meter
 
 
-def measure_alone(method: Method, batch: Batch) -> Alone:
-    """Costs of single images of ``batch``, at most ``LATENCY_IMAGES`` of them; nothing is shared.
+def measure_alone(method: Method, batch: Batch) -> SoloCost:
+    """Measure the cost of single images of ``batch``, at most ``LATENCY_IMAGES`` of them, with nothing shared.
 
-    A method that wants several images at once has no latency of one; its FLOPs are those of such a batch, divided.
-    An online method has forgotten everything afterwards: it is asked where its stream has not begun.
+    A method that requires several images at once has no latency of one image; its FLOPs are those of such a batch,
+    divided by the number of images. An online method is reset afterwards, so it must not be measured within a stream.
     """
     device = method.teacher.device
     at_once = method.stream_batch or 1
     count = min(at_once, len(batch))
-    # The first answer may also build what later ones find: its FLOPs are not an image's.
+    # The first call may also build what later calls reuse, which must not count as FLOPs of an image.
     method.predict(_part(batch, slice(0, count), device))
     with counted_flops() as counter:
         method.predict(_part(batch, slice(0, count), device))
@@ -69,14 +69,14 @@ def measure_alone(method: Method, batch: Batch) -> Alone:
         latencies = [meter.own + (meter.shared or 0.0) for meter in meters]
     if method.protocol == "online":
         method.reset()
-    return Alone(latencies, counter.get_total_flops() / count / 1e9)
+    return SoloCost(latencies, counter.get_total_flops() / count / 1e9)
 
 
 @contextmanager
 def counted_flops() -> Iterator[FlopCounterMode]:
-    """Counts every matrix product and convolution of the block, those of gradients included.
+    """Count the FLOPs of every matrix product and convolution in the block, including those of gradients.
 
-    PyTorch has fused forms of attention of which its own counter knows nothing: within the block they are not taken.
+    PyTorch's counter does not know PyTorch's fused forms of attention, so these are not used within the block.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -89,7 +89,7 @@ def counted_flops() -> Iterator[FlopCounterMode]:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Watches the block: the device's allocations, or on a CPU what the whole process holds."""
+    """Measure the peak memory of the block: of the device's allocations, or on a CPU of the whole process."""
     peak = Peak()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -104,7 +104,7 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
 
 
 def process_peak() -> float | None:
-    """Most megabytes that this process held since it was last asked to forget; None where the system is not Linux."""
+    """Return this process's peak memory since its last reset, in 10^6 bytes; None where the system is not Linux."""
     try:
         lines = _STATUS.read_text().splitlines()
         kibibytes = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

@@ -1,4 +1,4 @@
-"""From a request to what it names: data set, teacher, methods, and the work that they make."""
+"""From a request to what it names: data set, teacher and methods, and the resulting work."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request with what it names: read, built, and checked to fit together.
+    """A request together with what it names: read, built, and checked to fit together.
 
     Attributes:
-        request: what was asked for.
-        dataset: where images come from.
+        request: the request.
+        dataset: the data set with the images.
         teacher: the frozen encoder.
         seeded: methods by name and seed, in the order of the table.
-        left_out: methods that cannot work with the teacher, where every one was asked for; and why.
+        left_out: methods that cannot work with the teacher, with the reason, where all methods were requested.
     """
 
     request: RunRequest
@@ -45,10 +45,10 @@ class Prepared:
 
 
 def open_data(request: RunRequest) -> Dataset:
-    """Open the data set, and check every condition of the request against what lies on disk.
+    """Open the data set, and check every condition of the request against the files on disk.
 
     Raises:
-        UserError: one line for anything that is not there, or not as its card says.
+        UserError: one line for anything that is missing, or not as the card states.
     """
     suite = request.suite
     dataset = Dataset(request.card, request.data_root, suite.limit, jpeg_quality=suite.jpeg_quality)
@@ -62,9 +62,9 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
     """Read and build what ``request`` names.
 
     Args:
-        request: what is asked for.
-        device: where the teacher computes.
-        dataset: what ``open_data`` gave, where it was asked already.
+        request: the request.
+        device: device of the teacher.
+        dataset: result of ``open_data``, where it has been called already.
 
     Raises:
         UserError: one line for anything that cannot be carried out.
@@ -110,16 +110,17 @@ def _teacher(request: RunRequest, dataset: Dataset, device: torch.device) -> Tea
     """
     suite, name = request.suite, request.teacher
     support = None if request.support is None else SupportImages(request.support, dataset, suite.shots)
-    # A family with a text tower keeps it beside prototypes; timm's is loaded with its head, or for prototypes.
+    # A teacher with a text tower keeps it along with prototypes; one from timm has either its head or prototypes.
     own = "auto" if suite.classifier == "prototypes" and name.family != "timm" else suite.classifier
     teacher = load_teacher(name, device, own)
-    wanted: Classifier = "prototypes" if suite.classifier == "prototypes" else teacher.classifier
+    classifier: Classifier = "prototypes" if suite.classifier == "prototypes" else teacher.classifier
     if support is None:
-        if wanted == "prototypes":
+        if classifier == "prototypes":
             raise UserError(
                 f"teacher {name.name} takes its class weights from labelled images; give --support FOLDER, "
-                "one folder a class",
+                "one folder per class",
                 exit_code=2,
             )
         return teacher
-    return SupportedTeacher(teacher, encode_support(teacher, support, dataset.classes, support.fingerprint), wanted)
+    features = encode_support(teacher, support, dataset.classes, support.fingerprint)
+    return SupportedTeacher(teacher, features, classifier)

@@ -1,4 +1,4 @@
-"""The teacher's features of one shard: from a cache on disk where they are there, else into it."""
+"""The teacher's features of one shard: read from a cache on disk where it has them, else computed and stored in it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from apm_tta.teachers.feature_cache import FeatureCache
 
 
 class CachedFeatures:
-    """Keyed by everything that features depend on: weights, preprocessing, precision, device, the images' files.
+    """The cached features of one shard.
+
+    They are keyed by everything that they depend on: weights, preprocessing, precision, device, and the images' files.
 
     Args:
-        folder: of the cache; None for no cache at all.
-        teacher: whose features.
-        precision: in which they were computed.
-        dataset: of which images.
-        shard: of which range of them.
+        folder: folder of the cache; None for no cache.
+        teacher: the teacher that computes the features.
+        precision: precision in which they are computed.
+        dataset: data set with the images.
+        shard: the range of images.
     """
 
     def __init__(self, folder: Path | None, teacher: Teacher, precision: str, dataset: Dataset, shard: Shard) -> None:
@@ -40,21 +42,21 @@ class CachedFeatures:
             self._cache = FeatureCache(folder, key, ids)
 
     @property
-    def there(self) -> bool:
-        """Whether the shard's features can be read."""
+    def complete(self) -> bool:
+        """Whether all of the shard's features can be read."""
         return self._cache is not None and self._cache.complete
 
     def read(self, ids: tuple[str, ...]) -> Tensor:
-        """Features ``(B, F)`` of images of the shard, as they were computed."""
+        """Read the features ``(B, F)`` of images of the shard, exactly as they were computed."""
         assert self._cache is not None
         return self._cache.read(ids)
 
-    def keep(self, batch: Batch) -> None:
-        """Adds what was computed for ``batch``."""
-        if self._cache is not None and not self.there and batch.shared.has((FEATURES, self._teacher)):
+    def store(self, batch: Batch) -> None:
+        """Store the features that were computed for ``batch``, if any."""
+        if self._cache is not None and not self.complete and batch.shared.has((FEATURES, self._teacher)):
             self._cache.write(batch.ids, batch.shared.of((FEATURES, self._teacher)))
 
     def close(self) -> None:
-        """Makes the shard's features readable, if every one of them was kept."""
-        if self._cache is not None and not self.there:
+        """Make the shard's features readable, if all of them were stored."""
+        if self._cache is not None and not self.complete:
             self._cache.finish()

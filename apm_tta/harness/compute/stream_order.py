@@ -1,4 +1,4 @@
-"""In which order a stream shows its images."""
+"""The order in which a stream presents its images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from apm_tta.randomness import numpy_generator
 
 
 def stream_order(dataset: Dataset, stream: Stream) -> list[Place]:
-    """The images of ``stream`` in the order that its setting and its seed give; see ``plan_streams``.
+    """Return the images of ``stream`` in the order determined by its setting and seed; see ``plan_streams``.
 
-    Every image is there once under each of the stream's conditions.
+    Every image appears once under each of the stream's conditions.
     """
     conditions = [condition for condition, _ in stream.conditions]
     seed = stream.seed

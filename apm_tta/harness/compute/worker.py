@@ -1,4 +1,4 @@
-"""Computes shards and streams: loads, asks each method, checks and records its answer."""
+"""The computation of shards and streams: loading images, calling each method, checking and encoding its answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ import torch
 
 from apm_tta.apm.engine import is_out_of_memory
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.answer_columns import answer_columns, beside, columns, joined, right_answers
+from apm_tta.harness.compute.answer_columns import (
+    answer_columns,
+    concatenate_columns,
+    count_right,
+    joined,
+    make_columns,
+)
 from apm_tta.harness.compute.loading import Loaded, Place, load
 from apm_tta.harness.compute.measure import measure_alone, peak_memory, timed
 from apm_tta.harness.compute.prepare import Prepared
@@ -27,18 +33,18 @@ from apm_tta.methods.base import FEATURES, PIXELS, check_logits
 from apm_tta.methods.batch import Shared
 from apm_tta.teachers import Teacher
 
-_HALVED = (PIXELS, FEATURES)
-"""What the halves of a batch keep of it: what a loader or a cache has put there."""
+_KEPT_BY_PARTS = (PIXELS, FEATURES)
+"""The shared values that the parts of a split batch keep: those that a loader or a cache has put there."""
 
 
 class Worker:
-    """Holds what every shard and stream needs: the data set, the teacher, the methods.
+    """What every shard and stream needs: the data set, the teacher and the methods.
 
     Args:
-        prepared: the request with what it names; the teacher's own answers are recorded beside every method's.
-        emit: hears of every batch that is answered, and of what a person should know.
-        workers: loading processes.
-        feature_cache: folder of the teacher's features; None computes them.
+        prepared: the request with what it names; the teacher's own predictions are recorded with every method's.
+        emit: receives an event for every batch answered, and notes for the user.
+        workers: number of loading processes.
+        feature_cache: folder of the cached teacher features; None computes them.
     """
 
     def __init__(self, prepared: Prepared, emit: Emit, workers: int = 0, feature_cache: Path | None = None) -> None:
@@ -50,41 +56,41 @@ class Worker:
         self._workers = workers
         self._feature_cache = feature_cache
         self._emit = emit
-        self._at_once: dict[Method[Any], int] = {}
+        self._batch_limits: dict[Method[Any], int] = {}
 
     def compute(self, work: Work) -> Finished:
-        """Answer ``work`` under each of its cells: one file a cell.
+        """Answer ``work`` under each of its cells: one file per cell.
 
         Raises:
-            UserError: when a method fails, naming it, the images, and how.
+            UserError: when a method fails, naming the method, the images and the error.
         """
         started = time.perf_counter()
         parts: dict[Cell, list[pa.Table]] = {cell: [] for cell in work.cells}
         with torch.no_grad():
-            answers = self._stream(work) if isinstance(work, Stream) else self._shard(work)
+            answers = self._answer_stream(work) if isinstance(work, Stream) else self._answer_shard(work)
             for cell, table in answers:
                 parts[cell].append(table)
-                self._emit(Answered(cell, len(table), right_answers(table)))
+                self._emit(Answered(cell, len(table), count_right(table)))
         files = tuple((work.file_of(cell), encode_records(cell, joined(tables))) for cell, tables in parts.items())
         return Finished(work, files, time.perf_counter() - started)
 
-    def _shard(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
+    def _answer_shard(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
         entries = self._dataset.entries(shard.condition)[shard.start : shard.stop]
         places = [(shard.condition, entry) for entry in entries]
         cached = CachedFeatures(self._feature_cache, self._teacher, self._precision, self._dataset, shard)
-        for number, loaded in enumerate(self._load(places, self._batch_size, cached.there)):
+        for number, loaded in enumerate(self._load(places, self._batch_size, cached.complete)):
             batch = self._batch(loaded)
-            # A cell's first images are timed alone; where features come from a cache there is no time to be had.
-            first = shard.index == 0 and number == 0 and not cached.there
-            if cached.there and loaded.places:
+            # A cell's first images are timed alone; where features come from a cache, their time is unknown.
+            first = shard.index == 0 and number == 0 and not cached.complete
+            if cached.complete and loaded.places:
                 batch.shared.put((FEATURES, self._teacher), cached.read(batch.ids), None)
             for cell in shard.cells:
                 yield cell, self._answer(self._methods[cell.method, cell.seed], batch, loaded, first)
             if loaded.places:
-                cached.keep(batch)
+                cached.store(batch)
         cached.close()
 
-    def _stream(self, stream: Stream) -> Iterator[tuple[Cell, pa.Table]]:
+    def _answer_stream(self, stream: Stream) -> Iterator[tuple[Cell, pa.Table]]:
         names = list(dict.fromkeys(cell.method for cell in stream.cells))
         cells = {(cell.method, cell.condition): cell for cell in stream.cells}
         places = stream_order(self._dataset, stream)
@@ -112,15 +118,15 @@ class Worker:
         return Batch(tuple(entry.id for _, entry in loaded.places), tuple(loaded.images), shared)
 
     def _answer(self, method: Method[Any], batch: Batch, loaded: Loaded, first: bool) -> pa.Table:
-        """Answer ``batch``: one row an image, and behind them an error for every image that could not be read.
+        """Answer ``batch``: one row per image, followed by an error row for every image that could not be read.
 
         Args:
-            method: who answers.
+            method: the method that answers.
             batch: the images that could be read.
-            loaded: the same with their labels, and the others.
+            loaded: these images with their labels, and those that could not be read.
             first: whether the method is also measured on single images of the batch.
         """
-        errors = columns(
+        errors = make_columns(
             len(loaded.damaged),
             id=[damaged.entry.id for damaged in loaded.damaged],
             label=[damaged.entry.label for damaged in loaded.damaged],
@@ -128,24 +134,27 @@ class Worker:
         )
         if not loaded.places:
             return errors
-        with self._autocast(), _named(method, loaded.places):
-            alone = measure_alone(method, batch) if first else None
+        with self._autocast(), _errors_named(method, loaded.places):
+            solo = measure_alone(method, batch) if first else None
             answers = self._predict(method, batch)
         count = len(batch)
-        latencies = alone.latencies if alone else []
-        images = columns(count, id=batch.ids, label=[entry.label for _, entry in loaded.places])
-        costs = columns(
+        latencies = solo.latencies if solo else []
+        images = make_columns(count, id=batch.ids, label=[entry.label for _, entry in loaded.places])
+        costs = make_columns(
             count,
             latency_ms=[*latencies, *[None] * (count - len(latencies))],
-            gflop=[alone.gflop if alone else None, *[None] * (count - 1)],
+            gflop=[solo.gflop if solo else None, *[None] * (count - 1)],
         )
-        return joined([beside(images, answers, costs), errors])
+        return joined([concatenate_columns(images, answers, costs), errors])
 
     def _predict(self, method: Method[Any], batch: Batch) -> pa.Table:
-        """Ask the method, and measure what that costs; where memory runs out, in halves that are kept from there on."""
-        at_once = self._at_once.get(method, len(batch))
-        if len(batch) > at_once:
-            return joined([self._predict(method, part) for part in _split(batch, at_once, self._teacher)])
+        """Call the method and measure what that costs.
+
+        Where memory runs out, the batch is halved, and the method gets batches of at most that size from then on.
+        """
+        limit = self._batch_limits.get(method, len(batch))
+        if len(batch) > limit:
+            return joined([self._predict(method, part) for part in _split(batch, limit, self._teacher)])
         device = self._teacher.device
         try:
             with peak_memory(device) as peak:
@@ -153,20 +162,18 @@ class Worker:
             check_logits(method.name, predictions, batch, len(method.classes))
             teacher_classes = method.logits(method.features(batch)).argmax(1)
         except (RuntimeError, MemoryError) as error:
-            # Some of the images may have left their traces in an online method: none of them may be shown again.
+            # Some of the images may already have changed the state of an online method: none may be shown to it again.
             if not is_out_of_memory(error) or method.protocol == "online" or len(batch) == 1:
                 raise
         else:
             count = len(batch)
             share = None if meter.alone is None else meter.alone / count
-            costs = columns(count, batch_ms=[share] * count, peak_memory_mb=[peak.megabytes] * count)
-            return beside(answer_columns(predictions, teacher_classes), costs)
-        self._at_once[method] = (len(batch) + 1) // 2
+            costs = make_columns(count, batch_ms=[share] * count, peak_memory_mb=[peak.megabytes] * count)
+            return concatenate_columns(answer_columns(predictions, teacher_classes), costs)
+        self._batch_limits[method] = limit = (len(batch) + 1) // 2
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        self._emit(
-            Note(f"out of memory on {device}: {method.name} takes {self._at_once[method]} images at once from here on")
-        )
+        self._emit(Note(f"out of memory on {device}: from now on {method.name} gets {limit} images at once"))
         return self._predict(method, batch)
 
     def _autocast(self) -> AbstractContextManager[Any]:
@@ -176,16 +183,22 @@ class Worker:
 
 
 @contextmanager
-def _named(method: Method[Any], places: Sequence[Place]) -> Iterator[None]:
-    """Says of whatever goes wrong in the block which method it was, and on which images."""
+def _errors_named(method: Method[Any], places: Sequence[Place]) -> Iterator[None]:
+    """Turn every error in the block into one that names the method and the images.
+
+    Raises:
+        UserError: for anything that goes wrong in the block.
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
         if is_out_of_memory(error):
-            fewer = "; try a smaller --batch-size" if method.protocol == "online" and not method.stream_batch else ""
-            message = f"out of memory on {method.teacher.device}: method {method.name} cannot do with less{fewer}"
+            advice = "; try a smaller --batch-size" if method.protocol == "online" and not method.stream_batch else ""
+            message = (
+                f"out of memory on {method.teacher.device}: method {method.name} cannot run with less memory{advice}"
+            )
             raise UserError(message) from error
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         ids = list(dict.fromkeys((places[0][1].id, places[-1][1].id)))
@@ -193,12 +206,12 @@ def _named(method: Method[Any], places: Sequence[Place]) -> Iterator[None]:
         raise UserError(f"method {method.name} failed on {' to '.join(ids)} ({where}): {reason}") from error
 
 
-def _split(batch: Batch, at_once: int, teacher: Teacher) -> Iterator[Batch]:
-    """``batch`` in parts of ``at_once`` images, each with its part of what a loader or a cache put there."""
-    for start in range(0, len(batch), at_once):
-        part = slice(start, start + at_once)
+def _split(batch: Batch, limit: int, teacher: Teacher) -> Iterator[Batch]:
+    """Split ``batch`` into parts of ``limit`` images, each with its part of what a loader or a cache put there."""
+    for start in range(0, len(batch), limit):
+        part = slice(start, start + limit)
         shared = Shared(teacher.device)
-        for key in ((name, teacher) for name in _HALVED):
+        for key in ((name, teacher) for name in _KEPT_BY_PARTS):
             if batch.shared.has(key):
                 cost = batch.shared.cost(key)
                 images = len(batch.ids[part])

@@ -1,4 +1,4 @@
-"""What happens during a run, as data: sent by engines and workers, heard by the bar, the log and the records."""
+"""The events of a run, as data: sent by engines and workers; the bar, the log and the records listen."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from apm_tta.harness.plan import Cell, Shard, Work
 
 @dataclass(frozen=True)
 class Planned:
-    """The run is about to begin.
+    """The run is about to start.
 
     Attributes:
-        cells: of the whole run, finished ones included.
-        work: what is to be computed now.
+        cells: number of cells of the whole run, including finished ones.
+        work: shards and streams to compute now.
     """
 
     cells: int
@@ -24,7 +24,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Answered:
-    """``images`` more answers of ``cell`` are there, ``right`` of them right; they are not recorded yet."""
+    """More answers of a cell have been computed, but not recorded yet.
+
+    Attributes:
+        cell: the cell.
+        images: number of answers.
+        right: how many of them are right.
+    """
 
     cell: Cell
     images: int
@@ -33,11 +39,12 @@ class Answered:
 
 @dataclass(frozen=True)
 class Finished:
-    """All answers of ``work`` are there.
+    """All answers of a shard or stream have been computed.
 
     Attributes:
-        files: what is to be recorded: a path below the run folder and its content, for every cell.
-        seconds: that it took.
+        work: the shard or stream.
+        files: the records to write: for every cell a path below the run folder and its content.
+        seconds: time that it took.
     """
 
     work: Work
@@ -47,7 +54,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Note:
-    """One line that a person should know of afterwards."""
+    """One line that should be known after the run."""
 
     text: str
 
@@ -57,7 +64,7 @@ Emit = Callable[[Event], None]
 
 
 def work_name(work: Work) -> str:
-    """A shard or a stream, for a person."""
+    """Name a shard or a stream for a reader."""
     methods = ", ".join(dict.fromkeys(cell.method for cell in work.cells))
     if isinstance(work, Shard):
         return f"{work.condition}, images {work.start} to {work.stop - 1} ({methods})"

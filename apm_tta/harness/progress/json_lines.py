@@ -1,4 +1,4 @@
-"""A run as JSON for machines."""
+"""The events of a run as JSON, for scripts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from apm_tta.harness.progress.events import Event, Finished, Note, Planned, work
 
 
 class JsonLines:
-    """One JSON object a line on standard output."""
+    """A listener that prints one JSON object per line to standard output."""
 
     def __call__(self, event: Event) -> None:
-        """Tells what happened, as ``LogFile`` does."""
+        """Print the events that ``LogFile`` logs."""
         if isinstance(event, Planned):
-            answers = sum(unit.answers(cell) for unit in event.work for cell in unit.cells)
+            answers = sum(unit.count_answers(cell) for unit in event.work for cell in unit.cells)
             self.put("planned", cells=event.cells, shards=len(event.work), answers=answers)
         elif isinstance(event, Finished):
             self.put(
@@ -28,5 +28,5 @@ class JsonLines:
             self.put("note", text=event.text)
 
     def put(self, kind: str, **values: Any) -> None:
-        """One object, ``kind`` under the key ``event``."""
+        """Print one object, with ``kind`` under the key ``event``."""
         print(json.dumps({"event": kind, **values}), file=sys.stdout, flush=True)

@@ -1,4 +1,4 @@
-"""What this package's modules log, as events."""
+"""The warnings that this package's modules log, as events."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from apm_tta.harness.progress.events import Emit, Note
 
 
 class LoggedNotes(logging.Handler):
-    """What this package's modules log becomes notes.
+    """A logging handler that turns every record into a note.
 
     Args:
-        emit: hears them.
+        emit: receives the notes.
     """
 
     def __init__(self, emit: Emit) -> None:
@@ -19,5 +19,5 @@ class LoggedNotes(logging.Handler):
         self._emit = emit
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One record."""
+        """Emit one record as a note."""
         self._emit(Note(record.getMessage()))

@@ -1,4 +1,4 @@
-"""The progress bar: cells, images, images a second, time left, running top-1."""
+"""The progress bar: cells, images, images per second, time left, running top-1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from apm_tta.harness.progress.events import Answered, Event, Note, Planned
 
 
 class Progress:
-    """Counts answers (one image under one method) while they are computed."""
+    """A listener that counts answers (one image under one method) while they are computed."""
 
     def __init__(self) -> None:
         self._cells = 0
@@ -22,9 +22,9 @@ class Progress:
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, event: Event) -> None:
-        """Shows what happened."""
+        """Show the event."""
         if isinstance(event, Planned):
-            self._begin(event)
+            self._start(event)
         elif self._bar is None:
             return
         elif isinstance(event, Note):
@@ -33,17 +33,17 @@ class Progress:
             self._advance(event)
 
     def close(self) -> None:
-        """Leaves the bar as it is."""
+        """Close the bar and leave it on screen as it is."""
         if self._bar is not None:
             self._bar.close()
 
-    def _begin(self, planned: Planned) -> None:
+    def _start(self, planned: Planned) -> None:
         self._cells = planned.cells
         for unit in planned.work:
             for cell in unit.cells:
-                self._pending[cell] += unit.answers(cell)
+                self._pending[cell] += unit.count_answers(cell)
         self._bar = tqdm(
-            desc=self._done(),
+            desc=self._progress(),
             total=self._pending.total(),
             unit="image",
             dynamic_ncols=True,
@@ -60,9 +60,9 @@ class Progress:
             del self._pending[cell]
         top1 = 100 * self._right[cell] / self._seen[cell]
         self._bar.set_description_str(
-            f"{self._done()}, {cell.condition}, {cell.method}, top-1 so far {top1:.1f}", refresh=False
+            f"{self._progress()}, {cell.condition}, {cell.method}, top-1 so far {top1:.1f}", refresh=False
         )
         self._bar.update(event.images)
 
-    def _done(self) -> str:
+    def _progress(self) -> str:
         return f"cell {self._cells - len(self._pending)}/{self._cells}"

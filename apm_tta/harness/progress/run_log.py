@@ -1,4 +1,4 @@
-"""The run folder's log: what was begun, every shard, every note, how it ended."""
+"""The run folder's log: every start, every shard, every note, and how the run ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ LOG_FILE = "run.log"
 
 
 class LogFile:
-    """Adds lines to ``run.log``: what was begun, every shard, every note, how it ended. A log never stops a run.
+    """A listener that appends to ``run.log``: every start, every shard, every note, and how the run ended.
+
+    A log that cannot be written never stops a run.
 
     Args:
         folder: the run folder.
@@ -27,28 +29,28 @@ class LogFile:
             return
 
     def __call__(self, event: Event) -> None:
-        """Notes what happened; single batches are too many to be noted."""
+        """Log the event; single batches are too many to be logged."""
         if isinstance(event, Planned):
-            self.line(f"begun: {len(event.work)} shards and streams to compute, {event.cells} cells in all")
+            self.line(f"started: {len(event.work)} shards and streams to compute, {event.cells} cells in total")
         elif isinstance(event, Finished):
-            answers = sum(event.work.answers(cell) for cell in event.work.cells)
+            answers = sum(event.work.count_answers(cell) for cell in event.work.cells)
             self.line(f"recorded {work_name(event.work)}: {answers} answers in {event.seconds:.1f} s")
         elif isinstance(event, Note):
             self.line(event.text)
 
     def line(self, text: str) -> None:
-        """One line with its time."""
+        """Log one line with its time."""
         self._write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {text}\n")
 
     def failed(self, error: BaseException) -> None:
-        """How the run ended, and where in the program: what a one-line message leaves out."""
+        """Log the error that ended the run, with the traceback of its cause, which a one-line message leaves out."""
         cause = error.__cause__
         self.line(f"stopped: {error or type(error).__name__}")
         if cause is not None:
             self._write("".join(traceback.format_exception(cause)))
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 

@@ -1,4 +1,4 @@
-"""Suites: what one ``run-bench NAME`` runs, as data."""
+"""Suites: the definition of what ``run-bench NAME`` runs, as data."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Suite(Configuration):
-    """One ``benchmarks/suites/NAME.yaml``, and after overrides everything that a run was asked for.
+    """One ``benchmarks/suites/NAME.yaml``, and after overrides everything that was requested of a run.
 
     Attributes:
-        name: as on the command line.
+        name: name on the command line.
         title: one line for ``run-bench --help``.
-        dataset: name of a card.
+        dataset: name of a dataset card.
         teacher: name of a teacher.
-        methods: names of methods, in the order of the table; ``all`` alone is every registered one.
-        clean: whether the images as they are make a condition of their own.
-        corruptions: names, in the order of the table; empty for none.
-        severities: 1 .. 5, each for every corruption.
-        jpeg_quality: of images that are corrupted as they are read: as if saved and read again; null for none. The
-            released ImageNet-C went through 85.
+        methods: names of methods, in the order of the table; ``all`` alone stands for every registered method.
+        clean: whether the uncorrupted images are a condition too.
+        corruptions: names of corruptions, in the order of the table; empty for none.
+        severities: 1 .. 5, applied to every corruption.
+        jpeg_quality: JPEG quality at which images corrupted while reading are recompressed, as if saved and read again;
+            null for no recompression. The released ImageNet-C has 85.
         crop_scale: smallest and largest share of an image's area that a random view shows.
-        setting: of the streams of online methods: ``iid``, ``continual``, ``mixed``, ``correlated``.
-        reset: where online methods forget: at every ``corruption``, at every ``dataset`` (corruptions of one severity),
-            ``never``; null is the setting's own: ``dataset`` for continual and mixed, else ``corruption``.
-        classifier: where class weights come from: ``text``, ``head``, ``prototypes``; ``auto``: the first there is.
-        shots: labelled images a class that prototypes and nearest neighbours are made of, where a support is given.
-        limit: images a condition, drawn evenly over the classes; 0 for all.
-        seeds: of every random draw of every method; each makes cells of its own.
+        setting: order of the streams of online methods: ``iid``, ``continual``, ``mixed``, ``correlated``.
+        reset: where online methods are reset: at every ``corruption``, at every ``dataset`` (corruptions of one
+            severity), ``never``; null is the setting's default: ``dataset`` for continual and mixed, else
+            ``corruption``.
+        classifier: where class weights come from: ``text``, ``head``, ``prototypes``; ``auto`` takes the first of these
+            that is available.
+        shots: labelled images per class for prototypes and nearest neighbours, where a support is given.
+        limit: images per condition, drawn evenly over the classes; 0 for all.
+        seeds: seeds of every random draw of every method; each seed has its own cells.
         batch_size: images that a method sees at once; answers do not depend on it.
-        shard_size: images under one condition that are recorded together: what a run that is killed may lose.
+        shard_size: images under one condition that are recorded together: the most that a killed run loses.
         precision: ``float32``, or ``bfloat16`` for matrix products under autocast.
-        settings: of methods, by method name and key.
+        settings: parameters of methods, by method name and key.
     """
 
     name: str
@@ -79,23 +81,23 @@ class Suite(Configuration):
     @field_validator("jpeg_quality", mode="before")
     @classmethod
     def _none_by_name(cls, value: Any) -> Any:
-        """Take the command line's word for a suite's null."""
+        """Replace the command line's word ``none`` by a suite's null."""
         return None if value == "none" else value
 
     @field_validator("crop_scale")
     @classmethod
     def _in_order(cls, values: tuple[float, float]) -> tuple[float, float]:
         if values[0] > values[1]:
-            raise ValueError("the smaller share comes first")
+            raise ValueError("the smaller share must come first")
         return values
 
     @property
     def resets(self) -> Reset:
-        """Where online methods forget."""
+        """Where online methods are reset."""
         return self.reset or default_reset(self.setting)
 
     def conditions(self) -> list[Condition]:
-        """Every condition that is to be run: clean first, then corruption by corruption.
+        """Return every condition to run: clean first, then corruption by corruption.
 
         Raises:
             UserError: for an unknown severity, or when nothing is left to run. Exit code 2.
@@ -111,11 +113,11 @@ class Suite(Configuration):
 
 
 def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
-    """The suite of that name with ``overrides`` in place of its fields; ``settings`` are merged key by key.
+    """Load a suite with ``overrides`` in place of its fields; ``settings`` are merged key by key.
 
     Raises:
         UnknownName: listing the suites that exist.
-        UserError: when the file or an override is wrong.
+        UserError: when the file or an override is invalid.
     """
     suite = read_configuration(suite_path(name), Suite)
     changes = dict(overrides or {})
@@ -123,25 +125,25 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     for method, values in changes.pop("settings", {}).items():
         settings.setdefault(method, {}).update(values)
     try:
-        asked = Suite.model_validate({**suite.model_dump(), **changes, "settings": settings})
+        requested = Suite.model_validate({**suite.model_dump(), **changes, "settings": settings})
     except ValidationError as error:
         raise UserError(one_line(error), exit_code=2) from None
     for method in (overrides or {}).get("settings", {}):
-        if method not in asked.methods and asked.methods != ("all",):
-            methods = ", ".join(asked.methods)
+        if method not in requested.methods and requested.methods != ("all",):
+            methods = ", ".join(requested.methods)
             raise UserError(f"--set {method}.KEY has no effect: the methods are {methods}", exit_code=2)
-    return asked
+    return requested
 
 
 def command_words(suite: Suite) -> list[str]:
-    """What was typed, or would have been, for ``suite``: its name and every field that its file has otherwise."""
+    """Return the command for ``suite``: its name, and an option for every field that differs from its file."""
     default = read_configuration(suite_path(suite.name), Suite)
     words = ["run-bench", suite.name]
     for name in Suite.model_fields:
-        asked, before = getattr(suite, name), getattr(default, name)
-        if name in ("name", "title", "settings", "crop_scale", "clean") or asked == before:
+        requested, in_file = getattr(suite, name), getattr(default, name)
+        if name in ("name", "title", "settings", "crop_scale", "clean") or requested == in_file:
             continue
-        words += [f"--{name.replace('_', '-')}", _word(asked)]
+        words += [f"--{name.replace('_', '-')}", _word(requested)]
     for method, values in suite.settings.items():
         for key, value in values.items():
             if default.settings.get(method, {}).get(key) != value:
@@ -156,10 +158,14 @@ def _word(value: Any) -> str:
 
 
 def suite_path(name: str) -> Path:
-    """The file of that suite."""
+    """Return the path of a suite's file.
+
+    Raises:
+        UnknownName: listing the suites that exist.
+    """
     return yaml_path(SUITES, "suite", name)
 
 
 def suite_names() -> list[str]:
-    """Names of all suites."""
+    """Return the names of all suites."""
     return yaml_names(SUITES)

@@ -1,4 +1,4 @@
-"""Two nested mappings, compared leaf by leaf."""
+"""Comparison of two nested mappings, leaf by leaf."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from typing import Any
 
 
 def differing_fields(
-    there: Mapping[str, Any],
-    now: Mapping[str, Any],
+    recorded: Mapping[str, Any],
+    current: Mapping[str, Any],
     *,
     defaults: Mapping[str, Any] | None = None,
     common: bool = False,
 ) -> list[str]:
-    """Compare two nested mappings leaf by leaf; with ``common`` only the leaves that both have."""
-    old, new, known = _flat(dict(there)), _flat(dict(now)), dict(defaults or {})
+    """Describe the leaves in which two nested mappings differ.
+
+    Args:
+        recorded: the mapping whose values the descriptions call ``there``.
+        current: the mapping whose values they call ``now``.
+        defaults: values, by dotted field, of leaves that one of the mappings lacks; not used with ``common``.
+        common: whether only leaves that both mappings have are compared.
+
+    Returns:
+        One description per differing leaf, with its dotted field and both values.
+    """
+    old, new, known = _flatten(dict(recorded)), _flatten(dict(current)), dict(defaults or {})
     if common:
         names = sorted(old.keys() & new.keys())
     else:
@@ -28,7 +38,7 @@ def differing_fields(
     ]
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
-        return {key: leaf for name, part in value.items() for key, leaf in _flat(part, f"{prefix}{name}.").items()}
+        return {key: leaf for name, part in value.items() for key, leaf in _flatten(part, f"{prefix}{name}.").items()}
     return {prefix.rstrip("."): value}

@@ -1,4 +1,4 @@
-"""Parts of one run, computed apart, as one run folder."""
+"""Merging parts of one run, computed separately, into one run folder."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from apm_tta.writer_lock import only_writer
 
 
 def merge(out: Path, parts: Sequence[Path]) -> int:
-    """Copies the records of ``parts`` into ``out``, each compared with its digest on the way.
+    """Copy the records of ``parts`` into ``out``, checking each against its digest.
 
-    A folder that holds a part of this run already is gone on with; nothing in it is overwritten.
+    A folder that already holds a part of this run is extended; nothing in it is overwritten.
 
     Returns:
-        Files that were copied.
+        The number of files that were copied.
 
     Raises:
-        UserError: when a part is no run, or another run than the first, naming every field that differs; when a record
-            is damaged, or two parts hold different records of the same images.
+        UserError: when a part is not a run folder, or holds a different run than the first, naming every field that
+            differs; when a record is damaged, or two parts hold different records of the same images.
     """
     manifests = [read_manifest(part) for part in parts]
     first = manifests[0]
     for part, manifest in zip(parts[1:], manifests[1:], strict=True):
         if differing := differences(first.numbers, manifest.numbers):
-            raise UserError(f"{part} is no part of the run in {parts[0]} ({'; '.join(differing)})")
+            raise UserError(f"{part} is not a part of the run in {parts[0]} ({'; '.join(differing)})")
     folder = make_folder(out, first.numbers.suite)
     try:
         with only_writer(folder):
@@ -66,5 +66,5 @@ def _copy(part: Path, folder: Path) -> int:
             write_content(target, content)
             copied += 1
         elif digest_path(target).read_bytes() != digest_path(path).read_bytes():
-            raise UserError(f"{path} and {target} hold different records of the same images; merge one of them alone")
+            raise UserError(f"{path} and {target} hold different records of the same images; merge only one of them")
     return copied

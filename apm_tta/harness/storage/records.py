@@ -1,10 +1,10 @@
-"""One Parquet file a shard and cell, one row an image; written whole or not at all, and read with its SHA-256.
+"""Records: one Parquet file per shard and cell with one row per image, written atomically and read with its SHA-256.
 
-Parquet's own checksums miss flipped bits in places where a label or a prediction changes. So each file has its digest
-beside it, in the form that ``sha256sum --check`` reads.
+Parquet's own checksums miss flipped bits in places where they change a label or a prediction. So each file has its
+digest in a second file next to it, in the format that ``sha256sum --check`` reads.
 
-The columns are those of ``apm_tta.columns``. One that a file lacks, since there was no such column when it was written,
-reads as unknown; the version of the schema is raised only where the meaning of a column changes.
+The columns are those of ``apm_tta.columns``. A column that a file lacks, because it was added later, reads as null; the
+schema version is raised only where the meaning of a column changes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from apm_tta.harness.plan import Cell
 
 SCHEMA_VERSION = 4
 _VERSION_KEY = b"apm_tta_schema"
-_REPAIR = "the run's own command with --out sets it aside and answers its images again"
+_REPAIR = "rerunning the run's own command with --out sets it aside and answers its images again"
 SCHEMA = pa.schema(
     [(column.name, column.type) for column in RECORD_COLUMNS],
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
 Columns: TypeAlias = "Mapping[str, Sequence[Any] | pa.Array] | pa.Table"
-"""Columns of images by name, of equal length; one that is absent is unknown."""
+"""Columns of images by name, of equal length; an absent column is null."""
 
 
 def write_records(path: Path, cell: Cell, columns: Columns) -> None:
@@ -39,7 +39,7 @@ def write_records(path: Path, cell: Cell, columns: Columns) -> None:
 
 
 def encode_records(cell: Cell, columns: Columns) -> bytes:
-    """Return the answers of ``cell`` as the content of a Parquet file.
+    """Encode the answers of ``cell`` as the content of a Parquet file.
 
     Raises:
         ValueError: for a column that ``apm_tta.columns`` does not declare, or columns of different lengths.
@@ -47,10 +47,10 @@ def encode_records(cell: Cell, columns: Columns) -> bytes:
     if isinstance(columns, pa.Table):
         columns = {name: columns[name] for name in columns.column_names}
     if unknown := columns.keys() - set(SCHEMA.names):
-        raise ValueError(f"{sorted(unknown)[0]} is no column of the records; declare it in apm_tta.columns")
+        raise ValueError(f"{sorted(unknown)[0]} is not a column of the records; declare it in apm_tta.columns")
     lengths = {len(values) for values in columns.values()} or {0}
     if len(lengths) > 1:
-        raise ValueError(f"columns of lengths {sorted(lengths)} make no table")
+        raise ValueError(f"columns have different lengths: {', '.join(map(str, sorted(lengths)))}")
     (count,) = lengths
     key = {
         "dataset": cell.dataset,
@@ -72,10 +72,10 @@ def encode_records(cell: Cell, columns: Columns) -> bytes:
 
 
 def write_content(path: Path, content: bytes) -> None:
-    """Write what ``encode_records`` made to ``path``: whole or not at all, its digest first.
+    """Write the result of ``encode_records`` to ``path`` atomically, its digest first.
 
     Raises:
-        UserError: when it cannot be written, naming it.
+        UserError: when the file cannot be written, naming it.
     """
     try:
         write_digest(path, content)
@@ -85,23 +85,23 @@ def write_content(path: Path, content: bytes) -> None:
 
 
 def write_digest(path: Path, content: bytes) -> None:
-    """Writes the SHA-256 of ``content``, which is or will be in ``path``, to ``path`` with ``.sha256`` added.
+    """Write the SHA-256 of ``content``, which is or will be in ``path``, to ``path`` with ``.sha256`` appended.
 
-    The digest is there before the file that it belongs to: a file without one was not written here.
+    The digest is written before the file that it belongs to: a file without a digest was not written here.
     """
     write_whole(digest_path(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
 
 
 def digest_path(path: Path) -> Path:
-    """Where the SHA-256 of ``path`` is written."""
+    """Return the path of the file with the SHA-256 of ``path``."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def read_records(run: Path) -> pa.Table:
-    """All rows of a run folder, in the order of their files' names; what a killed writer left behind is not read.
+    """Read all rows of a run folder, in the order of their files' names; what a killed writer left behind is ignored.
 
     Raises:
-        UserError: when there are none, when a file is damaged, or when a file's schema is another version's.
+        UserError: when there are none, when a file is damaged, or when a file has another schema version.
     """
     files = record_files(run)
     if not files:
@@ -110,15 +110,15 @@ def read_records(run: Path) -> pa.Table:
 
 
 def record_files(run: Path) -> list[Path]:
-    """The files of a run folder's records, by name; what a killed writer left behind is not among them."""
+    """List the files of a run folder's records, sorted by name, without what a killed writer left behind."""
     return sorted((run / "records").rglob("*.parquet"))
 
 
 def read_shard(path: Path) -> pa.Table:
-    """The rows of one file.
+    """Read the rows of one file.
 
     Raises:
-        UserError: when it is damaged, or its schema is another version's.
+        UserError: when it is damaged, or has another schema version.
     """
     content = read_content(path)
     try:
@@ -129,31 +129,37 @@ def read_shard(path: Path) -> pa.Table:
     version = metadata.get(_VERSION_KEY, b"none").decode()
     if version != str(SCHEMA_VERSION):
         newer = version.isdecimal() and int(version) > SCHEMA_VERSION
-        what = "a newer apm-tta reads it" if newer else "the version in its run.yaml reads it"
-        raise UserError(f"{path} has record schema {version}, this version reads {SCHEMA_VERSION}; {what}")
-    return _in_schema(path, table)
+        reader = "a newer apm-tta" if newer else "the version in its run.yaml"
+        raise UserError(f"{path} has record schema {version}, this version reads {SCHEMA_VERSION}; {reader} reads it")
+    return _conform(path, table)
 
 
-def _in_schema(path: Path, table: pa.Table) -> pa.Table:
-    """Bring ``table`` into today's columns: an absent one is unknown, one of a later version is left out."""
-    there = set(table.schema.names)
+def _conform(path: Path, table: pa.Table) -> pa.Table:
+    """Bring ``table`` into the current schema: an absent column becomes null, a column of a later version is dropped.
+
+    Raises:
+        UserError: when a required column is absent, or a column has another type.
+    """
+    present = set(table.schema.names)
     for column in RECORD_COLUMNS:
-        if column.required and column.name not in there:
+        if column.required and column.name not in present:
             raise UserError(f"{path} lacks the column {column.name}; {_REPAIR}")
-        if column.name in there and table.schema.field(column.name).type != column.type:
-            found = table.schema.field(column.name).type
-            raise UserError(f"{path} has {found} in the column {column.name}, not {column.type}; {_REPAIR}")
-    arrays = [table[name] if name in there else pa.nulls(len(table), SCHEMA.field(name).type) for name in SCHEMA.names]
+        if column.name in present and table.schema.field(column.name).type != column.type:
+            actual = table.schema.field(column.name).type
+            raise UserError(f"{path} has {actual} in the column {column.name}, not {column.type}; {_REPAIR}")
+    arrays = [
+        table[name] if name in present else pa.nulls(len(table), SCHEMA.field(name).type) for name in SCHEMA.names
+    ]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
 def read_table(content: bytes) -> pa.Table:
-    """What ``encode_records`` made, as a table; its schema is not looked at."""
+    """Decode the result of ``encode_records`` without checking its schema."""
     return pq.read_table(pa.BufferReader(content))
 
 
 def read_content(path: Path) -> bytes:
-    """The bytes of one file, compared with its digest.
+    """Read the bytes of one file and check them against its digest.
 
     Raises:
         UserError: when it is damaged.
@@ -164,7 +170,7 @@ def read_content(path: Path) -> bytes:
     except OSError as error:
         raise UserError(f"{path} is damaged ({error.strerror}: {error.filename}); {_REPAIR}") from None
     if [hashlib.sha256(content).hexdigest()] != expected:
-        raise UserError(f"{path} is damaged (its SHA-256 is another); {_REPAIR}")
+        raise UserError(f"{path} is damaged (its SHA-256 does not match); {_REPAIR}")
     return content
 
 
@@ -172,6 +178,6 @@ def _array(field: pa.Field, values: Sequence[Any] | pa.Array | None, count: int)
     if values is None:
         return pa.nulls(count, field.type)
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
-        whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-        return whole.cast(field.type)
+        contiguous = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        return contiguous.cast(field.type)
     return pa.array(values, field.type)
