@@ -123,7 +123,10 @@ def peak_megabytes(work: Callable[[], object], device: torch.device) -> float:
 
 
 def measure(device: torch.device) -> list[Cost]:
-    """Measure every configuration, in a new order each round, so that a drift of the machine's speed affects all."""
+    """Measure every configuration in several rounds, each in a new order.
+
+    A drift of the machine's speed then affects all configurations alike.
+    """
     cpu = f"a CPU with {torch.get_num_threads()} threads"
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     models = {name: build(name, device) for name in (FIELD, ENCODER, LARGE_ENCODER)}

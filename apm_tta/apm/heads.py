@@ -52,7 +52,7 @@ class RGBHead:
         return output
 
     def backward(self, colours: Tensor, gradients: Tensors) -> tuple[Tensor, Tensor]:
-        """Return the gradients of f, ``(B, L, F)``, and c, ``(B, D)``, from that of the colours; write its own."""
+        """Return the gradients of f, ``(B, L, F)``, and c, ``(B, D)``, from the colours'; write the head's own."""
         for layer in reversed(self._layers):
             colours = layer.backward(colours, gradients)
         before = relu_backward_(colours, self._hidden)

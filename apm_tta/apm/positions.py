@@ -30,7 +30,10 @@ def sine_cosine_code(grid: int, width: int) -> Tensor:
 
 
 def axis_code(indices: Tensor, half: int) -> Tensor:
-    """Return one half of the code, ``(N, half)``, of rows or columns ``(N,)``: sin and cos by turns; half is even."""
+    """Return one half of the code, ``(N, half)``, of rows or columns ``(N,)``.
+
+    Sin and cos alternate; ``half`` is even.
+    """
     frequencies = torch.exp(torch.arange(0, half, 2, device=indices.device) * (-math.log(10000.0) / half))
     angles = indices[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

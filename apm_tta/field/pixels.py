@@ -17,7 +17,7 @@ from apm_tta.methods.apm_input import apm_input
 
 
 class Pixels(Protocol):
-    """Converts an image to an APM's input, and an APM's colours to those of an image."""
+    """A conversion of images to an APM's input, and of an APM's colours to those of an image."""
 
     def prepare(self, image: Image.Image) -> Tensor:
         """Convert an RGB image to the APM's input, ``(3, S, S)``, on the CPU."""

@@ -126,7 +126,10 @@ def _train(
 def _prepare(
     images: Sequence[Unlabelled], teacher: Teacher, chosen: Mapping[str, Any], hidden: tuple[int, ...] | None
 ) -> tuple[Settings, Samples, Samples, Samples]:
-    """Return settings, training and validation samples, and one view each of as many training images as held out."""
+    """Return settings, training samples, validation samples, and samples of some training images.
+
+    The latter are one view each of as many training images as are held out.
+    """
     try:
         training_images, held_out = split(images)
     except ValueError as error:

@@ -24,7 +24,7 @@ _MEASURED = 2048  # samples, since all of a large set would take an epoch
 def fresh_training(
     settings: Settings, training: Samples, held_out: Sequence[str], device: torch.device
 ) -> TrainingState:
-    """Return an untrained APM, and the scale of its targets, from the training images alone."""
+    """Return the state of an untrained APM, with the scale of its targets from the training images alone."""
     schedule = settings.schedule
     apm = APM(settings.config)
     apm.initialise(torch.Generator().manual_seed(schedule.seed))
@@ -138,7 +138,10 @@ def learning_rate_at(schedule: Schedule, step: int, steps: int) -> float:
 
 @torch.no_grad()
 def validate(state: TrainingState, samples: Samples) -> Measures:
-    """Measure cosine and mean squared error to the teacher's tokens, and the colours', at all locations in float32."""
+    """Measure cosine and mean squared error to the teacher's tokens, and the colours' mean squared error.
+
+    All locations count; everything is in float32.
+    """
     config, width, device = state.settings.config, state.settings.width, state.mean.device
     everywhere = torch.arange(config.grid**2, device=device)
     state.apm.eval()

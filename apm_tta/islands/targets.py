@@ -75,7 +75,10 @@ def aim_at_grid(image: Image.Image, teacher: Teacher, layer: int, fit: DistillCo
 
 
 def sizes_for_grid(teacher: Teacher, tokens: Tensor) -> APMConfig:
-    """Return sizes of an APM with the grid of ``tokens``, ``(B, h, w, C)``: about 448 pixels for teachers of 224 up."""
+    """Return the sizes of an APM whose grid is that of ``tokens``, ``(B, h, w, C)``.
+
+    Its image has about 448 pixels per side for a teacher of 224 or more.
+    """
     base = APMConfig.for_teacher(teacher.image_size, teacher.patch_size, _round_up(tokens.shape[-1]))
     grid = tokens.shape[1] + tokens.shape[1] % 2
     patch = max(1, round(base.image_size / grid))

@@ -38,15 +38,15 @@ def anonymous():  # allocated memory, without the libraries' code, which the sys
     return 1024 * int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0])
 
 torch.set_num_threads(2)
-config, fit, seen = APMConfig(), DistillConfig(iterations=2), [0]
+config, fit, peak = APMConfig(), DistillConfig(iterations=2), [0]
 small = APMConfig.for_teacher(32, 4, 64)
 distill(torch.zeros(1, 3, 32, 32), torch.ones(1, 64), small, fit, seeds=[0])
 shapes = parameter_shapes(config)
 held = anonymous()
 
 def watch():
-    while seen:
-        seen.append(max(seen.pop(), anonymous()))
+    while peak:
+        peak.append(max(peak.pop(), anonymous()))
         time.sleep(0.002)
 
 watcher = threading.Thread(target=watch, daemon=True)
@@ -55,7 +55,7 @@ distill(torch.zeros(1, 3, 448, 448), torch.ones(1, 768), config, fit, seeds=[0])
 time.sleep(0.01)
 parameters = sum(shape.numel() for name, shape in shapes.items() if not name.startswith("rgb_head"))
 activations = 4 * (config.grid**2 * (3 * sum(config.hidden) + 32) + 3 * config.image_size**2)
-print((max(seen) - held - activations) / parameters)
+print((max(peak) - held - activations) / parameters)
 """
 
 
