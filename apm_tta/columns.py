@@ -1,8 +1,8 @@
 """The columns of records and tables, each declared once.
 
 The Parquet schema, ``results.csv``, the printed tables and ``run-bench list columns`` are made from ``COLUMNS``. To add
-a column, declare it here and compute it: one of images where an answer becomes columns
-(``apm_tta.harness.compute.answer_columns``), one of cells where a cell becomes a row (``apm_tta.report.cells``).
+a column, declare it here and compute it: a column of images where answers become columns
+(``apm_tta.harness.compute.answer_columns``), a column of cells where a cell becomes a row (``apm_tta.report.cells``).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Shown:
     """How a column appears in the results table.
 
     Attributes:
-        header: above it.
-        place: columns stand in the order of their places.
-        form: how a value is written; ``interval`` takes ``upto`` for its other end.
-        digits: after the point.
-        upto: name of the column that holds the other end of an interval.
-        omit: when the column is left out: ``never``; where every value is unknown, or zero; where the table is of
+        header: text of the column header.
+        place: sort key; columns are in the order of their places.
+        form: how a value is formatted; ``interval`` takes its other end from the column ``upto``.
+        digits: number of digits after the point.
+        upto: name of the column with the other end of an interval.
+        omit: when the column is left out: ``never``; where every value is unknown, or zero; where the table is over
             several seeds; where every cell is episodic; where it only repeats the agreement with the teacher.
     """
 
@@ -45,18 +45,18 @@ class Column:
     """One column of the records, of ``results.csv``, or of both.
 
     Attributes:
-        name: in both.
-        type: of Parquet.
-        per: ``cell key``: says which cell a row belongs to, in records and results; ``image``: one value an image, in
-            records; ``cell``: one value a cell, in results.
-        doc: what it says, one line.
-        unit: of its values; empty for none.
-        required: whether records without it cannot be read. Any other that is absent, as from records that were
-            written before there was one, reads as unknown.
-        mean: of a column of images: whether results have the mean over a cell's images under the same name.
-        seeds: what several seeds make of it in one table: ``same``, the value of the first; ``mean`` over those that
-            have one; ``mean of all``, unknown where a seed lacks it; ``every``, true where it is true of all;
-            ``unknown``, since it is of one seed's images.
+        name: name of the column in the records, the results or both.
+        type: Parquet type.
+        per: ``cell key``: identifies the cell of a row, in records and results; ``image``: one value per image, in
+            records; ``cell``: one value per cell, in results.
+        doc: its meaning in one line.
+        unit: unit of its values; empty for none.
+        required: whether records without it cannot be read. Any other absent column, as in records written before it
+            existed, reads as unknown.
+        mean: for a column of images: whether results have its mean over a cell's images under the same name.
+        seeds: how the values of several seeds are merged in one table: ``same``, the first seed's value; ``mean``, over
+            the seeds that have a value; ``mean of all``, unknown where a seed lacks it; ``every``, true where it is
+            true for all seeds; ``unknown``, since it applies to a single seed.
         shown: how the results table shows it; None where it does not.
     """
 
@@ -84,45 +84,45 @@ def _share(name: str, doc: str, shown: Shown | None = None, *, seeds: Seeds = "m
 
 
 COLUMNS: tuple[Column, ...] = (
-    _key("dataset", _NAME, "data set, by the name of its card"),
+    _key("dataset", _NAME, "name of the data set's card"),
     _key("corruption", _NAME, "corruption, or clean"),
     _key("severity", pa.int8(), "1 to 5; 0 for clean"),
     _key(
         "setting",
         _NAME,
-        "episodic, or the stream in which an online method met the images",
+        "episodic, or the stream in which an online method saw the images",
         Shown("setting", 30, "text", omit="episodic"),
     ),
-    _key("teacher", _NAME, "teacher, as it was asked for"),
-    _key("method", _NAME, "method", Shown("method", 20, "text")),
-    _key("seed", pa.int64(), "of every random draw"),
-    # Records: one value an image.
+    _key("teacher", _NAME, "name of the teacher, as requested"),
+    _key("method", _NAME, "name of the method", Shown("method", 20, "text")),
+    _key("seed", pa.int64(), "seed of every random draw"),
+    # Records: one value per image.
     Column("id", pa.string(), "image", "path of the image below the data set's root", required=True),
     Column("label", _CLASS, "image", "class of the image, from 0", required=True),
     Column("error", pa.string(), "image", "why there is no answer; null where there is one"),
-    Column("prediction", _CLASS, "image", "answer; null, like all below it, where there is an error"),
-    Column("top5", pa.list_(_CLASS), "image", "classes by falling logit, at most five"),
+    Column("prediction", _CLASS, "image", "predicted class; null, like all columns below, where there is an error"),
+    Column("top5", pa.list_(_CLASS), "image", "at most five classes by descending logit"),
     Column("confidence", _SMALL, "image", "softmax probability of the prediction", "0 .. 1"),
     Column(
         "logit_margin",
         _SMALL,
         "image",
-        "highest logit minus the next; null where there is one class",
+        "highest logit minus the second highest; null where there is only one class",
         mean=True,
         seeds="mean of all",
     ),
-    Column("teacher_prediction", _CLASS, "image", "zero-shot answer of the teacher under the method's templates"),
-    Column("target_prediction", _CLASS, "image", "answer of the feature that the method was fitted to; null for none"),
-    Column("iteration_predictions", pa.list_(_CLASS), "image", "answers after 0 .. T iterations; empty for none"),
-    Column("first_loss", _SMALL, "image", "the method's own loss before its first iteration; null for none"),
-    Column("last_loss", _SMALL, "image", "the same after its last"),
+    Column("teacher_prediction", _CLASS, "image", "zero-shot prediction of the teacher with the method's templates"),
+    Column("target_prediction", _CLASS, "image", "class predicted by the method's target feature; null for none"),
+    Column("iteration_predictions", pa.list_(_CLASS), "image", "predictions after 0 .. T iterations; empty for none"),
+    Column("first_loss", _SMALL, "image", "the method's loss before its first iteration; null for none"),
+    Column("last_loss", _SMALL, "image", "the method's loss after its last iteration; null for none"),
     Column("last_cosine", _SMALL, "image", "cosine of the adapted feature to its target after the last iteration"),
-    Column("iterations", _CLASS, "image", "T"),
+    Column("iterations", _CLASS, "image", "number of iterations, T"),
     Column("latency_ms", _REAL, "image", "time alone in a batch of one; null where it was not measured", "ms"),
     Column("batch_ms", _REAL, "image", "share of its batch's time; null where features came from a cache", "ms"),
-    Column("peak_memory_mb", _SMALL, "image", "memory while its batch was answered: device, or process on a CPU", "MB"),
-    Column("gflop", _REAL, "image", "of one image, counted once a cell, on its first; null elsewhere", "GFLOP"),
-    # Results: one value a cell.
+    Column("peak_memory_mb", _SMALL, "image", "peak memory of its batch: device, or process on a CPU", "MB"),
+    Column("gflop", _REAL, "image", "cost per image, recorded for the first image of a cell; null elsewhere", "GFLOP"),
+    # Results: one value per cell.
     Column("n", pa.int64(), "cell", "images with an answer", shown=Shown("n", 40, "count")),
     Column(
         "errors",
@@ -138,30 +138,30 @@ COLUMNS: tuple[Column, ...] = (
         Shown("95 % interval", 70, "interval", upto="top1_high", omit="several seeds"),
         seeds="unknown",
     ),
-    _share("top1_high", "its upper end", seeds="unknown"),
-    _share("top5", "labels among the five best"),
+    _share("top1_high", "upper end of top1's 95 % Wilson interval", seeds="unknown"),
+    _share("top5", "labels among the top five classes"),
     Column(
         "delta_zeroshot",
         _REAL,
         "cell",
-        "difference of top1 to zeroshot on the same images",
+        "top1 minus that of zeroshot on the same images",
         "percentage points",
         seeds="mean of all",
-        shown=Shown("to zeroshot", 80, "signed", omit="unknown"),
+        shown=Shown("vs zeroshot", 80, "signed", omit="unknown"),
     ),
     Column(
         "delta_low",
         _REAL,
         "cell",
-        "lower end of its paired bootstrap 95 % interval",
+        "lower end of the paired bootstrap 95 % interval of delta_zeroshot",
         "percentage points",
         seeds="unknown",
         shown=Shown("its interval", 90, "signed interval", upto="delta_high", omit="unknown"),
     ),
-    Column("delta_high", _REAL, "cell", "its upper end", "percentage points", seeds="unknown"),
-    Column("p_mcnemar", _REAL, "cell", "McNemar's exact p of that difference", seeds="unknown"),
-    _share("agreement", "answers that are the teacher's zero-shot answer", Shown("agreement %", 120)),
-    _share("ece", "expected calibration error, 15 bins; none where confidences are votes", Shown("ECE %", 110)),
+    Column("delta_high", _REAL, "cell", "upper end of that interval", "percentage points", seeds="unknown"),
+    Column("p_mcnemar", _REAL, "cell", "McNemar's exact p of delta_zeroshot", seeds="unknown"),
+    _share("agreement", "answers that equal the teacher's zero-shot answer", Shown("agreement %", 120)),
+    _share("ece", "expected calibration error, 15 bins; empty where confidences are votes", Shown("ECE %", 110)),
     Column(
         "latency_ms_p50",
         _REAL,
@@ -170,19 +170,19 @@ COLUMNS: tuple[Column, ...] = (
         "ms",
         shown=Shown("latency p50 ms", 150),
     ),
-    Column("latency_ms_p95", _REAL, "cell", "its 95th percentile", "ms", shown=Shown("p95", 160)),
+    Column("latency_ms_p95", _REAL, "cell", "95th percentile of that time", "ms", shown=Shown("p95", 160)),
     Column(
         "images_per_s",
         _REAL,
         "cell",
-        "images a second at the run's batch size",
+        "images per second at the run's batch size",
         "1/s",
         shown=Shown("images/s", 170, digits=0),
     ),
-    Column("peak_memory_mb", _REAL, "cell", "most memory of any batch: device, or process on a CPU", "MB"),
-    Column("gflop_per_image", _REAL, "cell", "floating-point operations of one image", "GFLOP"),
-    Column("forwards", _REAL, "cell", "forward passes of one image through the teacher, by the method's formula"),
-    Column("backwards", _REAL, "cell", "backward passes likewise"),
+    Column("peak_memory_mb", _REAL, "cell", "largest peak memory of any batch: device, or process on a CPU", "MB"),
+    Column("gflop_per_image", _REAL, "cell", "floating-point operations per image", "GFLOP"),
+    Column("forwards", _REAL, "cell", "forward passes through the teacher per image, by the method's formula"),
+    Column("backwards", _REAL, "cell", "backward passes through the teacher per image, by the method's formula"),
     Column(
         "published_top1",
         _REAL,
@@ -191,12 +191,12 @@ COLUMNS: tuple[Column, ...] = (
         "%",
         shown=Shown("published %", 140, "published", omit="unknown"),
     ),
-    Column("published_source", pa.string(), "cell", "paper or table that it stands in", seeds="same"),
+    Column("published_source", pa.string(), "cell", "paper or table with that number", seeds="same"),
     Column(
         "p_holm",
         _REAL,
         "cell",
-        "p_mcnemar by Holm's correction over the methods of the condition",
+        "p_mcnemar with Holm's correction over the methods under the condition",
         seeds="unknown",
         shown=Shown("p", 100, "p", omit="unknown"),
     ),
@@ -204,39 +204,39 @@ COLUMNS: tuple[Column, ...] = (
         "best",
         pa.bool_(),
         "cell",
-        "whether top1 is the best under its condition, apart from every other",
+        "whether top1 is the best under its condition, and significantly better than every other",
         seeds="every",
     ),
     _share(
         "agreement_target",
-        "answers that are those of the feature that the method was fitted to",
-        Shown("with target %", 130, omit="teacher's own"),
+        "answers that equal those of the method's target feature",
+        Shown("target agreement %", 130, omit="teacher's own"),
     ),
-    Column("iterations", pa.int64(), "cell", "most iterations of any image"),
+    Column("iterations", pa.int64(), "cell", "largest number of iterations of any image"),
     Column(
         "published_differs",
         pa.string(),
         "cell",
-        "in what the paper's protocol differs; empty for nothing",
+        "how the paper's protocol differs; empty where it does not",
         seeds="same",
     ),
 )
 
 KEY: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.per == "cell key")
-"""What says which cell a row belongs to."""
+"""The columns that identify the cell of a row."""
 
 RECORD_COLUMNS: tuple[Column, ...] = tuple(column for column in COLUMNS if column.per != "cell")
-"""Of the records, in their order."""
+"""The columns of the records, in their order."""
 
 RESULT_COLUMNS: tuple[Column, ...] = (
     *(column for column in COLUMNS if column.per != "image"),
     *(column for column in COLUMNS if column.per == "image" and column.mean),
 )
-"""Of ``results.csv``, in their order: means of columns of images come last, so that the others keep their places."""
+"""The columns of ``results.csv``, in their order: means of columns of images come last, so the others keep theirs."""
 
 
 def header(name: str) -> str:
-    """Return what stands above a column of the results table.
+    """Return the header of a column of the results table.
 
     Raises:
         KeyError: when there is no such column, or it is not shown.
@@ -248,8 +248,8 @@ def header(name: str) -> str:
 
 
 def documentation() -> list[str]:
-    """Return what ``run-bench list columns`` prints: a line per column, those of the records first."""
-    rows = [("column", "type", "unit", "of several seeds", "meaning")]
+    """Return the lines that ``run-bench list columns`` prints: one per column, those of the records first."""
+    rows = [("column", "type", "unit", "several seeds", "meaning")]
     for title, columns in (("records/**/*.parquet", RECORD_COLUMNS), ("results.csv", RESULT_COLUMNS)):
         rows.append((f"[{title}]", "", "", "", ""))
         for column in columns:
@@ -261,5 +261,5 @@ def documentation() -> list[str]:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the values: that strings are stored by an index is no concern of who reads them."""
+    """Return the type of the values; readers need not know that strings are stored as indices."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind

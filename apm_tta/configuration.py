@@ -12,7 +12,7 @@ from apm_tta.errors import UserError
 
 
 class Configuration(BaseModel):
-    """Base of everything that is read from a file: immutable, and a key that it does not know is an error."""
+    """Base class of everything that is read from a file: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,21 +21,21 @@ C = TypeVar("C", bound=Configuration)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which would let a key stand twice and take the last."""
+    """PyYAML's safe loader, except that a key that appears twice is an error, where PyYAML takes the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} appears twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> Any:
-    """The data in a YAML file: plain types alone, no key twice.
+    """Read a YAML file with plain types only and no key twice.
 
     Raises:
-        UserError: when it cannot be read or is no YAML.
+        UserError: when it cannot be read or is not valid YAML.
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
@@ -44,14 +44,14 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_configuration(path: Path, kind: type[C]) -> C:
-    """``path`` as a ``kind``.
+    """Read a YAML file as a ``kind``.
 
     Raises:
-        UserError: naming the file and each wrong field.
+        UserError: naming the file and each invalid field.
     """
     data = read_yaml(path)
     if not isinstance(data, dict):
-        raise UserError(f"{path} holds no mapping of keys to values")
+        raise UserError(f"{path} does not hold a mapping of keys to values")
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -59,5 +59,5 @@ def read_configuration(path: Path, kind: type[C]) -> C:
 
 
 def one_line(error: ValidationError) -> str:
-    """What pydantic found, as one line."""
+    """Format pydantic's errors as one line."""
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors())

@@ -1,4 +1,4 @@
-"""Where a run computes."""
+"""The devices on which a run computes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ AUTO, ALL = "auto", "all"
 
 
 def resolve_devices(names: Sequence[str]) -> list[torch.device]:
-    """The devices of those names, each checked to exist.
+    """Return the devices with these names, each checked to exist.
 
     Args:
-        names: ``cpu``, ``cuda``, ``cuda:N``; ``auto`` is a GPU where there is one, ``all`` is every GPU. One that
-            stands there twice is two processes on it.
+        names: ``cpu``, ``cuda``, ``cuda:N``; ``auto`` is a GPU where there is one, ``all`` is every GPU. A name that
+            appears twice stands for two processes on that device.
 
     Raises:
-        UserError: for a name that means nothing, or a device that is not there. Exit code 2.
+        UserError: for an unknown name, or a device that does not exist here. Exit code 2.
     """
     return [device for name in names for device in (_all() if name == ALL else [resolve_device(name)])]
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name, checked to exist; ``auto`` is a GPU where there is one.
+    """Return the device with this name, checked to exist; ``auto`` is a GPU where there is one.
 
     Raises:
-        UserError: for a name that means nothing, or a device that is not there. Exit code 2.
+        UserError: for an unknown name, or a device that does not exist here. Exit code 2.
     """
     if name == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -46,7 +46,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def share_cores(processes: int) -> None:
-    """Takes this process's part of the cores, where ``processes`` of them compute beside each other."""
+    """Limit this process to its share of the cores, where ``processes`` processes compute side by side."""
     threads = max(1, (os.cpu_count() or 1) // processes)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)

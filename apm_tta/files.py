@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the process is killed."""
+"""Atomic files: complete or absent, whenever the process is killed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from pathlib import Path
 from apm_tta.errors import UserError
 
 PARTIAL = ".partial"
-"""Suffix of a file that is being written; one that is left behind belongs to a writer that was killed."""
+"""Suffix of a file that is being written; a file left with it belongs to a writer that was killed."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes ``content`` to ``path``: to a temporary name, synced, renamed, the folder synced; folders are made.
+    """Write ``content`` to ``path`` atomically, and create its folders.
+
+    The content is written to a temporary name and synced, the file is renamed, and the folder is synced.
 
     Raises:
-        OSError: when it cannot be written.
+        OSError: when the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two processes, on one machine or two, that write the same file do not write into each other's.
+    # The random name keeps two processes, on one machine or two, from writing into each other's temporary file.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         with temporary.open("wb") as file:
@@ -30,9 +32,9 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
-            temporary.unlink()  # on a full disk it would take the room that is missing
+            temporary.unlink()  # on a full disk it would take up space that is needed
         raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and the rename is all there is
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and the rename must do
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -42,11 +44,11 @@ def write_whole(path: Path, content: bytes) -> None:
 
 OTHER_FOLDER = "name another folder with --out"
 MAKE_ROOM = "make it writable, and run the same command again"
-"""What helps where a command has no other place to write to."""
+"""Advice where a command has no other place to write to."""
 
 
 def write_file(path: Path, content: bytes, advice: str = OTHER_FOLDER) -> None:
-    """Write a file that a person asked for: whole or not at all.
+    """Write a file that a user requested, atomically.
 
     Raises:
         UserError: naming the file, why it cannot be written, and ``advice``.
@@ -58,5 +60,5 @@ def write_file(path: Path, content: bytes, advice: str = OTHER_FOLDER) -> None:
 
 
 def unwritable(path: Path, error: OSError, advice: str = OTHER_FOLDER) -> UserError:
-    """Return the one line in which every failed write is told."""
+    """Return the one-line error of a failed write."""
     return UserError(f"{path} cannot be written ({error.strerror or error}); {advice}")

@@ -1,4 +1,4 @@
-"""Where the files that are no code lie: dataset cards, suites, published numbers."""
+"""The folders with files that are not code: dataset cards, suites, published numbers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ PUBLISHED = _ROOT / "results" / "published"
 
 
 def yaml_names(folder: Path) -> list[str]:
-    """Names of the YAML files in ``folder``, sorted."""
+    """Return the names of the YAML files in ``folder``, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def yaml_path(folder: Path, kind: str, name: str) -> Path:
-    """The file of that name.
+    """Return the path of the YAML file for ``name`` in ``folder``.
+
+    Args:
+        folder: folder with YAML files.
+        kind: what the files describe, for the error message.
+        name: name of the file, without its suffix.
 
     Raises:
         UnknownName: listing the names that exist.

@@ -1,11 +1,11 @@
-"""The revision of what every method shares."""
+"""The revision of the code that all methods share."""
 
 from __future__ import annotations
 
 ENGINE_REVISION = 1
-"""Raise it in the commit that changes numbers through what methods share: the APM's fit, preprocessing, views, streams.
+"""Raise it in a commit that changes numbers through shared code: the APM's fit, preprocessing, views, streams.
 
-What decides whether two runs may be joined is not the commit but what changes numbers: this integer, one a method
-(``Method.revision``) and one a family of corruptions (``apm_tta.data.corruptions.REVISIONS``). A run folder of another
-revision is another run.
+Whether two runs may be joined is decided not by their commits but by the revisions: this integer, one per method
+(``Method.revision``) and one per family of corruptions (``apm_tta.data.corruptions.REVISIONS``). A run folder with
+another revision holds another run.
 """

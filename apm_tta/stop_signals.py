@@ -1,4 +1,4 @@
-"""Being told to stop: Ctrl-C as Python has it, and SIGTERM likewise."""
+"""Signals that stop a command: Ctrl-C as Python handles it, and SIGTERM in the same way."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from apm_tta.errors import INTERRUPTED, TERMINATED
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: what batch systems and service managers send before they kill."""
+    """The exception for SIGTERM, which batch systems and service managers send before they kill a process."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within the block SIGTERM raises ``Terminated``, so that everything is put away as after Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+    """Raise ``Terminated`` on SIGTERM within the block, so that everything is cleaned up as after Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
 
@@ -33,10 +33,10 @@ def terminable() -> Iterator[None]:
 
 
 def stop_word(stop: KeyboardInterrupt) -> str:
-    """Return what happened, in one word."""
+    """Describe in one word how the command was stopped."""
     return "terminated" if isinstance(stop, Terminated) else "interrupted"
 
 
 def stop_code(stop: KeyboardInterrupt) -> int:
-    """The exit code that shells have for it."""
+    """Return the exit code that shells use for it."""
     return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED

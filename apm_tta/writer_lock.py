@@ -1,4 +1,4 @@
-"""One writer a run folder."""
+"""A lock that allows one writer per run folder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from apm_tta.errors import UserError
 from apm_tta.files import unwritable, write_whole
 
 LOCK_FILE, OWNER_FILE = "run.lock", "run.owner"
-# Loading processes of a run that was killed notice it within five seconds, and hold its lock until then.
+# The loading processes of a killed run notice its end within five seconds, and hold its lock until then.
 _PATIENCE_S = 6.0
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Holds ``folder`` for the block. The system lets go of it when this process ends, however it ends.
+    """Lock ``folder`` for the block. The system releases the lock when this process ends, however it ends.
 
     Raises:
-        UserError: when another process holds it, naming that one.
+        UserError: when another process holds the lock, naming that process.
     """
     lock = FileLock(folder / LOCK_FILE)
     owner = folder / OWNER_FILE
@@ -34,7 +34,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             who = owner.read_text(encoding="utf-8").strip() or who
         raise UserError(
-            f"{folder} is being written by {who}; wait for it, or choose another --out, or --force-new"
+            f"{folder} is being written by {who}; wait for it, choose another --out, or use --force-new"
         ) from None
     except OSError as error:
         raise unwritable(folder, error) from None
@@ -46,5 +46,5 @@ def only_writer(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             owner.unlink()
         with suppress(OSError):
-            (folder / LOCK_FILE).unlink()  # while it is held: whoever opened it before sees that it is gone
+            (folder / LOCK_FILE).unlink()  # before it is released: a process that opened it notices that it is gone
         lock.release()

@@ -75,7 +75,7 @@ def _note(results: pd.DataFrame, names: Collection[str]) -> str:
         sentences.append(BOLD)
     if "delta_zeroshot" in names:
         sentences.append(
-            "To zeroshot: difference in percentage points on the same images"
+            "vs zeroshot: difference in percentage points on the same images"
             + (
                 ", with its paired bootstrap interval; p is McNemar's, with Holm's correction over the methods under "
                 "the condition."

@@ -29,7 +29,7 @@ def cells(table: str) -> list[list[str]]:
 def test_the_results_table_has_one_line_per_cell(results: pd.DataFrame) -> None:
     head, *lines = cells(markdown(results_table(over_seeds(results))))
     assert head == [
-        *("condition", "method", "n", "top-1 %", "95 % interval", "to zeroshot", "its interval", "p", "ECE %"),
+        *("condition", "method", "n", "top-1 %", "95 % interval", "vs zeroshot", "its interval", "p", "ECE %"),
         *("agreement %", "latency p50 ms", "p95", "images/s"),
     ]
     assert len(lines) == 10
