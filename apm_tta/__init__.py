@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from apm_tta.apm import APM, APMConfig, APMOutput, DistillConfig, Distilled, distill
     from apm_tta.data.corruptions import corrupt
     from apm_tta.data.dataset import open_dataset
+    from apm_tta.data.sample import Condition
     from apm_tta.errors import UserError
     from apm_tta.methods import Batch, Cost, Method, Predictions, ViewSpec, register
     from apm_tta.teachers import Preprocessing, load_teacher
@@ -34,6 +35,7 @@ _MODULES = {
     "apm_tta.apm": ("APM", "APMConfig", "APMOutput", "DistillConfig", "Distilled", "distill"),
     "apm_tta.data.corruptions": ("corrupt",),
     "apm_tta.data.dataset": ("open_dataset",),
+    "apm_tta.data.sample": ("Condition",),
     "apm_tta.errors": ("UserError",),
     "apm_tta.methods": ("Batch", "Cost", "Method", "Predictions", "ViewSpec", "register"),
     "apm_tta.teachers": ("Preprocessing", "load_teacher"),
@@ -45,6 +47,7 @@ __all__ = [
     "APMConfig",
     "APMOutput",
     "Batch",
+    "Condition",
     "Cost",
     "DistillConfig",
     "Distilled",

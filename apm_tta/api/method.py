@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from apm_tta.api.images import batches
 from apm_tta.data.task import Family, Task
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.answer_columns import answer_columns, joined
+from apm_tta.harness.compute.answer_columns import answer_columns
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.methods.base import check_logits
 from apm_tta.methods.batch import Shared
@@ -96,7 +97,7 @@ class LoadedMethod:
         if not tables:
             empty = torch.empty(0, len(classes))
             return ImagePredictions((), (), empty[:, 0], empty, classes, pd.DataFrame({"id": []}))
-        table = joined(tables)
+        table = pa.concat_tables(tables).combine_chunks()
         best = table["prediction"].to_pylist()
         frame: pd.DataFrame = table.to_pandas()
         frame.insert(0, "id", names)

@@ -94,7 +94,7 @@ def load_teacher(
         >>> import apm_tta
         >>> teacher = apm_tta.load_teacher("embedded")
         >>> teacher.image_size, teacher.feature_dim
-        (32, 128)
+        (32, 64)
     """
     where = device if isinstance(device, torch.device) else resolve_device(device)
     if isinstance(name, nn.Module):
