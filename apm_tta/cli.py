@@ -1,4 +1,4 @@
-"""``run-bench``: finds the command, and turns what went wrong into one line and an exit code."""
+"""``run-bench``: find the command, and turn what went wrong into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from apm_tta.resources import SUITES, yaml_names
 
 
 class Commands(click.Group):
-    """The commands below, and one for every suite."""
+    """The commands below, and one per suite."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*yaml_names(SUITES), *super().list_commands(ctx)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write suites and commands apart: what runs, and what is done with runs and data."""
+        """List suites apart from the commands that work on runs and data."""
         for title, names in (("Suites", yaml_names(SUITES)), ("Commands", super().list_commands(ctx))):
             found = [(name, self.get_command(ctx, name)) for name in names]
             width = formatter.width - 6 - max(len(name) for name in names)
@@ -43,9 +43,9 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="apm-tta")
 def main_group() -> None:
-    """Benchmarks test-time adaptation: accuracy, agreement with the teacher, and cost, in one table.
+    """Benchmark test-time adaptation: accuracy, agreement with the teacher, and cost, in one table.
 
-    Start with: run-bench demo. Every suite is a command; see run-bench SUITE --help for its options.
+    Start with: run-bench demo. Every suite is a command; run-bench SUITE --help shows its options.
     """
 
 
@@ -54,30 +54,30 @@ for command in all_commands():
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs ``run-bench`` and returns its exit code.
+    """Run ``run-bench`` and return its exit code.
 
-    0: done. 1: understood, but it cannot be carried out here. 2: not understood. 3: done, but for images that could
-    not be read. 130: interrupted.
+    0: done. 1: understood, but it cannot be carried out here. 2: not understood. 3: done, except for images that could
+    not be read. 130: interrupted. 143: terminated.
     """
     try:
         main_group.main(list(sys.argv[1:] if arguments is None else arguments), "run-bench", standalone_mode=False)
     except UserError as error:
-        return _say(str(error), error.exit_code)
+        return _print_error(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
-        return _say(error.format_message(), 2)
+        return _print_error(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted; what a run had finished is kept in its folder", INTERRUPTED)
+        return _print_error("interrupted; what a run had finished is kept in its folder", INTERRUPTED)
     return 0
 
 
-def _say(message: str, exit_code: int) -> int:
+def _print_error(message: str, exit_code: int) -> int:
     click.echo(f"run-bench: {message}", err=True)
     return exit_code
 
 
 def console() -> None:
-    """Entry point of the console script."""
+    """Run ``run-bench`` as the console script, and exit with its code."""
     sys.exit(main())

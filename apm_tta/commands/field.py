@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from apm_tta.commands.option_types import Integers
-from apm_tta.commands.options import opened, picture_options, within
+from apm_tta.commands.options import drawing_options, open_picture_folder, picture_options
 
 _PATH = click.Path(path_type=Path)
 
@@ -101,7 +101,7 @@ def field_command(
     shown, device = one_image(image), resolve_device(pictures["device"])
     field = load_field(checkpoint, device)
     teacher = teacher_of(field, teacher_name, layer, device)
-    folder, drawing = opened("field", pictures)
+    folder, drawing = open_picture_folder("field", pictures)
     click.echo(f"{show_field(folder, shown, field, teacher, chunk, drawing)}\n\n{folder}")
 
 
@@ -110,7 +110,7 @@ def field_command(
 @click.argument("image_b")
 @click.option("--checkpoint", type=_PATH, required=True, help="Checkpoint of train-field, or a released one (.pth).")
 @click.option("--steps", type=click.IntRange(min=2), default=24, show_default=True, help="Steps, both ends included.")
-@within("out", "device", "animation", kind="interpolate")
+@drawing_options("out", "device", "animation", kind="interpolate")
 def interpolate_command(
     image_a: str, image_b: str, checkpoint: Path, steps: int, out: Path | None, device: str, animation: Any
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from apm_tta.commands.option_types import Integers
-from apm_tta.commands.options import opened, picture_options
+from apm_tta.commands.options import open_picture_folder, picture_options
 from apm_tta.errors import UserError
 
 _COUNT = click.IntRange(min=1)
@@ -78,7 +78,7 @@ def islands_command(
     if limit:
         images = by_digest(images)[:limit]
     teacher = load_teacher(teacher_name, resolve_device(pictures["device"]))
-    folder, drawing = opened("islands", pictures)
+    folder, drawing = open_picture_folder("islands", pictures)
     if levels is None:
         fit = replace(PRESETS["few"], iterations=iterations, learning_rate=learning_rate)
         text = show_formation(folder, images[0], teacher, fit, every, target, layer, drawing)
@@ -126,7 +126,7 @@ def video_command(
 
     still = one_image(image)
     teacher = load_video_teacher(weights, resolve_device(pictures["device"]))
-    folder, drawing = opened("video", pictures)
+    folder, drawing = open_picture_folder("video", pictures)
     chosen = list(range(teacher.blocks)) if isinstance(blocks, str) else list(dict.fromkeys(blocks))
     click.echo(f"{show_video(folder, still, teacher, frames, chosen, frame, drawing)}\n\n{folder}")
 

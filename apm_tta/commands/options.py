@@ -20,38 +20,36 @@ def data_root_option() -> click.Option:
     return click.Option(
         ["--data-root"],
         type=click.Path(path_type=Path),
-        help="Where the data set lies, or a folder that holds it under its name; also from APM_TTA_DATA_ROOT.",
+        help="Folder of the data set, or one that contains it under its name; also from APM_TTA_DATA_ROOT.",
     )
 
 
 def picture_options(kind: str) -> Decorator:
-    """All that a command has that draws islands; ``kind`` names its default folder."""
-    return within("out", "seed", "device", "threshold", "animation", kind=kind)
+    """Add every option of a command that draws islands; ``kind`` names its default folder."""
+    return drawing_options("out", "seed", "device", "threshold", "animation", kind=kind)
 
 
-def within(*names: str, kind: str) -> Decorator:
-    """Some options of commands that draw; ``kind`` names their default folder."""
+def drawing_options(*names: str, kind: str) -> Decorator:
+    """Add some options of commands that draw, by name; ``kind`` names the default folder."""
     known = {
         "out": click.option(
-            "--out", type=click.Path(path_type=Path), help=f"Folder of the files.  [default: results/{kind}/TIME]"
+            "--out", type=click.Path(path_type=Path), help=f"Folder to write to.  [default: results/{kind}/TIME]"
         ),
-        "seed": click.option(
-            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every random draw."
-        ),
+        "seed": click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
         "device": click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."),
         "threshold": click.option(
             "--threshold",
             type=click.FloatRange(-1, 1),
             default=0.9,
             show_default=True,
-            help="Cosine from which neighbours belong to one island.",
+            help="Smallest cosine at which neighbours belong to one island.",
         ),
         "animation": click.option(
             "--animation",
             type=click.Choice(["gif", "webp", "none"]),
             default="gif",
             show_default=True,
-            help="Kind of animation.",
+            help="Format of the animation.",
         ),
     }
 
@@ -63,8 +61,8 @@ def within(*names: str, kind: str) -> Decorator:
     return decorate
 
 
-def opened(kind: str, pictures: Mapping[str, Any]) -> tuple[PictureFolder, Drawing]:
-    """The folder that ``within``'s options name, and how they have islands drawn."""
+def open_picture_folder(kind: str, pictures: Mapping[str, Any]) -> tuple[PictureFolder, Drawing]:
+    """Open the folder that the drawing options name; return it with how islands are drawn."""
     from apm_tta.islands.gallery import Drawing
     from apm_tta.islands.picture_folder import PictureFolder
 
