@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from apm_tta.cli import main as run_bench
-from apm_tta.islands.agreement import said_cosine
+from apm_tta.islands.agreement import format_cosine
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, README = ROOT / "docs" / "pictures", ROOT / "README.md"
@@ -80,7 +80,7 @@ def _token() -> str:
         f"**Islands of a fresh APM.** Fitted to the teacher's embedding for {len(fit) - 1} iterations, its token "
         f"reaches a cosine of {float(fit[-1]['cosine']):.3f}. t-SNE and PCA draw differences between locations "
         "however small they are; the numbers say how small: neighbours' features have a cosine of "
-        f"{said_cosine(float(last['neighbours']))}, any two {said_cosine(float(last['any two']))}, which is "
+        f"{format_cosine(float(last['neighbours']))}, any two {format_cosine(float(last['any two']))}, which is "
         f"{_count(last['islands'])} at 0.9. A fit to one token constrains no single location."
     )
     return _shown("token", "islands.png", text, "a fresh APM's features at six iterations, with loss and cosine below")

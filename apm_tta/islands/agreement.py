@@ -62,7 +62,7 @@ def agreement(features: Tensor, threshold: float = THRESHOLD) -> Agreement:
     )
 
 
-def said_cosine(value: float) -> str:
+def format_cosine(value: float) -> str:
     """Format a cosine with three digits, or as its distance from 1 where three digits would read 1."""
     return f"{value:.3f}" if value < 0.9995 else f"1 - {max(0.0, 1 - value):.0e}"
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-from apm_tta.islands.agreement import Agreement, agreement, said_cosine
+from apm_tta.islands.agreement import Agreement, agreement, format_cosine
 from apm_tta.islands.animation import Format, draw_frame, encode_animation
 from apm_tta.islands.colours import KINDS, colours
 from apm_tta.islands.number_tables import Value, as_csv
@@ -93,7 +93,7 @@ def draw(
     ]
     columns = [
         Column(
-            f"{heading}\nneighbours {said_cosine(one.neighbours)}\nislands {one.islands}",
+            f"{heading}\nneighbours {format_cosine(one.neighbours)}\nislands {one.islands}",
             {name: row[index] for name, row in pictures.items()},
         )
         for index, (heading, one) in enumerate(zip(grids, agreements, strict=True))
@@ -103,7 +103,7 @@ def draw(
         frames = [
             draw_frame(
                 [square, *(row[index] for row in pictures.values())],
-                f"{heading}: neighbours' cosine {said_cosine(one.neighbours)}, islands {one.islands}\n"
+                f"{heading}: neighbours' cosine {format_cosine(one.neighbours)}, islands {one.islands}\n"
                 f"the image, {', '.join(pictures)}",
             )
             for index, (heading, one) in enumerate(zip(grids, agreements, strict=True))

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apm_tta.islands.agreement import agreement, said_cosine
+from apm_tta.islands.agreement import agreement, format_cosine
 
 
 def by_hand(features: torch.Tensor, threshold: float) -> tuple[float, float, int, float]:
@@ -78,4 +78,4 @@ def test_arguments_without_an_answer_are_refused(shape: tuple[int, ...], thresho
     ("value", "text"), [(0.5, "0.500"), (0.9994, "0.999"), (0.99999, "1 - 1e-05"), (1.0, "1 - 0e+00")]
 )
 def test_a_cosine_close_to_one_is_shown_as_its_distance(value: float, text: str) -> None:
-    assert said_cosine(value) == text
+    assert format_cosine(value) == text

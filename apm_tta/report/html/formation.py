@@ -21,7 +21,7 @@ from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import MethodFields, TeacherFields
 from apm_tta.harness.storage.records import read_shard
-from apm_tta.islands.agreement import agreement, said_cosine
+from apm_tta.islands.agreement import agreement, format_cosine
 from apm_tta.islands.colours import Floats, colours, joint_colours
 from apm_tta.islands.formation import Formation, form
 from apm_tta.islands.targets import Aim
@@ -148,7 +148,7 @@ def _draw_islands(formation: Formation, recorded: float) -> list[Island]:
         recorded_cosine = f" (in the run {recorded:.3f})" if last else ""
         caption = (
             f"apm, iteration {iteration}: cosine {formation.cosines[iteration]:.3f}{recorded_cosine}, neighbours "
-            f"{said_cosine(measured.neighbours)}, islands {measured.islands}"
+            f"{format_cosine(measured.neighbours)}, islands {measured.islands}"
         )
         islands.append(Island(caption, _encode_png([embedded[index].picture, joint[index]])))
     return islands
