@@ -1,4 +1,4 @@
-"""Runs as they are typed, on trees as people have them: damaged files, labelled images, caches, streams, targets."""
+"""Runs from the command line on users' folder trees: damaged files, labelled images, caches, streams, targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def save(folder: Path, positions: range) -> Path:
-    """Real images in a folder a class, as a person would sort them."""
+    """Save real images in one folder per class, as a user would sort them."""
     dataset = open_dataset("fashion-mnist")
     by_class: dict[int, list] = {}
     for entry in dataset.entries(CLEAN):
@@ -49,7 +49,7 @@ def run(out: Path, root: Path, *words: str) -> int:
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_damaged_image_is_an_error_row_and_the_run_says_so_at_its_end(
+def test_a_damaged_image_is_an_error_row_and_the_run_ends_with_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str
 ) -> None:
     root = save(tmp_path / "test", range(3))
@@ -57,9 +57,9 @@ def test_a_damaged_image_is_an_error_row_and_the_run_says_so_at_its_end(
     damaged.write_bytes(damaged.read_bytes()[:100])
     out = tmp_path / "run"
     assert run(out, root, "--methods", "zeroshot,apm", "--workers", workers) == 3
-    said = capsys.readouterr()
-    assert "1 images could not be read and have no answer (column errors; errors.csv): Coat/1.png" in said.out
-    assert said.err == f"run-bench: 2 answers are missing: images could not be read; {out}/errors.csv names them\n"
+    captured = capsys.readouterr()
+    assert "1 images could not be read and have no answer (column errors; errors.csv): Coat/1.png" in captured.out
+    assert captured.err == f"run-bench: 2 answers are missing: images could not be read; {out}/errors.csv names them\n"
     rows = read_csv(out / "results.csv")
     assert [(row["method"], row["n"], row["errors"]) for row in rows] == [("zeroshot", "29", "1"), ("apm", "29", "1")]
     (error,) = read_csv(out / "errors.csv")
@@ -71,7 +71,7 @@ def test_a_damaged_image_is_an_error_row_and_the_run_says_so_at_its_end(
 def test_prototypes_and_neighbours_from_labelled_images(
     tmp_path: Path, tree: Path, labelled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Six labelled images a class: both are far above chance, and the manifest names the images."""
+    """Six labelled images per class: both are far above chance, and the manifest identifies the images."""
     out = tmp_path / "run"
     words = ("--methods", "zeroshot,knn", "--classifier", "prototypes", "--support", str(labelled), "--shots", "6")
     assert run(out, tree, *words) == 0
@@ -95,13 +95,13 @@ def test_prototypes_and_neighbours_from_labelled_images(
         (("--dataset", "fashion-mist"), "unknown dataset"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_runs(
+def test_impossible_options_are_refused_before_anything_runs(
     tmp_path: Path, tree: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path / "run", tree, *words) == 2
-    said = capsys.readouterr()
-    assert message in said.err
-    assert said.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -121,11 +121,11 @@ def test_a_second_run_with_the_feature_cache_does_not_build_the_teacher(
     assert [(row["method"], row["top1"], row["top5"]) for row in first] == [
         (row["method"], row["top1"], row["top5"]) for row in second
     ]
-    assert [row["images_per_s"] for row in second] == ["", ""], "nobody measured what a cache answers"
+    assert [row["images_per_s"] for row in second] == ["", ""], "the time of cached features was not measured"
     assert all(float(row["images_per_s"]) > 0 for row in first)
 
 
-def test_another_image_behind_the_same_name_is_not_taken_from_the_cache(
+def test_another_image_with_the_same_name_is_not_taken_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APM_TTA_CACHE", str(tmp_path / "cache"))
@@ -167,7 +167,7 @@ def test_an_online_run_that_lost_a_cell_answers_its_stream_again_with_the_same_t
     assert after == before
 
 
-def test_an_apm_that_is_fitted_to_a_consensus_has_its_method_beside_it(tmp_path: Path, tree: Path) -> None:
+def test_an_apm_fitted_to_a_consensus_adds_the_method_of_that_consensus(tmp_path: Path, tree: Path) -> None:
     out = tmp_path / "run"
     words = ("--methods", "zeroshot,apm", "--set", "apm.target=vte", "--set", "apm.views=8", "--limit", "10")
     assert run(out, tree, *words) == 0
@@ -177,7 +177,7 @@ def test_an_apm_that_is_fitted_to_a_consensus_has_its_method_beside_it(tmp_path:
     assert rows["zeroshot"]["agreement_target"] == ""
 
 
-def test_a_root_in_the_environment_does_not_disturb_what_the_package_carries(
+def test_a_data_root_in_the_environment_does_not_affect_the_embedded_data(
     tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("APM_TTA_DATA_ROOT", str(tree))

@@ -13,7 +13,7 @@ from apm_tta.errors import UserError
 
 
 class Recipe(Configuration):
-    """What the files below are read as."""
+    """The type that the files below are read as."""
 
     name: str
     minutes: Annotated[int, Field(gt=0)]
@@ -40,18 +40,18 @@ def test_a_good_file_is_read_with_its_defaults_and_types(path: Path) -> None:
     assert read_configuration(path, Recipe).steps == ("mix", "fry")
 
 
-def test_what_was_read_cannot_be_changed(path: Path) -> None:
+def test_a_configuration_cannot_be_changed(path: Path) -> None:
     recipe = Recipe(name="x", minutes=1)
     with pytest.raises(ValidationError, match="frozen"):
         recipe.minutes = 2  # type: ignore[misc]
 
 
-def test_a_key_that_it_does_not_know_is_named(path: Path) -> None:
+def test_an_unknown_key_is_named(path: Path) -> None:
     path.write_text("name: x\nminutes: 1\nminuts: 2\n")
     assert "minuts" in refusal(path)
 
 
-def test_every_wrong_field_is_named_with_what_is_wrong(path: Path) -> None:
+def test_every_invalid_field_is_named_with_its_error(path: Path) -> None:
     path.write_text("minutes: 0\nsteps: [a, [b]]\n")
     message = refusal(path)
     assert "name: Field required" in message
@@ -60,7 +60,7 @@ def test_every_wrong_field_is_named_with_what_is_wrong(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "", "just text", "3", "# only a comment\n"])
-def test_a_file_that_is_no_mapping_is_refused(path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_refused(path: Path, text: str) -> None:
     path.write_text(text)
     assert "mapping" in refusal(path)
 
@@ -81,7 +81,7 @@ def test_a_file_that_is_no_mapping_is_refused(path: Path, text: str) -> None:
         ),
     ],
 )
-def test_a_file_that_is_no_yaml_is_refused(path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_yaml_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert "cannot be read as YAML" in refusal(path)
 
@@ -93,7 +93,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         assert str(place) in str(caught.value)
 
 
-def test_one_line_is_one_line_for_any_number_of_errors() -> None:
+def test_any_number_of_errors_is_one_line() -> None:
     with pytest.raises(ValidationError) as caught:
         Recipe.model_validate({"minutes": "soon", "spoons": 3})
     assert one_line(caught.value).count("; ") == 2

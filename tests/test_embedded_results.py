@@ -1,4 +1,4 @@
-"""The committed tables are what their command makes: the cheap part of it is made again and compared."""
+"""The committed tables are what their command writes: the cheap methods are computed again and compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apm_tta.cli import main
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "embedded"
 CHEAP = ["zeroshot", "ensemble", "tda"]
 ONE_IMAGE = 100 / 300
-"""Other processors sum in another order: an answer that two classes share almost evenly may fall to the other."""
+"""The share of one image, percent: another processor sums in another order, which may decide a near tie differently."""
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def test_the_cheap_methods_have_the_committed_numbers(tmp_path: Path, committed:
     assert (both["gflop_per_image"] == both["gflop_per_image_again"]).all()
 
 
-def test_the_other_tables_are_of_the_same_run(committed: pd.DataFrame) -> None:
-    """Every cell of the manifest is a row; the text has the numbers of the rows."""
+def test_the_other_files_are_of_the_same_run(committed: pd.DataFrame) -> None:
+    """Every cell of the manifest is a row of results.csv, and results.md has the same numbers."""
     numbers = yaml.safe_load((FOLDER / "run.yaml").read_text())["numbers"]
     assert len(committed) == len(numbers["conditions"]) * len(numbers["methods"]) * len(numbers["seeds"])
     text = (FOLDER / "results.md").read_text()

@@ -1,4 +1,4 @@
-"""Every draw has its own seed, the same on every machine, and nothing global decides or is touched."""
+"""Every draw has its own seed, the same on every machine; global random states are neither used nor changed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from hypothesis import strategies as st
 from apm_tta.randomness import numpy_generator, seed_for, torch_generator
 
 run_seeds = st.integers(0, 2**63 - 1)
-# The separator cannot occur: ids are paths as archives hold them, purposes are written in this package.
+# The separator cannot occur in them: ids are paths in archives, and purposes are written in this package.
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 keys = st.tuples(run_seeds, words, words)
 
 
 @given(keys, keys)
-def test_another_run_image_or_purpose_has_another_seed(one: tuple[int, str, str], other: tuple[int, str, str]) -> None:
+def test_a_different_run_image_or_purpose_has_a_different_seed(
+    one: tuple[int, str, str], other: tuple[int, str, str]
+) -> None:
     assert (seed_for(*one) == seed_for(*other)) == (one == other)
 
 
 @given(run_seeds, words, words, words)
-def test_moving_letters_from_the_id_to_the_purpose_makes_another_seed(seed: int, a: str, b: str, c: str) -> None:
-    """The three parts are told apart, not run together: ("ab", "c") is not ("a", "bc")."""
+def test_moving_letters_from_the_id_to_the_purpose_changes_the_seed(seed: int, a: str, b: str, c: str) -> None:
+    """The three parts are separated, not just concatenated: ("ab", "c") is not ("a", "bc")."""
     if b:
         assert seed_for(seed, a + b, c) != seed_for(seed, a, b + c)
 
 
 @given(keys)
-def test_is_the_definition_and_fits_every_generator(key: tuple[int, str, str]) -> None:
+def test_a_seed_follows_its_definition_and_fits_every_generator(key: tuple[int, str, str]) -> None:
     """63 bits of SHA-256 of the three, read as a big-endian number."""
     seed = seed_for(*key)
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).hexdigest()
@@ -40,8 +42,8 @@ def test_is_the_definition_and_fits_every_generator(key: tuple[int, str, str]) -
     numpy_generator(*key)
 
 
-def test_stays_what_it_was() -> None:
-    """Pinned: a change here changes every corrupted image and every fresh APM ever recorded."""
+def test_seeds_are_pinned() -> None:
+    """A change here would change every corrupted image and every fresh APM ever recorded."""
     seed = 6332739419317727915
     assert seed_for(0, "test/00000", "corruption gaussian_noise 3") == seed
     drawn = numpy_generator(0, "test/00000", "corruption gaussian_noise 3").bit_generator
@@ -49,7 +51,7 @@ def test_stays_what_it_was() -> None:
     assert torch_generator(0, "test/00000", "corruption gaussian_noise 3").initial_seed() == seed
 
 
-def test_a_generator_draws_the_same_each_time_and_another_draws_something_else() -> None:
+def test_equal_keys_draw_the_same_and_different_keys_draw_differently() -> None:
     def numpy_draw(*key: object) -> list[float]:
         return numpy_generator(*key).normal(size=4).tolist()  # type: ignore[arg-type]
 
@@ -62,7 +64,7 @@ def test_a_generator_draws_the_same_each_time_and_another_draws_something_else()
         assert len({tuple(values) for values in others}) == 4
 
 
-def test_global_seeds_are_neither_read_nor_moved() -> None:
+def test_global_random_states_are_neither_read_nor_changed() -> None:
     draws = []
     for seed in (1, 2):
         np.random.seed(seed)
