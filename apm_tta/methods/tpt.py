@@ -82,7 +82,7 @@ class Tpt(ViewMethod[TptParameters]):
         prompts = self.tower.tokens([f"{chosen.context} {name}." for name in self.classes])
         self.start, self.stop = context_tokens(self.tower, chosen.context, prompts)
         with torch.no_grad():
-            self.tokens = self.tower.cut(prompts)
+            self.tokens = self.tower.truncate(prompts)
             self.embedded = self.tower.embed(self.tokens)
             self.context = self.embedded[0, self.start : self.stop].clone()
             self.initial_weights = self.weights(self.context[None])[0]

@@ -1,4 +1,4 @@
-"""A teacher whose model has been built, whichever library made the model."""
+"""A teacher with a built model, from whichever library."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from apm_tta.teachers.source_teacher import SourceTeacher
 
 
 class BuiltTeacher(SourceTeacher):
-    """The members of ``Teacher`` that need an image encoder and nothing else of a model.
+    """The members of ``Teacher`` that need only the image encoder of a model.
 
     Args:
         source: of the teacher.
         image_encoder: ``(B, 3, S, S)`` -> ``(B, F)``, frozen, on the device.
-        intermediates: what the layers give; None for an encoder that shows none.
+        intermediates: computes the outputs of layers; None for an encoder that does not expose them.
         device: where it computes.
     """
 
@@ -39,13 +39,13 @@ class BuiltTeacher(SourceTeacher):
 
     def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
         """Compute one layer's tokens; see ``Teacher.encode_grid``. Layers of a convolutional network are its stages."""
-        return self._grids.of_layers(pixels, [layer])[0]
+        return self._grids.tokens(pixels, [layer])[0]
 
     def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Compute several layers' tokens; see ``Teacher.encode_grids``."""
-        return self._grids.of_layers(pixels, layers)
+        return self._grids.tokens(pixels, layers)
 
     @property
     def layers(self) -> int:
-        """Return how many layers there are; see ``Teacher.layers``."""
-        return self._grids.count
+        """Return the number of layers; see ``Teacher.layers``."""
+        return self._grids.layer_count

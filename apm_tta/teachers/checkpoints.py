@@ -1,4 +1,4 @@
-"""Files of weights: their digest, what may be read from them, and whether it fits a model."""
+"""Weights files: their digest, safe reading, and strict loading into a model."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from apm_tta.errors import UserError
 
 _TORCHSCRIPT = "constants.pkl"
 _SUFFIX = ".safetensors"
-# Where training scripts put the weights among other things; averaged ones first, as timm has it.
+# Keys under which training scripts store the weights among other things; averaged ones first, as in timm.
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# What wrappers of modules put before every name: compilation, data parallelism, and the one in the other.
+# Prefixes that module wrappers add to every name: compilation, data parallelism, and either inside the other.
 _PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")
-_NAMED = 3
+_MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights as it was when its digest was taken.
+    """A weights file as it was when its digest was computed.
 
     Attributes:
         path: of the file.
         sha256: of its content, as ``sha256sum`` prints it.
-        stamp: what changes when somebody writes to the file.
+        stamp: file metadata that changes when the file is written to.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class WeightsFile:
 
 
 def weights_file(path: Path) -> WeightsFile:
-    """Take the digest of a file.
+    """Compute the digest of a file.
 
     Raises:
         UserError: when it cannot be read.
@@ -61,40 +61,40 @@ def weights_file(path: Path) -> WeightsFile:
 
 
 def read_state_dict(weights: WeightsFile) -> dict[str, Tensor]:
-    """Read tensors by name, on the CPU: from safetensors, or by ``torch.load(weights_only=True)``; from nothing else.
+    """Read tensors by name, on the CPU: only from safetensors, or with ``torch.load(weights_only=True)``.
 
-    Names lose the prefixes of compiled and data-parallel modules.
+    The prefixes of compiled and data-parallel modules are removed from names.
 
     Raises:
-        UserError: for a file that holds a program, that holds anything but tensors, that is damaged, or that was
-            written to after its digest was taken.
+        UserError: for a file that contains a program or anything other than tensors, that is damaged, or that was
+            written to after its digest was computed.
     """
     content = _read_safetensors(weights.path) if weights.path.suffix == _SUFFIX else _read_torch(weights.path)
     if _stamp(weights.path) != weights.stamp:
-        raise UserError(f"{weights.path} was written to while it was read; start again")
+        raise UserError(f"{weights.path} was written to while it was being read; start again")
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
     if not isinstance(content, Mapping) or not content:
-        raise UserError(f"{weights.path} holds no tensors by name, but a {type(content).__name__}")
+        raise UserError(f"{weights.path} does not contain tensors by name, but a {type(content).__name__}")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise UserError(f"{weights.path} holds no tensors by name: {name!r} is a {type(value).__name__}")
+            raise UserError(f"{weights.path} does not contain only named tensors: {name!r} is a {type(value).__name__}")
     return {_without_prefixes(name): value for name, value in content.items()}
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Collection[str] = ()) -> None:
-    """Load every tensor of the model from ``state``, in its own shape; nothing is resized, nothing is left over.
+    """Load every tensor of the model from ``state`` in its own shape; nothing is resized, and nothing may remain.
 
     Args:
-        model: takes the tensors.
-        state: by the model's names.
-        path: where they come from, for messages.
-        optional: names of tensors that the model may keep as they are.
+        model: receives the tensors.
+        state: tensors by the model's names.
+        path: file that they come from, for messages.
+        optional: names of tensors that may be missing; the model keeps its own.
 
     Raises:
-        UserError: naming a few tensors that are missing, have no place or have another shape.
+        UserError: naming a few tensors that are missing, have no place in the model or have another shape.
     """
     own = model.state_dict()
     faults = [
@@ -109,14 +109,14 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, opt
             ],
         ),
     ]
-    if found := [f"{len(names)} tensors {fault} ({_some(names)})" for fault, names in faults if names]:
-        raise UserError(f"{path} is no checkpoint of this architecture: {'; '.join(found)}")
+    if found := [f"{len(names)} tensors {fault} ({_first_few(names)})" for fault, names in faults if names]:
+        raise UserError(f"{path} is not a checkpoint of this architecture: {'; '.join(found)}")
     model.load_state_dict(state, strict=False)
 
 
 @contextmanager
 def one_line_errors(name: str) -> Iterator[None]:
-    """Turn what the libraries raise while a teacher is found or built into one line.
+    """Turn any exception that libraries raise while finding or building a teacher into a one-line error.
 
     Raises:
         UserError: when the block raises.
@@ -134,31 +134,40 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return safetensors.torch.load_file(path)
     except Exception as error:
-        raise UserError(f"{path} is no safetensors file: {_line(error)}") from None
+        raise UserError(f"{path} is not a safetensors file: {_one_line(error)}") from None
 
 
 def _read_torch(path: Path) -> Any:
     _refuse_program(path)
     try:
         with warnings.catch_warnings():
-            # Of pickle protocols; what cannot be read is refused below.
+            # Warnings about pickle protocols; unreadable files are refused below.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise UserError(
-            f"{path} holds more than weights{f' ({found[1]})' if found else ''}: loading it could run code, so nothing "
-            "of it was run; give weights as .safetensors, or a checkpoint that torch.load(weights_only=True) takes"
+            f"{path} contains more than weights{f' ({found[1]})' if found else ''}: loading it could run code, so none "
+            "of it was run; give weights as .safetensors, or a checkpoint that torch.load(weights_only=True) accepts"
         ) from None
     except Exception as error:
-        raise UserError(f"{path} is neither safetensors (by its name) nor torch's checkpoint: {_line(error)}") from None
+        raise UserError(
+            f"{path} is neither safetensors (judged by its name) nor a torch checkpoint: {_one_line(error)}"
+        ) from None
 
 
 def _refuse_program(path: Path) -> None:
+    """Refuse a TorchScript archive.
+
+    Raises:
+        UserError: when the file is one.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(Path(name).name == _TORCHSCRIPT for name in archive.namelist()):
-                raise UserError(f"{path} is a TorchScript archive, which holds code; give its weights as .safetensors")
+                raise UserError(
+                    f"{path} is a TorchScript archive, which contains code; give its weights as .safetensors"
+                )
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -172,9 +181,9 @@ def _without_prefixes(name: str) -> str:
     return name
 
 
-def _some(names: Collection[str]) -> str:
-    return ", ".join(list(names)[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+def _first_few(names: Collection[str]) -> str:
+    return ", ".join(list(names)[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return f"{type(error).__name__} {' '.join(str(error).split())[:200]}".strip()

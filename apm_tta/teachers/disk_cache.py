@@ -1,6 +1,6 @@
-"""Entries on disk that outlive a run, each under the digest of everything that it depends on.
+"""Cache entries on disk that outlive a run, each named by the digest of everything that it depends on.
 
-An entry that is damaged or was written for anything else counts as absent, so that it is computed again.
+An entry that is damaged or belongs to another key counts as absent, so that it is recomputed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from apm_tta.files import write_whole
 
 _VERSION = "2"
-# A new release of one of them may decode, resize or compute otherwise.
+# A new release of any of them may decode, resize or compute differently.
 _LIBRARIES = ("open_clip_torch", "timm", "torch", "torchvision", "pillow")
 
 
@@ -34,19 +34,19 @@ def default_cache() -> Path:
 
 
 def entry_key(parts: Mapping[str, Any]) -> str:
-    """Write everything that an entry depends on as text; two entries are the same exactly if their keys are."""
+    """Serialise everything that an entry depends on; two entries are the same exactly if their keys are equal."""
     return json.dumps({"version": _VERSION, "libraries": _libraries(), **parts}, sort_keys=True, ensure_ascii=False)
 
 
 def entry_path(folder: Path, key: str, suffix: str) -> Path:
-    """Return where the entry of that key lies."""
+    """Return the path of the entry with this key."""
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()}{suffix}"
 
 
 def write_entry(path: Path, content: bytes) -> bool:
-    """Write an entry's file, and tell whether that could be done.
+    """Write an entry's file, and return whether that succeeded.
 
-    Processes that write the same entry at once do not meet: each writes under a name of its own, the last one stays.
+    Processes that write the same entry at once do not interfere: each writes under its own name, and the last one wins.
     """
     own = path.with_name(f"{os.getpid()}-{path.name}")
     try:
@@ -63,14 +63,14 @@ class TensorCache:
     """One tensor per entry, as safetensors, with its key and its digest beside it.
 
     Args:
-        folder: made at the first entry; one that cannot be written stays without entries and stops nobody.
+        folder: created with the first entry; if it is not writable, nothing is cached and no error is raised.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, parts: Mapping[str, Any]) -> Tensor | None:
-        """Return the tensor, or None when there is no entry, it is another key's, or it is damaged."""
+        """Return the tensor, or None when the entry is missing, belongs to another key, or is damaged."""
         key = entry_key(parts)
         try:
             with safe_open(entry_path(self._folder, key, ".safetensors"), framework="pt") as file:
@@ -94,14 +94,14 @@ class JsonCache:
         self._folder = folder
 
     def read(self, parts: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the mapping, or None when there is no entry, it is another key's, or it is damaged."""
+        """Return the mapping, or None when the entry is missing, belongs to another key, or is damaged."""
         key = entry_key(parts)
         try:
             found = json.loads(entry_path(self._folder, key, ".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        whole = isinstance(found, dict) and found.get("key") == key and isinstance(found.get("value"), dict)
-        return found["value"] if whole and found.get("sha256") == _mapping_digest(found["value"]) else None
+        valid = isinstance(found, dict) and found.get("key") == key and isinstance(found.get("value"), dict)
+        return found["value"] if valid and found.get("sha256") == _mapping_digest(found["value"]) else None
 
     def write(self, parts: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         """Write ``value`` as the entry of ``parts``."""

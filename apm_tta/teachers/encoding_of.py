@@ -1,4 +1,4 @@
-"""The encoder of one teacher as another's: for teachers that are made of a teacher."""
+"""Delegation to another teacher's encoder, for teachers that wrap a teacher."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from apm_tta.teachers.base import Teacher
 from apm_tta.teachers.text_tower import TextTower
 
 
-class EncodingOf(ABC):
-    """The members of ``Teacher`` that need a built model, forwarded to the teacher that has it."""
+class DelegatedEncoding(ABC):
+    """The members of ``Teacher`` that need a built model, delegated to the teacher that has it."""
 
     @property
     @abstractmethod
     def encoder(self) -> Teacher:
-        """Return the teacher that encodes."""
+        """The teacher that encodes."""
 
     @property
     def image_encoder(self) -> nn.Module:
@@ -35,13 +35,13 @@ class EncodingOf(ABC):
         return self.encoder.layers
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Embed images by the encoder; see ``Teacher.encode_image``."""
+        """Embed images with the encoder; see ``Teacher.encode_image``."""
         return self.encoder.encode_image(pixels)
 
     def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """Compute one layer's tokens by the encoder; see ``Teacher.encode_grid``."""
+        """Compute one layer's tokens with the encoder; see ``Teacher.encode_grid``."""
         return self.encoder.encode_grid(pixels, layer)
 
     def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Compute several layers' tokens by the encoder; see ``Teacher.encode_grids``."""
+        """Compute several layers' tokens with the encoder; see ``Teacher.encode_grids``."""
         return self.encoder.encode_grids(pixels, layers)

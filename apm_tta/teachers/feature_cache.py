@@ -1,4 +1,4 @@
-"""A teacher's features of many images as one entry on disk, memory-mapped; there whole or not at all."""
+"""A teacher's features of many images as one memory-mapped entry on disk, either complete or absent."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from apm_tta.teachers.disk_cache import entry_key, entry_path, write_entry
 
 
 class FeatureCache:
-    """Features of a fixed list of images.
+    """The features of a fixed list of images.
 
-    Beside the array lies the whole key and the array's SHA-256: another key never matches, a damaged array counts as
-    absent and is written again.
+    The complete key and the array's SHA-256 are stored beside the array: another key never matches, and a damaged array
+    counts as absent and is rewritten.
 
     Args:
-        folder: of the cache; one that cannot be written stays without the entry and stops nobody.
+        folder: of the cache; if it is not writable, nothing is cached and no error is raised.
         parts: everything that the features depend on.
-        ids: of all the images, in the order of the rows.
+        ids: of all images, in the order of the rows.
     """
 
     def __init__(self, folder: Path, parts: Mapping[str, Any], ids: Sequence[str]) -> None:
         listed = hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
         self._key = entry_key({**parts, "ids": listed})
         self._array_path = entry_path(folder, self._key, ".npy")
-        self._note_path = entry_path(folder, self._key, ".json")
+        self._metadata_path = entry_path(folder, self._key, ".json")
         self._rows = {sample_id: row for row, sample_id in enumerate(ids)}
         self._collected: dict[str, NDArray[np.float32]] = {}
 
     @property
     def complete(self) -> bool:
-        """Tell whether the features of every image can be read."""
+        """Whether the features of every image can be read."""
         return self._array is not None
 
     def read(self, ids: Sequence[str]) -> Tensor:
@@ -50,32 +50,32 @@ class FeatureCache:
             ValueError: when the cache is not complete.
         """
         if self._array is None:
-            raise ValueError("there are no features to read: the cache is not complete")
+            raise ValueError("no features can be read: the cache is not complete")
         return torch.from_numpy(self._array[[self._rows[sample_id] for sample_id in ids]])
 
     def write(self, ids: Sequence[str], features: Tensor) -> None:
-        """Collect features ``(B, F)`` in memory; they can be read after ``finish``."""
+        """Collect features ``(B, F)`` in memory; they become readable with ``finish``."""
         rows = features.detach().float().cpu().numpy()
         self._collected.update(zip(ids, rows, strict=True))
 
     def finish(self) -> None:
-        """Write the array if the features of every image were collected, else nothing."""
+        """Write the array if the features of every image were collected; otherwise do nothing."""
         if self._collected.keys() != self._rows.keys() or not self._rows:
             return
         array = np.stack([self._collected[sample_id] for sample_id in self._rows])
-        note = {"key": self._key, "shape": list(array.shape), "sha256": _digest(array)}
+        metadata = {"key": self._key, "shape": list(array.shape), "sha256": _digest(array)}
         if write_entry(self._array_path, _npy(array)):
-            write_entry(self._note_path, json.dumps(note).encode())
+            write_entry(self._metadata_path, json.dumps(metadata).encode())
         vars(self).pop("_array", None)
 
     @cached_property
     def _array(self) -> NDArray[np.float32] | None:
         try:
-            note = json.loads(self._note_path.read_text(encoding="utf-8"))
+            metadata = json.loads(self._metadata_path.read_text(encoding="utf-8"))
             array = np.load(self._array_path, mmap_mode="r", allow_pickle=False)
             expected = {"key": self._key, "shape": list(array.shape), "sha256": _digest(array)}
-            return array if array.dtype == np.float32 and note == expected else None
-        except Exception:  # a damaged header can be anything: numpy raises what its parts raise
+            return array if array.dtype == np.float32 and metadata == expected else None
+        except Exception:  # a damaged header can make numpy raise anything
             return None
 
 

@@ -1,4 +1,4 @@
-"""Tokens of one layer by location, for every image tower that can show what its layers give."""
+"""Tokens of layers by location, for every image tower that exposes the outputs of its layers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from apm_tta.errors import UserError
 
 Intermediates = Callable[[Tensor, "list[int] | None"], "list[Tensor]"]
-"""Takes pixels ``(B, 3, S, S)`` and layers (None: all of them), returns the output of each ``(B, C, h, w)``."""
+"""Take pixels ``(B, 3, S, S)`` and layers (None: all of them); return the output of each, ``(B, C, h, w)``."""
 
 
 class Grids:
-    """Layers of an image tower; those of a convolutional network are its stages.
+    """The layers of an image tower; those of a convolutional network are its stages.
 
     Args:
         name: the teacher's.
-        intermediates: see there; None for an encoder that shows none.
-        blank: an input, for counting the layers, ``(1, 3, S, S)``.
+        intermediates: see ``Intermediates``; None for an encoder that does not expose its layers.
+        blank: an input for counting the layers, ``(1, 3, S, S)``.
     """
 
     def __init__(self, name: str, intermediates: Intermediates | None, blank: Tensor) -> None:
@@ -28,7 +28,7 @@ class Grids:
         self._intermediates = intermediates
         self._blank = blank
 
-    def of_layers(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
+    def tokens(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Compute the tokens of several layers from one pass.
 
         Args:
@@ -39,30 +39,32 @@ class Grids:
             Tokens ``(B, h, w, C)`` of each, float32, in the order of ``layers``.
 
         Raises:
-            UserError: when there is no such layer, or the encoder shows none. Exit code 2.
+            UserError: when a layer does not exist, or the encoder exposes none. Exit code 2.
         """
-        shown = self._shown()
+        compute = self._require_intermediates()
         for layer in layers:
-            if not -self.count <= layer < self.count:
-                raise UserError(f"teacher {self._name} has layers 0 to {self.count - 1}; there is no layer {layer}", 2)
-        wanted = [layer % self.count for layer in layers]
-        # Libraries answer in the order of depth, each layer once.
+            if not -self.layer_count <= layer < self.layer_count:
+                raise UserError(
+                    f"teacher {self._name} has layers 0 to {self.layer_count - 1}; there is no layer {layer}", 2
+                )
+        wanted = [layer % self.layer_count for layer in layers]
+        # Libraries return layers in the order of depth, each once.
         depths = sorted(set(wanted))
-        found = dict(zip(depths, shown(pixels, depths), strict=True))
+        found = dict(zip(depths, compute(pixels, depths), strict=True))
         return [found[layer].permute(0, 2, 3, 1).float() for layer in wanted]
 
     @cached_property
-    def count(self) -> int:
-        """Count the layers.
+    def layer_count(self) -> int:
+        """The number of layers.
 
         Raises:
-            UserError: when the encoder shows none. Exit code 2.
+            UserError: when the encoder exposes none. Exit code 2.
         """
-        # Asked of the model: timm's families keep their layers under many names.
+        # Counted by a forward pass: timm's families keep their layers under many names.
         with torch.no_grad():
-            return len(self._shown()(self._blank, None))
+            return len(self._require_intermediates()(self._blank, None))
 
-    def _shown(self) -> Intermediates:
+    def _require_intermediates(self) -> Intermediates:
         if self._intermediates is None:
-            raise UserError(f"teacher {self._name} gives no tokens by location; choose a ViT", exit_code=2)
+            raise UserError(f"teacher {self._name} has no tokens by location; choose a ViT", exit_code=2)
         return self._intermediates

@@ -1,4 +1,4 @@
-"""A teacher that knows itself and its class weights from the disk cache, and builds its model when pixels come."""
+"""A teacher that reads its description and class weights from the disk cache, and builds its model on demand."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from torch import Tensor
 
 from apm_tta.teachers.base import Source, Teacher
 from apm_tta.teachers.disk_cache import JsonCache, TensorCache
-from apm_tta.teachers.encoding_of import EncodingOf
+from apm_tta.teachers.encoding_of import DelegatedEncoding
 from apm_tta.teachers.source_teacher import SourceTeacher
 
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a teacher only once it has been built; see ``Teacher``."""
+    """The attributes of a teacher that are known only once its model is built; see ``Teacher``."""
 
     feature_dim: int
     patch_size: int | None
     logit_scale: float
 
 
-class LazyTeacher(SourceTeacher, EncodingOf):
-    """A ``Teacher`` that states itself from what its source and the cache know.
+class LazyTeacher(SourceTeacher, DelegatedEncoding):
+    """A ``Teacher`` described by its source and the cache.
 
-    What it writes to the cache depends on its identity: other weights, other entries.
+    The cache entries are keyed by its identity: other weights get other entries.
 
     Args:
-        source: how to build the model.
+        source: builds the model.
         device: where it computes.
-        folder: of the cache; None writes nothing and builds the model at once.
+        folder: of the cache; with None nothing is cached and the model is built at once.
     """
 
     def __init__(self, source: Source, device: torch.device, folder: Path | None) -> None:
@@ -49,28 +49,28 @@ class LazyTeacher(SourceTeacher, EncodingOf):
 
     @property
     def loaded(self) -> bool:
-        """Tell whether the model has been built."""
+        """Whether the model has been built."""
         return "built" in vars(self)
 
     @cached_property
     def built(self) -> Teacher:
-        """Return the family's own teacher, which has the model; built when it is first asked for.
+        """The family's own teacher, which has the model; it is built at the first access.
 
         Raises:
-            UserError: when the weights cannot be read, or are of another model.
+            UserError: when the weights cannot be read, or belong to another model.
         """
-        # The first image may come under autocast: what is checked and measured of a model must not depend on that.
+        # The first image may arrive under autocast: checks and measurements of the model must not depend on that.
         with torch.autocast(self.device.type, enabled=False):
             return self._source.build(self.device)
 
     @property
     def encoder(self) -> Teacher:
-        """Return ``built``."""
+        """The same as ``built``."""
         return self.built
 
     @property
     def weights_sha256(self) -> str:
-        """Return the SHA-256 of the file of weights, as ``sha256sum`` prints it."""
+        """The SHA-256 of the weights file, as ``sha256sum`` prints it."""
         return self.identity["weights_sha256"]
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
@@ -80,7 +80,7 @@ class LazyTeacher(SourceTeacher, EncodingOf):
             parts = {**self._key, "device": self.device.type, "classes": key[0], "templates": key[1]}
             found = None if self._weights is None else self._weights.read(parts)
             if found is None:
-                # Made in full precision whatever surrounds it: the cache must not depend on who asked first.
+                # Computed in full precision in any context: the cache must not depend on the first caller.
                 with torch.autocast(self.device.type, enabled=False):
                     found = self.built.class_weights(classes, templates)
                 if self._weights is not None:

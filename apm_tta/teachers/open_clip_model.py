@@ -1,4 +1,4 @@
-"""An open_clip model from its configuration and a file of weights, without what open_clip's factory does silently."""
+"""An open_clip model from its configuration and weights file, without the silent changes of open_clip's factory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from apm_tta.errors import UserError
 from apm_tta.teachers.checkpoints import WeightsFile, load_strictly, read_state_dict
 
-# What OpenAI's archives hold beside the weights; the model's configuration says the same.
+# What OpenAI's archives contain besides the weights; the model's configuration states the same.
 OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
 _POSITIONS = "text.transformer.embeddings.position_ids"
 _SCALARS = ("logit_scale", "logit_bias")
@@ -23,23 +23,23 @@ _SCALARS = ("logit_scale", "logit_bias")
 def build_model(configuration: Mapping[str, Any], weights: WeightsFile, quick_gelu: bool) -> nn.Module:
     """Build the model and load its weights strictly.
 
-    open_clip's factory would resize positional embeddings to another input size, read archives that hold code, and
-    download the weights of towers: none of it happens here.
+    open_clip's factory would resize positional embeddings to another input size, read archives that contain code, and
+    download the weights of towers; none of this happens here.
 
     Args:
-        configuration: ``model_cfg`` of open_clip's.
-        weights: the file.
+        configuration: open_clip's ``model_cfg``.
+        weights: the weights file.
         quick_gelu: whether the activation is QuickGELU.
 
     Raises:
-        UserError: when the file cannot be read as weights alone or is of another architecture or activation.
+        UserError: when the file contains more than weights, or belongs to another architecture or activation.
     """
     state = read_state_dict(weights)
     if any(name in state for name in OPENAI_SIZES):
         if not quick_gelu:
             raise UserError(
-                f"{weights.path} is OpenAI's, whose models have QuickGELU, but it was asked for with GELU: accuracy "
-                "would be silently lower; add -quickgelu to the architecture's name",
+                f"{weights.path} is OpenAI's, whose models have QuickGELU, but GELU was requested: accuracy would be "
+                "silently lower; add -quickgelu to the architecture's name",
                 exit_code=2,
             )
         state = {name: value for name, value in state.items() if name not in OPENAI_SIZES}
@@ -49,15 +49,15 @@ def build_model(configuration: Mapping[str, Any], weights: WeightsFile, quick_ge
 
 
 def _make(configuration: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
-    """Make the model, of the class that ``open_clip.create_model`` would choose."""
+    """Make the model, using the class that ``open_clip.create_model`` would choose."""
     settings = deepcopy(dict(configuration))
-    of_transformers = "hf_model_name" in settings["text_cfg"]
-    custom_text = settings.pop("custom_text", False) or of_transformers
+    uses_transformers = "hf_model_name" in settings["text_cfg"]
+    custom_text = settings.pop("custom_text", False) or uses_transformers
     if quick_gelu:
         settings["quick_gelu"] = True
     if "timm_model_name" in settings["vision_cfg"]:
         settings["vision_cfg"]["timm_model_pretrained"] = False
-    if of_transformers:
+    if uses_transformers:
         settings["text_cfg"]["hf_model_pretrained"] = False
     kind: Any = CLIP if not custom_text else CoCa if "multimodal_cfg" in settings else CustomTextCLIP
     model: nn.Module = kind(**settings)
@@ -65,7 +65,7 @@ def _make(configuration: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
 
 
 def _translated(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Translate older and others' names as ``open_clip.load_checkpoint`` does."""
+    """Translate older and foreign names as ``open_clip.load_checkpoint`` does."""
     state = dict(convert_state_dict(model, state))
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = dict(convert_to_custom_text_state_dict(state))

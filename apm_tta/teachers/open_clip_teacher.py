@@ -1,4 +1,4 @@
-"""CLIP through open_clip: the embedded model, released weights and local checkpoints by the same code."""
+"""CLIP through open_clip: the embedded model, released weights and local checkpoints, through the same code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from apm_tta.teachers.embedded import FOLDER as EMBEDDED_FOLDER
 from apm_tta.teachers.open_clip_model import build_model
 from apm_tta.teachers.preprocessing import Preprocessing, patch_size, side
 from apm_tta.teachers.quick_gelu import known_release, refuse_mismatch
-from apm_tta.teachers.templates import fill
+from apm_tta.teachers.templates import fill_template
 from apm_tta.teachers.text_tower import TextTower, Tokenizer
 
 _PROMPTS_AT_ONCE = 256
@@ -35,13 +35,13 @@ _CLASSIFIERS: tuple[Classifier, ...] = ("text", "prototypes")
 
 @dataclass(frozen=True)
 class Release:
-    """A file of weights, and what has to be known to run it.
+    """A weights file with everything needed to run it.
 
     Attributes:
-        tokenizer: name under which open_clip knows its tokenizer.
+        tokenizer: open_clip's name for its tokenizer.
         model: configuration of the architecture.
         preprocess: configuration of the transform.
-        weights: the file.
+        weights: the weights file.
         quick_gelu: whether the weights were trained with QuickGELU.
     """
 
@@ -66,16 +66,16 @@ class OpenClipTeacher(BuiltTeacher):
         self._load_tokenizer = load_tokenizer
         self.logit_scale = float(model.logit_scale.exp())  # type: ignore[operator]
         self.patch_size = patch_size(model.visual)
-        shows_layers = hasattr(getattr(model.visual, "trunk", model.visual), "forward_intermediates")
-        intermediates = self._intermediates if shows_layers else None
+        exposes_layers = hasattr(getattr(model.visual, "trunk", model.visual), "forward_intermediates")
+        intermediates = self._intermediates if exposes_layers else None
         super().__init__(source, _ImageEncoder(self.model), intermediates, device)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Return the tokenizer of the text tower, loaded when it is first needed.
+        """The tokenizer of the text tower, loaded at the first access.
 
         Raises:
-            UserError: when it needs a package that is missing, or a hub that cannot be reached.
+            UserError: when it needs a missing package, or a hub that cannot be reached.
         """
         try:
             return self._load_tokenizer()
@@ -85,11 +85,11 @@ class OpenClipTeacher(BuiltTeacher):
             ) from None
         except Exception as error:  # whatever a hub client raises
             reason = " ".join(str(error).split())[:300]
-            raise UserError(f"the tokenizer of teacher {self.name} cannot be had: {reason}") from None
+            raise UserError(f"the tokenizer of teacher {self.name} is not available: {reason}") from None
 
     @cached_property
     def text_tower(self) -> TextTower:
-        """Return the tower that prompts are tuned through; see ``Teacher.text_tower``."""
+        """The tower that prompts are tuned through; see ``Teacher.text_tower``."""
         return TextTower(self.name, self.model, self.tokenizer, self.device)
 
     def _intermediates(self, pixels: Tensor, layers: list[int] | None) -> list[Tensor]:
@@ -102,11 +102,11 @@ class OpenClipTeacher(BuiltTeacher):
         """Return the text tower's class weights; see ``Teacher.class_weights``.
 
         Raises:
-            UserError: when prototypes were asked for: these come from labelled images. Exit code 2.
+            UserError: when prototypes were requested: these come from labelled images. Exit code 2.
         """
         if self.classifier != "text":
-            raise UserError(f"the prototypes of teacher {self.name} are to come from --support FOLDER", exit_code=2)
-        prompts = [fill(template, name) for name in classes for template in templates]
+            raise UserError(f"the prototypes of teacher {self.name} have to come from --support FOLDER", exit_code=2)
+        prompts = [fill_template(template, name) for name in classes for template in templates]
         embeddings = []
         with torch.no_grad():
             for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
@@ -117,7 +117,7 @@ class OpenClipTeacher(BuiltTeacher):
 
 
 class _ImageEncoder(nn.Module):
-    """The image tower as a module of its own, whichever class of open_clip it belongs to."""
+    """The image tower as a separate module, whichever class of open_clip it belongs to."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -126,12 +126,12 @@ class _ImageEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed images ``(B, 3, S, S)`` as ``(B, F)``."""
         features = self.visual(pixels)
-        # CoCa's tower answers with its tokens too.
+        # CoCa's tower returns its tokens too.
         pooled: Tensor = features[0] if isinstance(features, tuple) else features
         return pooled.float()
 
 
-def _source(name: str, classifier: str, release: Release) -> Source:
+def _make_source(name: str, classifier: str, release: Release) -> Source:
     if classifier == "head":
         raise UserError(f"teacher {name} has no head; its class weights come from its text tower", exit_code=2)
     preprocess = {**vars(PreprocessCfg()), **release.preprocess}
@@ -160,108 +160,115 @@ def _source(name: str, classifier: str, release: Release) -> Source:
 
 
 def _from_configuration(name: str, tokenizer: str, configuration: Any, weights: Path) -> Release:
-    """Make a release that brings its own configuration."""
-    model, preprocess = _parts(f"teacher {name}", configuration)
+    """Make a release that has its own configuration."""
+    model, preprocess = _split_configuration(f"teacher {name}", configuration)
     return Release(tokenizer, model, preprocess, weights_file(weights), bool(model.get("quick_gelu")))
 
 
-def _parts(what: str, configuration: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return the model's and the transform's part of an ``open_clip_config.json``."""
+def _split_configuration(owner: str, configuration: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Split an ``open_clip_config.json`` into the configurations of the model and of the transform.
+
+    Raises:
+        UserError: when it has no complete ``model_cfg``.
+    """
     model = configuration.get("model_cfg") if isinstance(configuration, dict) else None
     if not isinstance(model, dict) or not {"vision_cfg", "text_cfg"} <= model.keys():
-        raise UserError(f"{what} has no model_cfg in its {_CONFIGURATION}; it is not open_clip's")
+        raise UserError(f"{owner} has no model_cfg in its {_CONFIGURATION}; it is not an open_clip model")
     return model, configuration.get("preprocess_cfg", {})
 
 
-def _preprocessing(tag: Mapping[str, Any]) -> dict[str, Any]:
+def _tag_preprocessing(tag: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
 
 
 def _common_preprocessing(kind: str) -> dict[str, Any]:
-    """Return what all of an architecture's releases agree on: a checkpoint of SigLIP is not normalised as CLIP's are.
+    """Return the preprocessing shared by all of an architecture's releases: SigLIP is not normalised like CLIP.
 
     Raises:
-        UserError: when they disagree, so that nobody knows what an unknown file wants. Exit code 2.
+        UserError: when they disagree, so that the preprocessing of an unknown file is unknown. Exit code 2.
     """
     found = [
-        _preprocessing(open_clip.get_pretrained_cfg(kind, tag)) for tag in open_clip.list_pretrained_tags_by_model(kind)
+        _tag_preprocessing(open_clip.get_pretrained_cfg(kind, tag))
+        for tag in open_clip.list_pretrained_tags_by_model(kind)
     ]
     if any(each != found[0] for each in found):
         raise UserError(
-            f"the releases of {kind} are not preprocessed alike, and which of them this file follows is unknown: put "
-            f"an {_CONFIGURATION} with model_cfg and preprocess_cfg beside it",
+            f"the releases of {kind} are not preprocessed alike, and it is unknown which of them this file follows: "
+            f"put an {_CONFIGURATION} with model_cfg and preprocess_cfg beside it",
             exit_code=2,
         )
     return found[0] if found else {}
 
 
 @FAMILIES.register("embedded")
-def embedded(name: str, classifier: str) -> Source:
+def embedded_source(name: str, classifier: str) -> Source:
     """Find ``embedded``, the model that the package carries.
 
     Raises:
-        UserError: when anything stands behind the name. Exit code 2.
+        UserError: when anything follows the name. Exit code 2.
     """
     if name != "embedded":
-        raise UserError(f"unknown teacher {name!r}; the embedded teacher is called embedded", exit_code=2)
+        raise UserError(f"unknown teacher {name!r}; the embedded teacher is named embedded", exit_code=2)
     configuration = json.loads((EMBEDDED_FOLDER / _CONFIGURATION).read_text(encoding="utf-8"))
     weights = EMBEDDED_FOLDER / "open_clip_model.safetensors"
-    return _source(name, classifier, _from_configuration(name, f"local-dir:{EMBEDDED_FOLDER}", configuration, weights))
+    return _make_source(
+        name, classifier, _from_configuration(name, f"local-dir:{EMBEDDED_FOLDER}", configuration, weights)
+    )
 
 
 @FAMILIES.register("hf-hub")
-def from_hub(name: str, classifier: str) -> Source:
+def hub_source(name: str, classifier: str) -> Source:
     """Find ``hf-hub:organisation/repository``.
 
     Raises:
-        UserError: when the hub cannot be reached or has no such model of open_clip's.
+        UserError: when the hub cannot be reached or has no open_clip model of that name.
     """
     with one_line_errors(name):
         repository = name.removeprefix("hf-hub:")
         configuration = _get_hf_config(repository)
         weights = Path(download_pretrained_from_hf(repository))
-    return _source(name, classifier, _from_configuration(name, name, configuration, weights))
+    return _make_source(name, classifier, _from_configuration(name, name, configuration, weights))
 
 
 @FAMILIES.register("open_clip")
-def architecture(name: str, classifier: str) -> Source:
+def architecture_source(name: str, classifier: str) -> Source:
     """Find ``ARCHITECTURE:TAG`` or ``ARCHITECTURE:/path/to/checkpoint``, such as ``ViT-B-16:openai``.
 
     Raises:
-        UnknownName: for an architecture or a tag that open_clip does not know.
-        UserError: for a checkpoint that was trained with another activation than the architecture has.
+        UnknownName: for a tag that open_clip does not know, when no such file exists either.
+        UserError: for a checkpoint that was trained with a different activation from the architecture's.
     """
     kind, _, pretrained = name.partition(":")
     tags = open_clip.list_pretrained_tags_by_model(kind)
     if not pretrained:
         raise UserError(f"teacher {name!r} names no weights; write {kind}:TAG or {kind}:/path", 2)
     if pretrained in tags:
-        release = _released(name, kind, pretrained)
+        release = _tagged_release(name, kind, pretrained)
     elif Path(pretrained).is_file():
-        release = _local(kind, Path(pretrained))
+        release = _local_release(kind, Path(pretrained))
     else:
         raise UnknownName(f"weights of {kind} (no such tag, no such file)", pretrained, tags)
-    return _source(name, classifier, release)
+    return _make_source(name, classifier, release)
 
 
-def _released(name: str, kind: str, pretrained: str) -> Release:
-    """Find a release by its tag, whose own configuration says which activation it was trained with."""
+def _tagged_release(name: str, kind: str, pretrained: str) -> Release:
+    """Find a release by its tag, whose own configuration states which activation it was trained with."""
     model, tag = open_clip.get_model_config(kind), open_clip.get_pretrained_cfg(kind, pretrained)
     quick_gelu = bool(tag.get("quick_gelu"))
     if model.get("quick_gelu") and not quick_gelu:
         repository = tag.get("hf_hub", "").rstrip("/")
         raise UserError(
-            f"QuickGELU mismatch: open_clip's {kind} has it, its release {pretrained} does not say so; "
-            f"ask for hf-hub:{repository}, whose own configuration decides",
+            f"QuickGELU mismatch: open_clip's {kind} has it, but its release {pretrained} does not state it; "
+            f"use hf-hub:{repository}, whose own configuration decides",
             exit_code=2,
         )
     with one_line_errors(name):
         weights = Path(download_pretrained(tag))
-    return Release(kind, model, _preprocessing(tag), weights_file(weights), quick_gelu)
+    return Release(kind, model, _tag_preprocessing(tag), weights_file(weights), quick_gelu)
 
 
-def _local(kind: str, path: Path) -> Release:
-    """Take a file by the configuration beside it, else as the release it is known to be, else as all releases are."""
+def _local_release(kind: str, path: Path) -> Release:
+    """Describe a file by the configuration beside it, else by the known release it is, else by all releases."""
     model, weights = open_clip.get_model_config(kind), weights_file(path)
     quick_gelu = bool(model.get("quick_gelu"))
     known = known_release(kind, weights)
@@ -269,12 +276,12 @@ def _local(kind: str, path: Path) -> Release:
         refuse_mismatch(kind, path, not quick_gelu, f"it is open_clip's {known[0]}")
     beside = path.with_name(_CONFIGURATION)
     if not beside.is_file():
-        shared = _common_preprocessing(kind) if known is None else _preprocessing(known[1])
+        shared = _common_preprocessing(kind) if known is None else _tag_preprocessing(known[1])
         return Release(kind, model, shared, weights, quick_gelu)
     try:
-        own, preprocess = _parts(str(path), json.loads(beside.read_text(encoding="utf-8")))
+        own, preprocess = _split_configuration(str(path), json.loads(beside.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(f"{beside} cannot be read as JSON: {error}") from None
     if bool(own.get("quick_gelu")) != quick_gelu:
-        refuse_mismatch(kind, path, not quick_gelu, f"{beside} says so")
+        refuse_mismatch(kind, path, not quick_gelu, f"{beside} states so")
     return Release(kind, model, preprocess, weights, quick_gelu)

@@ -1,4 +1,4 @@
-"""What a teacher takes over from its source, before anything is built and after."""
+"""The part of a teacher that its source determines, whether its model is built or not."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from apm_tta.teachers.preprocessing import Preprocessing
 
 
 class SourceTeacher:
-    """The members of ``Teacher`` that a source states, and those that follow from them.
+    """The members of ``Teacher`` that a source states, and those derived from them.
 
     Args:
         source: of the teacher.
         device: where it computes.
 
     Attributes:
-        logit_scale: known to subclasses; for a head M of ``LinearHead``.
+        logit_scale: set by subclasses; for a head it is M of ``LinearHead``.
     """
 
     logit_scale: float
@@ -37,7 +37,7 @@ class SourceTeacher:
         self.device = device
 
     def scales(self, features: Tensor) -> Tensor:
-        """Return ``logit_scale`` for every feature ``(..., F)``, ``(..., 1)``; for a head it times each one's norm."""
+        """Return ``logit_scale`` per feature ``(..., F)`` as ``(..., 1)``; for a head, times the feature's norm."""
         if self.classifier == "head":
             norms: Tensor = features.norm(dim=-1, keepdim=True)
             return self.logit_scale * norms

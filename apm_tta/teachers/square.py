@@ -1,4 +1,4 @@
-"""The whole image as a square, nothing cut off, so that every location of a grid lies where the image has it."""
+"""The whole image as a square, nothing cut off, so that locations of a grid match those of the image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from apm_tta.teachers.preprocessing import Preprocessing
 
 
 class Square:
-    """Resizes images to a square, whatever their shape, and normalises them.
+    """A transform that resizes images of any shape to a square and normalises them.
 
-    An evaluation crop cuts borders off; features of two models that are compared location by location need the same
-    part of the image at the same location.
+    An evaluation crop cuts borders off; comparing features of two models location by location requires the same part of
+    the image at the same location.
 
     Args:
         preprocessing: side, normalisation and interpolation.
@@ -32,9 +32,9 @@ class Square:
         return resized
 
     def normalized(self, squares: Tensor) -> Tensor:
-        """Normalise what ``bytes`` gave, ``(..., 3, S, S)``, uint8 on any device, to float32."""
-        found: Tensor = self._normalize(self._scale(squares))
-        return found
+        """Normalise the results of ``bytes``, ``(..., 3, S, S)``, uint8 on any device, to float32."""
+        normalized: Tensor = self._normalize(self._scale(squares))
+        return normalized
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Resize and normalise an RGB image to ``(3, S, S)``, float32, on the CPU."""

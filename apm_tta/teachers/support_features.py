@@ -1,4 +1,4 @@
-"""Labelled images in place of a text tower: class prototypes, and the votes of nearest neighbours."""
+"""Features of labelled images: class prototypes instead of a text tower, and the votes of nearest neighbours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
 from apm_tta.teachers.base import Classifier, Support, Teacher
-from apm_tta.teachers.encoding_of import EncodingOf
+from apm_tta.teachers.encoding_of import DelegatedEncoding
 from apm_tta.teachers.preprocessing import Preprocessing
 
 _IMAGES_AT_ONCE = 64
@@ -34,19 +34,19 @@ def encode_support(
         features.append(normalize(encoded[:, :-2] if teacher.classifier == "head" else encoded, dim=-1))
         labels += [label for _, label in part]
     if missing := sorted(set(range(len(classes))) - set(labels)):
-        raise UserError(f"the support has no image of {classes[missing[0]]} ({len(missing)} classes without any)")
+        raise UserError(f"the support has no image of {classes[missing[0]]} (classes without an image: {len(missing)})")
     return Support(torch.cat(features), torch.tensor(labels, device=teacher.device), tuple(classes), fingerprint)
 
 
-class SupportedTeacher(EncodingOf):
-    """A teacher with labelled images beside it: for ``knn``, and for class weights where ``prototypes`` is chosen.
+class SupportedTeacher(DelegatedEncoding):
+    """A teacher with labelled images, for ``knn`` and for class weights if ``prototypes`` is chosen.
 
-    Everything else is the teacher's own, ``encoder``.
+    Everything else is delegated to the wrapped teacher, ``encoder``.
 
     Args:
-        teacher: for prototypes one that was not loaded with its head, whose features end in constants.
+        teacher: for prototypes it must not be loaded with its head, whose features end in constants.
         support: its features of labelled images.
-        classifier: ``prototypes``, or where the teacher's own class weights come from.
+        classifier: ``prototypes``, or the source of the teacher's own class weights.
 
     Raises:
         UserError: for prototypes of a teacher that was loaded with its head. Exit code 2.
@@ -72,11 +72,11 @@ class SupportedTeacher(EncodingOf):
 
     @property
     def encoder(self) -> Teacher:
-        """Return the teacher beside which the images stand."""
+        """The wrapped teacher."""
         return self._teacher
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-        r"""Return prototypes, or the teacher's own class weights where these were chosen.
+        r"""Return prototypes, or the teacher's own class weights if these were chosen.
 
         A prototype is the mean of a class's unit features, scaled to unit norm:
 
@@ -88,7 +88,7 @@ class SupportedTeacher(EncodingOf):
         if tuple(classes) != support.classes:
             raise UserError(
                 f"the support has {len(support.classes)} classes, of which {support.classes[0]} is the first; they are "
-                f"not the {len(classes)} asked for, beginning with {classes[0] if classes else 'none'}",
+                f"not the {len(classes)} requested, beginning with {classes[0] if classes else 'none'}",
                 exit_code=2,
             )
         sums = support.features.new_zeros(len(classes), support.features.shape[1])
@@ -101,19 +101,19 @@ def knn_logits(features: Tensor, support: Support, neighbours: int, temperature:
     .. math:: v_c = \sum_{i \in N_k(f)} [y_i = c] \exp(\cos(f, f_i) / \tau)
 
     Args:
-        features: ``(B, F)``, of any norm; a linear head's two constants behind them have no say.
-        support: N labelled images; where they are fewer than ``neighbours``, all vote.
+        features: ``(B, F)``, of any norm; a linear head's two constants at their end are ignored.
+        support: N labelled images; if they are fewer than ``neighbours``, all vote.
         neighbours: k.
         temperature: tau.
         classes: C.
 
     Returns:
-        Votes as logits ``(B, C)``: their logarithms, so that a softmax gives each class its share of the votes. A class
-        without a vote stands below every class with one.
+        Votes as logits ``(B, C)``: their logarithms, so that a softmax returns each class's share of the votes. A class
+        without a vote ranks below every class with one.
     """
     cosines = normalize(features[:, : support.features.shape[1]], dim=-1) @ support.features.T
     nearest = cosines.topk(min(neighbours, cosines.shape[1]), dim=1)
-    # Relative to the nearest: the shares stay, and nothing overflows.
+    # Relative to the nearest: the shares stay the same, and nothing overflows.
     votes = ((nearest.values - nearest.values[:, :1]) / temperature).exp()
     counted = votes.new_zeros(len(features), classes).scatter_add(1, support.labels[nearest.indices], votes)
     return counted.clamp_min(torch.finfo(counted.dtype).tiny).log()

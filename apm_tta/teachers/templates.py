@@ -1,6 +1,6 @@
-"""Prompt templates by name, or from a file: the sentences that a class name is put into.
+"""Prompt templates by name or from a file: the sentences that a class name is inserted into.
 
-The two lists are open_clip's own, so that a number under ``openai80`` means what the field means by it.
+The two lists are open_clip's own, so that results under ``openai80`` mean what the field means by it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 
 from apm_tta.errors import UserError
 
-PLACE = "{}"
-"""Where the class name stands in a template."""
+PLACEHOLDER = "{}"
+"""The position of the class name in a template."""
 
 DATASET = "dataset"
-"""Name of the data set's own template."""
+"""The name for the data set's own template."""
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "simple": ("a photo of a {}.",),
-    "simple7": tuple(template(PLACE) for template in SIMPLE_IMAGENET_TEMPLATES),
-    "openai80": tuple(template(PLACE) for template in OPENAI_IMAGENET_TEMPLATES),
+    "simple7": tuple(template(PLACEHOLDER) for template in SIMPLE_IMAGENET_TEMPLATES),
+    "openai80": tuple(template(PLACEHOLDER) for template in OPENAI_IMAGENET_TEMPLATES),
 }
 
 
-def fill(template: str, name: str) -> str:
-    """Put ``name`` in its place in the template; whatever else stands in either is text."""
-    return template.replace(PLACE, name)
+def fill_template(template: str, name: str) -> str:
+    """Insert ``name`` at the placeholder of the template; everything else in either is literal text."""
+    return template.replace(PLACEHOLDER, name)
 
 
 def read_templates(name: str, own: str) -> tuple[str, ...]:
@@ -34,11 +34,11 @@ def read_templates(name: str, own: str) -> tuple[str, ...]:
 
     Args:
         name: ``dataset`` for ``own``; one of ``TEMPLATES``; or the path of a text file with one template per line,
-            empty lines and lines that begin with ``#`` left out.
+            ignoring empty lines and lines that begin with ``#``.
         own: the data set's template.
 
     Raises:
-        UserError: when there is nothing of that name; when a line of the file has not exactly one ``{}``. Exit code 2.
+        UserError: when nothing has that name; when a line of the file does not have exactly one ``{}``. Exit code 2.
     """
     if name == DATASET:
         return (own,)
@@ -62,9 +62,9 @@ def _read_file(path: Path) -> tuple[str, ...]:
         template = line.strip()
         if not template or template.startswith("#"):
             continue
-        if template.count(PLACE) != 1:
-            raise UserError(f"{path}, line {number}: {template!r} must hold {PLACE} exactly once", exit_code=2)
+        if template.count(PLACEHOLDER) != 1:
+            raise UserError(f"{path}, line {number}: {template!r} must contain {PLACEHOLDER} exactly once", exit_code=2)
         templates.append(template)
     if not templates:
-        raise UserError(f"templates {path} holds no template; write one a line, such as: a photo of a {{}}.", 2)
+        raise UserError(f"templates {path} contains no template; write one per line, such as: a photo of a {{}}.", 2)
     return tuple(templates)

@@ -1,4 +1,4 @@
-"""A text tower from token embeddings on: what prompt tuning differentiates and ``encode_text`` does not offer."""
+"""A text tower that starts from token embeddings, which prompt tuning differentiates and ``encode_text`` hides."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from torch.nn.functional import normalize
 from apm_tta.errors import UserError
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
-"""Takes N prompts, returns their tokens ``(N, L)``."""
+"""Take N prompts; return their tokens ``(N, L)``."""
 
-# Pooling that reads one position, so that under a causal mask what stands behind it has no say.
+# Pooling that reads one position, so that under a causal mask later positions have no influence.
 _POOLED_BY_POSITION = ("argmax", "eos", "first")
 _NEEDED = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
 _PROBE = ("a photo of a", "a photo of a large dog, a type of pet.")
 
 
 class TextTower:
-    """open_clip's own text towers: built into ``CLIP``, or the ``TextTransformer`` of ``CustomTextCLIP`` and ``CoCa``.
+    """An open_clip text tower: that of ``CLIP``, or the ``TextTransformer`` of ``CustomTextCLIP`` and ``CoCa``.
 
     Args:
         name: the teacher's.
         model: open_clip's, with both towers.
         tokenizer: the model's.
-        device: where the model lies.
+        device: the model's.
 
     Raises:
-        UserError: when the tower is not open_clip's own, or computes what this class does not. Exit code 2.
+        UserError: when the tower is not open_clip's own, or computes something that this class does not. Exit code 2.
 
     Attributes:
         width: W, of a token embedding.
-        layers: of the transformer.
-        heads: of each layer's attention.
+        layers: number of layers of the transformer.
+        heads: number of heads of each layer's attention.
     """
 
     def __init__(self, name: str, model: Any, tokenizer: Tokenizer, device: torch.device) -> None:
@@ -55,17 +55,17 @@ class TextTower:
         self._device = device
         self._pool = getattr(tower, "text_pool_type", None) or tower.pool_type
         self._eos = getattr(tower, "text_eos_id", None) or getattr(tower, "eos_id", None)
-        self._appended = getattr(tower, "cls_emb", None)
-        self._masks_padding = bool(getattr(tower, "use_pad_mask", False)) or self._appended is not None
-        self._refuse_disagreement(name, model)
+        self._class_embedding = getattr(tower, "cls_emb", None)
+        self._masks_padding = bool(getattr(tower, "use_pad_mask", False)) or self._class_embedding is not None
+        self._check_against_encode_text(name, model)
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """Return the tokens of C prompts, ``(C, L)``, padded to the context length."""
         tokens: Tensor = self._tokenizer(list(prompts))
         return tokens.to(self._device)
 
-    def cut(self, tokens: Tensor) -> Tensor:
-        """Return tokens ``(C, L)`` without the columns that cannot reach any of their embeddings."""
+    def truncate(self, tokens: Tensor) -> Tensor:
+        """Return tokens ``(C, L)`` without the trailing columns that have no influence on any embedding."""
         if self._tower.attn_mask is None or self._masks_padding or self._pool not in _POOLED_BY_POSITION:
             return tokens
         positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)[..., None]
@@ -78,27 +78,27 @@ class TextTower:
         return embedded
 
     def encode(self, embedded: Tensor, tokens: Tensor) -> Tensor:
-        """Compute what ``encode_text`` would make of ``tokens``, were they embedded so.
+        """Compute what ``encode_text`` would compute from ``tokens`` with these embeddings.
 
         Args:
             embedded: ``(C, L, W)``; the result is differentiable in it.
-            tokens: ``(C, L)``: where a prompt ends, and which positions are padding.
+            tokens: ``(C, L)``; they determine where a prompt ends, and which positions are padding.
 
         Returns:
             Text embeddings ``(C, F)``, not normalised.
         """
         tower = self._tower
-        tokens = self.cut(tokens)
+        tokens = self.truncate(tokens)
         cast = tower.transformer.get_cast_dtype()
         values = embedded[:, : tokens.shape[1]].to(cast)
-        if self._appended is not None:
-            values = torch.cat([values, self._appended.to(cast).expand(len(values), 1, -1)], dim=1)
+        if self._class_embedding is not None:
+            values = torch.cat([values, self._class_embedding.to(cast).expand(len(values), 1, -1)], dim=1)
         length = values.shape[1]
         values = tower.transformer(
             values + tower.positional_embedding[:length].to(cast), attn_mask=self._mask(tokens, length, cast)
         )
-        pool = self._pool if self._appended is None else "last"
-        # Layer normalisation is of each position by itself: after the pooling it is one position's work.
+        pool = self._pool if self._class_embedding is None else "last"
+        # Layer normalisation treats each position separately: after pooling it is needed for one position only.
         pooled = tower.ln_final(text_global_pool(values, tokens, pool, eos_token_id=self._eos))
         if isinstance(tower.text_projection, torch.nn.Linear):
             pooled = tower.text_projection(pooled)
@@ -116,11 +116,11 @@ class TextTower:
         padding: Tensor = self._tower._build_additive_mask(tokens, length, dtype)
         return padding if causal is None else causal + padding
 
-    def _refuse_disagreement(self, name: str, model: Any) -> None:
-        """Refuse the tower of a later open_clip that this class misreads: it must not become a number."""
+    def _check_against_encode_text(self, name: str, model: Any) -> None:
+        """Refuse a tower that this class computes differently, such as a later open_clip's: no result may use it."""
         tokens = self.tokens(_PROBE)
         with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
             expected = normalize(model.encode_text(tokens).float(), dim=-1)
             ours = normalize(self.encode(self.embed(tokens), tokens), dim=-1)
         if not torch.allclose(ours, expected, rtol=0, atol=1e-3):
-            raise UserError(f"the text tower of teacher {name} does something that prompt tuning does not know of", 2)
+            raise UserError(f"the text tower of teacher {name} does something that prompt tuning does not support", 2)

@@ -1,4 +1,4 @@
-"""A video transformer, torchvision's ``mvit_v2_s`` (MViTv2, arXiv 2112.01526), and its tokens by place and time."""
+"""A video transformer, torchvision's ``mvit_v2_s`` (MViTv2, arXiv 2112.01526), and its tokens by location and time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apm_tta.errors import UnknownName, UserError
 from apm_tta.teachers.checkpoints import load_strictly, one_line_errors, read_state_dict, weights_file
 from apm_tta.teachers.preprocessing import Preprocessing
 
-# As torchvision's own transform for these weights, but for its crop.
+# As in torchvision's own transform for these weights, except for its crop.
 PREPROCESSING = Preprocessing(224, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225), "bilinear")
 
 
@@ -23,7 +23,7 @@ class VideoTeacher:
 
     Args:
         model: torchvision's.
-        weights: how its weights were named.
+        weights: name of its weights, as requested.
         weights_sha256: of their file.
         device: where it computes.
     """
@@ -37,7 +37,7 @@ class VideoTeacher:
 
     @torch.no_grad()
     def tokens(self, video: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Compute the tokens after some blocks by time and place.
+        """Compute the tokens after some blocks, by time and location.
 
         Args:
             video: ``(B, 3, T, 224, 224)``.
@@ -47,16 +47,17 @@ class VideoTeacher:
             Tokens ``(B, T', h, w, C)`` of each block; T' = T / 2.
 
         The positions of this model are relative, so that T may differ from the 16 frames that it was trained on: the
-        table of distances in time is then interpolated, as torchvision does where the sizes of two layers differ.
+        table of temporal distances is then interpolated, as torchvision does when the sizes of two layers differ.
 
         Raises:
-            UserError: when there is no such block, or a frame too few. Exit code 2.
+            UserError: when a block does not exist, or the video is too short. Exit code 2.
         """
         for block in blocks:
             if not -self.blocks <= block < self.blocks:
                 raise UserError(f"mvit_v2_s has blocks 0 to {self.blocks - 1}; there is no block {block}", exit_code=2)
         if video.shape[2] < self.frame_stride:
-            raise UserError(f"a video of {video.shape[2]} frames is too short; at least {self.frame_stride}", 2)
+            frames = video.shape[2]
+            raise UserError(f"a video of {frames} frames is too short; it needs at least {self.frame_stride}", 2)
         wanted = [block % self.blocks for block in blocks]
         patches = self._model.conv_proj(video)
         size = tuple(patches.shape[2:])
@@ -73,8 +74,8 @@ def load_video_teacher(weights: str, device: torch.device) -> VideoTeacher:
     """Load ``mvit_v2_s`` with torchvision's weights of that name, such as ``KINETICS400_V1``, or those in a local file.
 
     Raises:
-        UnknownName: when there are no weights of that name and no such file.
-        UserError: when they cannot be had, are no checkpoint of this model, or hold more than weights.
+        UnknownName: when neither weights of that name nor such a file exist.
+        UserError: when they are not available, are not a checkpoint of this model, or contain more than weights.
     """
     names = {entry.name for entry in MViT_V2_S_Weights} | {"DEFAULT"}
     if weights in names:
@@ -85,14 +86,14 @@ def load_video_teacher(weights: str, device: torch.device) -> VideoTeacher:
         raise UnknownName("weights of mvit_v2_s (no such name, no such file)", weights, names)
     file = weights_file(path)
     with one_line_errors("mvit_v2_s"), torch.random.fork_rng(devices=[]):
-        # Drawing the weights that are about to be replaced must not move the global generator.
+        # Drawing the weights that are about to be replaced must not advance the global generator.
         model = mvit_v2_s(weights=None)
     load_strictly(model, read_state_dict(file), path)
     return VideoTeacher(model, weights, file.sha256, device)
 
 
 def _downloaded(entry: MViT_V2_S_Weights) -> Path:
-    """Fetch torchvision's file into torch's own folder of downloads; its name holds the digest that it must have."""
+    """Download torchvision's file into torch's own download folder; its name contains the digest that it must have."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,5 +101,5 @@ def _downloaded(entry: MViT_V2_S_Weights) -> Path:
             torch.hub.download_url_to_file(entry.url, str(path), path.stem.rpartition("-")[2], progress=False)
         except (OSError, RuntimeError) as error:  # no network, no room; another digest
             reason = " ".join(str(error).split())
-            raise UserError(f"{entry.url} cannot be had ({reason}); give its file: --weights /path") from None
+            raise UserError(f"{entry.url} is not available ({reason}); give its file: --weights /path") from None
     return path

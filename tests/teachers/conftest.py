@@ -1,4 +1,4 @@
-"""Checkpoints of real architectures with drawn weights."""
+"""Checkpoints of real architectures with random weights."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 State = dict[str, Tensor]
 
 
-def drawn(model: nn.Module) -> State:
-    """Weights for every name of a model, in half precision as OpenAI's are; large ones repeat."""
+def random_weights(model: nn.Module) -> State:
+    """Draw weights for every name of a model, in half precision like OpenAI's; large tensors repeat values."""
     values = 0.04 * torch.randn(2**20, generator=torch.Generator().manual_seed(0))
     state = {}
     for name, own in model.state_dict().items():
@@ -32,31 +32,31 @@ def drawn(model: nn.Module) -> State:
 
 @pytest.fixture(scope="session")
 def draw_open_clip() -> Callable[[str], State]:
-    """Architecture -> weights by name."""
+    """Return a function from an architecture to random weights by name."""
 
     def draw(architecture: str) -> State:
         settings = open_clip.get_model_config(architecture)
         kind = open_clip.CustomTextCLIP if settings.pop("custom_text", False) else open_clip.CLIP
         with torch.device("meta"):
             model = kind(**settings)
-        return drawn(model)
+        return random_weights(model)
 
     return draw
 
 
 @pytest.fixture(scope="session")
 def draw_timm() -> Callable[..., State]:
-    """Architecture and its settings -> weights by name."""
+    """Return a function from an architecture and its settings to random weights by name."""
 
     def draw(architecture: str, **settings: Any) -> State:
-        return drawn(timm.create_model(architecture, **settings))
+        return random_weights(timm.create_model(architecture, **settings))
 
     return draw
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, State], Path]]:
-    """Saves weights under a name once; the files are removed at the end, for they are large."""
+    """Return a function that saves weights once per name; the files are large and removed at the end."""
     folder, written = tmp_path_factory.mktemp("checkpoints"), {}
 
     def save(name: str, state: State) -> Path:

@@ -1,4 +1,4 @@
-"""Nothing but tensors is ever read from a file of weights."""
+"""Nothing but tensors is ever read from a weights file."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Payload:
 def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(
     family: str, protocol: int | None, tmp_path: Path
 ) -> None:
-    """As a bare pickle of every age, and inside torch's own archive."""
+    """The checkpoint is a bare pickle of any protocol, or inside torch's own archive."""
     path, trace = tmp_path / "weights.pt", tmp_path / "trace"
     if protocol is None:
         torch.save({"state_dict": Payload(trace)}, path)
     else:
         path.write_bytes(pickle.dumps({"state_dict": Payload(trace)}, protocol))
     for cache in (None, tmp_path / "cache"):
-        with pytest.raises(UserError, match=r"holds more than weights.*nothing of it was run") as refused:
+        with pytest.raises(UserError, match=r"contains more than weights.*none of it was run") as refused:
             load_teacher(f"{family}:{path}", cache=cache)
         assert "\n" not in str(refused.value)
         assert not trace.exists()
     pickle.loads(pickle.dumps(Payload(trace)))
-    assert trace.exists(), "the payload would have shown"
+    assert trace.exists(), "the payload would have been visible"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -53,7 +53,7 @@ def test_an_archive_with_a_program_is_refused(family: str, tmp_path: Path) -> No
         archive.writestr("model/constants.pkl", b"")
         archive.writestr("model/data.pkl", b"")
     with pytest.raises(
-        UserError, match=r"is a TorchScript archive, which holds code; give its weights as .safetensors"
+        UserError, match=r"is a TorchScript archive, which contains code; give its weights as .safetensors"
     ):
         load_teacher(f"{family}:{path}", cache=None)
 
@@ -61,7 +61,7 @@ def test_an_archive_with_a_program_is_refused(family: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("suffix", ["pt", "npz", "npy", "bin", "safetensors"])
 @pytest.mark.parametrize("content", [b"", b"hello, here is a text", b"PK\x03\x04 cut off"])
-def test_a_file_that_is_no_checkpoint_is_said_to_be_none(
+def test_a_file_that_is_not_a_checkpoint_is_refused_by_name(
     family: str, suffix: str, content: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / f"weights.{suffix}"
@@ -80,13 +80,13 @@ def test_a_file_that_is_no_checkpoint_is_said_to_be_none(
         ({"model": {1: torch.zeros(1)}}, "1 is a Tensor"),
     ],
 )
-def test_what_holds_no_tensors_by_name_is_refused(content: object, message: str, tmp_path: Path) -> None:
+def test_a_file_without_named_tensors_is_refused(content: object, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(UserError, match=message):
         read_state_dict(weights_file(tmp_path / "weights.pt"))
 
 
-def test_averaged_weights_come_first_and_wrappers_leave_no_trace(tmp_path: Path) -> None:
+def test_averaged_weights_come_first_and_wrapper_prefixes_are_removed(tmp_path: Path) -> None:
     names = {"_orig_mod.module.a": torch.ones(1), "module._orig_mod.b": torch.ones(1), "module_c": torch.ones(1)}
     torch.save({"state_dict": {"a": torch.zeros(1)}, "state_dict_ema": names}, tmp_path / "weights.pt")
     found = read_state_dict(weights_file(tmp_path / "weights.pt"))
@@ -94,8 +94,8 @@ def test_averaged_weights_come_first_and_wrappers_leave_no_trace(tmp_path: Path)
     assert found["a"] == 1
 
 
-def test_a_file_that_is_written_to_after_its_digest_was_taken_is_refused(tmp_path: Path) -> None:
-    """Else the manifest would name other weights than those that ran."""
+def test_a_file_that_changes_after_its_digest_was_computed_is_refused(tmp_path: Path) -> None:
+    """Otherwise the manifest would name other weights than those that ran."""
     path = tmp_path / "weights.safetensors"
     save_file({"a": torch.zeros(2)}, path)
     weights = weights_file(path)
@@ -105,7 +105,7 @@ def test_a_file_that_is_written_to_after_its_digest_was_taken_is_refused(tmp_pat
         read_state_dict(weights)
 
 
-def test_the_digest_is_the_files_own(tmp_path: Path) -> None:
+def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"abc")
     assert weights_file(tmp_path / "weights").sha256.startswith("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410")
     with pytest.raises(UserError, match=r"nowhere cannot be read: No such file"):

@@ -1,4 +1,4 @@
-"""Entries on disk come back as they were or not at all, whoever writes at the same time."""
+"""Entries on disk are read back unchanged or not at all, whatever is written at the same time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _write_entries(folder: Path) -> None:
         JsonCache(folder).write({"key": 1}, {"value": 1})
 
 
-def test_processes_that_write_the_same_entry_at_once_leave_it_whole(tmp_path: Path) -> None:
+def test_processes_that_write_the_same_entry_at_once_leave_it_intact(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
     processes = [context.Process(target=_write_entries, args=(tmp_path,)) for _ in range(3)]
     for process in processes:
@@ -52,7 +52,7 @@ def test_processes_that_write_the_same_entry_at_once_leave_it_whole(tmp_path: Pa
     seen: list[Tensor] = []
     while any(process.is_alive() for process in processes):
         found = TensorCache(tmp_path).read({"key": 1})
-        assert found is not None or not seen, "an entry that was there is gone"
+        assert found is not None or not seen, "an entry that existed has disappeared"
         if found is not None:
             seen.append(found)
     assert [process.exitcode for process in processes] == [0, 0, 0]

@@ -17,61 +17,61 @@ FEATURES = torch.arange(12.0).reshape(3, 4)
 
 
 def filled(folder: Path) -> FeatureCache:
-    """Taken in by batches that follow no order."""
-    kept = FeatureCache(folder, PARTS, IDS)
-    assert not kept.complete
-    kept.write(IDS[2:], FEATURES[2:])
-    kept.write(IDS[:2], FEATURES[:2])
-    kept.finish()
-    return kept
+    """Fill a cache in batches that follow no order."""
+    cache = FeatureCache(folder, PARTS, IDS)
+    assert not cache.complete
+    cache.write(IDS[2:], FEATURES[2:])
+    cache.write(IDS[:2], FEATURES[:2])
+    cache.finish()
+    return cache
 
 
-def there(folder: Path, parts: dict[str, Any] = PARTS, ids: tuple[str, ...] = IDS) -> Tensor | None:
+def read_if_complete(folder: Path, parts: dict[str, Any] = PARTS, ids: tuple[str, ...] = IDS) -> Tensor | None:
     found = FeatureCache(folder, parts, ids)
     return found.read(ids) if found.complete else None
 
 
-def test_features_come_back_as_they_were_in_any_order(tmp_path: Path) -> None:
+def test_features_are_read_back_unchanged_in_any_order(tmp_path: Path) -> None:
     assert torch.equal(filled(tmp_path).read(IDS[::-1]), FEATURES.flip(0))
     again = FeatureCache(tmp_path, PARTS, IDS)
     assert again.complete
     assert torch.equal(again.read((IDS[1],)), FEATURES[1:2])
 
 
-def test_nothing_is_there_before_every_image_is(tmp_path: Path) -> None:
-    kept = FeatureCache(tmp_path, PARTS, IDS)
-    kept.write(IDS[:2], FEATURES[:2])
-    kept.finish()
-    assert there(tmp_path) is None
+def test_nothing_can_be_read_before_every_image_is_written(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, PARTS, IDS)
+    cache.write(IDS[:2], FEATURES[:2])
+    cache.finish()
+    assert read_if_complete(tmp_path) is None
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="not complete"):
-        kept.read(IDS[:1])
+        cache.read(IDS[:1])
 
 
 def test_any_changed_part_of_the_key_never_matches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path)
     for name in PARTS:
-        assert there(tmp_path, {**PARTS, name: "another"}) is None
-    assert there(tmp_path, {**PARTS, "new": ""}) is None
-    assert there(tmp_path, ids=IDS[::-1]) is None
-    assert there(tmp_path, ids=IDS[:2]) is None
-    assert there(tmp_path, ids=(*IDS[:1], "a/2.png\nb/1.png")) is None
-    assert there(tmp_path) is not None
+        assert read_if_complete(tmp_path, {**PARTS, name: "another"}) is None
+    assert read_if_complete(tmp_path, {**PARTS, "new": ""}) is None
+    assert read_if_complete(tmp_path, ids=IDS[::-1]) is None
+    assert read_if_complete(tmp_path, ids=IDS[:2]) is None
+    assert read_if_complete(tmp_path, ids=(*IDS[:1], "a/2.png\nb/1.png")) is None
+    assert read_if_complete(tmp_path) is not None
     monkeypatch.setattr(disk_cache, "_libraries", lambda: {"timm": "another"})
-    assert there(tmp_path) is None
+    assert read_if_complete(tmp_path) is None
 
 
 def test_an_entry_under_another_keys_name_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if two keys had one digest: the whole key decides."""
+    """If two keys had the same digest, the complete key would decide."""
     monkeypatch.setattr("apm_tta.teachers.feature_cache.entry_path", lambda folder, _, suffix: folder / f"one{suffix}")
     filled(tmp_path)
-    assert there(tmp_path) is not None
-    assert there(tmp_path, {**PARTS, "precision": "bfloat16"}) is None
+    assert read_if_complete(tmp_path) is not None
+    assert read_if_complete(tmp_path, {**PARTS, "precision": "bfloat16"}) is None
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone", "other"])
-def test_a_damaged_file_counts_as_absent_and_is_written_again(suffix: str, damage: str, tmp_path: Path) -> None:
+def test_a_damaged_file_counts_as_absent_and_is_rewritten(suffix: str, damage: str, tmp_path: Path) -> None:
     filled(tmp_path)
     (path,) = tmp_path.glob(f"*{suffix}")
     content = path.read_bytes()
@@ -79,9 +79,9 @@ def test_a_damaged_file_counts_as_absent_and_is_written_again(suffix: str, damag
     path.write_bytes({"cut": content[:-3], "flip": flipped, "other": b"[1]"}.get(damage, b""))
     if damage == "gone":
         path.unlink()
-    assert there(tmp_path) is None
+    assert read_if_complete(tmp_path) is None
     filled(tmp_path)
-    found = there(tmp_path)
+    found = read_if_complete(tmp_path)
     assert found is not None
     assert torch.equal(found, FEATURES)
 
@@ -94,18 +94,18 @@ def test_no_flipped_byte_goes_unnoticed_or_stops_a_run(step: int, tmp_path: Path
         content = path.read_bytes()
         for index in range(len(content)):
             path.write_bytes(content[:index] + bytes([content[index] ^ step]) + content[index + 1 :])
-            found = there(tmp_path)
+            found = read_if_complete(tmp_path)
             assert found is None or torch.equal(found, FEATURES)
         path.write_bytes(content)
 
 
-def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_raises_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    kept = filled(tmp_path / "file" / "features")
-    assert not kept.complete
+    cache = filled(tmp_path / "file" / "features")
+    assert not cache.complete
 
 
-def test_features_are_read_from_the_disk_and_not_held(tmp_path: Path) -> None:
+def test_features_are_mapped_from_disk_and_not_kept_in_memory(tmp_path: Path) -> None:
     filled(tmp_path)
-    kept = FeatureCache(tmp_path, PARTS, IDS)
-    assert isinstance(kept._array, np.memmap)
+    cache = FeatureCache(tmp_path, PARTS, IDS)
+    assert isinstance(cache._array, np.memmap)

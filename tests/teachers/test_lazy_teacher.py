@@ -1,4 +1,4 @@
-"""What a second run finds on disk, and what makes it look again."""
+"""A second run reads entries from disk, and computes them again only when something changed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def files(folder: Path, kind: str) -> list[Path]:
     return sorted((folder / kind).iterdir())
 
 
-def test_a_second_load_builds_nothing_until_pixels_come(name: str, tmp_path: Path) -> None:
+def test_a_second_load_builds_nothing_until_pixels_arrive(name: str, tmp_path: Path) -> None:
     first = load_teacher(name, cache=tmp_path / "cache")
     weights = first.class_weights(CLASSES, SIMPLE)
     second = load_teacher(name, cache=tmp_path / "cache")
@@ -53,7 +53,7 @@ def test_a_second_load_builds_nothing_until_pixels_come(name: str, tmp_path: Pat
     assert second.loaded
 
 
-def test_other_words_are_not_found_and_made(name: str, tmp_path: Path) -> None:
+def test_class_weights_of_other_words_are_computed(name: str, tmp_path: Path) -> None:
     load_teacher(name, cache=tmp_path / "cache").class_weights(CLASSES, SIMPLE)
     plain = load_teacher(name, cache=None)
     for classes, templates in ((CLASSES[::-1], SIMPLE), (CLASSES, ("a {}.",)), (("cat dog",), SIMPLE)):
@@ -71,7 +71,7 @@ def test_other_weights_under_the_same_name_are_not_mixed_up(name: str, state: St
     assert not torch.equal(again.class_weights(CLASSES, SIMPLE), before)
 
 
-def test_weights_that_are_gone_are_missed_at_once(name: str, tmp_path: Path) -> None:
+def test_missing_weights_are_reported_at_once(name: str, tmp_path: Path) -> None:
     load_teacher(name, cache=tmp_path / "cache")
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(UserError, match="no such tag, no such file"):
@@ -79,7 +79,7 @@ def test_weights_that_are_gone_are_missed_at_once(name: str, tmp_path: Path) -> 
 
 
 def test_weights_that_change_before_the_model_is_built_are_refused(name: str, state: State, tmp_path: Path) -> None:
-    """The manifest would name the digest of others."""
+    """Otherwise the manifest would name the digest of other weights."""
     load_teacher(name, cache=tmp_path / "cache")
     lazy = load_teacher(name, cache=tmp_path / "cache")
     save_file({**state, "logit_scale": state["logit_scale"] + 1}, tmp_path / "weights.safetensors")
@@ -97,25 +97,25 @@ def test_without_a_cache_the_model_is_built_at_once_and_nothing_is_kept(name: st
 
 @pytest.mark.parametrize("damage", [b"", b"cut", None])
 @pytest.mark.parametrize("kind", ["class-weights", "teachers"])
-def test_what_is_damaged_is_made_again(kind: str, damage: bytes | None, name: str, tmp_path: Path) -> None:
+def test_damaged_entries_are_recomputed(kind: str, damage: bytes | None, name: str, tmp_path: Path) -> None:
     expected = load_teacher(name, cache=tmp_path / "cache").class_weights(CLASSES, SIMPLE)
     (path,) = files(tmp_path / "cache", kind)
     content = path.read_bytes()
     path.write_bytes(content.replace(b"4", b"5") if damage is None else damage)
-    for loaded in (True, False):  # made again, then found
+    for loaded in (True, False):  # recomputed, then found
         teacher = load_teacher(name, cache=tmp_path / "cache")
         assert torch.equal(teacher.class_weights(CLASSES, SIMPLE), expected)
         assert teacher.loaded is loaded
-    assert sorted(path.read_bytes()) == sorted(content)  # the order of what is said in a header is not fixed
+    assert sorted(path.read_bytes()) == sorted(content)  # the order of keys in a header is not fixed
 
 
-def test_a_folder_that_cannot_be_written_stops_nobody(name: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_raises_no_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     teacher = load_teacher(name, cache=tmp_path / "file" / "cache")
     assert teacher.class_weights(CLASSES, SIMPLE).shape == (2, teacher.feature_dim)
 
 
-def test_class_weights_on_disk_say_what_they_are_of(name: str, tmp_path: Path) -> None:
+def test_class_weights_on_disk_state_what_they_are_for(name: str, tmp_path: Path) -> None:
     load_teacher(name, cache=tmp_path / "cache").class_weights(CLASSES, SIMPLE)
     (path,) = files(tmp_path / "cache", "class-weights")
     assert load_file(path)["value"].shape[0] == 2
@@ -123,7 +123,7 @@ def test_class_weights_on_disk_say_what_they_are_of(name: str, tmp_path: Path) -
     assert path.stat().st_size < 20_000
 
 
-def test_a_misspelt_attribute_is_missed_at_once_and_builds_nothing(name: str, tmp_path: Path) -> None:
+def test_a_misspelt_attribute_is_an_error_and_builds_nothing(name: str, tmp_path: Path) -> None:
     load_teacher(name, cache=tmp_path / "cache")
     teacher = load_teacher(name, cache=tmp_path / "cache")
     for misspelt in ("encode_imgae", "feature_dims", "model", "tokenizer"):

@@ -37,8 +37,8 @@ def teacher(weights: Path) -> Teacher:
     return load_teacher(f"timm:tf_efficientnet_lite0:{weights}")
 
 
-def test_its_own_head_gets_222_of_250_right(teacher: Teacher, weights: Path, shared: Path) -> None:
-    """As many as timm alone; cosines with the head's rows would get 219."""
+def test_its_own_head_classifies_222_of_250_images_correctly(teacher: Teacher, weights: Path, shared: Path) -> None:
+    """This is as many as timm alone; cosines with the head's rows would reach 219."""
     model: Any = timm.create_model("tf_efficientnet_lite0", checkpoint_path=str(weights)).eval()
     rows = normalize(model.classifier.weight.detach(), dim=1)
     paths = sorted((shared / "data" / "imagenet-sample" / "val").glob("*/*"))
@@ -59,7 +59,7 @@ def test_its_own_head_gets_222_of_250_right(teacher: Teacher, weights: Path, sha
     assert (len(paths), right, by_rows_alone) == (250, 222, 219)
 
 
-def test_its_answer_is_that_of_timms_own_forward(teacher: Teacher, weights: Path) -> None:
+def test_its_logits_are_those_of_timms_own_forward(teacher: Teacher, weights: Path) -> None:
     model = timm.create_model("tf_efficientnet_lite0", checkpoint_path=str(weights)).eval()
     pixels = drawn_pixels(4)
     found = logits(teacher, teacher.encode_image(pixels), teacher.class_weights(IMAGENET.names, ()))
@@ -75,7 +75,7 @@ def test_a_part_of_imagenets_classes_takes_the_heads_rows_for_them(teacher: Teac
     torch.testing.assert_close(whole.norm(dim=1), torch.ones(1000))
 
 
-def test_it_does_not_answer_for_other_classes(teacher: Teacher) -> None:
+def test_it_refuses_other_classes(teacher: Teacher) -> None:
     with pytest.raises(UserError, match="ImageNet's 1000 classes, not these 2; use --classifier prototypes") as refused:
         teacher.class_weights(("cat", "dog"), ())
     assert refused.value.exit_code == 2
@@ -90,7 +90,7 @@ def test_stages_of_a_convolutional_network_are_grids(teacher: Teacher) -> None:
         teacher.encode_grid(pixels, 5)
 
 
-def test_the_image_encoder_holds_what_features_depend_on_and_no_more(teacher: Teacher) -> None:
+def test_the_image_encoder_contains_exactly_what_features_depend_on(teacher: Teacher) -> None:
     pixels = drawn_pixels(1)
     encoder = teacher.image_encoder
     assert not any("classifier" in name for name, _ in encoder.named_parameters())

@@ -1,4 +1,4 @@
-"""A name is checked once, and says its family without anything being loaded."""
+"""A name is checked once, and its family is found without loading anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from apm_tta.teachers import TeacherName, load_teacher, names, parse_teacher_nam
         ("ViT-B-16", "open_clip"),
     ],
 )
-def test_a_name_says_its_family(name: str, family: str) -> None:
+def test_a_name_determines_its_family(name: str, family: str) -> None:
     assert parse_teacher_name(name) == TeacherName(name, family)
 
 
@@ -43,7 +43,7 @@ def test_a_checked_name_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_checked_name_loads_in_a_process_that_checked_none(tmp_path: Path) -> None:
-    """As a worker gets it: there no family has been registered yet."""
+    """Like a worker, this process has registered no family yet."""
     (tmp_path / "name").write_bytes(pickle.dumps(parse_teacher_name("embedded")))
     script = (
         "import pickle, sys; from pathlib import Path; from apm_tta.teachers import load_teacher; "

@@ -1,4 +1,4 @@
-"""Real architectures, randomly initialised and saved as local checkpoints, through the code that released ones take."""
+"""Real architectures with random weights, saved as local checkpoints, take the same code path as released ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_local_checkpoint_loads_and_runs(
             assert teacher.encode_grid(pixels, layer).shape == (1, *shape)
     if "SigLIP" in architecture:
         with pytest.raises(
-            UserError, match=r"the tokenizer of teacher .* needs the package transformers|cannot be had"
+            UserError, match=r"the tokenizer of teacher .* needs the package transformers|is not available"
         ):
             teacher.class_weights(CLASSES, TEMPLATES["simple"])
     else:
@@ -80,8 +80,8 @@ def test_its_numbers_are_those_of_open_clips_own_factory(state: State, checkpoin
     assert teacher.logit_scale == pytest.approx(model.logit_scale.exp().item())
 
 
-def test_safetensors_and_torchs_own_format_give_the_same(state: State, checkpoint: Save, tmp_path: Path) -> None:
-    """As training scripts save it: among other things, under the names of a data-parallel module."""
+def test_safetensors_and_torchs_own_format_yield_the_same(state: State, checkpoint: Save, tmp_path: Path) -> None:
+    """Training scripts save weights among other things, under the names of a data-parallel module."""
     path = tmp_path / "epoch_1.pt"
     torch.save({"epoch": 1, "state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
     ours, plain = (load_teacher(f"{SMALL}:{each}", cache=None) for each in (path, checkpoint(SMALL, state)))
@@ -101,7 +101,7 @@ def test_weights_of_another_input_size_are_not_resized_silently(state: State, tm
     assert "\n" not in str(refused.value)
 
 
-def test_weights_of_another_architecture_are_refused_by_some_names(state: State, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_refused_naming_a_few(state: State, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save(
         {name: value for name, value in state.items() if "resblocks.9" not in name} | {"new": state["ln_final.bias"]},
@@ -111,7 +111,7 @@ def test_weights_of_another_architecture_are_refused_by_some_names(state: State,
         load_teacher(f"{SMALL}:{path}", cache=None)
 
 
-def test_a_configuration_beside_the_weights_says_how_pixels_are_wanted(state: State, tmp_path: Path) -> None:
+def test_a_configuration_beside_the_weights_sets_the_preprocessing(state: State, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "weights.pt")
     beside = tmp_path / "open_clip_config.json"
     model = open_clip.get_model_config(SMALL)
@@ -126,7 +126,7 @@ def test_a_configuration_beside_the_weights_says_how_pixels_are_wanted(state: St
 
 
 def test_a_file_of_an_architecture_whose_releases_disagree_needs_a_configuration(tmp_path: Path) -> None:
-    """One release of ViT-L-14 is normalised as Inception was."""
+    """One release of ViT-L-14 is normalised like Inception."""
     path = tmp_path / "weights.pt"
     path.touch()
     with pytest.raises(UserError, match=r"not preprocessed alike.*put an open_clip_config.json"):

@@ -1,4 +1,4 @@
-"""The embedded model, which takes the code path of released weights; see ``test_open_clip_checkpoints``."""
+"""The embedded model takes the code path of released weights; see ``test_open_clip_checkpoints``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from apm_tta.teachers.embedded import FOLDER
 CLASSES = open_dataset("fashion-mnist").classes
 
 
-def test_the_embedded_teacher_is_what_its_configuration_says(embedded_teacher: LazyTeacher) -> None:
+def test_the_embedded_teacher_matches_its_configuration(embedded_teacher: LazyTeacher) -> None:
     assert (embedded_teacher.image_size, embedded_teacher.patch_size, embedded_teacher.feature_dim) == (32, 4, 64)
     assert 1 < embedded_teacher.logit_scale <= 100.1
     built: Any = embedded_teacher.built
     assert not any(parameter.requires_grad for parameter in built.model.parameters())
 
 
-def test_weights_hash_names_the_weights(embedded_teacher: Teacher) -> None:
+def test_the_digest_is_that_of_the_weights_file(embedded_teacher: Teacher) -> None:
     again = load_teacher("embedded")
     file = FOLDER / "open_clip_model.safetensors"
     assert again.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -53,7 +53,7 @@ def test_grid_tokens_of_every_layer(embedded_teacher: Teacher, embedded_batch: B
         embedded_teacher.encode_grid(pixels, 4)
 
 
-def test_embeddings_are_differentiable_in_the_parameters_when_asked(embedded_batch: Batch) -> None:
+def test_embeddings_are_differentiable_in_the_parameters_on_request(embedded_batch: Batch) -> None:
     teacher = load_teacher("embedded")
     built: Any = teacher.built
     weight = built.model.visual.proj.requires_grad_()
@@ -88,7 +88,7 @@ def test_top_1_on_all_test_images_is_what_the_training_script_prints() -> None:
         ("", "unknown teacher ''"),
     ],
 )
-def test_unknown_names_are_answered_in_one_line(name: str, message: str) -> None:
+def test_unknown_names_are_refused_in_one_line(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as refused:
         load_teacher(name)
     assert refused.value.exit_code == 2

@@ -18,7 +18,7 @@ CLASSES = ("cat", "dog", "emu")
 
 
 def teacher(classifier: Literal["text", "head", "prototypes"] = "prototypes") -> Any:
-    """Features are an image's mean colour, in a head's coordinates where it has one."""
+    """Make a teacher whose features are an image's mean colour, with a head's constants if it has one."""
 
     def encode(pixels: Tensor) -> Tensor:
         features = pixels.mean((2, 3))
@@ -71,7 +71,7 @@ def test_a_prototype_is_the_unit_mean_of_a_classs_unit_features() -> None:
     assert supported.identity == {"weights_sha256": "0" * 64, "support_sha256": "f" * 64}
 
 
-def test_prototypes_are_of_the_supports_classes_alone() -> None:
+def test_prototypes_exist_only_for_the_classes_of_the_support() -> None:
     supported = SupportedTeacher(teacher(), encode_support(teacher(), images(9), CLASSES, ""), "prototypes")
     for others in (("dog", "cat", "emu"), ("cat", "dog"), ()):
         with pytest.raises(UserError, match="the support has 3 classes, of which cat is the first") as refused:
@@ -80,16 +80,18 @@ def test_prototypes_are_of_the_supports_classes_alone() -> None:
 
 
 def test_a_class_without_an_image_is_named() -> None:
-    with pytest.raises(UserError, match=r"no image of emu \(1 classes without any\)"):
+    with pytest.raises(UserError, match=r"no image of emu \(classes without an image: 1\)"):
         encode_support(teacher(), images(2), CLASSES, "")
 
 
-def test_own_class_weights_stay_where_the_support_is_for_neighbours() -> None:
+def test_own_class_weights_stay_if_the_support_is_for_neighbours() -> None:
     supported = SupportedTeacher(teacher("text"), encode_support(teacher("text"), images(9), CLASSES, ""), "text")
     assert torch.equal(supported.class_weights(("any",), ()), torch.ones(1, 3))
 
 
-def test_everything_else_is_the_teachers_own(embedded_teacher: Teacher, supported_teacher: SupportedTeacher) -> None:
+def test_everything_else_is_delegated_to_the_teacher(
+    embedded_teacher: Teacher, supported_teacher: SupportedTeacher
+) -> None:
     for member in ("name", "feature_dim", "image_size", "patch_size", "logit_scale", "device", "classifiers"):
         assert getattr(supported_teacher, member) == getattr(embedded_teacher, member)
     for member in ("preprocessing", "preprocess", "image_encoder", "text_tower", "layers"):
@@ -106,7 +108,7 @@ def test_everything_else_is_the_teachers_own(embedded_teacher: Teacher, supporte
         _ = supported_teacher.encode_imgae  # type: ignore[attr-defined]
 
 
-def test_a_heads_constants_have_no_say_among_neighbours() -> None:
+def test_a_heads_constants_do_not_affect_neighbours() -> None:
     labelled = images(60)
     plain, headed = (encode_support(teacher(kind), labelled, CLASSES, "") for kind in ("prototypes", "head"))
     assert torch.equal(plain.features, headed.features)
@@ -119,7 +121,7 @@ def test_a_heads_constants_have_no_say_among_neighbours() -> None:
 
 @pytest.mark.parametrize("neighbours", [1, 7, 20, 500])
 def test_neighbours_vote_as_in_dinos_own_evaluation(neighbours: int) -> None:
-    """Its ``knn_classifier``, one image and one neighbour at a time."""
+    """Compare with its ``knn_classifier``, one image and one neighbour at a time."""
     generator = torch.Generator().manual_seed(3)
     features = torch.randn(40, 16, generator=generator)
     labels = torch.randint(0, 5, (40,), generator=generator)

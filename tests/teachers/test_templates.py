@@ -6,7 +6,7 @@ import pytest
 
 from apm_tta.errors import UserError
 from apm_tta.teachers import TEMPLATES, read_templates
-from apm_tta.teachers.templates import fill
+from apm_tta.teachers.templates import fill_template
 
 
 def test_templates_by_name() -> None:
@@ -18,7 +18,7 @@ def test_templates_by_name() -> None:
 
 
 def test_templates_from_a_file(tmp_path: Path) -> None:
-    """Saved by an editor that begins files with a byte order mark and ends lines with two characters."""
+    """The file is saved by an editor that writes a byte order mark and ends lines with two characters."""
     path = tmp_path / "templates.txt"
     path.write_bytes("﻿a photo of a {}.\r\n\r\n# a comment with {}\r\n  a drawing of a {}.  \r\n".encode())
     assert read_templates(str(path), "") == ("a photo of a {}.", "a drawing of a {}.")
@@ -27,10 +27,10 @@ def test_templates_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a photo of a {}.\na photo.\n", r"templates.txt, line 2: 'a photo.' must hold \{\} exactly once"),
-        (b"\n{} and {}\n", r"line 2: '\{\} and \{\}' must hold \{\} exactly once"),
-        (b"a {0.__class__}\n", r"line 1: .* must hold \{\} exactly once"),
-        (b"# nothing\n\n", "holds no template; write one a line"),
+        (b"a photo of a {}.\na photo.\n", r"templates.txt, line 2: 'a photo.' must contain \{\} exactly once"),
+        (b"\n{} and {}\n", r"line 2: '\{\} and \{\}' must contain \{\} exactly once"),
+        (b"a {0.__class__}\n", r"line 1: .* must contain \{\} exactly once"),
+        (b"# nothing\n\n", "contains no template; write one per line"),
         (b"\xff\xfe{}", "cannot be read"),
     ],
 )
@@ -44,10 +44,10 @@ def test_wrong_files_are_refused_by_file_and_line(content: bytes, message: str, 
 
 
 @pytest.mark.parametrize("name", ["openai81", ".", ""])
-def test_unknown_names_are_answered_with_those_there_are(name: str) -> None:
+def test_unknown_names_are_refused_with_those_that_exist(name: str) -> None:
     with pytest.raises(UserError, match="there are: dataset, simple, simple7, openai80, or the path of a file"):
         read_templates(name, "")
 
 
-def test_nothing_but_the_place_is_read_in_a_template() -> None:
-    assert fill("a {} of {0.__class__} {{", "c{}t") == "a c{}t of {0.__class__} {{"
+def test_nothing_but_the_placeholder_is_replaced_in_a_template() -> None:
+    assert fill_template("a {} of {0.__class__} {{", "c{}t") == "a c{}t of {0.__class__} {{"

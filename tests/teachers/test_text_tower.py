@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def seeded(build: Any) -> Any:
-    """The model that ``build`` makes, its biases and scales random too: at zero and one a mistake would not show."""
+    """Build a model with random biases and scales too: at zero and one a mistake would not show."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         model = build().eval().requires_grad_(False)
@@ -62,20 +62,20 @@ def model_and_tower(kind: str) -> tuple[Any, TextTower]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_encoding_embeddings_is_encoding_text(kind: str) -> None:
+def test_encoding_embeddings_equals_encoding_text(kind: str) -> None:
     model, tower = model_and_tower(kind)
     tokens = tower.tokens(PROMPTS)
     with torch.no_grad():
         expected = model.encode_text(tokens)
         ours = tower.encode(tower.embed(tokens), tokens)
-        cut = tower.cut(tokens)
-        torch.testing.assert_close(tower.encode(tower.embed(cut), cut), expected, rtol=0, atol=1e-5)
+        truncated = tower.truncate(tokens)
+        torch.testing.assert_close(tower.encode(tower.embed(truncated), truncated), expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
     unit = normalize(expected, dim=-1)
     assert (unit[0] - unit[1]).abs().max() > 0.01, "every prompt has the same embedding"
 
 
-def test_coca_is_read_as_it_encodes() -> None:
+def test_cocas_tower_equals_its_encoding() -> None:
     def build() -> Any:
         vision = {**VISION, "attentional_pool": True, "attn_pooler_heads": 4, "output_tokens": True}
         multimodal = {"context_length": 24, "width": 32, "heads": 4, "layers": 1}
@@ -105,8 +105,8 @@ def test_the_embedded_teachers_tower(embedded_teacher: LazyTeacher) -> None:
     assert tower.embed(tokens).shape == (4, 32, 64)
 
 
-def test_columns_are_cut_only_where_they_have_no_say() -> None:
-    """After the longest prompt's end under a causal mask; not where the last position is read, nor without a mask."""
+def test_columns_are_removed_only_if_they_have_no_influence() -> None:
+    """Under a causal mask these follow the longest prompt; there are none without a mask, or if the last is read."""
     expected = {
         "built into CLIP": 14,
         "CLIP, linear projection": 14,
@@ -122,11 +122,11 @@ def test_columns_are_cut_only_where_they_have_no_say() -> None:
         _, tower = model_and_tower(kind)
         tokens = tower.tokens(PROMPTS)
         assert (tokens == EOT).nonzero()[:, 1].max() == 13
-        assert tower.cut(tokens).shape == (4, length), kind
+        assert tower.truncate(tokens).shape == (4, length), kind
 
 
 def autograd_through_encode_text(model: Any, tokens: Tensor, direction: Tensor) -> Tensor:
-    """Gradient in the token embeddings by open_clip's own forward pass, tapped behind its embedding layer."""
+    """Compute the gradient in the token embeddings by open_clip's own forward pass, hooked at its embedding layer."""
     layer = getattr(model, "text", model).token_embedding
     leaf = layer(tokens).detach().requires_grad_()
     hook = layer.register_forward_hook(lambda *_: leaf)
@@ -139,7 +139,7 @@ def autograd_through_encode_text(model: Any, tokens: Tensor, direction: Tensor) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_gradient_is_that_of_encode_text(kind: str) -> None:
+def test_the_gradient_equals_that_of_encode_text(kind: str) -> None:
     model, tower = model_and_tower(kind)
     tokens = tower.tokens(PROMPTS)
     direction = torch.randn(4, 40, generator=torch.Generator().manual_seed(2))
@@ -152,7 +152,7 @@ def test_the_gradient_is_that_of_encode_text(kind: str) -> None:
     torch.testing.assert_close(embedded.grad, expected, rtol=0, atol=float(1e-4 * size))
 
 
-def test_the_gradient_is_what_finite_differences_say(embedded_teacher: LazyTeacher) -> None:
+def test_the_gradient_agrees_with_finite_differences(embedded_teacher: LazyTeacher) -> None:
     tower = embedded_teacher.text_tower
     assert tower is not None
     tokens = tower.tokens(PROMPTS[:2])
@@ -169,7 +169,7 @@ def test_the_gradient_is_what_finite_differences_say(embedded_teacher: LazyTeach
 
 
 def test_a_tower_that_is_not_open_clips_own_is_refused() -> None:
-    """As ``HFTextEncoder``, which has a transformer and nothing else of what is needed."""
+    """``HFTextEncoder``, for example, has a transformer and nothing else of what is needed."""
     model = small("of its own")
     model.text = nn.Sequential()
     with pytest.raises(UserError, match="is a Sequential; prompts are tuned through open_clip's own") as refused:
@@ -178,25 +178,25 @@ def test_a_tower_that_is_not_open_clips_own_is_refused() -> None:
 
 
 def test_a_tower_that_does_something_unknown_is_refused() -> None:
-    """A later open_clip's: what it adds must not be lost in silence."""
+    """A later open_clip's tower may compute something new, which must not be ignored silently."""
     model = small("of its own")
     with torch.no_grad():
         offset = model.text.positional_embedding.abs().max()
     encode = model.encode_text
     model.encode_text = lambda tokens: encode(tokens) + offset
-    with pytest.raises(UserError, match="does something that prompt tuning does not know of") as refused:
+    with pytest.raises(UserError, match="does something that prompt tuning does not support") as refused:
         tower_of(model)
     assert refused.value.exit_code == 2
 
 
-def test_a_teacher_refuses_such_a_tower_whenever_it_is_asked() -> None:
-    """Its images can be encoded all the same; nothing of the refusal is remembered."""
+def test_a_teacher_refuses_such_a_tower_at_every_access() -> None:
+    """It can still encode images; the refusal is not cached."""
     teacher = load_teacher("embedded", cache=None)
     built: Any = teacher.built
     encode = built.model.encode_text
     built.model.encode_text = lambda tokens: encode(tokens) + encode(tokens).flip(1)
     for _ in range(2):
-        with pytest.raises(UserError, match="does something that prompt tuning does not know of") as refused:
+        with pytest.raises(UserError, match="does something that prompt tuning does not support") as refused:
             _ = teacher.text_tower
         assert refused.value.exit_code == 2
     assert teacher.encode_image(torch.zeros(1, 3, 32, 32)).shape == (1, 64)

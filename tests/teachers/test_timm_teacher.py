@@ -50,7 +50,7 @@ def test_a_dinov2_with_registers_at_its_own_size(checkpoint: Save, draw_timm: Dr
 
 
 def as_the_authors_have_it(state: State) -> State:
-    """DINOv2's own names: registers by another, a position for the class token, a token for masks."""
+    """Rename the state to DINOv2's own: another name for registers, a position for the class token, a mask token."""
     authors = {name: value for name, value in state.items() if name not in ("reg_token", "pos_embed")}
     first = torch.zeros(1, 1, state["pos_embed"].shape[2], dtype=state["pos_embed"].dtype)
     positions = torch.cat([first, state["pos_embed"]], dim=1)
@@ -58,7 +58,7 @@ def as_the_authors_have_it(state: State) -> State:
     return {**authors, "register_tokens": state["reg_token"], "pos_embed": positions, "mask_token": masks}
 
 
-def test_the_authors_own_checkpoint_gives_the_same_features(tmp_path: Path, draw_timm: Draw) -> None:
+def test_the_authors_own_checkpoint_yields_the_same_features(tmp_path: Path, draw_timm: Draw) -> None:
     state = draw_timm(DINO, img_size=56)
     configuration = {"architecture": DINO, "pretrained_cfg": {"input_size": [3, 56, 56]}}
     (tmp_path / "config.json").write_text(json.dumps(configuration))
@@ -88,7 +88,7 @@ def small(small_state: State, checkpoint: Save) -> Path:
     return checkpoint(SMALL, small_state)
 
 
-def test_a_head_is_left_out_where_prototypes_are_asked_for(small: Path, small_state: State) -> None:
+def test_the_head_is_left_out_if_prototypes_are_requested(small: Path, small_state: State) -> None:
     with_head = load_teacher(f"timm:{TAG}:{small}", cache=None)
     without = load_teacher(f"timm:{TAG}:{small}", classifier="prototypes", cache=None)
     assert (with_head.classifier, without.classifier) == ("head", "prototypes")
@@ -114,7 +114,7 @@ def test_a_head_is_left_out_where_prototypes_are_asked_for(small: Path, small_st
         ({"norm.weight": None, "blocks.0.new": torch.zeros(1)}, r"missing \(norm.weight\); 1 tensors have no place"),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_weights_that_do_not_fit_are_refused(
     change: dict[str, Tensor | None], message: str, small_state: State, tmp_path: Path
 ) -> None:
     state = {name: value for name, value in {**small_state, **change}.items() if value is not None}
@@ -132,7 +132,7 @@ def test_prototypes_need_no_head_in_the_file(change: State, small_state: State, 
     assert teacher.feature_dim == 192
 
 
-def test_a_head_of_other_classes_answers_for_none(small_state: State, tmp_path: Path) -> None:
+def test_a_head_of_other_classes_is_refused(small_state: State, tmp_path: Path) -> None:
     head = {"head.weight": torch.ones(10, 192), "head.bias": torch.zeros(10)}
     torch.save({**small_state, **head}, tmp_path / "weights.pt")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": SMALL, "pretrained_cfg": {"num_classes": 10}}))
@@ -161,10 +161,10 @@ def test_a_head_that_is_not_linear_in_the_features_is_refused(small: Path, monke
             "timm:vit_base_patch16_224:{file}",
             "not preprocessed alike: name the one .* timm:vit_base_patch16_224.augreg",
         ),
-        ("embedded:2", "the embedded teacher is called embedded"),
+        ("embedded:2", "the embedded teacher is named embedded"),
     ],
 )
-def test_names_that_mean_nothing_are_answered_in_one_line(name: str, message: str, tmp_path: Path) -> None:
+def test_unknown_names_are_refused_in_one_line(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=message) as refused:
         load_teacher(name.format(file=tmp_path / "file"), cache=None)
@@ -181,7 +181,7 @@ def test_class_weights_that_a_teacher_does_not_have_are_refused(name: str, class
     assert refused.value.exit_code == 2
 
 
-def test_released_weights_that_cannot_be_had_are_answered_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_released_weights_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> str:
         raise OSError("no\nnetwork")
 

@@ -1,4 +1,4 @@
-"""The video transformer's tokens are those that torchvision's own forward pass makes, by time and place."""
+"""The video transformer's tokens are those of torchvision's own forward pass, by time and location."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real checkpoint of this architecture, of drawn weights."""
+    """Save a checkpoint of this architecture with random weights."""
     path = tmp_path_factory.mktemp("video") / "mvit.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -26,7 +26,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_tokens_are_what_the_blocks_give_in_torchvision_s_own_pass(weights: Path) -> None:
+def test_tokens_equal_the_blocks_outputs_in_torchvisions_own_pass(weights: Path) -> None:
     teacher = load_video_teacher(str(weights), CPU)
     video = torch.randn(1, 3, 16, 224, 224, generator=torch.Generator().manual_seed(1))
     seen: dict[int, Any] = {}
@@ -48,24 +48,24 @@ def test_a_shorter_video_has_fewer_frames_of_tokens(weights: Path) -> None:
     teacher = load_video_teacher(str(weights), CPU)
     (tokens,) = teacher.tokens(torch.zeros(1, 3, 4, 224, 224), [-1])
     assert tokens.shape == (1, 2, 7, 7, 768)
-    with pytest.raises(UserError, match="a video of 1 frames is too short; at least 2"):
+    with pytest.raises(UserError, match="a video of 1 frames is too short; it needs at least 2"):
         teacher.tokens(torch.zeros(1, 3, 1, 224, 224), [0])
     with pytest.raises(UserError, match="mvit_v2_s has blocks 0 to 15; there is no block 16"):
         teacher.tokens(torch.zeros(1, 3, 4, 224, 224), [0, 16])
 
 
-def test_weights_that_are_not_there_or_of_another_model_are_refused(weights: Path, tmp_path: Path) -> None:
+def test_missing_weights_and_those_of_another_model_are_refused(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"unknown weights of mvit_v2_s .* 'nowhere'; there are: DEFAULT, KINETICS400_V1"
     ):
         load_video_teacher("nowhere", CPU)
     other = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, other)
-    with pytest.raises(UserError, match="is no checkpoint of this architecture"):
+    with pytest.raises(UserError, match="is not a checkpoint of this architecture"):
         load_video_teacher(str(other), CPU)
 
 
-def test_loading_leaves_the_global_generator_where_it_was(weights: Path) -> None:
+def test_loading_does_not_advance_the_global_generator(weights: Path) -> None:
     before = torch.get_rng_state()
     load_video_teacher(str(weights), CPU)
     assert torch.equal(before, torch.get_rng_state())

@@ -1,4 +1,4 @@
-"""The small CLIP that the package carries: an open_clip configuration, its weights, and the script that trained it."""
+"""The small CLIP that the package carries, an open_clip model trained by ``scripts/train_embedded_teacher.py``."""
 
 from __future__ import annotations
 
