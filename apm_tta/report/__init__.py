@@ -1,4 +1,4 @@
-"""Records -> numbers -> tables."""
+"""The report of a run: from records to numbers to tables."""
 
 from __future__ import annotations
 

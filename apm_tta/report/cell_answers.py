@@ -1,4 +1,4 @@
-"""Records of one cell as arrays: what every number of the tables is computed from."""
+"""Records of one cell as arrays, from which every number of the tables is computed."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Answers:
-    """Of one cell: n images that were answered, and those that could not be read.
+    """Answers of one cell: n images that were answered, and those that could not be read.
 
     Attributes:
         cell: values of ``CELL``.
-        ids: of the answered images, ``(n,)``.
-        damaged: rows of the others: id and why.
-        label: ``(n,)``.
-        prediction: ``(n,)``.
-        right: prediction is label, ``(n,)``.
-        in_top5: the label is among the five best, ``(n,)``.
-        confidence: of the prediction, ``(n,)``.
-        teacher_prediction: zero-shot under the same templates, ``(n,)``.
-        target_prediction: of the feature that the method was fitted to, ``(n,)``; None where there is none.
+        ids: ids of the answered images, ``(n,)``.
+        damaged: a row for each of the others: its id and the error.
+        label: true classes, ``(n,)``.
+        prediction: predicted classes, ``(n,)``.
+        right: whether the prediction is the label, ``(n,)``.
+        in_top5: whether the label is one of the five best classes, ``(n,)``.
+        confidence: confidence in the prediction, ``(n,)``.
+        teacher_prediction: the teacher's zero-shot predictions with the same templates, ``(n,)``.
+        target_prediction: classes of the feature that the method was fitted to, ``(n,)``; None where there is none.
         iterations: predictions after 0 .. T iterations, ``(n, T + 1)``; None where there are none.
         fit: means over the images of first_loss, last_loss and last_cosine; NaN where there are none.
         steps: the largest number of iterations.
-        latency_ms: of the images that were timed alone, any number.
+        latency_ms: latencies of the images that were timed alone, any number of them.
         batch_ms: sum over the images; NaN where one was not measured.
         peak_memory_mb: largest of any batch; NaN where it was not measured.
-        gflop: of one image; NaN where it was not counted.
-        means: over the images, of every column that is declared to have one; NaN where it is not known of every image.
+        gflop: GFLOP per image; NaN where it was not counted.
+        means: over the images, of every column that declares a mean; NaN where the value of any image is unknown.
     """
 
     cell: dict[str, Any]
@@ -75,12 +75,12 @@ class Answers:
 
     @property
     def images(self) -> pa.Array:
-        """Ids of all images, those without an answer at the end."""
+        """Return the ids of all images, those without an answer at the end."""
         return pa.concat_arrays([self.ids, pa.array([row["id"] for row in self.damaged], pa.string())])
 
 
 def condition_files(run: Path) -> dict[str, list[Path]]:
-    """Files of a run's records by the condition that their folder names.
+    """Group the files of a run's records by the condition that their folder is named after.
 
     Raises:
         UserError: when there are none.
@@ -89,15 +89,15 @@ def condition_files(run: Path) -> dict[str, list[Path]]:
     for path in record_files(run):
         by_condition.setdefault(path.parent.name, []).append(path)
     if not by_condition:
-        raise UserError(f"{run} holds no records yet; its own command with --out {run} goes on")
+        raise UserError(f"{run} holds no records yet; rerun its own command with --out {run} to resume")
     return by_condition
 
 
 def read_condition(run: Path, files: Sequence[Path]) -> list[Answers]:
-    """The cells of one condition.
+    """Read the cells of one condition.
 
     Raises:
-        UserError: when a file is damaged; when an image stands twice in a cell.
+        UserError: when a file is damaged; when an image appears twice in a cell.
     """
     by_cell: dict[tuple[Any, ...], list[pa.Table]] = {}
     for path in files:
@@ -111,17 +111,17 @@ def read_condition(run: Path, files: Sequence[Path]) -> list[Answers]:
 
 
 def positions(ids: pa.Array, among: pa.Array) -> Ints:
-    """Where each of ``ids`` stands in ``among``; -1 where it does not."""
-    found: Ints = pc.fill_null(pc.index_in(ids, value_set=among), -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return found
+    """Return the index in ``among`` of each of ``ids``; -1 for an id that is not in it."""
+    indices: Ints = pc.fill_null(pc.index_in(ids, value_set=among), -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return indices
 
 
 def _cell_of(path: Path, table: pa.Table) -> tuple[Any, ...]:
-    """The one cell that a file's rows belong to."""
+    """Return the one cell that all rows of a file belong to."""
     values = [pc.unique(table[name].combine_chunks()).to_pylist() for name in CELL]
-    if any(len(several) != 1 for several in values):
+    if any(len(distinct) != 1 for distinct in values):
         raise UserError(f"{path} holds rows of several cells; this program does not write such files")
-    return tuple(several[0] for several in values)
+    return tuple(distinct[0] for distinct in values)
 
 
 def _answers(run: Path, cell: dict[str, Any], table: pa.Table) -> Answers:
@@ -129,8 +129,10 @@ def _answers(run: Path, cell: dict[str, Any], table: pa.Table) -> Answers:
     if pc.count_distinct(ids).as_py() != len(ids):
         counted = ids.value_counts()
         twice = counted.filter(pc.greater(pc.struct_field(counted, "counts"), 1))[0]["values"].as_py()
-        raise UserError(f"{run} holds image {twice} of {cell['method']} twice; delete its records and run again")
-    missing = table.filter(pc.is_valid(table["error"]))
+        raise UserError(
+            f"{run} holds image {twice} of {cell['method']} twice; delete its records and rerun the command"
+        )
+    damaged = table.filter(pc.is_valid(table["error"]))
     answered = table.filter(pc.is_null(table["error"])).combine_chunks()
     _refuse_gaps(run, cell, answered)
     label, prediction = _integers(answered, "label"), _integers(answered, "prediction")
@@ -141,7 +143,7 @@ def _answers(run: Path, cell: dict[str, Any], table: pa.Table) -> Answers:
     return Answers(
         cell=cell,
         ids=answered["id"].combine_chunks(),
-        damaged=missing.select(["id", "error"]).to_pylist(),
+        damaged=damaged.select(["id", "error"]).to_pylist(),
         label=label,
         prediction=prediction,
         right=prediction == label,
@@ -163,7 +165,7 @@ def _answers(run: Path, cell: dict[str, Any], table: pa.Table) -> Answers:
 
 
 def _refuse_gaps(run: Path, cell: dict[str, Any], answered: pa.Table) -> None:
-    """A null would be read as a class of its own, and counted as wrong."""
+    """Refuse nulls, which would be read as a class of their own and counted as wrong."""
     for name in ("label", "prediction", "top5", "teacher_prediction"):
         if answered[name].null_count:
             first = answered["id"][pc.index(pc.is_null(answered[name]), True).as_py()].as_py()
@@ -173,14 +175,14 @@ def _refuse_gaps(run: Path, cell: dict[str, Any], answered: pa.Table) -> None:
 
 
 def _probabilities(run: Path, cell: dict[str, Any], answered: pa.Table) -> Floats:
-    """Confidences in 0 .. 1; what rounding puts above 1 is 1."""
+    """Return confidences in 0 .. 1; those that rounding has put above 1 become 1."""
     confidence = _floats(answered, "confidence")
-    outside = ~((confidence >= 0) & (confidence <= 1 + _ROUNDING))  # so that NaN is outside
+    outside = ~((confidence >= 0) & (confidence <= 1 + _ROUNDING))  # negated, so that NaN counts as outside
     if outside.any():
         place = int(np.flatnonzero(outside)[0])
-        found = "not a number" if np.isnan(confidence[place]) else f"{confidence[place]:g}, not a probability"
+        problem = "not a number" if np.isnan(confidence[place]) else f"{confidence[place]:g}, not a probability"
         first = answered["id"][place].as_py()
-        raise UserError(f"{run}: the confidence of {cell['method']} on image {first} is {found}; run it again")
+        raise UserError(f"{run}: the confidence of {cell['method']} on image {first} is {problem}; run it again")
     return np.minimum(confidence, 1)
 
 
@@ -188,8 +190,8 @@ def _in_top5(answered: pa.Table, label: Ints) -> Bools:
     top5 = answered["top5"].combine_chunks()
     parents = pc.list_parent_indices(top5).to_numpy()
     hits = top5.flatten().to_numpy() == label[parents]
-    found: Bools = np.bincount(parents, weights=hits, minlength=len(label)) > 0
-    return found
+    in_top5: Bools = np.bincount(parents, weights=hits, minlength=len(label)) > 0
+    return in_top5
 
 
 def _iterations(run: Path, cell: dict[str, Any], answered: pa.Table) -> Ints | None:

@@ -1,4 +1,4 @@
-"""Everything that the tables and pictures of one run say, as frames."""
+"""The numbers behind the tables and figures of one run, as data frames."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "ac
 
 @dataclass(frozen=True)
 class ReportData:
-    """Of one run; shares are in percent, and what was not measured is NaN.
+    """The report data of one run; shares are in percent, and what was not measured is NaN.
 
     Attributes:
-        run: its folder.
-        manifest: what ``run.yaml`` says.
-        results: one row a cell, ``RESULT_NAMES``, in the order of the manifest's conditions, methods and seeds.
-        iterations: after 0 .. T iterations of every method that has some, by group of conditions (``clean``,
-            ``severity s``): group, method, iteration, top1, agreement; over all seeds.
-        fits: the same groups and methods: first_loss, last_loss, last_cosine.
+        run: the run folder.
+        manifest: the content of ``run.yaml``.
+        results: one row per cell, ``RESULT_NAMES``, in the order of the manifest's conditions, methods and seeds.
+        iterations: accuracy and agreement after 0 .. T iterations, for every method that iterates, by group of
+            conditions (``clean``, ``severity s``): group, method, iteration, top1, agreement; over all seeds.
+        fits: for the same groups and methods: first_loss, last_loss, last_cosine.
         calibration: bins of confidence by cell: the cell, bin_low, bin_high, count, confidence, accuracy; in 0 .. 1.
-        disagreements: by method: answers, different (from its teacher's), method_right and teacher_right among them.
+        disagreements: by method: answers, different (from its teacher's), and method_right and teacher_right among the
+            different ones.
         damaged: images that could not be read: corruption, severity, id, error.
-        missing: what a half-finished run lacks, cell by cell, in words; empty for a whole one.
+        missing: descriptions of what an incomplete run lacks, cell by cell; empty for a complete one.
     """
 
     run: Path
@@ -51,24 +52,24 @@ class ReportData:
 
     @property
     def seeds(self) -> list[int]:
-        """Of the run."""
+        """Return the seeds of the run."""
         return list(self.manifest.numbers.seeds)
 
     @property
     def methods(self) -> list[str]:
-        """In the order of the table."""
+        """Return the names of the methods in the order of the table."""
         return list(self.manifest.numbers.methods)
 
 
 def read_report_data(run: Path, partial: bool = False) -> ReportData:
-    """Reads a run's records, condition by condition, and computes what is said of them.
+    """Read a run's records, condition by condition, and compute the numbers of its report.
 
     Args:
-        run: its folder.
-        partial: whether cells that are whole are taken where others are missing.
+        run: the run folder.
+        partial: whether the complete cells are reported where others are missing or incomplete.
 
     Raises:
-        UserError: when ``run`` is no run folder, or lacks cells (unless ``partial``); when records are damaged, or
+        UserError: when ``run`` is not a run folder, or lacks cells (unless ``partial``); when records are damaged, or
             are not those that the manifest names.
     """
     manifest = read_manifest(run)
@@ -82,25 +83,29 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     seen = set()
     for files in condition_files(run).values():
         answers = read_condition(run, files)
-        whole = []
+        complete = []
         for cell in answers:
             refuse_unknown(run, cell, numbers)
             images = len(cell) + len(cell.damaged)
             if images > expected:
-                raise UserError(f"{run} holds {images} images of {_name(cell.cell)}, not {expected}: mixed subsets")
-            if _key(cell.cell) in seen:
-                raise UserError(f"{run} holds {_name(cell.cell)} in two folders of records; move one of them out of it")
-            seen.add(_key(cell.cell))
+                raise UserError(
+                    f"{run} holds {images} images of {_cell_name(cell.cell)}, not {expected}: mixed subsets"
+                )
+            if _cell_key(cell.cell) in seen:
+                raise UserError(
+                    f"{run} holds {_cell_name(cell.cell)} in two folders of records; move one of them out of the run"
+                )
+            seen.add(_cell_key(cell.cell))
             if images < expected:
-                missing.append(f"{expected - images} of {expected} images of {_name(cell.cell)}")
+                missing.append(f"{expected - images} of {expected} images of {_cell_name(cell.cell)}")
             else:
-                whole.append(cell)
-        _refuse_other_images(run, whole)
-        rows += cell_rows(whole, manifest)
-        for cell in whole:
-            place = {"corruption": cell.cell["corruption"], "severity": cell.cell["severity"]}
-            damaged += [{**place, **row} for row in cell.damaged]
-            if not _votes(numbers, cell.cell["method"]):
+                complete.append(cell)
+        _refuse_other_images(run, complete)
+        rows += cell_rows(complete, manifest)
+        for cell in complete:
+            condition_columns = {"corruption": cell.cell["corruption"], "severity": cell.cell["severity"]}
+            damaged += [{**condition_columns, **row} for row in cell.damaged]
+            if not _counts_votes(numbers, cell.cell["method"]):
                 calibration += [{**cell.cell, **row} for row in reliability(cell.confidence, cell.right)]
             groups.add(cell)
     missing += [
@@ -113,11 +118,11 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     if missing and not partial:
         cells = len(numbers.conditions) * len(numbers.methods) * len(numbers.seeds)
         raise UserError(
-            f"{run} is half-finished: it lacks {len(missing)} of {cells} cells ({listed(missing)}); run the same "
-            f"command with --out {run} to go on, or report --partial for what is whole"
+            f"{run} is incomplete: it lacks {len(missing)} of {cells} cells ({listed(missing)}); rerun the same "
+            f"command with --out {run} to resume, or use report --partial to show the complete cells"
         )
     if not rows:
-        raise UserError(f"{run} has no whole cell to show; run the same command with --out {run} to go on")
+        raise UserError(f"{run} has no complete cell to show; rerun the same command with --out {run} to resume")
     return ReportData(
         run=run,
         manifest=manifest,
@@ -134,12 +139,12 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
 
 
 def listed(missing: Sequence[str]) -> str:
-    """The first few, in words."""
+    """Join the first few descriptions, and state how many more there are."""
     return "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if len(missing) > 3 else "")
 
 
 class _Groups:
-    """Sums over the conditions of a group, so that no condition has to be kept."""
+    """Sums over the conditions of a group, so that no condition has to stay in memory."""
 
     def __init__(self) -> None:
         self._right: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
@@ -152,11 +157,11 @@ class _Groups:
         method, severity = cell.cell["method"], cell.cell["severity"]
         key = (method, severity)
         different = cell.prediction != cell.teacher_prediction
-        counted = self._differing.setdefault(method, Counter())
-        counted["answers"] += len(cell)
-        counted["different"] += int(different.sum())
-        counted["method_right"] += int((different & cell.right).sum())
-        counted["teacher_right"] += int((different & (cell.teacher_prediction == cell.label)).sum())
+        counts = self._differing.setdefault(method, Counter())
+        counts["answers"] += len(cell)
+        counts["different"] += int(different.sum())
+        counts["method_right"] += int((different & cell.right).sum())
+        counts["teacher_right"] += int((different & (cell.teacher_prediction == cell.label)).sum())
         if cell.iterations is None:
             return
         right = (cell.iterations == cell.label[:, None]).sum(0)
@@ -169,7 +174,7 @@ class _Groups:
     def iterations(self, numbers: Numbers) -> pd.DataFrame:
         rows = [
             {
-                "group": _group(severity),
+                "group": _group_name(severity),
                 "method": method,
                 "iteration": iteration,
                 "top1": 100 * self._right[method, severity][iteration] / self._images[method, severity],
@@ -184,7 +189,7 @@ class _Groups:
         names = ["first_loss", "last_loss", "last_cosine"]
         rows = [
             {
-                "group": _group(severity),
+                "group": _group_name(severity),
                 "method": method,
                 **{name: float(np.mean([fit[name] for fit in self._fits[method, severity]])) for name in names},
             }
@@ -206,28 +211,32 @@ class _Groups:
         return sorted(self._right, key=lambda key: (order.index(key[0]), key[1]))
 
 
-def _votes(numbers: Numbers, method: str) -> bool:
-    """Whether the method's confidences are shares of votes: no probabilities, so that they cannot be calibrated."""
+def _counts_votes(numbers: Numbers, method: str) -> bool:
+    """Return whether the method's confidences are shares of votes: not probabilities, so they have no calibration."""
     return numbers.methods[method].votes
 
 
-def _group(severity: int) -> str:
+def _group_name(severity: int) -> str:
     return f"severity {severity}" if severity else "clean"
 
 
-def _key(cell: dict[str, Any]) -> tuple[str, str, int]:
+def _cell_key(cell: dict[str, Any]) -> tuple[str, str, int]:
     return condition_name(cell["corruption"], cell["severity"]), cell["method"], cell["seed"]
 
 
-def _name(cell: dict[str, Any]) -> str:
-    condition, method, seed = _key(cell)
+def _cell_name(cell: dict[str, Any]) -> str:
+    condition, method, seed = _cell_key(cell)
     return f"{condition}, {method}, seed {seed}"
 
 
 def refuse_unknown(run: Path, answers: Answers, numbers: Numbers) -> None:
-    """Refuses records that the manifest knows nothing of."""
+    """Refuse records that the manifest does not name.
+
+    Raises:
+        UserError: naming the records' method, condition, seed, data set and teacher.
+    """
     cell = answers.cell
-    condition, method, seed = _key(cell)
+    condition, method, seed = _cell_key(cell)
     known = (
         condition in numbers.conditions
         and method in numbers.methods
@@ -238,34 +247,34 @@ def refuse_unknown(run: Path, answers: Answers, numbers: Numbers) -> None:
     if not known:
         raise UserError(
             f"{run} holds records of {method}, {condition}, seed {seed} on {cell['dataset']} with {cell['teacher']}, "
-            "which its run.yaml does not name; move them out of it"
+            "which its run.yaml does not name; move them out of the run"
         )
 
 
 def _refuse_other_images(run: Path, answers: list[Answers]) -> None:
-    """Cells of one condition are compared image by image: they must be the same images, of the same classes."""
+    """Refuse cells of one condition with different images or labels: they are compared image by image."""
     for cell in answers[1:]:
         first = answers[0]
-        both = f"{run}: {_name(cell.cell)} and {_name(first.cell)}"
-        alone = [
+        pair = f"{run}: {_cell_name(cell.cell)} and {_cell_name(first.cell)}"
+        unshared = [
             *cell.images.filter(pa.array(positions(cell.images, first.images) < 0)).to_pylist(),
             *first.images.filter(pa.array(positions(first.images, cell.images) < 0)).to_pylist(),
         ]
-        if alone:
-            raise UserError(f"{both} are of different images, such as {min(alone)}")
-        if (other := other_label(cell, first)) is not None:
-            raise UserError(f"{both} have different labels for image {other}")
+        if unshared:
+            raise UserError(f"{pair} are of different images, such as {min(unshared)}")
+        if (image := other_label(cell, first)) is not None:
+            raise UserError(f"{pair} have different labels for image {image}")
 
 
 def other_label(one: Answers, other: Answers) -> str | None:
-    """The first image to which two cells give different labels; None where there is none."""
+    """Return the first image for which two cells have different labels; None where there is none."""
     places = positions(one.ids, other.ids)
     differing = (places >= 0) & (one.label != other.label[places])
     return str(one.ids[int(differing.argmax())].as_py()) if differing.any() else None
 
 
 def _ordered(rows: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
-    """Rows in the order of the manifest's conditions, methods and seeds."""
+    """Sort rows into the order of the manifest's conditions, methods and seeds."""
     conditions, methods = list(numbers.conditions), list(numbers.methods)
     names = [condition_name(*pair) for pair in zip(rows["corruption"], rows["severity"], strict=True)]
     order = np.lexsort(

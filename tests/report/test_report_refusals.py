@@ -157,7 +157,7 @@ def test_the_best_is_tested_against_every_other_with_holms_correction(
 
 def test_a_run_without_a_complete_cell_has_no_table(tmp_path: Path, whole_run: Path) -> None:
     run = run_of(tmp_path / "run", whole_run, {"zeroshot": "xxxx"}, change=lambda rows, *_: rows[:3])
-    with pytest.raises(UserError, match="has no whole cell to show; run the same command with --out"):
+    with pytest.raises(UserError, match="has no complete cell to show; rerun the same command with --out"):
         write_report(run, partial=True)
     assert not (run / "results.csv").exists()
 
