@@ -1,4 +1,4 @@
-"""What one run is asked for, resolved once: parsed, checked, and read by everything that follows."""
+"""The request for one run, resolved once: parsed, checked, and read by everything that follows."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One run as it was asked for; what decides a number is in ``suite``, the rest is where and how.
+    """One run as requested: everything that decides a number is in ``suite``, the rest is where and how to run it.
 
     Attributes:
-        suite: with overrides in place of its fields; its methods are named one by one.
-        every_method: whether ``all`` was asked for, so that methods which cannot work with the teacher are left out.
-        parameters: by method, in the order of the table, those included that another one wants beside it.
+        suite: the suite, its fields replaced by the overrides; its methods are named one by one.
+        every_method: whether ``all`` was requested, so that methods which cannot work with the teacher are left out.
+        parameters: by method, in the order of the table, including methods that another one requires beside it.
         conditions: in the order of the table.
-        card: of the data set.
+        card: card of the data set.
         teacher: name and family.
-        data_root: where the data set lies; None for what the package carries, or where nobody said.
-        support: labelled images for prototypes and nearest neighbours, a folder per class; None for none.
-        out: run folder; None for a new one below ``results/<suite>/``. One that holds the same run is gone on with.
-        force_new: where ``out`` exists, a new folder beside it is taken.
-        devices: of this machine, a process each where there are several.
-        device_names: the same as they were asked for: ``cpu``, ``cuda``, ``cuda:N``, ``auto``, ``all``.
+        data_root: folder of the data set; None for a data set that the package contains, or where none is given.
+        support: folder of labelled images for prototypes and nearest neighbours, a subfolder per class; None for none.
+        out: run folder, which is resumed where it holds the same run; None for a new one below ``results/<suite>/``.
+        force_new: whether to make a new folder beside ``out`` where ``out`` exists.
+        devices: devices of this machine, with a process per device where there are several.
+        device_names: the same devices as requested: ``cpu``, ``cuda``, ``cuda:N``, ``auto``, ``all``.
         engine: name of the engine.
-        ray: address of a Ray cluster, ``auto``, or ``local`` for one that is started here.
-        gpu_share: of one GPU, for every task of Ray.
+        ray: address of a Ray cluster, ``auto``, or ``local`` for one that is started on this machine.
+        gpu_share: share of one GPU for each Ray task.
         part: ``(i, n)``: the i-th of n parts of the work, counted from 1; None for all of it.
-        memory: bytes that a method which can choose may hold; None is a share of what is free.
-        workers: loading processes; None is ``default_workers``.
-        feature_cache: whether the teacher's features are kept on disk, and taken from there.
-        quiet: no progress bar.
-        json: events as lines of JSON on standard output, no progress bar.
+        memory: bytes that a method may use if its memory use is adjustable; None for a share of what is free.
+        workers: number of loading processes; None for ``default_workers``.
+        feature_cache: whether the teacher's features are stored on disk, and read from there.
+        quiet: whether to hide the progress bar.
+        json: whether to print events as lines of JSON on standard output, without a progress bar.
     """
 
     suite: Suite
@@ -92,33 +92,34 @@ def resolve_request(
     quiet: bool = False,
     json: bool = False,
 ) -> RunRequest:
-    """Resolve what a run is asked for; nothing of the data or of the teacher is opened.
+    """Resolve the request for a run, without opening any of the data or of the teacher.
 
     Args:
-        suite_name: of the suite.
-        overrides: values in place of the suite's fields; ``settings`` are merged key by key.
+        suite_name: name of the suite.
+        overrides: values that replace the suite's fields; ``settings`` are merged key by key.
         data_root: see ``resolve_data_root``.
-        support: see ``RunRequest``, as all that follow and are not named.
-        devices: names, see ``resolve_devices``.
-        engine: None is ``ray`` where an address is given, else ``serial`` for one device, ``local`` for several.
-        ray: address of a cluster; None for none.
-        memory: GiB.
+        support: see ``RunRequest``, as for all arguments that are not listed here.
+        devices: names of devices; see ``resolve_devices``.
+        engine: name of the engine; None for ``ray`` where ``ray`` is given, else ``serial`` for one device and
+            ``local`` for several.
+        ray: address of a Ray cluster; None for none.
+        memory: in GiB; see ``RunRequest``.
 
     Raises:
         UserError: one line for the first name, value or device that does not exist. Exit code 2.
     """
     _check_amounts(gpu_share=gpu_share, memory=memory, workers=workers)
-    suite, every = load_suite(suite_name, overrides), False
+    suite, every_method = load_suite(suite_name, overrides), False
     if suite.methods == ("all",):
-        suite, every = suite.model_copy(update={"methods": tuple(METHODS.names())}), True
+        suite, every_method = suite.model_copy(update={"methods": tuple(METHODS.names())}), True
     parameters = _parameters(suite)
-    found = tuple(resolve_devices(devices))
+    resolved_devices = tuple(resolve_devices(devices))
     conditions = tuple(suite.conditions())
     check_setting(suite.setting, suite.resets)
     card = load_card(suite.dataset)
     return RunRequest(
         suite=suite,
-        every_method=every,
+        every_method=every_method,
         parameters=parameters,
         conditions=conditions,
         card=card,
@@ -127,9 +128,9 @@ def resolve_request(
         support=support,
         out=out,
         force_new=force_new,
-        devices=found,
+        devices=resolved_devices,
         device_names=tuple(devices),
-        engine=engine or ("ray" if ray is not None else "local" if len(found) > 1 else "serial"),
+        engine=engine or ("ray" if ray is not None else "local" if len(resolved_devices) > 1 else "serial"),
         ray=ray or AUTO,
         gpu_share=gpu_share,
         part=part,
@@ -142,10 +143,10 @@ def resolve_request(
 
 
 def _check_amounts(*, gpu_share: float, memory: float | None, workers: int | None) -> None:
-    """Refuse amounts that there cannot be.
+    """Refuse impossible amounts.
 
     Raises:
-        UserError: naming the first. Exit code 2.
+        UserError: naming the first such amount. Exit code 2.
     """
     amounts = {"gpu_share": gpu_share, "memory": memory}
     for name, amount in amounts.items():
@@ -156,7 +157,7 @@ def _check_amounts(*, gpu_share: float, memory: float | None, workers: int | Non
 
 
 def _parameters(suite: Suite) -> dict[str, Any]:
-    """Build the parameters of every method, and of those that one of them wants beside it."""
+    """Build the parameters of every method, and of the methods that one of them requires beside it."""
     parameters = {name: build_parameters(name, suite.settings.get(name, {})) for name in suite.methods}
     for name, chosen in list(parameters.items()):
         for other in METHODS.get(name).beside(chosen):
