@@ -64,8 +64,7 @@ def _mark_best(of_seed: list[tuple[Answers, dict[str, Any]]]) -> None:
 
 
 def _compare_with_zeroshot(cell: Answers, zeroshot: Answers) -> dict[str, float]:
-    """Compute a cell's difference to zero-shot on the images that both answered, in percentage points, with interval
-    and p."""
+    """Compute top-1 minus zero-shot's on the images that both answered, in percentage points, with interval and p."""
     only_cell, only_zeroshot, images = count_discordant(cell, zeroshot)
     if not images:
         return {}

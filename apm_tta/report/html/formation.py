@@ -138,7 +138,7 @@ def _repeat_fit(method: APMMethod, batch: Batch, precision: str) -> Formation:
 
 
 def _draw_islands(formation: Formation, recorded: float) -> list[Island]:
-    """Draw every kept iteration: t-SNE of its own, and principal components whose colours all iterations share."""
+    """Draw every kept iteration: its own t-SNE, and principal components whose colours all iterations share."""
     embedded = colours(formation.grids, "tsne3", 0)
     joint = joint_colours(formation.grids)
     islands = []
