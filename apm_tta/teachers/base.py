@@ -1,4 +1,4 @@
-"""What a frozen encoder offers to methods, what labelled images stand beside one, and how one is found by name."""
+"""The interface of a frozen encoder, its labelled images, and the registry by which it is found by name."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Support:
     """Features of labelled images.
 
     Attributes:
-        features: unit rows, ``(N, F)``; without the constants that a teacher with a linear head puts behind them.
+        features: unit rows, ``(N, F)``; without the constants that a teacher with a linear head appends to them.
         labels: indices into ``classes``, ``(N,)``.
-        classes: names in label order; every one has an image.
+        classes: names in label order; each has at least one image.
         fingerprint: SHA-256 of the images' ids, labels and contents.
     """
 
@@ -43,16 +43,16 @@ class Teacher(Protocol):
         feature_dim: F, width of the image embedding.
         image_size: S, side of its square input, pixels.
         patch_size: side of its patches, pixels; None where it has none.
-        logit_scale: what cosines are multiplied by to become logits; see ``scales``.
-        device: where it computes.
+        logit_scale: factor that turns cosines into logits; see ``scales``.
+        device: device on which it computes.
         classifier: where its class weights come from.
         classifiers: where they can come from, the default first.
-        identity: what features and class weights depend on beside the image and the classes, as plain text: the
-            SHA-256 of the file of weights as ``sha256sum`` prints it (``weights_sha256``), architecture, preprocessing
+        identity: what features and class weights depend on besides the image and the classes, as plain text: the
+            SHA-256 of the weights file as ``sha256sum`` prints it (``weights_sha256``), architecture, preprocessing
             and activation.
         preprocessing: size, normalisation and interpolation of its input, for augmented views.
         image_encoder: module whose forward is ``encode_image``, for methods that adapt its parameters on a copy.
-        support: features of labelled images, for methods that ask them; None where nobody gave any.
+        support: features of labelled images, for methods that use them; None where no images were given.
     """
 
     @property
@@ -82,15 +82,15 @@ class Teacher(Protocol):
 
     @property
     def text_tower(self) -> TextTower | None:
-        """Return the tower that prompts are tuned through, the same object every time; None where there is none.
+        """Return the text tower through which prompts are tuned, always the same object; None where there is none.
 
         Raises:
-            UserError: when there is one that prompts cannot be tuned through, or its tokenizer cannot be had.
+            UserError: when prompts cannot be tuned through the tower, or its tokenizer is not available.
         """
         ...
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Return an image's evaluation crop, normalised, ``(3, S, S)`` on the CPU."""
+        """Return the normalised evaluation crop of an image, ``(3, S, S)`` on the CPU."""
         ...
 
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class Teacher(Protocol):
         ...
 
     def encode_grid(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """Compute the tokens of one layer by location.
+        """Compute the tokens of one layer, by location.
 
         Args:
             pixels: ``(B, 3, S, S)``.
@@ -120,12 +120,12 @@ class Teacher(Protocol):
         ...
 
     def encode_grids(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Compute what ``encode_grid`` does, of several layers from one pass, in the order of ``layers``."""
+        """Compute ``encode_grid`` for several layers in one pass, in the order of ``layers``."""
         ...
 
     @property
     def layers(self) -> int:
-        """Return how many layers ``encode_grid`` has.
+        """Return the number of layers that ``encode_grid`` can return.
 
         Raises:
             UserError: when the encoder has no tokens by location. Exit code 2.
@@ -133,17 +133,17 @@ class Teacher(Protocol):
         ...
 
     def scales(self, features: Tensor) -> Tensor:
-        """Return what cosines of features ``(..., F)`` with class weights are multiplied by, ``(..., 1)``."""
+        """Return the factors ``(..., 1)`` that turn cosines of features ``(..., F)`` with class weights into logits."""
         ...
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
         r"""Return one unit row per class, ``(C, F)``.
 
-        By a text tower:
+        With a text tower:
 
         .. math:: w_c = \frac{\sum_t e(t, c)}{\lVert \sum_t e(t, c) \rVert}
 
-        e(t, c) being the unit text embedding of class name c in template t. A head or prototypes know no templates.
+        where e(t, c) is the unit text embedding of class name c in template t. A head and prototypes ignore templates.
 
         Raises:
             UserError: when there are no weights for these classes.
@@ -153,16 +153,16 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A teacher that has been found and can be built; nothing of it but its configuration has been read.
+    """A teacher that has been found and can be built; only its configuration has been read.
 
     Attributes:
-        name: as it was asked for.
+        name: as requested.
         identity: see ``Teacher.identity``.
-        classifier: see there.
-        classifiers: see there.
-        preprocessing: see there.
+        classifier: see ``Teacher.classifier``.
+        classifiers: see ``Teacher.classifiers``.
+        preprocessing: see ``Teacher.preprocessing``.
         transform: see ``Teacher.preprocess``.
-        build: reads the weights; takes the device.
+        build: takes the device, reads the weights and returns the teacher.
     """
 
     name: str
@@ -175,10 +175,10 @@ class Source:
 
 
 Family = Callable[[str, str], Source]
-"""Takes the whole name and a classifier or ``auto``, returns the source.
+"""Take the whole name and a classifier or ``auto``; return the source.
 
-Raises ``UserError`` when there is no such teacher, its weights are not to be had, or it has no such classifier.
+Raise ``UserError`` when there is no such teacher, its weights are not available, or it has no such classifier.
 """
 
-# By the part of the name before the first colon.
+# Keyed by the part of the name before the first colon.
 FAMILIES: Registry[Family] = Registry("teacher")

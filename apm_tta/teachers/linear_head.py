@@ -1,4 +1,4 @@
-"""A linear head as cosines, so that every method sees the head's own logits."""
+"""A linear head expressed as cosines, so that every method sees the head's own logits."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from apm_tta.errors import UserError
 class LinearHead:
     r"""Rows of a linear classifier; see ``Teacher.class_weights`` and ``Teacher.scales``.
 
-    A linear head is no cosine: its rows have norms, and a bias. With the constants 1 and 0 behind every feature it
-    becomes one, and nothing is lost: for features f, head W, b and the largest norm M of a row with its bias,
+    A linear head is not a cosine classifier: its rows have norms, and a bias. With the constants 1 and 0 appended to
+    every feature it becomes one exactly: for features f, head W, b and the largest norm M of a row with its bias,
 
     .. math::
         x = [f, 1, 0], \qquad w_c = \frac{1}{M} \Bigl[ W_c, b_c, \sqrt{M^2 - \lVert W_c \rVert^2 - b_c^2} \Bigr],
         \qquad M \lVert x \rVert \cos(x, w_c) = W_c f + b_c
 
-    On 250 ImageNet images the cosines with the rows alone would get 219 right where the head gets 222.
+    Of 250 ImageNet images the cosines with the rows alone would classify 219 correctly, the head 222.
 
     Args:
-        name: the teacher's.
+        name: name of the teacher.
         head: the last layer of the network.
 
     Raises:
         UserError: when the head is not linear, or all zeros. Exit code 2.
 
     Attributes:
-        norm: M, what ``scales`` multiplies the norm of x by.
+        norm: M, by which ``scales`` multiplies the norm of x.
     """
 
     def __init__(self, name: str, head: nn.Module) -> None:
@@ -48,40 +48,40 @@ class LinearHead:
 
     @property
     def width(self) -> int:
-        """Return how many values it takes, F."""
+        """Return F, the number of input features."""
         return self._rows.shape[1] - 1
 
     def weights(self) -> Tensor:
-        """Return unit rows, ``(C, F + 2)``."""
-        # In double precision: for the longest row the root of a difference of equals would show single's rounding.
+        """Return the unit rows w_c, ``(C, F + 2)``."""
+        # In double precision: for the longest row, single precision would leave the root of a rounding error.
         rows = self._rows.double()
         squares = rows.square().sum(1)
         slack = (squares.max() - squares).clamp_min(0).sqrt()
         return (torch.cat([rows, slack[:, None]], dim=1) / squares.max().sqrt()).float()
 
     def logits(self, features: Tensor) -> Tensor:
-        """Compute W f + b of features without constants ``(B, F)``: ``(B, C)``."""
+        """Compute W f + b, ``(B, C)``, for features without constants ``(B, F)``."""
         return features @ self._rows[:, :-1].T + self._rows[:, -1]
 
 
 def with_constants(features: Tensor) -> Tensor:
-    """Put the constants 1 and 0 behind features ``(B, F)``: ``(B, F + 2)``."""
+    """Append the constants 1 and 0 to features ``(B, F)``, which gives ``(B, F + 2)``."""
     ones = torch.ones_like(features[:, :1])
     return torch.cat([features, ones, torch.zeros_like(ones)], dim=1)
 
 
 def probe_pixels(size: int, device: torch.device) -> Tensor:
-    """Draw two inputs ``(2, 3, size, size)``, always the same, to check a network whose head was taken off."""
+    """Draw two inputs ``(2, 3, size, size)``, always the same, to check a network whose head was removed."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(2, 3, size, size, generator=generator).to(device)
 
 
-def same_logits(expected: Tensor, found: Tensor) -> bool:
-    """Return whether two networks' logits ``(B, C)`` are equal up to the rounding of another order of sums."""
-    return torch.allclose(expected, found, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+def same_logits(expected: Tensor, computed: Tensor) -> bool:
+    """Return whether two networks' logits ``(B, C)`` are equal up to rounding from a different order of summation."""
+    return torch.allclose(expected, computed, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
 def replace_with_identity(model: nn.Module, path: str) -> None:
-    """Replace the module of that dotted name by one that passes its input on."""
+    """Replace the module with that dotted name by the identity."""
     parent, _, attribute = path.rpartition(".")
     setattr(model.get_submodule(parent), attribute, nn.Identity())

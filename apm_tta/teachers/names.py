@@ -1,4 +1,4 @@
-"""Names of teachers: which family a name belongs to, and which names there are."""
+"""Names of teachers: the family that a name belongs to, and the list of names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TeacherName:
     """A name that has been checked; see ``parse_teacher_name``.
 
     Attributes:
-        name: as it was asked for.
+        name: as requested.
         family: name of its entry in ``FAMILIES``.
     """
 
@@ -25,7 +25,7 @@ class TeacherName:
 
 
 def families() -> Registry[Family]:
-    """Return ``FAMILIES`` with this package's own families in it, whatever has been imported before."""
+    """Return ``FAMILIES`` after registering this package's own families, whatever has been imported before."""
     import apm_tta.teachers.open_clip_teacher
     import apm_tta.teachers.timm_teacher  # noqa: F401  each registers its families
 
@@ -39,7 +39,7 @@ def parse_teacher_name(name: str) -> TeacherName:
         name: see ``load_teacher``.
 
     Raises:
-        UserError: saying what names are like. Exit code 2.
+        UserError: stating which names are possible. Exit code 2.
     """
     import open_clip
 
@@ -50,14 +50,14 @@ def parse_teacher_name(name: str) -> TeacherName:
         raise UserError(
             f"unknown teacher {name!r}; there are: embedded, hf-hub:ORGANISATION/REPOSITORY, ARCHITECTURE:TAG or "
             f"ARCHITECTURE:/path/to/checkpoint for open_clip's architectures, such as ViT-B-16:openai, and "
-            f"timm:NAME or timm:NAME:/path/to/checkpoint (run-bench list teachers names all with released weights)",
+            f"timm:NAME or timm:NAME:/path/to/checkpoint (run-bench list teachers lists those with released weights)",
             exit_code=2,
         )
     return TeacherName(name, _OPEN_CLIP)
 
 
 def teacher_names() -> list[str]:
-    """List names that ``load_teacher`` takes without a local file: the embedded teacher, open_clip's, timm's."""
+    """List the names that ``load_teacher`` takes without a local file: the embedded teacher, open_clip's and timm's."""
     import open_clip
     import timm
 

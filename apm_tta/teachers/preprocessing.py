@@ -1,4 +1,4 @@
-"""How a teacher wants its pixels, and how it cuts them up."""
+"""A teacher's preprocessing of pixels, and the size of its patches."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What an augmented view needs to know of a teacher's evaluation transform.
+    """The part of a teacher's evaluation transform that augmented views need.
 
     Attributes:
         size: side of the square input, pixels.
-        mean: of each channel, subtracted from values in 0 .. 1.
-        std: of each channel, what they are then divided by.
-        interpolation: of resizing: ``bicubic``, ``bilinear`` or another of torchvision's ``InterpolationMode``.
+        mean: per channel, subtracted from values in 0 .. 1.
+        std: per channel, by which they are then divided.
+        interpolation: used for resizing: ``bicubic``, ``bilinear`` or another of torchvision's ``InterpolationMode``.
     """
 
     size: int
@@ -25,12 +25,12 @@ class Preprocessing:
 
 
 def side(size: int | Sequence[int]) -> int:
-    """Return the side of a square, which libraries give as a number or as height and width; pixels."""
+    """Return the side of a square in pixels, which libraries state as one number or as height and width."""
     return size if isinstance(size, int) else int(size[0])
 
 
 def patch_size(encoder: Any) -> int | None:
-    """Return the side of the patches of an image tower of open_clip's or timm's, pixels; None where it has none."""
+    """Return the patch side of an image tower from open_clip or timm, in pixels; None where it has no patches."""
     trunk = getattr(encoder, "trunk", encoder)
     size = getattr(trunk, "patch_size", None) or getattr(getattr(trunk, "patch_embed", None), "patch_size", None)
     return None if size is None else side(size)

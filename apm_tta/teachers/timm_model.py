@@ -15,62 +15,68 @@ from apm_tta.errors import UserError
 from apm_tta.teachers.checkpoints import WeightsFile, load_strictly, read_state_dict
 
 PROTOTYPES = "use --classifier prototypes --support FOLDER"
-"""What is left to a teacher without a head that fits."""
+"""Advice for a teacher that has no suitable head."""
 
 _MOST_PREFIX_TOKENS = 5  # a class token and four registers
 
 
 def build_model(kind: str, configuration: PretrainedCfg, weights: WeightsFile, needs_head: bool) -> nn.Module:
-    """Build the model and load its weights strictly, but for the head where nobody asked for it.
+    """Build the model and load its weights strictly, except for the head where it is not needed.
 
     Args:
-        kind: architecture, with its tag or without.
-        configuration: the checkpoint's: input size, classes.
-        weights: the file, in timm's own names or in those of authors that timm knows.
-        needs_head: whether the head's weights must be there too.
+        kind: architecture, with or without its tag.
+        configuration: configuration of the checkpoint: input size, classes.
+        weights: the weights file, with timm's names or those of authors whose names timm translates.
+        needs_head: whether the file must contain the head's weights too.
 
     Raises:
-        UserError: when the file cannot be read as weights alone, or is of another architecture or input size.
+        UserError: when the file contains more than weights, or belongs to another architecture or input size.
     """
     model: Any = timm.create_model(kind, pretrained=False, pretrained_cfg=configuration)
     state = read_state_dict(weights)
-    # The authors' own checkpoints have other names: timm translates them where the architecture's module can.
+    # The authors' own checkpoints use other names, which timm translates where the architecture's module can.
     translate = getattr(sys.modules[model_entrypoint(kind).__module__], "checkpoint_filter_fn", None)
-    found: dict[str, Tensor] = state if translate is None else translate(dict(state), model)
-    heads = tuple(f"{each}." for each in _names(model.default_cfg.get("classifier")))
-    own: dict[str, Tensor] = model.state_dict()
-    optional = () if needs_head else tuple(key for key in own if key.startswith(heads))
+    translated: dict[str, Tensor] = state if translate is None else translate(dict(state), model)
+    heads = tuple(f"{each}." for each in _head_modules(model.default_cfg.get("classifier")))
+    model_state: dict[str, Tensor] = model.state_dict()
+    optional = () if needs_head else tuple(key for key in model_state if key.startswith(heads))
     if needs_head:
-        _refuse_other_head(found, own, heads, weights.path)
+        _refuse_other_head(translated, model_state, heads, weights.path)
     else:
-        found = {key: value for key, value in found.items() if not key.startswith(heads)}
-    _refuse_resized(state, found, own, weights.path)
-    load_strictly(model, found, weights.path, optional)
-    made: nn.Module = model
-    return made
+        translated = {key: value for key, value in translated.items() if not key.startswith(heads)}
+    _refuse_resized(state, translated, model_state, weights.path)
+    load_strictly(model, translated, weights.path, optional)
+    network: nn.Module = model
+    return network
 
 
-def _refuse_other_head(found: dict[str, Tensor], own: dict[str, Tensor], heads: tuple[str, ...], path: Path) -> None:
-    for key in (key for key in own if key.startswith(heads)):
-        if key not in found:
+def _refuse_other_head(
+    state: dict[str, Tensor], model_state: dict[str, Tensor], heads: tuple[str, ...], path: Path
+) -> None:
+    for key in (key for key in model_state if key.startswith(heads)):
+        if key not in state:
             raise UserError(f"{path} has no head ({key}); {PROTOTYPES}", exit_code=2)
-        if len(found[key]) != len(own[key]):
-            raise UserError(f"the head in {path} has {len(found[key])} classes, not {len(own[key])}; {PROTOTYPES}", 2)
+        classes, expected = len(state[key]), len(model_state[key])
+        if classes != expected:
+            raise UserError(f"the head in {path} has {classes} classes, not {expected}; {PROTOTYPES}", 2)
 
 
-def _refuse_resized(state: dict[str, Tensor], found: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> None:
-    """Refuse what timm's translation has resized, without a word, from another input size."""
+def _refuse_resized(
+    state: dict[str, Tensor], translated: dict[str, Tensor], model_state: dict[str, Tensor], path: Path
+) -> None:
+    """Refuse tensors that timm's translation has silently resized from another input size."""
     for key, value in state.items():
-        if key not in own or key not in found or value.numel() == own[key].numel():
+        if key not in model_state or key not in translated or value.numel() == model_state[key].numel():
             continue
-        # Positions of class and register tokens may stand before those of the patches.
-        prefix = value.shape[1] - own[key].shape[1] if key == "pos_embed" else 0
+        # Positions of class and register tokens may precede those of the patches.
+        prefix = value.shape[1] - model_state[key].shape[1] if key == "pos_embed" else 0
         if not 0 < prefix <= _MOST_PREFIX_TOKENS:
             raise UserError(
-                f"{path} is of another input or patch size: {key} is {tuple(value.shape)}, not {tuple(own[key].shape)}"
+                f"{path} has another input or patch size: {key} is {tuple(value.shape)}, "
+                f"not {tuple(model_state[key].shape)}"
             )
 
 
-def _names(classifier: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of the head's modules, as timm's configurations have them."""
+def _head_modules(classifier: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the head's modules; timm's configurations state one name, several or none."""
     return (classifier,) if isinstance(classifier, str) else tuple(classifier or ())

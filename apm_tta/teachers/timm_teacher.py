@@ -1,4 +1,4 @@
-"""Image encoders of timm: DINO and the like, with the checkpoint's own linear head where it has one."""
+"""Image encoders from timm, such as DINO, with the checkpoint's own linear head where it has one."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _DINO_TEMPERATURE = 0.07
 
 
 class TimmTeacher(BuiltTeacher):
-    """A frozen timm model; see ``Teacher`` for what its members mean.
+    """A frozen timm model; its members are described by ``Teacher``.
 
-    With its head the features end in the constants 1 and 0, see ``LinearHead``; cosines with prototypes are divided by
-    the temperature of DINO's nearest neighbours (arXiv 2104.14294).
+    When its head is used, the features end in the constants 1 and 0, see ``LinearHead``; cosines with prototypes are
+    divided by the temperature of DINO's nearest neighbours (arXiv 2104.14294).
     """
 
     text_tower = None
@@ -56,31 +56,31 @@ class TimmTeacher(BuiltTeacher):
         super().__init__(source, image_encoder, intermediates, device)
 
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """Return the head's rows for these classes; see ``Teacher.class_weights``. A head knows no templates.
+        """Return the head's rows for these classes; see ``Teacher.class_weights``. Templates are ignored.
 
         Raises:
-            UserError: when the head has no row for these classes, or the teacher no head. Exit code 2.
+            UserError: when the head has no rows for these classes, or the teacher has no head. Exit code 2.
         """
         if self._head is None:
             raise UserError(f"teacher {self.name} has no class weights of its own; {PROTOTYPES}", exit_code=2)
         rows = imagenet_rows(classes)
         if rows is None or len(self._head) != _IMAGENET_CLASSES:
-            own = "ImageNet's 1000" if len(self._head) == _IMAGENET_CLASSES else str(len(self._head))
+            head_classes = "ImageNet's 1000" if len(self._head) == _IMAGENET_CLASSES else str(len(self._head))
             raise UserError(
-                f"the head of teacher {self.name} has {own} classes, not these {len(classes)}; {PROTOTYPES}", 2
+                f"the head of teacher {self.name} has {head_classes} classes, not these {len(classes)}; {PROTOTYPES}", 2
             )
         return self._head.weights()[list(rows)]
 
     def _intermediates(self, pixels: Tensor, layers: list[int] | None) -> list[Tensor]:
         model: Any = self.model
-        found: list[Tensor] = model.forward_intermediates(
+        outputs: list[Tensor] = model.forward_intermediates(
             pixels, indices=layers, intermediates_only=True, output_fmt="NCHW"
         )
-        return found
+        return outputs
 
 
 class _ImageEncoder(nn.Module):
-    """Features before the head; with ``constants`` behind them, see ``LinearHead``."""
+    """The features before the head; with ``constants``, they end in the constants of ``LinearHead``."""
 
     def __init__(self, model: nn.Module, constants: bool) -> None:
         super().__init__()
@@ -99,17 +99,17 @@ def _before_head(model: Any, pixels: Tensor) -> Tensor:
 
 
 def _take_head(source: Source, model: Any, device: torch.device) -> LinearHead:
-    """Take the head off the model: its parameters are none of the features'.
+    """Take the head off the model, as its parameters do not belong to the features.
 
     Raises:
-        UserError: when the model does something else after its features than its head says. Exit code 2.
+        UserError: when the model's logits are not those of its head applied to its features. Exit code 2.
     """
     classifier = model.get_classifier()
     head = LinearHead(source.name, classifier)
     probe = probe_pixels(source.preprocessing.size, device)
     with torch.no_grad():
-        expected, found = model(probe).float(), head.logits(_before_head(model, probe))
-    if not same_logits(expected, found):
+        expected, computed = model(probe).float(), head.logits(_before_head(model, probe))
+    if not same_logits(expected, computed):
         raise UserError(f"the logits of teacher {source.name} are not linear in its features; {PROTOTYPES}", 2)
     replace_with_identity(model, next(name for name, module in model.named_modules() if module is classifier))
     return head
@@ -120,22 +120,24 @@ def timm_source(name: str, classifier: str) -> Source:
     """Find ``timm:ARCHITECTURE[.TAG]`` with released weights, or ``timm:ARCHITECTURE[.TAG]:/path/to/checkpoint``.
 
     Raises:
-        UserError: for an architecture that timm does not know, weights that are not there, or a head that is not there.
+        UserError: for an architecture that timm does not know, or for weights or a head that are missing.
     """
     kind, _, path = name.removeprefix("timm:").partition(":")
     if not timm.is_model(kind):
-        raise UserError(f"unknown timm architecture {kind!r}; timm.list_models() names {len(timm.list_models())}", 2)
+        raise UserError(f"unknown timm architecture {kind!r}; timm.list_models() lists {len(timm.list_models())}", 2)
     configuration = _configuration(name, kind, path)
     _refuse_other_activation(name, kind, configuration, path)
     classifiers: tuple[Classifier, ...] = ("head", "prototypes") if configuration.num_classes else ("prototypes",)
     if classifier != "auto" and classifier not in classifiers:
         raise UserError(f"teacher {name} has no {classifier}; {PROTOTYPES}", 2)
-    chosen = next(each for each in classifiers if classifier in ("auto", each))
+    chosen = next(candidate for candidate in classifiers if classifier in ("auto", candidate))
     weights = weights_file(Path(path) if path else _download(name, configuration))
     settings = resolve_data_config({}, pretrained_cfg=configuration.to_dict())
     _, height, width = settings["input_size"]
     if height != width:
-        raise UserError(f"teacher {name} wants images of {height} x {width} pixels; only squares are made here", 2)
+        raise UserError(
+            f"teacher {name} takes images of {height} x {width} pixels; only square images are supported", 2
+        )
     preprocessing = Preprocessing(width, tuple(settings["mean"]), tuple(settings["std"]), settings["interpolation"])
     identity = {
         "weights_sha256": weights.sha256,
@@ -156,37 +158,47 @@ def timm_source(name: str, classifier: str) -> Source:
 
 
 def _configuration(name: str, kind: str, path: str) -> PretrainedCfg:
-    """Find how a checkpoint wants its pixels, and how many classes its head has.
+    """Find the preprocessing of a checkpoint, and the number of classes of its head.
 
-    That of the tag; of a file without a tag what stands beside it, else what all releases of the architecture share.
+    They are those of the tag; for a file without a tag those of the ``config.json`` beside it, else those that all
+    releases of the architecture share.
+
+    Raises:
+        UnknownName: when timm has no weights of that tag. Exit code 2.
+        UserError: when there is no such file, its ``config.json`` is not usable, or releases differ. Exit code 2, but 1
+            for a ``config.json`` that is not JSON.
     """
     plain, _, tag = kind.partition(".")
-    released = [each.partition(".")[2] for each in timm.list_pretrained(f"{plain}.*")]
+    tags = [release.partition(".")[2] for release in timm.list_pretrained(f"{plain}.*")]
     try:
-        found = timm.get_pretrained_cfg(kind, allow_unregistered=True)
+        configuration = timm.get_pretrained_cfg(kind, allow_unregistered=True)
     except RuntimeError:
-        found = None
-    if found is None:
-        raise UnknownName(f"weights of timm's {plain}", tag, released)
+        configuration = None
+    if configuration is None:
+        raise UnknownName(f"weights of timm's {plain}", tag, tags)
     if not path:
-        return found
+        return configuration
     if not Path(path).is_file():
         raise UserError(f"teacher {name}: there is no file {path}", exit_code=2)
     beside = Path(path).with_name(_CONFIGURATION)
     if beside.is_file():
-        return _overridden(found, beside, plain)
-    known = [timm.get_pretrained_cfg(f"{plain}.{each}") for each in released]
-    if not tag and any(getattr(each, key) != getattr(found, key) for each in known for key in _PIXELS):
+        return _apply_json(configuration, beside, plain)
+    releases = [timm.get_pretrained_cfg(f"{plain}.{each}") for each in tags]
+    if not tag and any(getattr(each, key) != getattr(configuration, key) for each in releases for key in _PIXELS):
         raise UserError(
             f"the releases of timm's {plain} are not preprocessed alike: name the one that {path} follows, such as "
-            f"timm:{plain}.{released[0]}:{path}; there are: {', '.join(released)}",
+            f"timm:{plain}.{tags[0]}:{path}; there are: {', '.join(tags)}",
             exit_code=2,
         )
-    return found
+    return configuration
 
 
-def _overridden(configuration: PretrainedCfg, beside: Path, plain: str) -> PretrainedCfg:
-    """Replace what the ``config.json`` beside a checkpoint says, as timm's releases on a hub have one."""
+def _apply_json(configuration: PretrainedCfg, beside: Path, plain: str) -> PretrainedCfg:
+    """Replace the settings that the ``config.json`` beside a checkpoint states, such as timm's releases on a hub have.
+
+    Raises:
+        UserError: when it is not JSON, or belongs to another architecture (exit code 2).
+    """
     try:
         content = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -195,21 +207,21 @@ def _overridden(configuration: PretrainedCfg, beside: Path, plain: str) -> Pretr
     if not isinstance(own, dict):
         return configuration
     if content.get("architecture", plain) != plain:
-        raise UserError(f"{beside} is of {content['architecture']}, but {plain} was asked for", exit_code=2)
+        raise UserError(f"{beside} is of {content['architecture']}, but {plain} was requested", exit_code=2)
     stated = [(key, own[key]) for key in (*_PIXELS, "num_classes") if key in own]
     changes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stated}
     return replace(configuration, **changes)
 
 
 def _refuse_other_activation(name: str, kind: str, configuration: PretrainedCfg, path: str) -> None:
-    """Refuse the one of two architectures of some CLIPs of timm's whose activation is not that of their training."""
+    """Refuse an architecture with GELU for weights that were trained with QuickGELU: timm has some CLIPs as both."""
     plain, _, tag = kind.partition(".")
     trained = f"{plain.replace('_clip_', '_clip_quickgelu_')}.{tag or ('' if path else configuration.tag)}"
     if not trained.startswith(f"{plain}.") and trained in timm.list_pretrained():
         right = f"timm:{trained}" + (f":{path}" if path else "")
         raise UserError(
             f"the weights of teacher {name} were trained with QuickGELU, but {plain} has GELU: accuracy would be "
-            f"silently lower; ask for {right}",
+            f"silently lower; use {right}",
             exit_code=2,
         )
 
@@ -218,11 +230,11 @@ def _download(name: str, configuration: PretrainedCfg) -> Path:
     with one_line_errors(name):
         repository = configuration.hf_hub_id
         if not repository:
-            raise UserError(f"teacher {name} has no released weights on a hub; give {name}:/path", 2)
+            raise UserError(f"teacher {name} has no released weights on a hub; use {name}:/path", 2)
         error: Exception | None = None
         for file in _HUB_FILES:
             try:
                 return Path(hf_hub_download(repository, file))
-            except Exception as found:  # whatever a hub client raises: the next file may be there
-                error = error or found
+            except Exception as failure:  # whatever a hub client raises: the next file may exist
+                error = error or failure
         raise error or FileNotFoundError(repository)

@@ -77,7 +77,7 @@ def test_a_release_whose_tag_contradicts_its_architecture_is_refused() -> None:
 
 def test_timms_gelu_edition_of_weights_trained_with_quick_gelu_is_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").touch()
-    refused("timm:vit_base_patch16_clip_224.openai", "ask for timm:vit_base_patch16_clip_quickgelu_224.openai")
+    refused("timm:vit_base_patch16_clip_224.openai", "use timm:vit_base_patch16_clip_quickgelu_224.openai")
     refused(f"timm:vit_base_patch16_clip_224.openai:{tmp_path / 'weights.pt'}", "_quickgelu_224.openai:/")
 
 
