@@ -1,7 +1,7 @@
-"""Makes ``results/embedded/`` and the README's table: ``python scripts/make_embedded_results.py``.
+"""Make ``results/embedded/`` and the README's table: ``python scripts/make_embedded_results.py``.
 
-It runs the demo with every method and keeps its tables, then the demo as the README has it and puts what it prints
-there, with the answers that its report gives.
+It runs the demo with every method and keeps its tables, then runs the demo as in the README and inserts the resulting
+table there, along with the answers of its report.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from apm_tta.report.run_data import read_report_data
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "results" / "embedded"
 README = ROOT / "README.md"
-WORDS = ["demo", "--methods", "all", "--limit", "300", "--severities", "5"]
+ARGUMENTS = ["demo", "--methods", "all", "--limit", "300", "--severities", "5"]
 KEPT = ["results.csv", "iterations.csv", "calibration.csv", "results.md", "results.tex", "run.yaml", "report.html"]
 
 
 def make() -> int:
-    """Runs twice, and replaces what was kept; the exit code of ``run-bench``."""
+    """Run the demo twice and replace the stored results; return the exit code of ``run-bench``."""
     with tempfile.TemporaryDirectory() as folder:
-        every, plain = Path(folder) / "every", Path(folder) / "plain"
-        code = main([*WORDS, "--out", str(every)]) or main(["demo", "--out", str(plain)])
+        all_methods, plain = Path(folder) / "all", Path(folder) / "plain"
+        code = main([*ARGUMENTS, "--out", str(all_methods)]) or main(["demo", "--out", str(plain)])
         if code:
             return code
         FOLDER.mkdir(exist_ok=True)
         for name in KEPT:
-            shutil.copy(every / name, FOLDER / name)
+            shutil.copy(all_methods / name, FOLDER / name)
         text = (plain / "results.md").read_text(encoding="utf-8")
         data = read_report_data(plain)
         questions = answers(data, over_seeds(data.results))
-        put("demo", re.sub(r"^#", "###", text, flags=re.MULTILINE))
-        put("questions", "\n".join(f"* **{question}** {answer}" for question, answer in questions))
+        replace_section("demo", re.sub(r"^#", "###", text, flags=re.MULTILINE))
+        replace_section("questions", "\n".join(f"* **{question}** {answer}" for question, answer in questions))
     return 0
 
 
-def put(section: str, text: str) -> None:
-    """Replaces what the README has between the marks of ``section``."""
+def replace_section(section: str, text: str) -> None:
+    """Replace the README's text between the markers of ``section``."""
     begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
     before, rest = README.read_text(encoding="utf-8").split(begin)
     README.write_text(f"{before}{begin}\n{text.strip()}\n{end}{rest.split(end)[1]}", encoding="utf-8")

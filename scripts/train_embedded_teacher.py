@@ -1,12 +1,12 @@
-"""Trains the teacher that the package carries: ``python scripts/train_embedded_teacher.py``.
+"""Train the teacher that the package carries: ``python scripts/train_embedded_teacher.py``.
 
-A small open_clip model learns Fashion-MNIST's 60,000 *training* images against class-name prompts. Each step draws
-a few of CLIP's 80 templates; under each, the image embedding must pick its class's prompt among all classes'
-(the image-to-text half of CLIP's loss, with the classes in place of the batch's captions: a batch of ten classes
-has the same caption many times over, which the symmetric loss would count as wrong). Augmentation is a flip and a
-gentle crop: no corruption that the benchmark tests is ever seen. The first part of the schedule drops half of the
-image tokens (FLIP, arXiv 2212.00794), which halves the cost of a step. The exponential average of the weights is
-kept, in float16; embedding rows of tokens that no prompt uses are zero, so that the file compresses.
+A small open_clip model learns to match Fashion-MNIST's 60,000 *training* images with class-name prompts. Each step
+draws a few of CLIP's 80 templates; under each, the image embedding must select its class's prompt among those of all
+classes (the image-to-text half of CLIP's loss, with the classes in place of the batch's captions: a batch of ten
+classes contains the same caption many times, which the symmetric loss would count as wrong). Augmentation is a flip and
+a gentle crop: training never uses a corruption that the benchmark tests. The first part of the schedule drops half of
+the image tokens (FLIP, arXiv 2212.00794), which halves the cost of a step. The script saves the exponential average of
+the weights in float16; embedding rows of tokens that no prompt uses are zero, so that the file compresses.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ CONFIG = json.loads((FOLDER / "open_clip_config.json").read_text())
 
 
 def resized_images(images: np.ndarray, size: int) -> Tensor:
-    """``(N, 28, 28)`` uint8 -> ``(N, 1, size, size)`` uint8, as the teacher's evaluation transform resizes them."""
+    """Resize ``(N, 28, 28)`` uint8 to ``(N, 1, size, size)`` uint8, as the teacher's evaluation transform does."""
     resized = [np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)) for image in images]
     return torch.from_numpy(np.stack(resized))[:, None]
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random crop (area 0.6 .. 1, ratio 4:5 .. 5:4) and horizontal flip of ``(B, 1, S, S)`` floats."""
+    """Apply a random crop (area 0.6 .. 1, ratio 4:5 .. 5:4) and horizontal flip to ``(B, 1, S, S)`` floats."""
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.empty(len(images)).uniform_(low, high, generator=generator)
@@ -61,20 +61,20 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def normalized(images: Tensor) -> Tensor:
-    """``(B, 1, S, S)`` in 0 .. 1 -> ``(B, 3, S, S)`` with the configuration's mean and standard deviation."""
+    """Normalise ``(B, 1, S, S)`` in 0 .. 1 to ``(B, 3, S, S)`` with the configuration's mean and standard deviation."""
     mean = torch.tensor(CONFIG["preprocess_cfg"]["mean"])[:, None, None]
     std = torch.tensor(CONFIG["preprocess_cfg"]["std"])[:, None, None]
     return (images.expand(-1, 3, -1, -1) - mean) / std
 
 
 def prompt_tokens(classes: tuple[str, ...]) -> Tensor:
-    """Tokens of every template with every class, ``(T, C, context)``."""
+    """Tokenise every template with every class, ``(T, C, context)``."""
     tokenizer = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
     return torch.stack([tokenizer([t.format(c) for c in classes]) for t in TEMPLATES["openai80"]])
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Linear warm-up over the first 5 %, then a half cosine to zero."""
+    """Return the rate of a step: linear warm-up over the first 5 %, then a half cosine to zero."""
     warm_up = max(1, round(0.05 * steps))
     if step < warm_up:
         return peak * (step + 1) / warm_up
@@ -82,7 +82,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 
 def save_weights(model: nn.Module, used_tokens: Tensor, path: Path) -> None:
-    """float16 safetensors in open_clip's naming, unused embedding rows zero."""
+    """Save float16 safetensors under open_clip's names, with unused embedding rows set to zero."""
     state = {name: value.detach().clone().half().contiguous() for name, value in model.state_dict().items()}
     embedding = state["token_embedding.weight"]
     unused = torch.ones(len(embedding), dtype=torch.bool)
@@ -92,7 +92,7 @@ def save_weights(model: nn.Module, used_tokens: Tensor, path: Path) -> None:
 
 
 def test_accuracy(data_root: Path) -> dict[str, float]:
-    """Top-1 on all 10,000 test images of the saved weights, loaded the way that every teacher is loaded."""
+    """Compute top-1 of the saved weights on all 10,000 test images, loading them like any teacher."""
     from apm_tta.teachers import load_teacher
 
     teacher = load_teacher("embedded")
@@ -109,7 +109,7 @@ def test_accuracy(data_root: Path) -> dict[str, float]:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Trains, or goes on from ``options.checkpoint``, and writes the weights."""
+    """Train, or resume from ``options.checkpoint``, and write the weights."""
     torch.manual_seed(options.seed)  # open_clip draws its initial weights from the global generator
     model = open_clip.create_model(f"local-dir:{FOLDER}", load_weights=False)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.999))
@@ -169,16 +169,19 @@ def train(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    """Train the teacher unless only its evaluation is requested, and print its accuracy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, default=DEBIAN_FOLDER, help="folder of the four idx files")
+    parser.add_argument("--data-root", type=Path, default=DEBIAN_FOLDER, help="folder with the four idx files")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--dropped-epochs", type=int, default=20, help="epochs that see half of the image tokens")
+    parser.add_argument("--dropped-epochs", type=int, default=20, help="epochs that use half of the image tokens")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--templates", type=int, default=2, help="templates a step")
+    parser.add_argument("--templates", type=int, default=2, help="templates per step")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, help="written after every epoch, and gone on from when it exists")
-    parser.add_argument("--evaluate", action="store_true", help="only measure the weights that are there")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="file written after every epoch; if it exists, training resumes from it"
+    )
+    parser.add_argument("--evaluate", action="store_true", help="only evaluate the existing weights")
     options = parser.parse_args()
     if not options.evaluate:
         started = time.perf_counter()
