@@ -128,7 +128,7 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
     card, conditions = layout.card, layout.conditions()
     report.problems += layout.tree_problems()
     if not conditions:
-        report.problems[:0] = layout.other_set_problems(True) or [f"{layout.place} holds no images of {card.title}"]
+        report.problems[:0] = layout.other_set_problems(True) or [f"{layout.place} contains no images of {card.title}"]
     images: list[int] = []
     images_per_class: list[int] = []
     labels: set[int] = set()

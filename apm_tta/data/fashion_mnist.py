@@ -27,7 +27,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raw = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
         raise UserError(
-            f"{path} is missing; Debian's package dataset-fashion-mnist installs it, or take it from "
+            f"{path} is missing; Debian's package dataset-fashion-mnist installs it, or download it from "
             "github.com/zalandoresearch/fashion-mnist"
         ) from None
     except (OSError, EOFError, zlib.error) as error:

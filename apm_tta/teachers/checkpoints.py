@@ -134,7 +134,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return safetensors.torch.load_file(path)
     except Exception as error:
-        raise UserError(f"{path} is not a safetensors file: {_one_line(error)}") from None
+        raise UserError(f"{path} is no safetensors file: {_one_line(error)}") from None
 
 
 def _read_torch(path: Path) -> Any:

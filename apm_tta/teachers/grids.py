@@ -66,5 +66,5 @@ class Grids:
 
     def _require_intermediates(self) -> Intermediates:
         if self._intermediates is None:
-            raise UserError(f"teacher {self._name} has no tokens by location; choose a ViT", exit_code=2)
+            raise UserError(f"teacher {self._name} gives no tokens by location; choose a ViT", exit_code=2)
         return self._intermediates

@@ -44,7 +44,7 @@ def build_model(configuration: Mapping[str, Any], weights: WeightsFile, quick_ge
             )
         state = {name: value for name, value in state.items() if name not in OPENAI_SIZES}
     model = _make(configuration, quick_gelu)
-    load_strictly(model, _translated(model, state), weights.path)
+    load_strictly(model, _translate_names(model, state), weights.path)
     return model
 
 
@@ -64,7 +64,7 @@ def _make(configuration: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
     return model
 
 
-def _translated(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _translate_names(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Translate older and foreign names as ``open_clip.load_checkpoint`` does."""
     state = dict(convert_state_dict(model, state))
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):

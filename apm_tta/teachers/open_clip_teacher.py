@@ -274,14 +274,14 @@ def _local_release(kind: str, path: Path) -> Release:
     known = known_release(kind, weights)
     if known is not None and bool(known[1].get("quick_gelu")) != quick_gelu:
         refuse_mismatch(kind, path, not quick_gelu, f"it is open_clip's {known[0]}")
-    beside = path.with_name(_CONFIGURATION)
-    if not beside.is_file():
+    configuration_file = path.with_name(_CONFIGURATION)
+    if not configuration_file.is_file():
         shared = _common_preprocessing(kind) if known is None else _tag_preprocessing(known[1])
         return Release(kind, model, shared, weights, quick_gelu)
     try:
-        own, preprocess = _split_configuration(str(path), json.loads(beside.read_text(encoding="utf-8")))
+        own, preprocess = _split_configuration(str(path), json.loads(configuration_file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise UserError(f"{beside} cannot be read as JSON: {error}") from None
+        raise UserError(f"{configuration_file} cannot be read as JSON: {error}") from None
     if bool(own.get("quick_gelu")) != quick_gelu:
-        refuse_mismatch(kind, path, not quick_gelu, f"{beside} states so")
+        refuse_mismatch(kind, path, not quick_gelu, f"{configuration_file} states so")
     return Release(kind, model, preprocess, weights, quick_gelu)
