@@ -1,4 +1,4 @@
-"""What several rooms' tests need."""
+"""Fixtures and helpers shared by the tests of several packages."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.methods import Batch
 from apm_tta.teachers import Teacher, load_teacher
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # side by side, tests have a core each: threads of two would wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests that run side by side have one core each: more threads would compete for the cores.
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
-# The same examples in every run, and no deadline: machines differ.
+# The same examples in every run, and no deadline, since machines differ in speed.
 settings.register_profile("suite", derandomize=True, deadline=None)
 settings.load_profile("suite")
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on what a hub answers
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on the response of a hub
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or writes the user's cache; processes that a test starts inherit this one."""
+    """Replace the user's cache by a temporary one, also for the processes that tests start."""
     os.environ["APM_TTA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
@@ -44,12 +43,12 @@ def shared_folder() -> Path:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker by which tests ask for vectors."""
+    """Declare the marker with which tests request vectors."""
     config.addinivalue_line("markers", "vectors(pattern): run once per file of the shared folder, as ``vector_file``")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests of vectors once per file that there is, whatever its seed.
+    """Run tests of vectors once per existing file, whatever its seed.
 
     Expected values come from the files alone: files of the same names and keys, made with another seed, are checked by
     the same tests. A folder without any such file fails.
@@ -57,7 +56,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "vector_file" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("vectors")
-    assert marker is not None, f"{metafunc.definition.nodeid} takes vector_file and does not say of which vectors"
+    assert marker is not None, (
+        f"{metafunc.definition.nodeid} takes vector_file but has no marker that names the vectors"
+    )
     folder, (pattern,) = shared_folder(), marker.args
     files = sorted(folder.glob(pattern)) or [folder / pattern]
     metafunc.parametrize("vector_file", files, ids=[file.name for file in files], indirect=True)
@@ -90,7 +91,7 @@ def vectors(vector_file: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def reference(shared: Path) -> ModuleType:
-    """Load what draws the published architecture's weights by name and seed."""
+    """Load the module that draws the published architecture's weights by name and seed."""
     spec = importlib.util.spec_from_file_location("apm_vector_weights", shared / "apm_vectors" / "weights.py")
     assert spec is not None
     assert spec.loader is not None
@@ -106,7 +107,7 @@ def embedded_teacher() -> Teacher:
 
 @pytest.fixture(scope="session")
 def supported_teacher(embedded_teacher: Teacher) -> Teacher:
-    """The embedded teacher with five labelled images a class beside it."""
+    """Load the embedded teacher with five labelled images per class as its support."""
     from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
     dataset = open_dataset("fashion-mnist", limit=150)
@@ -117,7 +118,7 @@ def supported_teacher(embedded_teacher: Teacher) -> Teacher:
 
 
 def read_batch(limit: int, condition: Condition = CLEAN) -> Batch:
-    """Read the first images of the embedded set, under a corruption where one is given."""
+    """Read the first images of the embedded data set, corrupted where a condition is given."""
     dataset = open_dataset("fashion-mnist", limit=limit)
     entries = dataset.entries(CLEAN)
     return Batch(tuple(entry.id for entry in entries), tuple(dataset.read(entry, condition).image for entry in entries))
@@ -125,19 +126,19 @@ def read_batch(limit: int, condition: Condition = CLEAN) -> Batch:
 
 @pytest.fixture(scope="session")
 def clean_images() -> Callable[[int], Batch]:
-    """Return what reads so many clean images of the embedded set."""
+    """Return the function that reads that many clean images of the embedded data set."""
     return read_batch
 
 
 @pytest.fixture(scope="session")
 def embedded_batch() -> Batch:
-    """Read twelve real images under a corruption that leaves the teacher unsure, so that answers differ."""
+    """Read twelve real images under a corruption that makes the teacher unsure, so that methods' answers differ."""
     return read_batch(12, Condition("contrast", 5))
 
 
 @pytest.fixture
 def one_thread() -> object:
-    """The test runs on one thread; the number before it is put back."""
+    """Run the test on one thread, and restore the previous number of threads afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""What a person sees: the commands as they are typed, their tables, and one line for every mistake."""
+"""What a user sees: the commands as typed, their tables, and one line for every mistake."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def without_timings(path: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key not in TIMINGS} for row in read_csv(path)]
 
 
-def small(out: Path, *more: str) -> list[str]:
-    """A demo of a few images, fast enough for a test."""
+def small_demo(out: Path, *more: str) -> list[str]:
+    """Return the words of a demo on a few images, fast enough for a test."""
     words = ["demo", "--limit", "20", "--corruptions", "contrast", "--severities", "5", "--quiet", "--out", str(out)]
     return [*words, *more]
 
 
 def test_the_demo_as_a_process_writes_what_it_prints(tmp_path: Path) -> None:
     words = ["demo", "--limit", "20", "--corruptions", "gaussian_noise,jpeg_compression", "--severities", "3"]
-    done = subprocess.run([RUN_BENCH, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([RUN_BENCH, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     (run,) = (tmp_path / "results" / "demo").iterdir()
-    assert f"run folder: {run.relative_to(tmp_path)}" in done.stdout
-    assert (run / "results.md").read_text() in done.stdout
+    assert f"run folder: {run.relative_to(tmp_path)}" in process.stdout
+    assert (run / "results.md").read_text() in process.stdout
 
     rows = read_csv(run / "results.csv")
     conditions = [("clean", "0"), ("gaussian_noise", "3"), ("jpeg_compression", "3")]
@@ -54,33 +54,33 @@ def test_the_demo_as_a_process_writes_what_it_prints(tmp_path: Path) -> None:
         assert 0 <= float(row["top1_low"]) <= float(row["top1"]) <= float(row["top1_high"]) <= 100
         assert float(row["latency_ms_p50"]) > 0
         assert float(row["images_per_s"]) > 0
-        assert f"| {float(row['top1']):9.1f} |" in done.stdout
+        assert f"| {float(row['top1']):9.1f} |" in process.stdout
     assert {row["agreement"] for row in rows if row["method"] != "apm"} == {"100"}
-    assert float(rows[0]["top1"]) >= 70  # clean images, ten classes, a teacher of 88 %
+    assert float(rows[0]["top1"]) >= 70  # clean images, ten classes, a teacher with an accuracy of 88 %
 
     iterations = read_csv(run / "iterations.csv")
     assert [int(row["iteration"]) for row in iterations if row["group"] == "clean"] == list(range(21))
     manifest = yaml.safe_load((run / "run.yaml").read_text())
     assert manifest["numbers"]["dataset"]["images_per_condition"] == 20
-    assert "20 of 2000 images, evenly over classes" in done.stdout
-    assert "cell 9/9" in done.stderr
-    assert "180/180 images" in done.stderr
+    assert "20 of 2000 images, evenly over classes" in process.stdout
+    assert "cell 9/9" in process.stderr
+    assert "180/180 images" in process.stderr
 
 
 def test_batch_size_and_method_order_change_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(small(tmp_path / "a")) == 0
-    assert main(small(tmp_path / "b", "--batch-size", "3", "--methods", "apm,ensemble,zeroshot")) == 0
+    assert main(small_demo(tmp_path / "a")) == 0
+    assert main(small_demo(tmp_path / "b", "--batch-size", "3", "--methods", "apm,ensemble,zeroshot")) == 0
     capsys.readouterr()
     key = lambda row: (row["corruption"], row["method"])  # noqa: E731
     first, second = (sorted(without_timings(tmp_path / name / "results.csv"), key=key) for name in "ab")
     assert first == second
 
 
-def test_a_run_that_lost_shards_goes_on_and_ends_with_the_same_table(
+def test_a_run_that_lost_shards_is_resumed_and_ends_with_the_same_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    assert main(small(run)) == 0
+    assert main(small_demo(run)) == 0
     before, manifest = without_timings(run / "results.csv"), (run / "run.yaml").read_bytes()
     kept = run / "records" / "zeroshot" / "clean" / "episodic-seed-0-shard-00000.parquet"
     kept_bytes = kept.read_bytes()
@@ -88,63 +88,65 @@ def test_a_run_that_lost_shards_goes_on_and_ends_with_the_same_table(
     lost.rename(lost.with_suffix(".partial"))
     capsys.readouterr()
     assert main(["report", str(run)]) == 1
-    assert "lacks 1 of 6 cells (all of contrast 5, apm, seed 0); run the same command with" in capsys.readouterr().err
-    assert main(small(run)) == 0
+    assert "lacks 1 of 6 cells (all of contrast 5, apm, seed 0); rerun the same command with" in capsys.readouterr().err
+    assert main(small_demo(run)) == 0
     assert without_timings(run / "results.csv") == before
     assert (run / "run.yaml").read_bytes() == manifest
     assert kept.read_bytes() == kept_bytes
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_process_that_is_stopped_goes_on_and_ends_with_the_same_table(
+def test_a_stopped_process_is_resumed_and_ends_with_the_same_table(
     how: signal.Signals, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A real process, stopped once its first record is there."""
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    process = subprocess.Popen([RUN_BENCH, *small(run)], stderr=subprocess.PIPE, text=True)
+    """Stop a real process once it has written its first record."""
+    run, uninterrupted = tmp_path / "run", tmp_path / "uninterrupted"
+    process = subprocess.Popen([RUN_BENCH, *small_demo(run)], stderr=subprocess.PIPE, text=True)
     while not list(run.rglob("*.parquet")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(how)
-    _, said = process.communicate()
+    _, errors = process.communicate()
     finished = len(list(run.rglob("*.parquet")))
     if finished < 6:
         assert process.returncode == code
-        assert said.strip().endswith(f"the same command with --out {run} goes on")
-    assert main(small(run)) == 0
-    assert main(small(whole)) == 0
+        assert errors.strip().endswith(f"rerun the same command with --out {run} to resume")
+    assert main(small_demo(run)) == 0
+    assert main(small_demo(uninterrupted)) == 0
     capsys.readouterr()
-    assert without_timings(run / "results.csv") == without_timings(whole / "results.csv")
+    assert without_timings(run / "results.csv") == without_timings(uninterrupted / "results.csv")
 
 
 def test_a_run_folder_of_other_settings_is_refused_by_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    assert main(small(run, "--methods", "zeroshot")) == 0
+    assert main(small_demo(run, "--methods", "zeroshot")) == 0
     capsys.readouterr()
-    assert main(small(run, "--methods", "zeroshot", "--seed", "1")) == 1
+    assert main(small_demo(run, "--methods", "zeroshot", "--seed", "1")) == 1
     assert (
         "holds another run (seeds: [0] there, [1] now); choose another --out, or --force-new" in capsys.readouterr().err
     )
 
 
-def test_all_methods_are_those_that_can_work_and_the_others_are_named(
+def test_all_runs_the_methods_that_can_work_and_names_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(small(tmp_path / "run", "--methods", "all", "--limit", "10", "--corruptions", "")) == 0
-    said = capsys.readouterr().out
+    assert main(small_demo(tmp_path / "run", "--methods", "all", "--limit", "10", "--corruptions", "")) == 0
+    output = capsys.readouterr().out
     expected = [name for name in METHODS.names() if name != "knn"]
     assert [row["method"] for row in read_csv(tmp_path / "run" / "results.csv")] == expected
-    assert "Left out: method knn needs labelled images" in said
+    assert "Left out: method knn needs labelled images" in output
 
 
-def test_without_words_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("Usage: run-bench")
 
 
 def test_settings_reach_the_method_and_the_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    assert main(small(run, "--set", "apm.iterations=3", "--set", "apm.learning_rate=1e-3", "--methods", "apm")) == 0
+    assert (
+        main(small_demo(run, "--set", "apm.iterations=3", "--set", "apm.learning_rate=1e-3", "--methods", "apm")) == 0
+    )
     capsys.readouterr()
     assert {row["iterations"] for row in read_csv(run / "results.csv")} == {"3"}
     method = yaml.safe_load((run / "run.yaml").read_text())["numbers"]["methods"]["apm"]
@@ -152,7 +154,7 @@ def test_settings_reach_the_method_and_the_manifest(tmp_path: Path, capsys: pyte
 
 
 def test_bfloat16_runs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(small(tmp_path / "run", "--precision", "bfloat16")) == 0
+    assert main(small_demo(tmp_path / "run", "--precision", "bfloat16")) == 0
     assert "; bfloat16." in capsys.readouterr().out
 
 
@@ -196,7 +198,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("words", "exit_code", "message"), MISTAKES, ids=[" ".join(words) for words, _, _ in MISTAKES])
-def test_mistakes_get_one_line(
+def test_mistakes_are_reported_in_one_line(
     words: list[str],
     exit_code: int,
     message: str,
@@ -206,18 +208,18 @@ def test_mistakes_get_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(words) == exit_code
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("run-bench: ")
-    assert said.err.count("\n") == 1
-    assert message in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("run-bench: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
     assert list(tmp_path.iterdir()) == [] or list(tmp_path.rglob("*.parquet")) == []
 
 
 def test_a_folder_of_other_files_is_never_written_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis.tex").write_text("results")
-    assert main(small(tmp_path)) == 1
-    assert "holds files that are no run" in capsys.readouterr().err
+    assert main(small_demo(tmp_path)) == 1
+    assert "holds files but no run; nothing is overwritten" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -242,25 +244,25 @@ def test_help_names_every_suite_and_every_option_of_one(capsys: pytest.CaptureFi
     assert all(f"--{name}" in options for name in names.split())
 
 
-def test_a_folder_whose_writer_was_killed_before_its_manifest_was_whole_is_used(
+def test_a_folder_whose_writer_was_killed_while_writing_its_manifest_is_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run.yaml.partial").write_text("numb")
-    assert main(small(tmp_path, "--methods", "zeroshot")) == 0
+    assert main(small_demo(tmp_path, "--methods", "zeroshot")) == 0
     assert "numbers" in yaml.safe_load((tmp_path / "run.yaml").read_text())
     assert not list(tmp_path.rglob("*.partial"))
     capsys.readouterr()
 
 
 def test_help_shows_commands_apart_from_suites(capsys: pytest.CaptureFixture[str]) -> None:
-    """Under headings of their own, each once."""
+    """Suites and commands have a heading each, and every name appears once."""
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     suites, commands = text.split("\nSuites:\n")[1].split("\nCommands:\n")
-    named = [{line.split()[0] for line in part.splitlines() if re.match(r"  \S", line)} for part in (suites, commands)]
-    assert named[0] == set(yaml_names(SUITES))
-    assert {"check", "compare", "list", "merge", "report"} <= named[1]
-    assert not named[0] & named[1]
+    names = [{line.split()[0] for line in part.splitlines() if re.match(r"  \S", line)} for part in (suites, commands)]
+    assert names[0] == set(yaml_names(SUITES))
+    assert {"check", "compare", "list", "merge", "report"} <= names[1]
+    assert not names[0] & names[1]
 
 
 def test_every_column_of_records_and_results_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

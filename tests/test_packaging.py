@@ -1,4 +1,4 @@
-"""The wheel holds all that a run needs, and works from any folder."""
+"""The wheel contains everything that a run needs, and works from any folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clean_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new environment with the wheel in it; its dependencies are those of the running one, not installed again."""
+    """Create an environment with the wheel; its dependencies are those of the running one, not installed again."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
@@ -38,7 +38,7 @@ def clean_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def test_the_wheel_carries_cards_suites_weights_and_images(wheel: Path) -> None:
+def test_the_wheel_contains_cards_suites_weights_and_images(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         sizes = {entry.filename: entry.compress_size for entry in archive.infolist()}
     for name in (
@@ -56,24 +56,24 @@ def test_the_wheel_carries_cards_suites_weights_and_images(wheel: Path) -> None:
 
 
 def test_the_installed_demo_runs_from_another_folder(clean_environment: Path, tmp_path: Path) -> None:
-    where = [clean_environment / "bin" / "python", "-c", "import apm_tta; print(apm_tta.__file__)"]
-    found = subprocess.run(where, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-    assert Path(found.strip()).is_relative_to(clean_environment)
+    locate = [clean_environment / "bin" / "python", "-c", "import apm_tta; print(apm_tta.__file__)"]
+    location = subprocess.run(locate, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert Path(location.strip()).is_relative_to(clean_environment)
     words = ["demo", "--limit", "10", "--corruptions", "", "--quiet"]
     command = [clean_environment / "bin" / "run-bench", *words]
-    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "commit released" in done.stdout
+    process = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert "commit released" in process.stdout
     (run,) = (tmp_path / "results" / "demo").iterdir()
     assert (run / "results.csv").is_file()
 
 
 def test_no_folder_of_the_repository_becomes_a_module(clean_environment: Path, tmp_path: Path) -> None:
-    """``datasets`` must stay the name of the package that people know by it, also from the repository's root."""
+    """``datasets`` must import the package known by that name, also from the repository's root."""
     package = tmp_path / "datasets"
     package.mkdir()
     (package / "__init__.py").write_text("origin = 'the real one'")
     program = f"import sys; sys.path.append({str(tmp_path)!r}); import datasets; print(datasets.origin)"
     python = clean_environment / "bin" / "python"
-    done = subprocess.run([python, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "the real one"
+    process = subprocess.run([python, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert process.stdout.strip() == "the real one"

@@ -1,4 +1,4 @@
-"""What every registered method must keep to, a third-party one included."""
+"""What every registered method must fulfil, including a third-party one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from apm_tta.methods import Method, Predictions
 
 @dataclass(frozen=True)
 class Parameters:
-    """Of ``constant``.
+    """Parameters of ``constant``.
 
     Attributes:
-        templates: whatever.
-        favourite: the class.
+        templates: prompt templates.
+        favourite: the class whose logit is raised.
     """
     templates: str = "simple"
     favourite: int = 3
@@ -49,13 +49,13 @@ OWN = ["apm", "ensemble", "knn", "memo", "mta", "sar", "tda", "tent", "tps", "tp
 ALL = [*OWN, "constant"]
 CLASSES = load_card("fashion-mnist").class_list.names
 TASK = Task(CLASSES, crop_scale=(0.5, 1.0))
-# Views are few, since what is shown here does not depend on how many there are.
+# A few views suffice: what is tested here does not depend on their number.
 SETTINGS = {name: {"views": 8} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def installed_plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A package beside this one that offers a method through its entry point, as pip would lay it out."""
+    """Lay out a package that provides a method through its entry point, as pip would install it."""
     folder = tmp_path_factory.mktemp("site-packages")
     (folder / "constant_tta.py").write_text(PLUGIN)
     information = folder / "constant_tta-1.0.dist-info"
@@ -83,32 +83,33 @@ def build(name: str, teacher: Teacher, seed: int = 0) -> Method:
     return METHODS.get(name)(teacher, TASK, build_parameters(name, SETTINGS.get(name, {})), seed)
 
 
-def answer(method: Method, batch: Batch) -> Predictions:
-    """From a fresh state, with nothing shared from before."""
+def predict_afresh(method: Method, batch: Batch) -> Predictions:
+    """Predict from a fresh state, sharing nothing with earlier predictions."""
     method.reset()
-    return onward(method, batch)
+    return predict_next(method, batch)
 
 
-def onward(method: Method, batch: Batch) -> Predictions:
+def predict_next(method: Method, batch: Batch) -> Predictions:
+    """Predict from the state that earlier images have left."""
     with torch.no_grad():
         return method.predict(Batch(batch.ids, batch.images))
 
 
-def part(batch: Batch, order: list[int]) -> Batch:
-    return Batch(tuple(batch.ids[i] for i in order), tuple(batch.images[i] for i in order))
+def select(batch: Batch, indices: list[int]) -> Batch:
+    return Batch(tuple(batch.ids[i] for i in indices), tuple(batch.images[i] for i in indices))
 
 
-def joined(answers: list[Predictions]) -> torch.Tensor:
-    return torch.cat([each.logits for each in answers])
+def concatenate_logits(predictions: list[Predictions]) -> torch.Tensor:
+    return torch.cat([each.logits for each in predictions])
 
 
-def same(ours: torch.Tensor, expected: torch.Tensor) -> None:
-    """Same predicted classes, and logits (of scale 100) equal up to the order of float32 sums."""
+def assert_same(ours: torch.Tensor, expected: torch.Tensor) -> None:
+    """Assert the same predicted classes, and logits (of scale 100) equal up to the order of float32 sums."""
     assert torch.equal(ours.argmax(1), expected.argmax(1))
     torch.testing.assert_close(ours, expected, rtol=0, atol=2e-3)
 
 
-def bits(teacher: Teacher) -> str:
+def weights_digest(teacher: Teacher) -> str:
     digest = hashlib.sha256()
     for _, value in sorted(teacher.image_encoder.state_dict().items()):
         digest.update(value.numpy().tobytes())
@@ -123,59 +124,59 @@ def test_every_method_of_the_package_is_tested_here() -> None:
     assert METHODS.names() == sorted(ALL)
 
 
-def test_no_label_is_in_a_methods_reach() -> None:
+def test_no_method_has_access_to_labels() -> None:
     assert [field.name for field in fields(Batch)] == ["ids", "images", "shared"]
     assert [field.name for field in fields(Task)] == ["classes", "template", "family", "crop_scale"]
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_answers_are_finite_logits_of_every_class(name: str, built: dict[str, Method], embedded_batch: Batch) -> None:
-    predictions = answer(built[name], embedded_batch)
+    predictions = predict_afresh(built[name], embedded_batch)
     check_logits(name, predictions, embedded_batch, len(CLASSES))
     assert predictions.logits.std() > 0
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("size", [1, 5])
-def test_answers_do_not_depend_on_how_a_stream_is_cut(
+def test_answers_do_not_depend_on_how_a_stream_is_split(
     name: str, size: int, built: dict[str, Method], embedded_batch: Batch
 ) -> None:
-    """Of episodic methods, and of online ones that do not ask for batches of a size."""
+    """This holds for episodic methods, and for online ones that do not require batches of a certain size."""
     method = built[name]
     if is_online(method) and method.stream_batch is not None:
-        pytest.skip("adapts to a batch at once: the harness gives it batches of the published size")
-    whole = answer(method, embedded_batch).logits
+        pytest.skip("adapts to a whole batch: the harness passes it batches of the published size")
+    whole = predict_afresh(method, embedded_batch).logits
     indices = list(range(len(embedded_batch.ids)))
-    parts = [part(embedded_batch, indices[start : start + size]) for start in range(0, len(indices), size)]
+    parts = [select(embedded_batch, indices[start : start + size]) for start in range(0, len(indices), size)]
     method.reset()
-    same(joined([onward(method, each) for each in parts]), whole)
+    assert_same(concatenate_logits([predict_next(method, each) for each in parts]), whole)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_episodic_answers_do_not_depend_on_order(name: str, built: dict[str, Method], embedded_batch: Batch) -> None:
     method = built[name]
     if is_online(method):
-        pytest.skip("online: what came before matters")
+        pytest.skip("online: earlier images matter")
     order = [7, 2, 11, 0, 5, 9, 1, 10, 3, 8, 4, 6]
-    whole = answer(method, embedded_batch).logits
-    same(answer(method, part(embedded_batch, order)).logits, whole[order])
+    whole = predict_afresh(method, embedded_batch).logits
+    assert_same(predict_afresh(method, select(embedded_batch, order)).logits, whole[order])
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_method_keeps_state_exactly_if_it_says_so(name: str, built: dict[str, Method], clean_batch: Batch) -> None:
-    """On clean images: the teacher is sure of them, so that no filter leaves all of them out."""
+def test_a_method_keeps_state_exactly_if_it_is_online(name: str, built: dict[str, Method], clean_batch: Batch) -> None:
+    """Use clean images: the teacher is sure of them, so that no filter removes all of them."""
     method = built[name]
-    first = answer(method, clean_batch).logits
-    again = onward(method, clean_batch).logits
-    assert torch.equal(first, again) != is_online(method)
+    first = predict_afresh(method, clean_batch).logits
+    second = predict_next(method, clean_batch).logits
+    assert torch.equal(first, second) != is_online(method)
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.usefixtures("one_thread")
 def test_answers_do_not_depend_on_threads(name: str, built: dict[str, Method], embedded_batch: Batch) -> None:
-    alone = answer(built[name], embedded_batch).logits
+    on_one_thread = predict_afresh(built[name], embedded_batch).logits
     torch.set_num_threads(2)
-    same(answer(built[name], embedded_batch).logits, alone)
+    assert_same(predict_afresh(built[name], embedded_batch).logits, on_one_thread)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -183,30 +184,30 @@ def test_answers_repeat_for_a_seed_in_a_new_object_and_after_a_reset(
     name: str, built: dict[str, Method], embedded_batch: Batch
 ) -> None:
     method = built[name]
-    first = answer(method, embedded_batch)
-    onward(method, embedded_batch)
-    assert torch.equal(answer(method, embedded_batch).logits, first.logits)
-    assert torch.equal(answer(build(name, method.teacher), embedded_batch).logits, first.logits)
+    first = predict_afresh(method, embedded_batch)
+    predict_next(method, embedded_batch)
+    assert torch.equal(predict_afresh(method, embedded_batch).logits, first.logits)
+    assert torch.equal(predict_afresh(build(name, method.teacher), embedded_batch).logits, first.logits)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_teacher_is_the_same_to_the_bit_afterwards(
-    name: str, built: dict[str, Method], embedded_batch: Batch
-) -> None:
+def test_the_teacher_stays_the_same_to_the_bit(name: str, built: dict[str, Method], embedded_batch: Batch) -> None:
     teacher = built[name].teacher
-    before = bits(teacher)
-    answer(built[name], embedded_batch)
-    assert bits(teacher) == before
+    before = weights_digest(teacher)
+    predict_afresh(built[name], embedded_batch)
+    assert weights_digest(teacher) == before
     assert not any(parameter.requires_grad for parameter in teacher.image_encoder.parameters())
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_global_seeds_are_neither_read_nor_moved(name: str, built: dict[str, Method], embedded_batch: Batch) -> None:
+def test_the_global_random_state_is_neither_read_nor_changed(
+    name: str, built: dict[str, Method], embedded_batch: Batch
+) -> None:
     torch.manual_seed(1)
-    first = answer(built[name], embedded_batch).logits
+    first = predict_afresh(built[name], embedded_batch).logits
     state = torch.get_rng_state()
     torch.manual_seed(2)
-    assert torch.equal(answer(built[name], embedded_batch).logits, first)
+    assert torch.equal(predict_afresh(built[name], embedded_batch).logits, first)
     torch.manual_seed(1)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -221,7 +222,7 @@ def test_parameters_are_frozen_and_each_is_documented_with_its_source(name: str)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_method_says_where_it_comes_from_and_what_it_costs(name: str, built: dict[str, Method]) -> None:
+def test_a_method_states_its_paper_and_its_cost(name: str, built: dict[str, Method]) -> None:
     method = built[name]
     assert method.protocol in ("episodic", "online")
     assert all((method.summary, method.paper, method.adapts))
@@ -233,20 +234,22 @@ def test_a_method_of_the_package_names_its_paper(name: str) -> None:
     assert METHODS.get(name).paper.startswith("arXiv ")
 
 
-def test_the_seed_reaches_whatever_is_drawn(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+def test_random_draws_depend_on_the_seed(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
     for name in ("apm", "vte", "mta", "memo"):
-        one, two = (answer(build(name, embedded_teacher, seed), embedded_batch) for seed in (0, 1))
+        one, two = (predict_afresh(build(name, embedded_teacher, seed), embedded_batch) for seed in (0, 1))
         assert not torch.equal(one.logits, two.logits), name
 
 
-def test_an_image_under_another_id_gets_other_draws(built: dict[str, Method], embedded_batch: Batch) -> None:
+def test_random_draws_depend_on_the_id_of_the_image(built: dict[str, Method], embedded_batch: Batch) -> None:
     renamed = Batch(tuple(f"other/{name}" for name in embedded_batch.ids), embedded_batch.images)
     for name in ("apm", "vte"):
-        assert not torch.equal(answer(built[name], renamed).logits, answer(built[name], embedded_batch).logits), name
+        assert not torch.equal(
+            predict_afresh(built[name], renamed).logits, predict_afresh(built[name], embedded_batch).logits
+        ), name
 
 
 def test_apm_reports_every_iteration(built: dict[str, Method], embedded_batch: Batch) -> None:
-    predictions = answer(built["apm"], embedded_batch)
+    predictions = predict_afresh(built["apm"], embedded_batch)
     assert predictions.iteration_classes is not None
     assert predictions.losses is not None
     assert predictions.cosines is not None
@@ -256,20 +259,20 @@ def test_apm_reports_every_iteration(built: dict[str, Method], embedded_batch: B
     assert (predictions.cosines[:, -1] > predictions.cosines[:, 0]).all()
 
 
-def fitted(teacher: Teacher, target: str) -> Method:
+def build_long_fit(teacher: Teacher, target: str) -> Method:
     parameters = build_parameters("apm", {"iterations": 150, "target": target, "views": 8})
     return METHODS.get("apm")(teacher, TASK, parameters, 0)
 
 
 @pytest.mark.parametrize(("target", "method"), [("view0", "zeroshot"), ("vte", "vte"), ("mta", "mta")])
-def test_apm_fitted_long_enough_gives_its_targets_answer(
+def test_apm_fitted_long_enough_predicts_as_its_target_does(
     target: str, method: str, embedded_teacher: Teacher, embedded_batch: Batch
 ) -> None:
-    """What the table says of APM: distilling a feature repeats what the feature says."""
-    predictions = answer(fitted(embedded_teacher, target), embedded_batch)
-    expected = answer(build(method, embedded_teacher), embedded_batch).logits.argmax(1)
+    """Distilling a feature repeats the predictions of the feature, as the table shows for APM."""
+    predictions = predict_afresh(build_long_fit(embedded_teacher, target), embedded_batch)
+    expected = predict_afresh(build(method, embedded_teacher), embedded_batch).logits.argmax(1)
     assert predictions.target_classes is not None
-    assert torch.equal(predictions.target_classes, expected), "the target's own answer is its method's"
+    assert torch.equal(predictions.target_classes, expected), "the target's own predictions are its method's"
     assert (predictions.logits.argmax(1) == expected).float().mean() > 0.9
 
 
@@ -286,7 +289,7 @@ def test_unknown_keys_and_wrong_values_are_refused_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_views_of_no_use_are_refused(name: str) -> None:
+def test_a_number_of_views_below_one_is_refused(name: str) -> None:
     if "views" in {field.name for field in fields(METHODS.get(name).Parameters)}:
         with pytest.raises(UserError, match="views"):
             build_parameters(name, {"views": 0})
@@ -305,7 +308,7 @@ def test_nearest_neighbours_need_labelled_images(embedded_teacher: Teacher) -> N
         (torch.tensor([[0.0] * 10, [float("nan")] * 10]), "image b"),
     ],
 )
-def test_answers_that_would_become_wrong_numbers_are_refused(
+def test_predictions_that_would_become_wrong_numbers_are_refused(
     logits: torch.Tensor, message: str, embedded_batch: Batch
 ) -> None:
     batch = Batch(("a", "b"), embedded_batch.images[:2])
@@ -316,5 +319,7 @@ def test_answers_that_would_become_wrong_numbers_are_refused(
 def test_a_third_party_method_is_found_through_its_entry_point(built: dict[str, Method], embedded_batch: Batch) -> None:
     teacher = built["constant"].teacher
     favoured = METHODS.get("constant")(teacher, TASK, build_parameters("constant", {"favourite": 5}), 0)
-    difference = answer(favoured, embedded_batch).logits - answer(built["zeroshot"], embedded_batch).logits
+    difference = (
+        predict_afresh(favoured, embedded_batch).logits - predict_afresh(built["zeroshot"], embedded_batch).logits
+    )
     assert difference.argmax(1).tolist() == [5] * 12
