@@ -11,7 +11,7 @@ import torch
 
 from apm_tta.cli import main
 from apm_tta.columns import RECORD_COLUMNS
-from apm_tta.harness.compute.answer_columns import answer_columns, count_right, joined, make_columns
+from apm_tta.harness.compute.answer_columns import answer_columns, concatenate_rows, count_right, make_columns
 from apm_tta.harness.storage.records import digest_path, write_digest
 from apm_tta.methods import Predictions
 
@@ -50,7 +50,7 @@ def test_types_are_those_of_the_records() -> None:
 def test_concatenated_rows_and_the_count_of_right_ones() -> None:
     answered = make_columns(2, id=["a", "b"], label=[1, 2], prediction=[1, 1])
     failed = make_columns(1, id=["c"], label=[3], error=["cut short"])
-    table = joined([answered, failed])
+    table = concatenate_rows([answered, failed])
     assert table["prediction"].to_pylist() == [1, 1, None]
     assert table["error"].to_pylist() == [None, None, "cut short"]
     assert (count_right(table), count_right(failed)) == (1, 0)

@@ -48,7 +48,7 @@ def make_columns(count: int, **values: Tensor | Sequence[Any] | None) -> pa.Tabl
     return pa.table({name: _array(value, _TYPES[name], count) for name, value in values.items()})
 
 
-def joined(tables: Sequence[pa.Table]) -> pa.Table:
+def concatenate_rows(tables: Sequence[pa.Table]) -> pa.Table:
     """Concatenate the rows of tables; a column that one of them lacks is null in its rows."""
     return pa.concat_tables(tables, promote_options="default").combine_chunks()
 

@@ -16,8 +16,8 @@ from apm_tta.errors import UserError
 from apm_tta.harness.compute.answer_columns import (
     answer_columns,
     concatenate_columns,
+    concatenate_rows,
     count_right,
-    joined,
     make_columns,
 )
 from apm_tta.harness.compute.loading import Loaded, Place, load
@@ -71,7 +71,9 @@ class Worker:
             for cell, table in answers:
                 parts[cell].append(table)
                 self._emit(Answered(cell, len(table), count_right(table)))
-        files = tuple((work.file_of(cell), encode_records(cell, joined(tables))) for cell, tables in parts.items())
+        files = tuple(
+            (work.file_of(cell), encode_records(cell, concatenate_rows(tables))) for cell, tables in parts.items()
+        )
         return Finished(work, files, time.perf_counter() - started)
 
     def _answer_shard(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
@@ -145,7 +147,7 @@ class Worker:
             latency_ms=[*latencies, *[None] * (count - len(latencies))],
             gflop=[solo.gflop if solo else None, *[None] * (count - 1)],
         )
-        return joined([concatenate_columns(images, answers, costs), errors])
+        return concatenate_rows([concatenate_columns(images, answers, costs), errors])
 
     def _predict(self, method: Method[Any], batch: Batch) -> pa.Table:
         """Call the method and measure what that costs.
@@ -154,7 +156,7 @@ class Worker:
         """
         limit = self._batch_limits.get(method, len(batch))
         if len(batch) > limit:
-            return joined([self._predict(method, part) for part in _split(batch, limit, self._teacher)])
+            return concatenate_rows([self._predict(method, part) for part in _split(batch, limit, self._teacher)])
         device = self._teacher.device
         try:
             with peak_memory(device) as peak:
