@@ -19,7 +19,7 @@ from apm_tta.report import Report, write_report
 from apm_tta.report import compare as comparison
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import condition_files, read_condition
-from apm_tta.report.run_data import ReportData, read_report_data, refuse_unknown
+from apm_tta.report.run_data import ReportData, read_report_data, refuse_unnamed_records
 
 _NULLABLE: Mapping[pa.DataType, Any] = {pa.int32(): pd.Int32Dtype()}
 """Classes: an image that could not be read has none, and must not count as wrong."""
@@ -107,7 +107,7 @@ class Run:
         for files in condition_files(self.folder).values():
             chosen = {path: table for path in files if _is_wanted(table := read_shard(path), wanted)}
             for cell in read_condition(self.folder, list(chosen)):  # refuses what the report would refuse
-                refuse_unknown(self.folder, cell, self.manifest.numbers)
+                refuse_unnamed_records(self.folder, cell, self.manifest.numbers)
             tables += chosen.values()
         if not tables:
             asked = ", ".join(f"{name} {values}" for name, values in wanted.items())

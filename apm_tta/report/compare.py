@@ -13,7 +13,7 @@ from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import count_discordant
 from apm_tta.report.render import markdown, markdown_text
-from apm_tta.report.run_data import other_label, refuse_unknown
+from apm_tta.report.run_data import find_differing_label, refuse_unnamed_records
 from apm_tta.report.statistics import holm, mcnemar_p, paired_interval
 from apm_tta.report.table import Table, interval, number, p_value, signed
 
@@ -50,9 +50,9 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
     for name in (name for name in files_a if name in files_b):
         cells_b = {_key(cell): cell for cell in read_condition(run_b, files_b[name])}
         for cell_b in cells_b.values():
-            refuse_unknown(run_b, cell_b, b)
+            refuse_unnamed_records(run_b, cell_b, b)
         for cell_a in read_condition(run_a, files_a[name]):
-            refuse_unknown(run_a, cell_a, a)
+            refuse_unnamed_records(run_a, cell_a, a)
             matching = cells_b.get(_key(cell_a))
             if matching is None:
                 continue
@@ -125,7 +125,7 @@ def _refuse_different_images(runs: tuple[Path, Path], a: Answers, b: Answers, ex
     only_a = positions(a.images, b.images) < 0
     if len(a.images) == len(b.images) == expected and only_a.any():
         raise UserError(f"{cells} has different images, such as {a.images[int(only_a.argmax())].as_py()}")
-    if (image := other_label(a, b)) is not None:
+    if (image := find_differing_label(a, b)) is not None:
         raise UserError(f"{cells} has different labels for image {image}")
 
 

@@ -85,7 +85,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         answers = read_condition(run, files)
         complete = []
         for cell in answers:
-            refuse_unknown(run, cell, numbers)
+            refuse_unnamed_records(run, cell, numbers)
             images = len(cell) + len(cell.damaged)
             if images > expected:
                 raise UserError(
@@ -118,8 +118,8 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     if missing and not partial:
         cells = len(numbers.conditions) * len(numbers.methods) * len(numbers.seeds)
         raise UserError(
-            f"{run} is incomplete: it lacks {len(missing)} of {cells} cells ({listed(missing)}); rerun the same "
-            f"command with --out {run} to resume, or use report --partial to show the complete cells"
+            f"{run} is incomplete: it lacks {len(missing)} of {cells} cells ({join_first_few(missing)}); rerun the "
+            f"same command with --out {run} to resume, or use report --partial to show the complete cells"
         )
     if not rows:
         raise UserError(f"{run} has no complete cell to show; rerun the same command with --out {run} to resume")
@@ -138,7 +138,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     )
 
 
-def listed(missing: Sequence[str]) -> str:
+def join_first_few(missing: Sequence[str]) -> str:
     """Join the first few descriptions, and state how many more there are."""
     return "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if len(missing) > 3 else "")
 
@@ -229,7 +229,7 @@ def _cell_name(cell: dict[str, Any]) -> str:
     return f"{condition}, {method}, seed {seed}"
 
 
-def refuse_unknown(run: Path, answers: Answers, numbers: Numbers) -> None:
+def refuse_unnamed_records(run: Path, answers: Answers, numbers: Numbers) -> None:
     """Refuse records that the manifest does not name.
 
     Raises:
@@ -262,11 +262,11 @@ def _refuse_other_images(run: Path, answers: list[Answers]) -> None:
         ]
         if unshared:
             raise UserError(f"{pair} are of different images, such as {min(unshared)}")
-        if (image := other_label(cell, first)) is not None:
+        if (image := find_differing_label(cell, first)) is not None:
             raise UserError(f"{pair} have different labels for image {image}")
 
 
-def other_label(one: Answers, other: Answers) -> str | None:
+def find_differing_label(one: Answers, other: Answers) -> str | None:
     """Return the first image for which two cells have different labels; None where there is none."""
     places = positions(one.ids, other.ids)
     differing = (places >= 0) & (one.label != other.label[places])
