@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import Condition
 from apm_tta.data.task import Task
-from apm_tta.harness.compute.measure import counted_flops
+from apm_tta.harness.compute.measure import count_flops
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
@@ -87,7 +87,7 @@ def test_method(benchmark: Any, name: str, teacher: Teacher, passes: Passes, dat
     method = build(name, teacher, dataset)
     formula = method.cost()
     passes.forwards = passes.backwards = 0
-    with counted_flops() as counter:
+    with count_flops() as counter:
         predict(method, image)
     assert (passes.forwards, passes.backwards) == (formula.image_forwards, formula.image_backwards)
     gflop = counter.get_total_flops() / 1e9

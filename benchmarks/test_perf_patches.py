@@ -13,7 +13,7 @@ import timm
 import torch
 
 from apm_tta.apm import APM, APMConfig
-from apm_tta.harness.compute.measure import counted_flops
+from apm_tta.harness.compute.measure import count_flops
 
 ROUNDS = 5
 PATCHES = 196  # of ViT-B/16's image of 224 pixels
@@ -23,7 +23,7 @@ GROUP = f"{PATCHES} patches, forward"
 def measure(benchmark: Any, forward: Callable[[], torch.Tensor], shape: tuple[int, ...]) -> None:
     """Measure the seconds of ``forward`` without gradients, and count its GFLOP."""
     with torch.no_grad():
-        with counted_flops() as counter:
+        with count_flops() as counter:
             assert forward().shape == shape
         benchmark.extra_info["gflop"] = counter.get_total_flops() / 1e9
         benchmark.pedantic(forward, rounds=ROUNDS, warmup_rounds=1)

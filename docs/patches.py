@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from apm_tta.apm import APM, APMConfig, DistillConfig
 from apm_tta.apm.flops import flops_per_iteration
-from apm_tta.harness.compute.measure import counted_flops, peak_memory
+from apm_tta.harness.compute.measure import count_flops, peak_memory
 from apm_tta.methods.batch import synchronize
 
 COSTS, PAGE, CHART = (Path(__file__).with_name(f"patches.{suffix}") for suffix in ("csv", "md", "png"))
@@ -145,7 +145,7 @@ def measure(device: torch.device) -> list[Cost]:
     costs = []
     for (name, patches, chunk), taken in zip(rows, seconds, strict=True):
         work = functools.partial(forward, *models[name], patches, chunk)
-        with counted_flops() as counter:
+        with count_flops() as counter:
             work()
         gflop, peak = counter.get_total_flops() / 1e9, peak_megabytes(work, device)
         weights = sum(parameter.nbytes for parameter in models[name][0].parameters()) / 1e6

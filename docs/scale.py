@@ -27,7 +27,7 @@ from tabulate import tabulate
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
-from apm_tta.harness.compute.measure import counted_flops
+from apm_tta.harness.compute.measure import count_flops
 from apm_tta.harness.estimate import duration
 from apm_tta.harness.plan import SHARD_SIZE, Cell
 from apm_tta.harness.storage.records import encode_records, write_content
@@ -69,7 +69,7 @@ def _gflop(name: str, teacher: Teacher, dataset: Dataset) -> float:
     count = min(method.stream_batch or 1, 8)
     entries = dataset.entries(CLEAN)[:count]
     batch = Batch(tuple(entry.id for entry in entries), tuple(dataset.read(entry, CLEAN).image for entry in entries))
-    with torch.no_grad(), counted_flops() as counter:
+    with torch.no_grad(), count_flops() as counter:
         method.predict(batch)
     return counter.get_total_flops() / count / 1e9
 

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 from apm_tta.cli import main
-from apm_tta.report.aggregate import over_seeds
-from apm_tta.report.html.questions import answers
+from apm_tta.report.aggregate import merge_seeds
+from apm_tta.report.html.questions import answer_questions
 from apm_tta.report.run_data import read_report_data
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +36,7 @@ def make() -> int:
             shutil.copy(all_methods / name, FOLDER / name)
         text = (plain / "results.md").read_text(encoding="utf-8")
         data = read_report_data(plain)
-        questions = answers(data, over_seeds(data.results))
+        questions = answer_questions(data, merge_seeds(data.results))
         replace_section("demo", re.sub(r"^#", "###", text, flags=re.MULTILINE))
         replace_section("questions", "\n".join(f"* **{question}** {answer}" for question, answer in questions))
     return 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from apm_tta.cli import main
-from apm_tta.harness.compute.measure import counted_flops
+from apm_tta.harness.compute.measure import count_flops
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,7 +49,7 @@ def test_the_committed_flops_of_few_patches_are_those_counted(name: str) -> None
     assert {cost.patches for cost in costs} == {1, 4}
     model, image = script["build"](script[name], torch.device("cpu"))
     for cost in costs:
-        with counted_flops() as counter:
+        with count_flops() as counter:
             features = script["forward"](model, image, cost.patches, cost.chunk)
         assert features.shape[1] == cost.patches + (name == "ENCODER")
         assert f"{counter.get_total_flops() / 1e9:.6g}" == f"{cost.gflop:.6g}"

@@ -31,7 +31,7 @@ def mean_over_corruptions(results: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def over_seeds(results: pd.DataFrame) -> pd.DataFrame:
+def merge_seeds(results: pd.DataFrame) -> pd.DataFrame:
     """Merge the seeds of every cell into one row, each column as ``apm_tta.columns`` declares it.
 
     Two kinds of columns are added: ``seeds``, the number of seeds, and ``NAME_sd``, the standard deviation over seeds

@@ -20,7 +20,7 @@ BOLD = (
     "Bold: best under its condition and significantly better than every other method, by McNemar's exact test with "
     f"Holm's correction (p < {SIGNIFICANT}); with several seeds, for each of them."
 )
-"""What ``_mark_best`` computes, and ``over_seeds`` for several seeds: the note of every table with bold cells."""
+"""What ``_mark_best`` computes, and ``merge_seeds`` for several seeds: the note of every table with bold cells."""
 RESULT_NAMES = [column.name for column in RESULT_COLUMNS]
 _NAN = float("nan")
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from apm_tta.errors import UserError
 from apm_tta.files import write_file
-from apm_tta.report.aggregate import over_seeds
+from apm_tta.report.aggregate import merge_seeds
 from apm_tta.report.caption import caption
 from apm_tta.report.cells import BOLD
 from apm_tta.report.render import markdown, markdown_text
@@ -44,7 +44,7 @@ def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
     """
     data = [read_report_data(run) for run in runs]
     _refuse_mixture(data)
-    results = pd.concat([over_seeds(one.results) for one in data], ignore_index=True)
+    results = pd.concat([merge_seeds(one.results) for one in data], ignore_index=True)
     tables = _tables(data, results)
     captions = [caption(one.manifest) for one in data]
     text = "\n\n".join(["# Methods by data set", *map(markdown, tables), *map(markdown_text, captions)]) + "\n"

@@ -46,7 +46,7 @@ def results_table(results: pd.DataFrame) -> Table:
     """Tabulate condition x method: top-1 with its interval, the difference to zero-shot with its interval, and so on.
 
     Args:
-        results: results from ``over_seeds``. Columns that add nothing are omitted; see ``Shown.omit``.
+        results: results from ``merge_seeds``. Columns that add nothing are omitted; see ``Shown.omit``.
     """
     declared = sorted(
         ((column.name, column.shown) for column in RESULT_COLUMNS if column.shown is not None),

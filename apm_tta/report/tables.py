@@ -40,7 +40,7 @@ def by_corruption_table(results: pd.DataFrame, severity: int) -> Table:
     """Tabulate method x corruption at one severity, with the mean: the layout of ImageNet-C tables in papers.
 
     Args:
-        results: results from ``over_seeds`` on one data set.
+        results: results from ``merge_seeds`` on one data set.
         severity: 1 to 5.
     """
     corrupted = results[results["severity"] == severity]
@@ -59,7 +59,7 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
     """Tabulate what each method costs: medians over the conditions, and passes by the method's formula.
 
     Args:
-        results: results from ``over_seeds``.
+        results: results from ``merge_seeds``.
         manifest: manifest of the run.
     """
     rows = []

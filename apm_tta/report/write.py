@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from apm_tta.files import MAKE_ROOM, write_file
-from apm_tta.report.aggregate import mean_over_corruptions, over_seeds
+from apm_tta.report.aggregate import mean_over_corruptions, merge_seeds
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
 from apm_tta.report.html import Islands, write_html
@@ -99,14 +99,14 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
 
 def _islands(data: ReportData, count: int) -> Islands:
     # What draws is not imported by those who only want tables.
-    from apm_tta.report.html.formation import islands_of
+    from apm_tta.report.html.formation import draw_islands
 
-    return islands_of(data, SAMPLES, count)
+    return draw_islands(data, SAMPLES, count)
 
 
 def tables_of(data: ReportData) -> list[Table]:
     """Return the tables of one run, in their order; those that do not apply are left out."""
-    results = over_seeds(data.results)
+    results = merge_seeds(data.results)
     tables = [results_table(results)]
     if len(means := mean_over_corruptions(data.results)):
         tables.append(means_table(means))

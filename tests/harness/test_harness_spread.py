@@ -115,7 +115,7 @@ def test_runs_that_lose_a_worker_or_are_killed_leave_no_process_and_are_gone_on_
     os.kill(workers[0].pid, signal.SIGKILL)
     _, said = process.communicate()
     assert process.returncode == 1
-    kept = f"finished shards are kept: the same command with --out {run} goes on"
+    kept = f"finished shards are kept; rerun the same command with --out {run} to resume"
     assert said.endswith(f"a worker process was lost: it was killed, or ran out of memory; {kept}\n")
     assert not psutil.wait_procs(workers, timeout=10)[1]
 
@@ -136,7 +136,7 @@ def test_parts_of_other_runs_are_not_merged(serial: Path, tmp_path: Path, capsys
     out = tmp_path / "whole"
     assert main(["merge", str(serial), str(other), "--out", str(out)]) == 1
     said = capsys.readouterr().err
-    assert f"{other} is no part of the run in {serial}" in said
+    assert f"{other} is not a part of the run in {serial}" in said
     assert "dataset.images_per_condition: 40 there, 20 now" in said
     assert not out.exists()
 

@@ -10,7 +10,7 @@ import pytest
 from records_by_hand import read_plain
 
 from apm_tta.harness.storage.manifest import Manifest, read_manifest
-from apm_tta.report.aggregate import mean_over_corruptions, over_seeds
+from apm_tta.report.aggregate import mean_over_corruptions, merge_seeds
 from apm_tta.report.caption import caption, disagreement_sentence
 from apm_tta.report.render import markdown
 from apm_tta.report.results_table import results_table
@@ -27,7 +27,7 @@ def cells(table: str) -> list[list[str]]:
 
 
 def test_the_results_table_has_one_line_per_cell(results: pd.DataFrame) -> None:
-    head, *lines = cells(markdown(results_table(over_seeds(results))))
+    head, *lines = cells(markdown(results_table(merge_seeds(results))))
     assert head == [
         *("condition", "method", "n", "top-1 %", "95 % interval", "vs zeroshot", "its interval", "p", "ECE %"),
         *("agreement %", "latency p50 ms", "p95", "images/s"),
@@ -42,7 +42,7 @@ def test_the_results_table_has_one_line_per_cell(results: pd.DataFrame) -> None:
 
 
 def test_a_latency_that_was_not_measured_is_not_shown_as_a_number(results: pd.DataFrame) -> None:
-    last = cells(markdown(results_table(over_seeds(results))))[-1]
+    last = cells(markdown(results_table(merge_seeds(results))))[-1]
     assert last[:5] == ["contrast 5", "apm", "8", "0.0", "0.0 .. 32.4"]
     assert last[-4:] == ["87.5", "n/a", "n/a", "125"]
 

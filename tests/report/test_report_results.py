@@ -17,7 +17,7 @@ from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell, record_file
 from apm_tta.harness.storage.records import read_shard
-from apm_tta.report.aggregate import condition_name, mean_over_corruptions, over_seeds
+from apm_tta.report.aggregate import condition_name, mean_over_corruptions, merge_seeds
 from apm_tta.report.run_data import ReportData, read_report_data
 
 # corruption, severity, method, top-1, top-5, agreement: counts of letters, of 8 images.
@@ -177,7 +177,7 @@ def test_several_seeds_become_a_mean_and_a_deviation(results: pd.DataFrame) -> N
     """75 and 50 %: 62.5, and sqrt(2) / 2 of their distance; a single seed's interval is dropped."""
     one = results[(results["corruption"] == "clean") & (results["method"] == "apm")]
     both = pd.concat([one, one.assign(seed=4, top1=50.0)], ignore_index=True)
-    (row,) = over_seeds(both).to_dict("records")
+    (row,) = merge_seeds(both).to_dict("records")
     assert (row["seeds"], row["top1"]) == (2, 62.5)
     assert row["top1_sd"] == pytest.approx(25 / math.sqrt(2))
     assert math.isnan(row["top1_low"])

@@ -60,7 +60,7 @@ def measure_alone(method: Method, batch: Batch) -> SoloCost:
     count = min(at_once, len(batch))
     # The first call may also build what later calls reuse, which must not count as FLOPs of an image.
     method.predict(_part(batch, slice(0, count), device))
-    with counted_flops() as counter:
+    with count_flops() as counter:
         method.predict(_part(batch, slice(0, count), device))
     latencies = []
     if at_once == 1:
@@ -73,7 +73,7 @@ def measure_alone(method: Method, batch: Batch) -> SoloCost:
 
 
 @contextmanager
-def counted_flops() -> Iterator[FlopCounterMode]:
+def count_flops() -> Iterator[FlopCounterMode]:
     """Count the FLOPs of every matrix product and convolution in the block, including those of gradients.
 
     PyTorch's counter does not know PyTorch's fused forms of attention, so these are not used within the block.

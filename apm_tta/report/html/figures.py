@@ -42,7 +42,7 @@ def figures(data: ReportData, results: pd.DataFrame) -> list[Figure]:
 
     Args:
         data: data of the run.
-        results: its results from ``over_seeds``.
+        results: its results from ``merge_seeds``.
     """
     candidates = [
         _accuracy_against_latency(data, results),

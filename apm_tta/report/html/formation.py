@@ -39,7 +39,7 @@ _TOLERANCE = 1e-3
 _SIDE, _GAP = 84, 4  # pixels: side of a picture, gap between two
 
 
-def islands_of(data: ReportData, samples: int, count: int) -> Islands:
+def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
     """Draw the islands at the first, the middle and the last iteration of a run's APM, for some of its images.
 
     Args:

@@ -26,7 +26,7 @@ def mean_over_conditions(data: ReportData, results: pd.DataFrame, column: str) -
 
     Args:
         data: data of the run.
-        results: its results from ``over_seeds``.
+        results: its results from ``merge_seeds``.
         column: name of the column to average.
     """
     return _means(data.methods, results, column, len(run_conditions(data)))

@@ -11,10 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from apm_tta.files import MAKE_ROOM, write_file
-from apm_tta.report.aggregate import over_seeds
+from apm_tta.report.aggregate import merge_seeds
 from apm_tta.report.caption import caption, notes
 from apm_tta.report.html.figures import figures
-from apm_tta.report.html.questions import answers
+from apm_tta.report.html.questions import answer_questions
 from apm_tta.report.html.samples import Islands, choose_samples
 from apm_tta.report.results_table import results_table
 from apm_tta.report.run_data import ReportData
@@ -36,7 +36,7 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
     Raises:
         UserError: when the file cannot be written.
     """
-    results = over_seeds(data.results)
+    results = merge_seeds(data.results)
     gallery = choose_samples(data, samples, islands)
     environment = Environment(
         loader=PackageLoader(__package__, "."),
@@ -56,7 +56,7 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
         caption=caption(data.manifest),
         notes=[note.replace("**", "") for note in notes(data.manifest, data.damaged)],
         missing=data.missing,
-        questions=answers(data, results),
+        questions=answer_questions(data, results),
         table=results_table(results),
         cost=cost_table(results, data.manifest),
         figures=figures(data, results),

@@ -15,7 +15,7 @@ from apm_tta.report.html.means import mean_over_conditions
 from apm_tta.report.run_data import ReportData
 
 
-def answers(data: ReportData, results: pd.DataFrame) -> list[tuple[str, str]]:
+def answer_questions(data: ReportData, results: pd.DataFrame) -> list[tuple[str, str]]:
     """Return pairs of a question that readers ask and its answer for this run."""
     return [
         ("Which method is best, and is it significant?", _best_method(data, results)),

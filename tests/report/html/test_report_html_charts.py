@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.report.aggregate import over_seeds
+from apm_tta.report.aggregate import merge_seeds
 from apm_tta.report.html.axes import linear_axis, logarithmic_axis, percent_axis
 from apm_tta.report.html.charts import REFERENCE, Series, plot
 from apm_tta.report.html.figures import Figure, figures
 from apm_tta.report.html.means import mean_over_conditions, means_by_severity, parse_condition
-from apm_tta.report.html.questions import answers
+from apm_tta.report.html.questions import answer_questions
 from apm_tta.report.run_data import ReportData, read_report_data
 
 
 def figure(data: ReportData, key: str) -> Figure:
-    (matching,) = [one for one in figures(data, over_seeds(data.results)) if one.key == key]
+    (matching,) = [one for one in figures(data, merge_seeds(data.results)) if one.key == key]
     return matching
 
 
@@ -62,7 +62,7 @@ def test_accuracy_is_drawn_at_its_latency_with_its_interval(data: ReportData) ->
 
 def test_every_chart_has_a_title_a_description_and_a_table(run: Path) -> None:
     data = read_report_data(run)
-    drawn = figures(data, over_seeds(data.results))
+    drawn = figures(data, merge_seeds(data.results))
     keys = ["latency", "corruptions", "severity", "iterations-0", "agreement", "calibration"]
     assert [one.key for one in drawn] == keys
     for one in drawn:
@@ -87,7 +87,7 @@ def test_a_fit_that_was_not_measured_is_shown_as_na(data: ReportData) -> None:
 
 def test_a_mean_is_over_all_of_its_terms(data: ReportData) -> None:
     """Where a term is missing there is no mean: one over the other terms would be compared with means over all."""
-    whole = over_seeds(data.results)
+    whole = merge_seeds(data.results)
     lacking = whole[~((whole["method"] == "apm") & (whole["corruption"] == "contrast") & (whole["severity"] == 5))]
     lines = means_by_severity(data, lacking)
     assert [severity for severity, _ in lines["zeroshot"]] == [0, 3, 5]
@@ -101,10 +101,10 @@ def test_a_mean_is_over_all_of_its_terms(data: ReportData) -> None:
 
 
 def test_a_best_mean_is_named_only_where_there_are_means(data: ReportData) -> None:
-    whole = over_seeds(data.results)
-    assert answers(data, whole)[0][1].startswith("Highest mean top-1 over the conditions: ")
+    whole = merge_seeds(data.results)
+    assert answer_questions(data, whole)[0][1].startswith("Highest mean top-1 over the conditions: ")
     first: pd.DataFrame = whole[whole["severity"] == 3]
-    assert answers(data, first)[0][1].startswith("No method has answers under every condition")
+    assert answer_questions(data, first)[0][1].startswith("No method has answers under every condition")
 
 
 @pytest.mark.parametrize("condition", [CLEAN, Condition("fog", 1), Condition("of two words", 5)])
@@ -173,9 +173,9 @@ def test_names_in_a_chart_are_escaped() -> None:
 
 
 def test_code_with_uncommitted_changes_is_not_called_reproducible(data: ReportData) -> None:
-    results = over_seeds(data.results)
-    assert answers(data, results)[4][1].startswith("Yes: ")
+    results = merge_seeds(data.results)
+    assert answer_questions(data, results)[4][1].startswith("Yes: ")
     numbers = data.manifest.numbers
     edited = numbers.model_copy(update={"revisions": numbers.revisions.model_copy(update={"uncommitted": "ab" * 32})})
     other = replace(data, manifest=data.manifest.model_copy(update={"numbers": edited}))
-    assert answers(other, results)[4][1].startswith("Not necessarily: ")
+    assert answer_questions(other, results)[4][1].startswith("Not necessarily: ")

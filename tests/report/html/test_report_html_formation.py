@@ -12,7 +12,7 @@ import pytest
 from apm_tta.cli import main
 from apm_tta.errors import UserError
 from apm_tta.report import write_report
-from apm_tta.report.html.formation import islands_of
+from apm_tta.report.html.formation import draw_islands
 from apm_tta.report.run_data import read_report_data
 
 WORDS = ["demo", "--limit", "20", "--corruptions", "contrast", "--severities", "5", "--quiet"]
@@ -36,7 +36,7 @@ def test_a_few_images_have_the_first_middle_and_last_iteration_below_them(real_r
 
 
 def test_the_recorded_cosines_of_islands_are_those_of_the_records(real_run: Path) -> None:
-    by_image = islands_of(read_report_data(real_run), 60, 3)
+    by_image = draw_islands(read_report_data(real_run), 60, 3)
     assert 1 <= len(by_image) <= 3
     recorded = {}
     for condition in ("clean", "contrast-5"):
