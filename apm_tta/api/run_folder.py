@@ -189,17 +189,18 @@ def compare(run_a: Run | str | Path, run_b: Run | str | Path) -> pd.DataFrame:
     return comparison.compare(_folder(run_a), _folder(run_b))
 
 
-def merge(parts: Sequence[Run | str | Path], out: str | Path) -> Run:
+def merge(parts: Run | str | Path | Sequence[Run | str | Path], out: str | Path) -> Run:
     """Merge the parts of one run into one run folder, the same as ``run-bench merge``.
 
     Args:
-        parts: runs that were computed with ``shard_range``, or their folders.
+        parts: runs that were computed with ``shard_range``, or their folders; one or several.
         out: folder of the whole run.
 
     Raises:
         UserError: when the parts are not of one run, or a record is damaged.
     """
-    storage.merge(Path(out), [_folder(part) for part in parts])
+    listed = [parts] if isinstance(parts, Run | str | Path) else parts
+    storage.merge(Path(out), [_folder(part) for part in listed])
     return Run(out)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from apm_tta.commands.options import data_root_option
 from apm_tta.errors import UserError
+
+if TYPE_CHECKING:
+    from apm_tta.data.layouts import Entry
 
 
 @click.command("check", params=[data_root_option()], short_help="Compare a data set on disk with its card.")
@@ -17,13 +22,12 @@ def check_command(name: str, data_root: Path | None, deep: bool) -> None:
     """Check the data set NAME (see run-bench list datasets), and report what is missing, surplus or unreadable."""
     from tqdm import tqdm
 
-    from apm_tta.data.cards import load_card
-    from apm_tta.data.check import check
-    from apm_tta.data.data_root import resolve_data_root
+    from apm_tta.api.check import check_dataset
 
-    card = load_card(name)
-    root = resolve_data_root(card, data_root)
-    report = check(card, root, deep, lambda entries, total: tqdm(entries, total=total, leave=False, disable=None))
+    def show_progress(entries: Iterator[Entry], total: int) -> Iterable[Entry]:
+        return tqdm(entries, total=total, leave=False, disable=None)
+
+    report = check_dataset(name, data_root, deep, show_progress)
     click.echo("\n".join(report.lines()))
     if not report.passed:
         count = len(report.problems)

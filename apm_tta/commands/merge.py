@@ -16,12 +16,11 @@ def merge_command(parts: tuple[Path, ...], out: Path) -> None:
     The parts must belong to one run: the same suite, data, teacher, methods, seeds and versions. To compute what is
     still missing afterwards, rerun the run's own command with --out.
     """
-    from apm_tta.harness.storage.merge import merge
-    from apm_tta.report import write_report
+    from apm_tta.api.run_folder import merge
 
-    copied = merge(out, parts)
-    click.echo(f"copied {copied} files of records from {len(parts)} parts to {out}")
-    click.echo(write_report(out).text)
+    run = merge(parts, out)
+    click.echo(f"merged {len(parts)} parts into {out}")
+    click.echo(run.report().text)
 
 
 COMMANDS = [merge_command]
