@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 DAMAGED = 3
 """Exit code of a run that is done, but for images that could not be read."""
@@ -27,9 +28,19 @@ class UserError(Exception):
         super().__init__(message)
         self.exit_code = exit_code
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a worker process send it: rebuilt without the constructor, whose arguments a subclass chooses."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
 
 class UnknownName(UserError):
     """A name that no registry holds; the message lists those that exist. Exit code 2."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} {name!r}; there are: {', '.join(sorted(known)) or 'none'}", exit_code=2)
+
+
+def _rebuilt(kind: type[UserError], args: tuple[Any, ...], attributes: dict[str, Any]) -> UserError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
