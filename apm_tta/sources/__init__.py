@@ -1,0 +1,7 @@
+"""Which code a method of one's own consists of, so that an edited one never continues with the answers of another."""
+
+from __future__ import annotations
+
+from apm_tta.sources.method_source import Source, method_source
+
+__all__ = ["Source", "method_source"]
