@@ -1,10 +1,11 @@
-"""What a test-time adaptation method receives, answers, and declares about itself."""
+"""What a test-time adaptation method receives, predicts, and declares about itself."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, is_dataclass
-from typing import Any, ClassVar, Generic, Literal, Protocol, get_args, get_origin
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from typing import Any, ClassVar, Generic, Literal, Protocol, cast, get_args, get_origin
 
 import torch
 from torch import Tensor
@@ -14,9 +15,12 @@ from typing_extensions import TypeVar
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.methods.batch import Batch
+from apm_tta.methods.default_parameters import DefaultParameters
 from apm_tta.methods.family_defaults import resolve_family
+from apm_tta.methods.method_check import check_method, check_name, require_parameters  # noqa: F401
 from apm_tta.methods.views import Views, ViewSpec, normalized, stack_pixels
 from apm_tta.registry import Registry
+from apm_tta.sources.installed_files import note_installed
 from apm_tta.teachers import Teacher, read_templates
 
 # Keys of what every method may share; each goes with the teacher, so that no two teachers mistake theirs.
@@ -42,14 +46,14 @@ P = TypeVar("P", bound=MethodParameters, default=Any)
 
 @dataclass(frozen=True)
 class Predictions:
-    """A method's answer for B images of C classes.
+    """What a method predicts for B images of C classes.
 
     Attributes:
         logits: ``(B, C)``, finite.
         iteration_classes: predicted class after 0 .. T iterations, ``(B, T + 1)``.
         losses: of the method's own objective after 0 .. T iterations, ``(B, T + 1)``.
         cosines: of the adapted feature to the teacher's target after 0 .. T iterations, ``(B, T + 1)``.
-        target_classes: what the feature that the method was fitted to says by itself, ``(B,)``.
+        target_classes: the class of the feature that the method was fitted to, ``(B,)``.
     """
 
     logits: Tensor
@@ -61,7 +65,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes through the teacher per image, by the method's formula; class weights that are made once are not counted.
+    """Passes through the teacher per image, by the method's formula; class weights, computed once, are not counted.
 
     Attributes:
         image_forwards: through the image encoder, the evaluation crop's included.
@@ -78,43 +82,52 @@ class Cost:
     other: str = ""
 
 
+class _FirstDocstringLine:
+    """An attribute that is the first line of the class's own docstring, where the class does not state it."""
+
+    def __get__(self, _method: object, kind: type) -> str:
+        lines = (vars(kind).get("__doc__") or "").strip().splitlines()
+        return lines[0].rstrip(".") if lines else "nothing stated"
+
+
 class Method(ABC, Generic[P]):
     """One test-time adaptation method over one teacher and one class list.
 
-    A subclass ``class Tent(Method[TentParameters])`` states ``name``, ``protocol``, ``summary``, ``paper`` and
-    ``adapts``, is registered by ``@register``, and implements ``predict``. Its parameters are a frozen dataclass, every
-    field with its default, range and source, one of them ``templates``; a default that a paper chooses by the data
-    set's family is declared by ``by_family``. What it prepares once, it prepares in ``setup``.
+    A subclass ``class Tent(Method[TentParameters])`` states ``name`` and ``protocol``, better ``summary``, ``paper``
+    and ``adapts`` too, is registered by ``@register``, and implements ``predict``. Its parameters are a frozen
+    dataclass, every field with its default, range and source, one of them ``templates``; a default that a paper chooses
+    by the data set's family is declared by ``by_family``. ``class Mine(Method)`` has ``templates`` alone. What it
+    prepares once, it prepares in ``setup``.
 
     Attributes:
         name: as on the command line and in the results table.
         protocol: ``episodic``: the answer for an image is a function of that image, its id, the seed and nothing else.
             ``online``: it keeps state between images, and the harness calls ``reset`` where the protocol says. A method
             that has both sets it on the object.
-        stream_batch: images that an online method wants at once, as published: the harness gives it exactly so many
+        stream_batch: images that an online method takes at once, as published: the harness gives it exactly that many
             (fewer at the end of its stream); None where its answers do not depend on it.
-        summary: what it does, for ``run-bench list methods``.
+        summary: what it does, for ``run-bench list methods``; the first line of the docstring unless stated.
         paper: where it comes from, ``arXiv NUMBER``.
         adapts: what it changes for an image.
-        needs_text: whether it is nothing without class weights from a text tower.
-        votes: whether its logits are counts of votes, so that their softmax is no probability.
-        revision: Raise it in the commit that changes this method's numbers: run folders of another revision are other
-            runs.
+        needs_text: whether it needs class weights from a text tower.
+        votes: whether its logits are counts of votes, so that their softmax is not a probability.
+        revision: raise it in the commit that changes this method's numbers: run folders of another revision are other
+            runs. Of a method outside this package the code itself is compared.
         Parameters: type of ``parameters``; taken from the brackets behind ``Method`` where the class states none.
-        parameters: what was asked for, with a plain value for every default by family.
+        parameters: those of this run, with a plain value for every default by family.
         class_weights: ``(C, F)`` unit rows under the parameters' templates.
     """
 
     name: ClassVar[str]
     protocol: Literal["episodic", "online"]
     stream_batch: int | None = None
-    summary: ClassVar[str]
-    paper: ClassVar[str]
-    adapts: ClassVar[str]
+    summary: ClassVar[str] = cast(str, _FirstDocstringLine())
+    paper: ClassVar[str] = "none"
+    adapts: ClassVar[str] = "nothing stated"
     needs_text: ClassVar[bool] = False
     votes: ClassVar[bool] = False
     revision: ClassVar[int] = 1
-    Parameters: ClassVar[type[Any]]
+    Parameters: ClassVar[type[Any]] = DefaultParameters
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -122,18 +135,20 @@ class Method(ABC, Generic[P]):
             return
         for base in vars(cls).get("__orig_bases__", ()):
             origin, arguments = get_origin(base), get_args(base)
-            if isinstance(origin, type) and issubclass(origin, Method) and isinstance(arguments[0], type):
+            stated = isinstance(origin, type) and issubclass(origin, Method) and arguments[0] is not Any
+            # Whatever else it is: a name in quotes is refused with the class, and does not become the default.
+            if stated and not isinstance(arguments[0], TypeVar):
                 cls.Parameters = arguments[0]
 
     def __init__(self, teacher: Teacher, task: Task, parameters: P, seed: int, memory: int | None = None) -> None:
         """
         Args:
             teacher: the frozen encoder.
-            task: classes in label order, and what else may be known of the set.
+            task: classes in label order, and what else a method may know of the data set.
             parameters: a ``Parameters``.
             seed: the run's; random draws take it together with the image's id and a purpose.
-            memory: bytes that a method which can choose may hold; None is a share of what is free. No answer depends
-                on it.
+            memory: bytes that a method which can choose may hold; None is a share of what is free. No prediction
+                depends on it.
 
         Raises:
             UserError: when the method cannot work with ``teacher``, saying what it needs.
@@ -163,9 +178,9 @@ class Method(ABC, Generic[P]):
             )
 
     def setup(self) -> None:
-        """Prepare what all images need, once, when everything that the constructor was given is in place.
+        """Prepare what all images need, once, at the end of the constructor.
 
-        Teacher, task, classes, parameters, seed, memory, templates and class weights are there.
+        Teacher, task, classes, parameters, seed, memory, templates and class weights are set by then.
 
         Raises:
             UserError: when the method cannot work with them, saying what it needs.
@@ -173,7 +188,7 @@ class Method(ABC, Generic[P]):
 
     @abstractmethod
     def predict(self, batch: Batch) -> Predictions:
-        """Answer for the images of ``batch``, in its order."""
+        """Predict the classes of the images of ``batch``, in its order."""
 
     def reset(self) -> None:
         """Forget whatever earlier images left behind."""
@@ -252,37 +267,51 @@ class Method(ABC, Generic[P]):
         return torch.cat([first, torch.cat(encoded).unflatten(0, (len(batch), spec.count - 1))], dim=1)
 
 
-METHODS: Registry[type[Method]] = Registry("method")
+def _admit(name: str, method: type[Method], point: EntryPoint | None) -> None:
+    """Check a class, and keep which files an installed one was imported from.
+
+    Raises:
+        UserError: when the class lacks what a method has, or an entry point gives it another name than its own.
+    """
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise UserError(f"{method!r} is not a method: register a class Mine(Method)")
+    check_method(method)
+    if method.name != name:
+        where = f" of {point.value}" if point is not None else ""
+        raise UserError(f"method {name!r}{where} calls itself {method.name!r}; give it one name")
+    note_installed(method, point)
+
+
+METHODS: Registry[type[Method]] = Registry("method", _admit)
 M = TypeVar("M", bound=type[Method])
 
 
 def register(method: M) -> M:
     """Register a class: ``run-bench --methods NAME`` finds it by its ``name`` from here on.
 
+    A class of the same module that has the name already is replaced, as when a notebook cell is run again.
+
     Raises:
-        UserError: when the class says nowhere what its parameters are.
+        UserError: when the class lacks what a method has, or a method of another module has its name; in one line.
+
+    Example::
+
+        @register
+        class Sharper(Method):
+            name, protocol = "sharper", "episodic"
+
+            def predict(self, batch):
+                return Predictions(2 * self.logits(self.features(batch)))
     """
-    require_parameters(method)
+    if not isinstance(method, type):
+        raise UserError(f"{method!r} is not a method: register a class Mine(Method)")
+    check_name(method)
     METHODS.register(method.name)(method)
     return method
 
 
-def require_parameters(method: type[Method]) -> type[Any]:
-    """Return the type of the method's parameters.
-
-    Raises:
-        UserError: when the class says nowhere what it is, in one line.
-    """
-    if not is_dataclass(getattr(method, "Parameters", None)):
-        raise UserError(
-            f"method {method.name} does not say what its parameters are: "
-            f"class {method.__name__}(Method[...]), with a frozen dataclass in the brackets"
-        )
-    return method.Parameters
-
-
 def check_logits(method: str, predictions: Predictions, batch: Batch, classes: int) -> None:
-    """Refuse an answer that would become a wrong number.
+    """Refuse predictions that would become a wrong number.
 
     Raises:
         UserError: when logits have another shape than ``(B, C)`` or are not finite.

@@ -1,4 +1,4 @@
-"""What a class of a method states, and what is found out for it."""
+"""What a class of a method states, what it has where it states nothing, and what is refused."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 import apm_tta
+from apm_tta.cli import main
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
-from apm_tta.errors import UserError
+from apm_tta.errors import UnknownName, UserError
 from apm_tta.methods import METHODS, Batch, Method, Predictions, build_parameters, register
-from apm_tta.methods.base import MethodParameters, require_parameters
+from apm_tta.methods.base import MethodParameters
+from apm_tta.methods.method_check import require_parameters
 from apm_tta.teachers import Teacher
 
 TASK = Task(load_card("fashion-mnist").class_list.names)
@@ -81,14 +84,205 @@ def test_the_type_of_the_parameters_is_what_the_class_states(method: type[Method
     assert require_parameters(method) is method.Parameters is parameters
 
 
-def test_a_class_that_says_nowhere_what_its_parameters_are_is_refused() -> None:
-    class Nothing(Plain):  # type: ignore[type-arg]
-        name = "nothing said"
+class Short(Method):
+    """Answers as the teacher does.
 
-    with pytest.raises(UserError, match=r"^method nothing said does not say what its parameters are: .*Nothing") as no:
-        register(Nothing)
-    assert "\n" not in str(no.value)
-    assert "nothing said" not in METHODS.names()
+    At no cost.
+    """
+
+    name, protocol = "short", "episodic"
+
+    def predict(self, batch: Batch) -> Predictions:
+        return Predictions(self.logits(self.features(batch)))
+
+
+class Undocumented(Short):
+    pass
+
+
+class Stating(Short):
+    """Answers as the one above."""
+
+    summary = "said otherwise"
+
+
+class BelowStating(Stating):
+    """Has what the class above states."""
+
+
+@pytest.fixture
+def registered() -> Iterator[Callable[[type[Method]], type[Method]]]:
+    """Register methods for one test."""
+    before = METHODS.registered()
+    yield register
+    METHODS._entries.clear()
+    METHODS._entries.update(before)
+
+
+Registers = Callable[[type[Method]], type[Method]]
+
+
+@pytest.mark.parametrize("method", [Short, Plain])
+def test_a_class_that_names_no_parameters_has_templates_alone(method: type[Method], registered: Registers) -> None:
+    """Those of the data set unless another name is given, which is checked."""
+    registered(method)
+    assert asdict(build_parameters(method.name, {})) == {"templates": "dataset"}
+    assert build_parameters(method.name, {"templates": "openai80"}).templates == "openai80"
+    with pytest.raises(UnknownName, match=f"unknown key of method {method.name} 'steps'; there are: templates"):
+        build_parameters(method.name, {"steps": 3})
+    with pytest.raises(UserError, match="templates"):
+        build_parameters(method.name, {"templates": "nowhere"})
+
+
+@pytest.mark.parametrize(
+    ("method", "summary"),
+    [
+        (Short, "Answers as the teacher does"),
+        (Undocumented, "nothing stated"),
+        (Stating, "said otherwise"),
+        (BelowStating, "said otherwise"),
+    ],
+)
+def test_the_first_line_of_the_docstring_is_the_summary_unless_it_is_stated(method: type[Method], summary: str) -> None:
+    assert (method.summary, method.paper, method.adapts) == (summary, "none", "nothing stated")
+
+
+def test_a_short_class_is_listed_as_every_other(registered: Registers, capsys: pytest.CaptureFixture[str]) -> None:
+    registered(Short)
+    assert main(["list", "methods"]) == 0
+    listed = (
+        "short: Answers as the teacher does (none); episodic; adapts nothing stated\n    defaults: templates=dataset\n"
+    )
+    assert listed in capsys.readouterr().out
+
+
+def test_a_class_that_is_defined_again_replaces_the_one_before(registered: Registers) -> None:
+    """As a notebook cell that is run again."""
+    registered(Short)
+
+    class Again(Short):
+        pass
+
+    assert registered(Again) is METHODS.get("short") is Again
+
+
+@dataclass
+class Changeable:
+    templates: str = "simple"
+
+
+@dataclass(frozen=True)
+class Untemplated:
+    steps: int = 1
+
+
+def short(**attributes: Any) -> type[Method]:
+    """Return a class like ``Short``; None takes an attribute away."""
+    stated = {"__module__": __name__, "name": "mine", "protocol": "episodic", "predict": Short.predict, **attributes}
+    return type("Mine", (Method,), {name: value for name, value in stated.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (short(name=None), "class Mine states no name; write, for example, name = 'mine'"),
+        (short(name=3), "class Mine states no name; write, for example, name = 'mine'"),
+        *(
+            (
+                short(name=name),
+                f"class Mine cannot be method {name!r}: a name is made of letters, digits, _, - and ., begins with a "
+                "letter, a digit or _, and is not 'all'",
+            )
+            for name in ("all", "", "a/b", "..", ".a", "-a", "a b", "a,b", "a=b", "é", "a\n", "../../etc")
+        ),
+        (
+            short(protocol=None),
+            'method mine states no protocol; write protocol = "episodic", or "online" where it keeps state between '
+            "images",
+        ),
+        (
+            short(protocol="offline"),
+            'method mine states protocol \'offline\'; write protocol = "episodic", or "online" where it keeps state '
+            "between images",
+        ),
+        (short(predict=None), "method mine does not implement predict (class Mine)"),
+        (
+            short(Parameters=Changeable),
+            "the parameters of method mine can be changed; write @dataclass(frozen=True) above class Changeable",
+        ),
+        (
+            short(Parameters=Untemplated),
+            'the parameters of method mine lack templates; write templates: Templates = "dataset" in class Untemplated',
+        ),
+        *(
+            (
+                short(Parameters=parameters),
+                "method mine does not say what its parameters are: class Mine(Method[...]), with a frozen dataclass in "
+                "the brackets",
+            )
+            for parameters in (dict, SomeParameters(), "SomeParameters", 3)
+        ),
+    ],
+)
+def test_a_class_that_lacks_something_is_refused_in_one_line(
+    method: type[Method], message: str, registered: Registers
+) -> None:
+    """By what is wrong and what to write, before its name means anything."""
+    with pytest.raises(UserError) as caught:
+        registered(method)
+    assert str(caught.value) == message
+    assert "mine" not in METHODS.names()
+
+
+@pytest.mark.parametrize("name", ["m", "mine_2", "my-method.v1", "2nd", "_x"])
+def test_other_names_are_taken(name: str, registered: Registers) -> None:
+    registered(method := short(name=name))
+    assert METHODS.get(name) is method
+
+
+def test_parameters_in_quotes_are_refused_and_do_not_become_the_default(registered: Registers) -> None:
+    class Quoted(Short, Method["SomeParameters"]):
+        name = "quoted"
+
+    with pytest.raises(UserError, match="method quoted does not say what its parameters are"):
+        registered(Quoted)
+
+
+@pytest.mark.parametrize("thing", [3, "zeroshot", dict, SomeParameters, Short.predict])
+def test_what_is_no_method_is_refused(thing: Any, registered: Registers) -> None:
+    with pytest.raises(UserError, match=r"is not a method: register a class Mine\(Method\)$|states no name"):
+        registered(thing)
+
+
+def test_a_method_of_the_package_keeps_its_name(registered: Registers) -> None:
+    """A cell that calls its method ``mta`` is told to choose another name, and mta stays what it is."""
+    mta = METHODS.get("mta")
+    with pytest.raises(UserError) as caught:
+        registered(short(name="mta"))
+    assert str(caught.value) == (
+        f"method 'mta' is apm_tta.methods.mta.{mta.__name__} already, and {__name__}.Mine cannot have its name: "
+        "choose another name"
+    )
+    assert METHODS.get("mta") is mta
+
+
+def test_a_type_that_cannot_be_checked_is_one_line(registered: Registers) -> None:
+    """Such as a class of one's own, which pydantic has no rules for."""
+
+    class Unknown:
+        pass
+
+    @dataclass(frozen=True)
+    class Parameters:
+        templates: str = "simple"
+        unknown: Unknown = Unknown()  # noqa: RUF009
+
+    Parameters.__dataclass_fields__["unknown"].type = Unknown
+    Parameters.__annotations__["unknown"] = Unknown
+    registered(short(Parameters=Parameters))
+    with pytest.raises(UserError, match=r"^the types of the parameters of method mine cannot be checked") as caught:
+        build_parameters("mine", {})
+    assert "\n" not in str(caught.value)
 
 
 def test_setup_comes_last_and_has_everything(embedded_teacher: Teacher) -> None:

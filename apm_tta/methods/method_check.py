@@ -1,0 +1,74 @@
+"""Check what the class of a method states, before its name means anything."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from apm_tta.errors import UserError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_RESERVED = "all"
+_PROTOCOLS = ("episodic", "online")
+
+
+def check_name(method: Any) -> None:
+    """Refuse a class whose name cannot be that of a folder and a word on the command line.
+
+    Raises:
+        UserError: in one line.
+    """
+    name = getattr(method, "name", None)
+    if not isinstance(name, str):
+        raise UserError(f"class {method.__name__} states no name; write, for example, name = {_proposed(method)!r}")
+    if not _NAME.fullmatch(name) or name == _RESERVED:
+        raise UserError(
+            f"class {method.__name__} cannot be method {name!r}: a name is made of letters, digits, _, - and ., begins "
+            f"with a letter, a digit or _, and is not {_RESERVED!r}"
+        )
+
+
+def check_method(method: Any) -> None:
+    """Refuse a class that lacks what a method has.
+
+    Raises:
+        UserError: in one line.
+    """
+    check_name(method)
+    abstract = sorted(getattr(method, "__abstractmethods__", ()))
+    if abstract:
+        raise UserError(f"method {method.name} does not implement {', '.join(abstract)} (class {method.__name__})")
+    protocol = getattr(method, "protocol", None)
+    if protocol not in _PROTOCOLS:
+        raise UserError(
+            f"method {method.name} states {'no protocol' if protocol is None else f'protocol {protocol!r}'}; write "
+            'protocol = "episodic", or "online" where it keeps state between images'
+        )
+    require_parameters(method)
+
+
+def require_parameters(method: Any) -> type[Any]:
+    """Return the type of the method's parameters.
+
+    Raises:
+        UserError: when it is not a frozen dataclass with ``templates`` among its fields, in one line.
+    """
+    parameters: Any = getattr(method, "Parameters", None)
+    if not (isinstance(parameters, type) and is_dataclass(parameters)):
+        raise UserError(
+            f"method {method.name} does not say what its parameters are: "
+            f"class {method.__name__}(Method[...]), with a frozen dataclass in the brackets"
+        )
+    wrong = ""
+    if not parameters.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        wrong = f"can be changed; write @dataclass(frozen=True) above class {parameters.__name__}"
+    elif "templates" not in {field.name for field in fields(parameters)}:
+        wrong = f'lack templates; write templates: Templates = "dataset" in class {parameters.__name__}'
+    if wrong:
+        raise UserError(f"the parameters of method {method.name} {wrong}")
+    return parameters
+
+
+def _proposed(method: type) -> str:
+    return method.__name__.lower()
