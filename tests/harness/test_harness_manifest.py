@@ -297,6 +297,86 @@ def test_runs_of_other_data_share_a_table_where_the_code_is_the_same() -> None:
     assert MANIFEST.numbers.code_differences(newer) == ["versions.torch: 2.14.1 there, 2.15 now"]
 
 
+def with_sources(methods: dict[str, dict[str, Any]] | None = None, **sources: dict[str, Any]) -> Numbers:
+    """Return the numbers of a run with methods of one's own."""
+    own = dict.fromkeys(sources, PLAIN["numbers"]["methods"]["zeroshot"])
+    return changed(
+        methods={**PLAIN["numbers"]["methods"], **own, **(methods or {})},
+        revisions={**PLAIN["numbers"]["revisions"], "sources": sources},
+    )
+
+
+CELL = {"distribution": None, "version": "Python 3.11", "sha256": "a" * 64}
+PLUGIN = {"distribution": "plugin", "version": "1.0", "sha256": "a" * 64}
+EDITED = "(method mine was edited, or something that it refers to)"
+
+
+@pytest.mark.parametrize(
+    ("there", "now", "says"),
+    [
+        (CELL, CELL, []),
+        (
+            CELL,
+            {**CELL, "sha256": "b" * 64},
+            [f"revisions.sources.mine.sha256: {'a' * 64} there, {'b' * 64} now {EDITED}"],
+        ),
+        (
+            PLUGIN,
+            {**PLUGIN, "version": "1.1"},
+            ["revisions.sources.mine.version: 1.0 there, 1.1 now"],
+        ),
+        (
+            CELL,
+            PLUGIN,
+            [
+                "revisions.sources.mine.distribution: None there, plugin now",
+                "revisions.sources.mine.version: Python 3.11 there, 1.0 now",
+            ],
+        ),
+    ],
+)
+def test_the_code_of_ones_own_method_is_part_of_what_a_number_depends_on(
+    tmp_path: Path, there: dict[str, Any], now: dict[str, Any], says: list[str]
+) -> None:
+    """Between runs, and between tables."""
+    old, new = with_sources(mine=there), with_sources(mine=now)
+    assert differences(old, new) == old.code_differences(new) == says
+    if says:
+        with pytest.raises(UserError, match=re.escape(says[-1])):
+            refuse_other_run(tmp_path, old, new)
+
+
+def test_a_run_of_before_there_were_sources_is_read_and_resumed(tmp_path: Path) -> None:
+    """Where it has no method of one's own; where it has one, nobody can say which code answered."""
+    write_manifest(tmp_path, MANIFEST)
+    assert "sources" not in (tmp_path / "run.yaml").read_text()
+    before = read_manifest(tmp_path).numbers
+    assert differences(before, changed(revisions={**PLAIN["numbers"]["revisions"], "sources": {}})) == []
+    own = {"mine": PLAIN["numbers"]["methods"]["zeroshot"]}
+    old = with_sources(methods=own)
+    new = with_sources(mine=CELL)
+    says = [
+        "revisions.sources.mine.distribution: absent there, None now",
+        f"revisions.sources.mine.sha256: absent there, {'a' * 64} now",
+        "revisions.sources.mine.version: absent there, Python 3.11 now",
+    ]
+    assert differences(old, new) == old.code_differences(new) == says
+
+
+def test_methods_that_only_one_of_two_runs_has_keep_them_in_one_table() -> None:
+    """As it is with revisions."""
+    assert MANIFEST.numbers.code_differences(with_sources(mine=CELL)) == []
+    assert with_sources(mine=CELL).code_differences(with_sources(other={**CELL, "sha256": "c" * 64})) == []
+
+
+def test_sources_are_written_and_read_back(tmp_path: Path) -> None:
+    manifest = MANIFEST.model_copy(update={"numbers": with_sources(mine=CELL, bought=PLUGIN)})
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
+    written = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    assert written["numbers"]["revisions"]["sources"] == {"mine": CELL, "bought": PLUGIN}
+
+
 def test_versions_state_this_package_and_every_library_that_computes_a_number() -> None:
     found = versions({"architecture": "{}"})
     assert found["apm-tta"] == importlib.metadata.version("apm-tta")

@@ -22,6 +22,7 @@ from apm_tta.harness.storage.manifest import (
     MethodFields,
     Numbers,
     RevisionFields,
+    SourceFields,
     StreamFields,
     TeacherFields,
     environment,
@@ -29,6 +30,7 @@ from apm_tta.harness.storage.manifest import (
 from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.methods import Method
 from apm_tta.revision import ENGINE_REVISION
+from apm_tta.sources import method_source
 
 _LIBRARIES = (
     *("torch", "torchvision", "open_clip_torch", "timm", "safetensors"),
@@ -57,7 +59,11 @@ def describe(prepared: Prepared) -> Manifest:
 
 
 def numbers(prepared: Prepared) -> Numbers:
-    """State everything that a number of this run depends on."""
+    """State everything that a number of this run depends on.
+
+    Raises:
+        UserError: when a method of one's own refers to something that cannot be compared between processes.
+    """
     request, dataset, teacher = prepared.request, prepared.dataset, prepared.teacher
     suite, first = request.suite, request.conditions[0]
     chosen = len(dataset.entries(first))
@@ -96,6 +102,7 @@ def numbers(prepared: Prepared) -> Numbers:
             methods={name: method.revision for name, method in prepared.methods.items()},
             corruptions=corruption_revisions(made),
             uncommitted=uncommitted(),
+            sources=_sources(prepared.methods),
         ),
     )
 
@@ -114,6 +121,12 @@ def versions(teacher_identity: Mapping[str, str]) -> dict[str, str]:
         # Two builds of one Pillow may decode a JPEG by two libraries.
         "libjpeg": str(features.version_feature("libjpeg_turbo") or features.version_codec("jpg")),
     }
+
+
+def _sources(methods: Mapping[str, Method[Any]]) -> dict[str, SourceFields]:
+    """State the code of every method that is not of this package, as it is in memory now."""
+    sources = {name: method_source(name, type(method)) for name, method in methods.items()}
+    return {name: SourceFields.model_validate(asdict(source)) for name, source in sources.items() if source is not None}
 
 
 def _version(library: str) -> str:

@@ -34,8 +34,8 @@ def uncommitted() -> str:
     """Return the SHA-256 of what sets the running code apart from every commit and release; ``none`` for nothing.
 
     In a checkout: of the difference to its commit and of files that git does not track yet. Of an installed wheel:
-    of the files that differ from its own list of digests. Of a source tree that is neither: of all its files, for
-    nobody can say which release it is. Computed once a process, for that is the code that was imported.
+    of the files that differ from its own list of digests. Of a source tree that is neither: of all its files, since
+    nobody can say which release it is. Computed once per process: that is the code that was imported.
     """
     try:
         parts = _difference_to_commit() if _in_checkout() else _difference_to_release()
@@ -70,7 +70,7 @@ def _difference_to_commit() -> Iterable[bytes]:
 
 
 def _difference_to_release() -> Iterable[bytes]:
-    """Of the package's files those that its distribution did not install as they are; all where it installed none."""
+    """Return the package's files that are not as its distribution installed them; all where it installed none."""
     recorded = {}
     try:
         installed = importlib.metadata.files("apm-tta") or []
@@ -85,7 +85,7 @@ def _difference_to_release() -> Iterable[bytes]:
 
 
 def _record_digest(path: Path) -> str:
-    """The digest as a wheel's RECORD writes it."""
+    """Return the digest of a file as a wheel's RECORD writes it."""
     return base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from datetime import datetime, timezone
@@ -22,10 +23,11 @@ from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.methods import METHODS, Cost
 
 MANIFEST_FILE = "run.yaml"
+_SOURCE_DIGEST = re.compile(r"revisions\.sources\.(?P<method>.+)\.sha256: (?!absent there)(?!.* absent now$)")
 
 
 class _Open(Configuration):
-    """Has more fields than those that are named: what a teacher's identity or a method's parameters consist of."""
+    """A model with further fields beside the named ones: the parts of a teacher's identity, a method's parameters."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -99,6 +101,14 @@ class StreamFields(Configuration):
     reset: str
 
 
+class SourceFields(Configuration):
+    """Which code a method of one's own is; see ``Source``."""
+
+    distribution: str | None
+    version: str
+    sha256: str
+
+
 class RevisionFields(Configuration):
     """What a commit raises that changes numbers, and what sets the code apart from every commit.
 
@@ -107,12 +117,14 @@ class RevisionFields(Configuration):
         methods: by name.
         corruptions: of the families whose corruptions were made as images were read.
         uncommitted: see ``code_identity.uncommitted``.
+        sources: of the methods that are not of this package, by name.
     """
 
     engine: int
     methods: dict[str, int]
     corruptions: dict[str, int]
     uncommitted: str
+    sources: dict[str, SourceFields] = Field(default_factory=dict)
 
 
 class Numbers(Configuration):
@@ -136,14 +148,17 @@ class Numbers(Configuration):
     revisions: RevisionFields
 
     def code_differences(self, other: Numbers) -> list[str]:
-        """Name every version and revision that both runs have and that differs: such runs share no table."""
-        return [
-            line
-            for field in ("versions", "revisions")
-            for line in differing_fields(
-                {field: self.model_dump(mode="json")[field]}, {field: other.model_dump(mode="json")[field]}, common=True
-            )
+        """Name every version and revision that both runs have and that differs: such runs share no table.
+
+        A method of one's own that both runs have is compared even where one of them does not state its code.
+        """
+        shared = {*self.methods} & {*other.methods}
+        code: list[dict[str, Any]] = [
+            {"versions": one.versions, "revisions": one.revisions.model_dump(mode="json")} for one in (self, other)
         ]
+        sources = [one["revisions"].pop("sources") for one in code]
+        old, new = ({f"revisions.sources.{name}": own.get(name, {}) for name in shared} for own in sources)
+        return [*differing_fields(*code, common=True), *_explained(differing_fields(old, new))]
 
 
 class Environment(Configuration):
@@ -227,6 +242,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     plain = manifest.model_dump(mode="json")
     if not manifest.also_computed_on:
         del plain["also_computed_on"]
+    if not manifest.numbers.revisions.sources:
+        del plain["numbers"]["revisions"]["sources"]
     content = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
     write_file(folder / MANIFEST_FILE, content.encode())
 
@@ -286,12 +303,21 @@ def differences(there: Numbers, now: Numbers) -> list[str]:
     number, the method's revision would have been raised.
     """
     old, new = there.model_dump(mode="json"), now.model_dump(mode="json")
-    return differing_fields(old, new, defaults=_parameter_defaults({*there.methods, *now.methods}))
+    return _explained(differing_fields(old, new, defaults=_parameter_defaults({*there.methods, *now.methods})))
+
+
+def _explained(lines: Iterable[str]) -> list[str]:
+    """Say beside the digest of a method's code what it means that it differs."""
+    explained = []
+    for line in lines:
+        if found := _SOURCE_DIGEST.match(line):
+            line += f" (method {found['method']} was edited, or something that it refers to)"
+        explained.append(line)
+    return explained
 
 
 def _parameter_defaults(methods: Iterable[str]) -> dict[str, Any]:
-    """Return the defaults of parameters by dotted field, of the methods that exist here and of parameters that have a
-    plain one."""
+    """Return the plain defaults of parameters by dotted field, of the methods that exist here."""
     return {
         f"methods.{name}.{field.name}": list(field.default) if isinstance(field.default, tuple) else field.default
         for name in sorted({*methods} & {*METHODS.names()})
