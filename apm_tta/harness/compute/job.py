@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import torch
 
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.fingerprint import numbers
 from apm_tta.harness.compute.loading import default_workers
+from apm_tta.harness.compute.parcel import pack, unpack
 from apm_tta.harness.compute.prepare import Prepared, prepare
 from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.progress.events import Emit
@@ -21,12 +25,14 @@ from apm_tta.teachers import default_cache
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that one process needs to answer shards of a run.
+    """Everything that one process needs to compute shards of a run.
+
+    It pickles as ``packed`` does.
 
     Attributes:
         request: what was asked for.
-        numbers: what the answers depend on, as the run's manifest states it: a process that finds anything else where
-            it is does not answer. None where nothing is recorded.
+        numbers: what the answers depend on, as the run's manifest states it: a process that would compute other
+            numbers refuses. None where nothing is recorded.
         prepared: what this process has built already; it is not sent.
     """
 
@@ -34,18 +40,40 @@ class Job:
     numbers: Numbers | None = None
     prepared: Prepared | None = field(default=None, compare=False)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "prepared": None}
+    def packed(self) -> bytes:
+        """Return what another process needs for ``unpacked``, the code of one's own methods included.
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        Raises:
+            UserError: for a method that cannot be sent, naming it.
+        """
+        number = uuid4().bytes
+        _PACKED_HERE[number] = self
+        return _THIS_PROCESS + number + pack((self.request, self.numbers), self.request.parameters)
+
+    @staticmethod
+    def unpacked(packed: bytes) -> Job:
+        """Register the methods that were sent along, and return the job.
+
+        Raises:
+            UserError: when this process cannot rebuild them.
+        """
+        process, number, content = packed[:_KEY], packed[_KEY : 2 * _KEY], packed[2 * _KEY :]
+        if process != _THIS_PROCESS:
+            return Job(*unpack(content))
+        # Unpickled where they come from, classes would be overwritten by copies, which no later cell reaches.
+        if (own := _PACKED_HERE.get(number)) is None:
+            raise UserError("a job can be unpacked in another process, or in its own while it is there")
+        return Job(own.request, own.numbers)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Job], tuple[Any, ...]]:
+        return Job.unpacked, (self.packed(),)
 
     def worker(self, device: torch.device, emit: Emit, processes: int = 1) -> Worker:
-        """Build what answers shards in this process.
+        """Build what computes shards in this process.
 
         Args:
             device: on which.
-            emit: hears every event.
+            emit: receives every event.
             processes: that share this machine's cores.
 
         Raises:
@@ -60,3 +88,8 @@ class Job:
         # Of this machine's own cache: another one may have its home elsewhere.
         features = default_cache() / "features" if request.feature_cache else None
         return Worker(prepared, emit, workers, features)
+
+
+_KEY = 16
+_THIS_PROCESS = uuid4().bytes
+_PACKED_HERE: WeakValueDictionary[bytes, Job] = WeakValueDictionary()

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from apm_tta.data.dataset import Dataset, TestedInSupport
 from apm_tta.data.layouts import DamagedImage, Entry
 from apm_tta.data.sample import Condition
+from apm_tta.harness.compute.quiet_processes import quiet_context
 
 Preprocess = Callable[[Image.Image], Tensor]
 Place = tuple[Condition, Entry]
@@ -113,6 +114,7 @@ def load(
         pin_memory=pin,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread if workers else None,
+        multiprocessing_context=quiet_context() if workers else None,
     )
     for loaded in loader:
         if loaded.refused:

@@ -1,4 +1,4 @@
-"""Who computes the shards; an engine decides where and in which order, never what."""
+"""What computes the shards; an engine decides where and in which order, never what."""
 
 from __future__ import annotations
 

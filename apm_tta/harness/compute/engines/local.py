@@ -1,4 +1,4 @@
-"""A process for each device of this machine; the cores are divided among them."""
+"""Compute in one process per device of this machine; the cores are divided among them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from apm_tta.devices import share_cores
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.engines.base import ENGINES
 from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.quiet_processes import quiet_context
+from apm_tta.harness.compute.sendable_error import sendable
 from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.plan import Work
 from apm_tta.harness.progress.events import Emit, Event, Finished
@@ -30,18 +32,21 @@ _POLL_S = 0.2
 
 @ENGINES.register("local")
 def local(work: Sequence[Work], job: Job, emit: Emit) -> None:
-    """Computes ``work`` in as many processes as there are devices; a process takes the next unit when it is free.
+    """Compute ``work`` in as many processes as there are devices; a process takes the next unit when it is free.
 
     Raises:
-        UserError: when a process is lost, or finds that it would compute other numbers.
+        UserError: before any process starts, when a method cannot be sent to it; when a process is lost, or finds that
+            it would compute other numbers.
     """
-    devices = job.request.devices
-    context = multiprocessing.get_context("spawn")  # a forked process could not use CUDA
+    devices, packed = job.request.devices, job.packed()
+    context = quiet_context("spawn")  # a forked process could not use CUDA
     places: SimpleQueue[str] = context.SimpleQueue()
     for device in devices:
         places.put(str(device))
     events: SimpleQueue[Event] = context.SimpleQueue()
-    pool = ProcessPoolExecutor(len(devices), context, initializer=_begin, initargs=(job, places, events, len(devices)))
+    # As bytes: what cannot be unpickled in an initialiser's arguments ends the process without a word.
+    initial = (packed, places, events, len(devices))
+    pool = ProcessPoolExecutor(len(devices), context, initializer=_begin, initargs=initial)
     try:
         waiting = {pool.submit(_compute, unit) for unit in work}
         while waiting:
@@ -55,7 +60,7 @@ def local(work: Sequence[Work], job: Job, emit: Emit) -> None:
 
 
 def _hear(waiting: set[Future[Finished]], events: SimpleQueue[Event], emit: Emit) -> set[Future[Finished]]:
-    """Passes on what has happened since; what is still to be waited for."""
+    """Emit what has happened since, and return what is still to be waited for."""
     done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
     while not events.empty():
         emit(events.get())
@@ -71,22 +76,29 @@ class _Process:
     worker: Worker | None = None
 
 
-def _begin(job: Job, places: SimpleQueue[str], events: SimpleQueue[Event], processes: int) -> None:
+def _begin(packed: bytes, places: SimpleQueue[str], events: SimpleQueue[Event], processes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     share_cores(processes)
     logging.getLogger("apm_tta").addHandler(LoggedNotes(events.put))
-    _Process.build = partial(job.worker, torch.device(places.get()), events.put, processes)
+    _Process.build = partial(_build, packed, torch.device(places.get()), events.put, processes)
+
+
+def _build(packed: bytes, device: torch.device, emit: Emit, processes: int) -> Worker:
+    return Job.unpacked(packed).worker(device, emit, processes)
 
 
 def _compute(unit: Work) -> Finished:
-    # Not in _begin: what an initialiser raises never reaches the caller.
-    _Process.worker = _Process.worker or _Process.build()
-    return _Process.worker.compute(unit)
+    try:
+        # Not in _begin: what an initialiser raises never reaches the caller.
+        _Process.worker = _Process.worker or _Process.build()
+        return _Process.worker.compute(unit)
+    except Exception as error:
+        raise sendable(error) from error
 
 
 def _end_with_parent() -> None:
-    """A run that is killed leaves no process behind that goes on for nobody."""
+    """End with the process that was asked for the run: one that is killed leaves no process behind."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for([parent.sentinel])

@@ -1,4 +1,4 @@
-"""Shards as tasks of Ray, on one machine or on a cluster.
+"""Compute shards as tasks of Ray, on one machine or on a cluster.
 
 Results come back through Ray's object store, so that no folder has to be shared; a task whose worker dies is run again.
 """
@@ -17,6 +17,7 @@ from apm_tta.devices import AUTO, resolve_device, share_cores
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.engines.base import ENGINES
 from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.sendable_error import sendable
 from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.progress.events import Answered, Emit, Event, Finished
@@ -30,19 +31,20 @@ _OBJECT_STORE_BYTES = 200_000_000
 
 @ENGINES.register("ray")
 def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
-    """Computes ``work`` as tasks, each with its share of a GPU where there are GPUs, else with one core.
+    """Compute ``work`` as tasks, each with its share of a GPU where there are GPUs, else with one core.
 
     Raises:
-        UserError: when Ray is not installed, no cluster answers, a shard's worker died again and again, or a worker
-            would compute other numbers.
+        UserError: before Ray starts, when a method cannot be sent; when Ray is not installed, no cluster replies, a
+            shard's worker died repeatedly, or a worker would compute other numbers.
     """
     if job.request.device_names not in ((AUTO,), ("cpu",), ("cuda",)):
         raise UserError("Ray gives every task its own device; --devices is auto, cpu or cuda", exit_code=2)
+    packed = job.packed()
     module = _started(job)
     try:
         resources, threads = _resources(module, job)
         compute = module.remote(max_retries=_RETRIES, **resources)(_compute)
-        sent = module.put(job)
+        sent = module.put(packed)
         waiting = [compute.remote(sent, unit, threads) for unit in work]
         while waiting:
             ready, waiting = module.wait(waiting, num_returns=1)
@@ -72,7 +74,7 @@ def _started(job: Job) -> Any:
 
 
 def _resources(module: Any, job: Job) -> tuple[dict[str, float], int]:
-    """What one task takes, and how many threads it has of it."""
+    """Return the resources of one task, and its number of threads."""
     cluster = module.cluster_resources()
     gpus, cores = cluster.get("GPU", 0), cluster.get("CPU", 1)
     (name,) = job.request.device_names
@@ -90,7 +92,7 @@ def _result(module: Any, reference: Any) -> list[Event]:
         events: list[Event] = module.get(reference)
     except module.exceptions.RayTaskError as error:
         cause = error.cause
-        if isinstance(cause, UserError):
+        if isinstance(cause, Exception):  # Ray's own words are a traceback, which the log has
             raise cause from error
         raise
     except module.exceptions.RayError as error:
@@ -101,24 +103,32 @@ def _result(module: Any, reference: Any) -> list[Event]:
 class _Process:
     """What a worker process holds between two tasks of the same run."""
 
-    job: Job | None = None
+    packed: bytes | None = None
     worker: Worker | None = None
     heard: list[Event]
 
 
-def _compute(job: Job, unit: Work, threads: int) -> list[Event]:
-    """What happened while ``unit`` was computed: in sum, since nobody hears it before it is done."""
-    if _Process.worker is None or job != _Process.job:
-        share_cores((os.cpu_count() or 1) // threads)
-        _Process.heard = []
-        logging.getLogger("apm_tta").addHandler(LoggedNotes(_hear))
-        name = job.request.device_names[0]
-        device = resolve_device(name) if name != "cuda" else torch.device("cuda")
-        _Process.worker = job.worker(device, _hear, max(1, (os.cpu_count() or 1) // threads))
-        _Process.job = job
-    _Process.heard.clear()
-    finished = _Process.worker.compute(unit)
+def _compute(packed: bytes, unit: Work, threads: int) -> list[Event]:
+    """Compute ``unit``, and return what happened meanwhile: in sum, since nobody receives it before it is done."""
+    try:
+        if _Process.worker is None or packed != _Process.packed:
+            _Process.worker = _build(packed, threads)
+            _Process.packed = packed
+        _Process.heard.clear()
+        finished = _Process.worker.compute(unit)
+    except Exception as error:
+        raise sendable(error) from error
     return [*_summed(_Process.heard), finished]
+
+
+def _build(packed: bytes, threads: int) -> Worker:
+    share_cores((os.cpu_count() or 1) // threads)
+    _Process.heard = []
+    logging.getLogger("apm_tta").addHandler(LoggedNotes(_hear))
+    job = Job.unpacked(packed)
+    name = job.request.device_names[0]
+    device = resolve_device(name) if name != "cuda" else torch.device("cuda")
+    return job.worker(device, _hear, max(1, (os.cpu_count() or 1) // threads))
 
 
 def _hear(event: Event) -> None:

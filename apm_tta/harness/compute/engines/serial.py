@@ -1,4 +1,4 @@
-"""One shard after another, in this process."""
+"""Compute one shard after another, in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from apm_tta.harness.progress.events import Emit
 
 @ENGINES.register("serial")
 def serial(work: Sequence[Work], job: Job, emit: Emit) -> None:
-    """Computes ``work`` in its order, on the first of the devices."""
+    """Compute ``work`` in its order, on the first of the devices."""
     worker = job.worker(job.request.devices[0], emit)
     for unit in work:
         emit(worker.compute(unit))

@@ -1,0 +1,275 @@
+"""A method of one's own, from a notebook cell through runs: replaced, edited, on several devices, and on Ray."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import yaml
+from cells import Notebook, mine
+
+from apm_tta.cli import main
+from apm_tta.harness.storage.manifest import read_manifest
+from apm_tta.harness.storage.records import read_records
+from apm_tta.methods import METHODS
+
+WORDS = ["demo", "--limit", "12", "--shard-size", "4", "--corruptions", "", "--quiet"]
+CELL = "GAIN = {}\ndef sharper(logits): return GAIN * logits\n@register\n" + mine(
+    "return Predictions(sharper(self.logits(self.features(batch))))"
+)
+EDITED = "(method mine was edited, or something that it refers to)"
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_registered() -> Iterator[None]:
+    before = METHODS.registered()
+    yield
+    METHODS._entries.clear()
+    METHODS._entries.update(before)
+
+
+@pytest.fixture
+def notebook() -> Notebook:
+    made = Notebook()
+    made.run("from apm_tta.methods import register")
+    made.run(CELL.format(2))
+    return made
+
+
+def bench(out: Path, *words: str) -> int:
+    return main([*WORDS, "--methods", "zeroshot,mine", "--out", str(out), *words])
+
+
+def files(run: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
+
+
+def test_a_cell_that_is_run_again_resumes_its_run(notebook: Notebook, tmp_path: Path) -> None:
+    """Also with the class under another name below, comments, and lines above: the same code, the same run."""
+    run = tmp_path / "run"
+    assert bench(run, "--shard-range", "1/2") == 0
+    first = files(run)
+    notebook.run("# once more\n\n\n" + CELL.format(2).replace("GAIN * logits", "GAIN * logits  # sharper"))
+    assert bench(run) == 0
+    assert first.items() < files(run).items()
+    assert len(read_records(run)) == 24
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_an_edited_method_never_continues_with_the_answers_of_another(
+    notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str], finished: bool
+) -> None:
+    """Interrupted or finished: another --out is asked for, in one line that names the method; back, it is the run."""
+    run = tmp_path / "run"
+    assert bench(run, *([] if finished else ["--shard-range", "1/2"])) == 0
+    before = files(run)
+    notebook.run("GAIN = 3")
+    capsys.readouterr()
+    assert bench(run) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{run} holds another run (revisions.sources.mine.sha256: " in said
+    assert f"now {EDITED}); choose another --out, or --force-new" in said
+    assert files(run) == before
+    assert bench(tmp_path / "other") == 0
+    notebook.run("GAIN = 2")
+    assert bench(run) == 0
+
+
+def test_the_manifest_states_the_code_of_ones_own_methods_alone(notebook: Notebook, tmp_path: Path) -> None:
+    """A run without such a method has no new field: its folder is what it was before there was one."""
+    assert bench(tmp_path / "own") == 0
+    assert main([*WORDS, "--methods", "zeroshot", "--out", str(tmp_path / "package")]) == 0
+    own, package = (
+        yaml.safe_load((tmp_path / name / "run.yaml").read_text())["numbers"]["revisions"]
+        for name in ("own", "package")
+    )
+    python = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
+    assert own["sources"] == {
+        "mine": {"distribution": None, "version": python, "sha256": own["sources"]["mine"]["sha256"]}
+    }
+    assert "sources" not in package
+    assert read_manifest(tmp_path / "package").numbers.revisions.sources == {}
+
+
+def test_edited_methods_are_told_apart_wherever_runs_meet(
+    notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parts are not merged, a comparison says it, and no table holds both."""
+    parts = [tmp_path / "one", tmp_path / "two"]
+    assert bench(parts[0], "--shard-range", "1/2") == 0
+    notebook.run("GAIN = 3")
+    assert bench(parts[1], "--shard-range", "2/2") == 0
+    capsys.readouterr()
+    assert main(["merge", *map(str, parts), "--out", str(tmp_path / "whole")]) == 1
+    assert EDITED in capsys.readouterr().err
+    first, second = (read_manifest(part).numbers for part in parts)
+    (line,) = first.code_differences(second)
+    assert line.startswith("revisions.sources.mine.sha256: ")
+    assert line.endswith(EDITED)
+    assert first.code_differences(first) == []
+    for part in parts:
+        assert bench(tmp_path / f"whole {part.name}") == 0
+        notebook.run("GAIN = 2")
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "whole two"), str(tmp_path / "whole one")]) == 0
+    assert EDITED in capsys.readouterr().out
+
+
+DEEP = "DEEP = []\nfor _ in range(20_000): DEEP = [DEEP]\n@register\n" + mine("DEEP\nreturn super().predict(batch)")
+
+
+@pytest.mark.parametrize("words", [["--devices", "cpu,cpu"], ["--ray", "local", "--devices", "cpu"]])
+def test_a_method_that_cannot_be_sent_is_refused_before_anything_is_started(
+    notebook: Notebook,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    """In one line with its name and what to do; no process, no Ray."""
+
+    def started(*_arguments: object, **_names: object) -> None:
+        raise AssertionError("work has started")
+
+    monkeypatch.setattr("apm_tta.harness.compute.engines.local.ProcessPoolExecutor", started)
+    monkeypatch.setattr("apm_tta.harness.compute.engines.ray._started", started)
+    notebook.run(DEEP)
+    capsys.readouterr()
+    assert bench(tmp_path / "run", *words) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "method mine cannot be sent to other processes (" in said
+    assert "run it on one device without --ray, or create that in setup()" in said
+
+
+def test_what_cannot_be_compared_is_refused_before_a_folder_is_left(
+    notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook.run("import threading\n" + CELL.format("threading.Lock()"))
+    capsys.readouterr()
+    assert bench(tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert (
+        "method mine refers to Mine.predict -> sharper -> GAIN, whose content cannot be compared between runs" in said
+    )
+    assert not (tmp_path / "run" / "run.yaml").exists()
+
+
+# As a person writes it: no ``if __name__ == "__main__":``, which a process that imports the script would need.
+SCRIPT = '''
+import os
+
+from apm_tta.cli import main
+from apm_tta.methods import Method, Predictions, register
+
+print("the script runs")
+
+
+class OfThisScript(Exception):
+    """Known to no other process."""
+
+
+os.environ["OF_THE_SCRIPT"] = str(os.getpid())
+
+
+def here():
+    return os.environ["OF_THE_SCRIPT"] == str(os.getpid())
+
+
+def rebuilt(value):
+    if value == "nowhere else" and not here():
+        raise OfThisScript("this object\\nstays where it is")
+    return Fragile(value)
+
+
+class Fragile:
+    def __init__(self, value):
+        self.value = value
+
+    def __reduce__(self):
+        return rebuilt, (self.value,)
+
+
+GAIN = 2
+
+
+def sharper(logits):
+    return GAIN * logits
+
+
+@register
+class Mine(Method):
+    name, protocol = "mine", "episodic"
+    fragile = Fragile("anywhere")
+
+    def setup(self):
+        self.check()
+
+    def check(self):
+        pass
+
+    def predict(self, batch):
+        return Predictions(sharper(self.logits(self.features(batch))))
+
+
+def bench(name, *words):
+    return main([*WORDS, "--methods", "zeroshot,mine", "--out", f"{OUT}/{name}", *words])
+
+
+def fails(self):
+    if not here():
+        raise OfThisScript("no setup\\nhere")
+'''
+
+
+def run_script(folder: Path, rest: str) -> subprocess.CompletedProcess[str]:
+    """Run the script with ``rest`` at its end, in a folder without a checkout."""
+    file = folder / "script.py"
+    file.write_text(f"WORDS, OUT = {WORDS!r}, {str(folder)!r}\n{SCRIPT}\n{rest}")
+    return subprocess.run([sys.executable, file], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+Answers = Callable[[Path], pa.Table]
+
+
+def test_two_devices_answer_as_one_from_a_script_without_a_guard(tmp_path: Path, answers: Answers) -> None:
+    """The script runs once. What cannot be rebuilt in a worker is one line, and no process that was lost."""
+    done = run_script(
+        tmp_path,
+        """
+codes = [bench("one"), bench("two", "--devices", "cpu,cpu", "--workers", "1")]
+Mine.fragile = Fragile("nowhere else")
+codes.append(bench("rebuilt", "--devices", "cpu,cpu"))
+print("codes", codes)
+""",
+    )
+    assert done.stdout.count("the script runs") == 1, done.stdout + done.stderr
+    assert "codes [0, 0, 1]" in done.stdout, done.stderr
+    assert answers(tmp_path / "two").equals(answers(tmp_path / "one"))
+    (rebuilt,) = done.stderr.strip().splitlines()
+    assert "the methods of this run cannot be rebuilt in another process (OfThisScript: this object stays" in rebuilt
+    assert "lost" not in rebuilt
+
+
+def test_ray_answers_as_one_process(tmp_path: Path, answers: Answers) -> None:
+    """What fails in a task alone, such as a method's setup, is one line."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    done = run_script(
+        tmp_path,
+        """
+codes = [bench("one"), bench("ray", "--ray", "local", "--devices", "cpu")]
+Mine.check = fails
+codes.append(bench("setup", "--ray", "local", "--devices", "cpu"))
+print("codes", codes)
+""",
+    )
+    assert "codes [0, 0, 1]" in done.stdout, done.stderr
+    assert answers(tmp_path / "ray").equals(answers(tmp_path / "one"))
+    (setup,) = [line for line in done.stderr.splitlines() if line.startswith("run-bench: ")]
+    assert "run-bench: OfThisScript: no setup here; " in setup
