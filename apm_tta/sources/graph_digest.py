@@ -76,10 +76,10 @@ def graph_digest(
         root: where to begin.
         name: of the root, in messages.
         leaf: returns the content of a value without children; None for every other one.
-        expand: describes such a value; called once per object.
+        expand: describes such a value, or refuses it by a TypeError; called once per object.
 
     Raises:
-        Undigestible: for what ``expand`` refuses by a TypeError, with the path to it.
+        Undigestible: for what ``expand`` refuses, with the path to it.
     """
     nodes = _discover(root, name, leaf, expand)
     digests: list[bytes] = [b""] * len(nodes)
@@ -95,8 +95,9 @@ def _discover(root: Any, name: str, leaf: Callable[[Any], bytes | None], expand:
         node = nodes[index]
         try:
             parts = expand(node.value)
-        except TypeError as error:
-            raise Undigestible(_path(nodes, index), " ".join(str(error).split())) from error
+        except Exception as error:  # whatever an object does when it is looked at
+            kind = "" if isinstance(error, TypeError) else f"{type(error).__name__}: "
+            raise Undigestible(_path(nodes, index), " ".join(f"{kind}{error}".split())) from error
         node.label, node.ordered, node.children = parts.label, parts.ordered, []
         for step, value in parts.children:
             content = leaf(value)

@@ -1,7 +1,7 @@
-"""What any Python object consists of, so that two processes can find out whether they have the same one.
+"""Describe what any Python object consists of, so that two processes can find out whether they have the same one.
 
-Functions and classes of this package, of Python and of installed libraries are their name and version. A person's own
-are their code, their attributes and everything that they refer to. Anything else is what pickle would send.
+Functions and classes of this package, of Python and of installed libraries are told by their name and version; a
+person's own by their code, their attributes and everything that they refer to; anything else by what pickle would send.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_CONTENT = frozenset(
         *("__static_attributes__", "__annotations_cache__", "__annotate_func__", "__annotate__"),
     )
 )
-"""Attributes of classes that say where they were written, or are made again from what they are derived from."""
+"""Attributes of classes that say where these were written, or that follow from the others."""
 
 _DESCRIPTORS = (
     types.GetSetDescriptorType,
@@ -57,6 +57,7 @@ _LEAVES: dict[type, Callable[[Any], bytes]] = {
     float: lambda value: struct.pack(">d", value),
     bytes: lambda value: value,
 }
+_COMPILED = "what torch.compile has made does not tell how it was compiled"
 _LRU_CACHE = type(functools.lru_cache(lambda: None))
 _Parts = Callable[[Any], Parts]
 
@@ -116,8 +117,10 @@ def _function(function: types.FunctionType) -> Parts:
     own = library_version(_home(function.__globals__)) is None
     if not own and (name := _in_library(function.__module__, function.__qualname__, function)):
         return Parts(_label("named", name))
-    if compiled := getattr(function, "_torchdynamo_orig_callable", None):
-        return Parts(_label("torch.compile"), [("", compiled)])
+    if (original := getattr(function, "_torchdynamo_orig_callable", None)) is not None:
+        if not getattr(function, "_torchdynamo_disable", False):
+            raise TypeError(_COMPILED)
+        return Parts(_label("torch.compiler.disable"), [("", original)])
     cells = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -169,7 +172,7 @@ def _class(kind: type) -> Parts:
 
 
 def _is_inherited(kind: type, name: str, value: Any) -> bool:
-    """Return whether a class would have the same attribute without stating it; one that was sent may state it not."""
+    """Return whether a class would have the same attribute without stating it: sending a class may leave it out."""
     for base in kind.__mro__[1:]:
         if name in vars(base):
             other = vars(base)[name]
@@ -191,6 +194,11 @@ def _enum_class(kind: EnumMeta) -> Parts:
     bases = [(f"'s base {base.__name__}", base) for base in kind.__bases__]
     values = [(f".{name}", member.value) for name, member in members.items()]
     return Parts(described.label, [*bases, *values, *described.children])
+
+
+def _member(member: Enum) -> Parts:
+    """Describe a member by its value too: a combination of flags need not have a name."""
+    return Parts(_label("member", member.name), [("'s class", type(member)), (".value", member.value)])
 
 
 def _is_sunder(name: str) -> bool:
@@ -268,11 +276,14 @@ def _lru_cache(cached: Any) -> Parts:
 
 
 def _type_variable(variable: TypeVar) -> Parts:
-    return Parts(_label("TypeVar", variable.__name__), [("'s bound", variable.__bound__)])
+    children = [("'s bound", variable.__bound__), ("'s constraints", variable.__constraints__)]
+    return Parts(_label("TypeVar", variable.__name__), children)
 
 
 def _pickled(value: Any) -> Parts:
     """Describe an object as pickle would send it."""
+    if type(value).__module__.startswith("torch._dynamo"):
+        raise TypeError(_COMPILED)
     reduce = copyreg.dispatch_table.get(type(value))
     try:
         reduced: Any = reduce(value) if reduce is not None else value.__reduce_ex__(4)
@@ -330,7 +341,7 @@ _KINDS: tuple[tuple[Any, _Parts], ...] = (
     (property, lambda each: _sequence("property", (each.fget, each.fset, each.fdel), type(each).__name__)),
     (functools.cached_property, lambda each: Parts(_label("cached_property", each.attrname), [("", each.func)])),
     (_LRU_CACHE, _lru_cache),
-    (Enum, lambda member: Parts(_label("member", member.name), [("'s class", type(member))])),
+    (Enum, _member),
     (torch.Tensor, _tensor),
     (Registry, _registry),
     (Field, _field),

@@ -166,6 +166,14 @@ EDITS = {
         "class C:\n    def k(self): return 1\nc = C()\n" + mine("return c.k()"),
         "class C:\n    def k(self): return 2\nc = C()\n" + mine("return c.k()"),
     ),
+    "a flag of a combination": (
+        "from enum import Flag\nclass F(Flag):\n    A = 1\n    B = 2\n    C = 4\nk = F.A | F.B\n" + mine("return k"),
+        "from enum import Flag\nclass F(Flag):\n    A = 1\n    B = 2\n    C = 4\nk = F.A | F.C\n" + mine("return k"),
+    ),
+    "what is kept from the compiler": (
+        mine(attributes="@torch.compiler.disable\ndef aux(self): return 1"),
+        mine(attributes="@torch.compiler.disable\ndef aux(self): return 2"),
+    ),
     "the order of a dictionary": (
         "D = {'a': 1, 'b': 2}\n" + mine("return list(D.values())"),
         "D = {'b': 2, 'a': 1}\n" + mine("return list(D.values())"),
@@ -327,6 +335,19 @@ def test_parameters_that_were_built_are_the_same_parameters() -> None:
             mine(attributes="k = {'s': [0, torch.eye(2).to_sparse()]}"),
             "Mine.k['s'][1]",
             "only dense tensors",
+        ),
+        ("f = torch.compile(lambda x: x)\n" + mine("return f(1)"), "Mine.predict -> f", "torch.compile"),
+        (mine(attributes="@torch.compile\ndef aux(self): return 1"), "Mine.aux", "torch.compile"),
+        ("N = torch.compile(torch.nn.Identity())\n" + mine("return N(1)"), "Mine.predict -> N", "torch.compile"),
+        (
+            "class C:\n    def __reduce__(self): raise RuntimeError('two\\nlines')\nc = C()\n" + mine("return c"),
+            "Mine.predict -> c",
+            "two lines",
+        ),
+        (
+            "class C:\n    def __reduce__(self): return 'c'\nc = C()\n" + mine("return c"),
+            "Mine.predict -> c",
+            "known by its name alone",
         ),
     ],
 )
