@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import importlib
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,23 +16,24 @@ import pytest
 from cells import Notebook, mine
 
 from apm_tta.errors import UserError
+from apm_tta.harness.compute.code_pickler import Unsendable, pickled_with_code
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.parcel import pack, unpack
 from apm_tta.harness.request.run_request import resolve_request
 from apm_tta.methods import METHODS, register
-from apm_tta.sources.method_source import code_in_memory
+from apm_tta.sources import method_source
 
 RECEIVER = """
 import sys
 from apm_tta.harness.compute.parcel import unpack
 from apm_tta.methods import METHODS
-from apm_tta.sources.method_source import code_in_memory
+from apm_tta.sources import method_source
 
 while size := int.from_bytes(sys.stdin.buffer.read(8), "big"):
     METHODS._entries.pop("mine", None)
     try:
         content = unpack(sys.stdin.buffer.read(size))
-        print(content, code_in_memory("mine", METHODS.get("mine")).sha256, flush=True)
+        print(content, method_source("mine", METHODS.get("mine")), flush=True)
     except Exception as error:
         print(type(error).__name__, error, flush=True)
 """
@@ -39,12 +41,18 @@ Receive = Callable[[bytes], str]
 
 
 @pytest.fixture(scope="module")
-def receive() -> Iterator[Receive]:
-    """Another process, in another folder and with other hashes of texts: tells the digest of what it is sent."""
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of installed packages that the other process has too."""
+    return tmp_path_factory.mktemp("packages")
+
+
+@pytest.fixture(scope="module")
+def receive(packages: Path) -> Iterator[Receive]:
+    """Another process, in another folder and with other hashes of texts: tells the source of what it is sent."""
     process = subprocess.Popen(
         [sys.executable, "-c", RECEIVER],
         cwd="/",
-        env={**os.environ, "PYTHONHASHSEED": "77"},
+        env={**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": str(packages)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -127,9 +135,9 @@ SENT = {
 def test_another_process_has_the_same_method(what: str, receive: Receive) -> None:
     """Its code has the same digest there; the content comes along; and nothing here has changed."""
     method = registered(SENT[what])
-    here = code_in_memory("mine", method).sha256
+    here = method_source("mine", method)
     assert receive(pack(f"sent {what!r},", ["zeroshot", "mine"])) == f"sent {what!r}, {here}"
-    assert code_in_memory("mine", method).sha256 == here
+    assert method_source("mine", method) == here
     assert METHODS.get("mine") is method
     assert cloudpickle.list_registry_pickle_by_value() == set()
 
@@ -173,7 +181,7 @@ def test_modules_of_ones_own_are_sent_with_their_code(cell: str, own_modules: No
     """As they are in memory; a lock in one of them, which the method does not use, stays behind."""
     method = registered(cell)
     sys.modules["apm_tta_test_losses"].K = 4
-    assert receive(pack("", ["mine"])) == code_in_memory("mine", method).sha256
+    assert receive(pack("", ["mine"])) == str(method_source("mine", method))
     assert cloudpickle.list_registry_pickle_by_value() == set()
 
 
@@ -183,27 +191,44 @@ def test_a_class_of_a_module_of_ones_own_is_sent_with_its_code(own_modules: None
 
     exec("from apm_tta.methods import Method, Predictions\n" + mine("return loss(1)"), vars(module))
     register(module.Mine)
-    assert receive(pack("", ["mine"])) == code_in_memory("mine", module.Mine).sha256
+    assert receive(pack("", ["mine"])) == str(method_source("mine", module.Mine))
 
 
-@pytest.mark.parametrize(
-    ("cell", "reason"),
-    [
-        (
-            "def g(x): return x + 1\nf = torch.compile(g)\n" + mine("return f(1)"),
-            "cannot pickle '",
-        ),
-        ("L = []\nfor _ in range(20_000): L = [L]\n" + mine("return L"), "recursion"),
-    ],
-)
-def test_what_cannot_be_sent_is_refused_by_the_method_that_has_it(cell: str, reason: str) -> None:
+def test_a_plugin_is_sent_by_its_name(packages: Path, monkeypatch: pytest.MonkeyPatch, receive: Receive) -> None:
+    """The other process has it installed, and finds out by itself which files it has; or says that it has it not."""
+    monkeypatch.syspath_prepend(packages)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name, version in (("apm_tta_test_plugin", "1.0"), ("apm_tta_test_missing", "2.0")):
+        (packages / f"{name}.py").write_text("from apm_tta.methods import Method, Predictions\n" + mine())
+        metadata = packages / f"{name}-{version}.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (metadata / "entry_points.txt").write_text(f"[apm_tta.methods]\nmine = {name}:Mine\n")
+        METHODS._entries.pop("mine", None)
+        method = register(importlib.import_module(name).Mine)
+        packed, here = pack("", ["mine"]), method_source("mine", method)
+        sys.modules.pop(name)
+        assert here is not None
+        assert (here.distribution, here.version) == (name, version)
+        assert b"predict" not in packed
+        if name == "apm_tta_test_plugin":
+            assert receive(packed) == str(here)
+            shutil.rmtree(metadata)
+    (packages / "apm_tta_test_missing.py").unlink()
+    shutil.rmtree(metadata)
+    assert "cannot be rebuilt in another process (ModuleNotFoundError: No module named 'apm_tta_test_m" in receive(
+        packed
+    )
+
+
+def test_what_cannot_be_sent_is_refused_by_the_method_that_has_it() -> None:
     """In one line, with what to do, before anything is started; by itself the method runs."""
-    registered(cell)
+    method = registered("L = []\nfor _ in range(20_000): L = [L]\n" + mine("return L"))
+    assert method_source("mine", method) is not None
     with pytest.raises(UserError) as caught:
         pack("", ["zeroshot", "mine"])
     message = str(caught.value)
-    assert message.startswith("method mine cannot be sent to other processes (")
-    assert reason in message
+    assert message.startswith("method mine cannot be sent to other processes (Could not pickle object as excessively")
     assert message.endswith("run it on one device without --ray, or create that in setup()")
     assert "\n" not in message
 
@@ -222,9 +247,11 @@ def test_what_is_known_by_its_name_alone_is_refused() -> None:
     """Another process would look for it in a script that it does not have."""
     notebook = Notebook()
     notebook.run(mine())
-    notebook.names["Mine"].known = functools.partial(print)
     register(notebook.names["Mine"])
     assert pack("", ["mine"])
+    with pytest.raises(Unsendable, match=r"test_harness_parcel\.known is known by its name alone$"):
+        pickled_with_code([1, known], frozenset())
+    assert cloudpickle.list_registry_pickle_by_value() == set()
     notebook.names["Mine"].known = known
     with pytest.raises(UserError, match=r"refers to Mine\.known, .* known by its name alone"):
         pack("", ["mine"])

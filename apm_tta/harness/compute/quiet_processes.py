@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+from multiprocessing.context import BaseContext, SpawnContext, SpawnProcess
 from types import ModuleType
 
 _MAIN = "__main__"
@@ -37,18 +37,24 @@ class _SpawnProcess(SpawnProcess):
             super().start()
 
 
-class _ForkServerProcess(ForkServerProcess):
-    def start(self) -> None:
-        with _without_main():
-            super().start()
-
-
 class _QuietSpawn(SpawnContext):
     Process = _SpawnProcess
 
 
-class _QuietForkServer(ForkServerContext):
-    Process = _ForkServerProcess
+_QUIET: dict[str, type[BaseContext]] = {"spawn": _QuietSpawn}
+
+if sys.platform != "win32":
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+    class _ForkServerProcess(ForkServerProcess):
+        def start(self) -> None:
+            with _without_main():
+                super().start()
+
+    class _QuietForkServer(ForkServerContext):
+        Process = _ForkServerProcess
+
+    _QUIET["forkserver"] = _QuietForkServer
 
 
 def quiet_context(method: str | None = None) -> BaseContext:
@@ -59,8 +65,5 @@ def quiet_context(method: str | None = None) -> BaseContext:
     """
     # Whoever asks for the one in use settles it for the whole process; the first of all is the system's own.
     name = method or multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
-    if name == "spawn":
-        return _QuietSpawn()
-    if name == "forkserver":
-        return _QuietForkServer()
-    return multiprocessing.get_context(name)  # a forked process is a copy: it imports nothing
+    # A forked process is a copy: it imports nothing.
+    return _QUIET[name]() if name in _QUIET else multiprocessing.get_context(name)
