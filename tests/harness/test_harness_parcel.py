@@ -42,7 +42,7 @@ Receive = Callable[[bytes], str]
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of installed packages that the other process has too."""
+    """Return a folder of installed packages that the other process has too."""
     return tmp_path_factory.mktemp("packages")
 
 

@@ -96,7 +96,7 @@ def test_ray_with_two_workers_of_which_one_dies_answers_as_one(serial: Path, tmp
 
 
 def begun(words: list[str], run: Path, records: int) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """A run in its own process, with its workers, once it has recorded something new."""
+    """Start a run in its own process; return it, with its workers, once it has recorded something new."""
     process = subprocess.Popen([RUN_BENCH, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while recorded(run) <= records:
         assert process.poll() is None

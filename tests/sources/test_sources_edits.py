@@ -377,7 +377,7 @@ def test_a_logger_of_the_notebook_is_its_name() -> None:
 
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A module of a person's own on the path; it is imported anew after each edit."""
+    """Write a module of a person's own on the path; it is imported anew after each edit."""
     file = tmp_path / "apm_tta_test_losses.py"
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
