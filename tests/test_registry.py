@@ -27,7 +27,7 @@ def fruits() -> Registry[str]:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Lay out a package as pip leaves it: a module, and metadata with entry points in the group ``apm_tta.vegetables``."""
+    """Lay out a package as pip does: a module, and metadata with entry points in the group ``apm_tta.vegetables``."""
     (tmp_path / "apm_tta_test_garden.py").write_text("LEEK = ['a leek']\n")
     (tmp_path / "apm_tta_test_weeds.py").write_text("raise RuntimeError('overgrown')\n")
     metadata = tmp_path / "garden-1.0.dist-info"
