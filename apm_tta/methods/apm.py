@@ -88,11 +88,11 @@ class APMMethod(Method[APMParameters]):
         self._square = apm_input(self.config.image_size)
 
     @classmethod
-    def beside(cls, parameters: Any) -> tuple[str, ...]:
+    def companions(cls, parameters: Any) -> tuple[str, ...]:
         """Name the method that computes the target, against which an APM fitted to it is to be judged."""
         return () if parameters.target == "view0" else (parameters.target,)
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved_parameters(self) -> dict[str, Any]:
         return {**asdict(self.config), **asdict(self.parameters.fit())}
 
     def predict(self, batch: Batch) -> Predictions:

@@ -193,12 +193,12 @@ class Method(ABC, Generic[P]):
     def reset(self) -> None:
         """Forget whatever earlier images left behind."""
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved_parameters(self) -> dict[str, Any]:
         """Return what the manifest states beyond ``parameters``: what came from a preset or from the teacher."""
         return {}
 
     @classmethod
-    def beside(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  overridden where there are some
+    def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  overridden where there are some
         """Return names of methods that a table must have beside this one, so that its numbers can be read."""
         return ()
 

@@ -106,9 +106,9 @@ class Memo(ViewMethod[MemoParameters]):
         if self.parameters.parameters == "norm":
             require_normalisation(self.name, self.teacher)
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved_parameters(self) -> dict[str, Any]:
         return {
-            **super().resolved(),
+            **super().resolved_parameters(),
             "optimizer": self.optimizer,
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,

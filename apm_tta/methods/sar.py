@@ -81,7 +81,7 @@ class Sar(Method[SarParameters]):
     def check_teacher(self) -> None:
         require_normalisation(self.name, self.teacher)
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved_parameters(self) -> dict[str, Any]:
         return {"learning_rate": self.learning_rate, "adapted_layers": self.layers}
 
     def cost(self) -> Cost:

@@ -93,7 +93,7 @@ class Tent(Method[TentParameters]):
     def check_teacher(self) -> None:
         require_normalisation(self.name, self.teacher)
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved_parameters(self) -> dict[str, Any]:
         return {"learning_rate": self.learning_rate}
 
     def cost(self) -> Cost:

@@ -91,9 +91,9 @@ class Tpt(ViewMethod[TptParameters]):
         super().check_teacher()
         require_text_tower(self.teacher)
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved_parameters(self) -> dict[str, Any]:
         return {
-            **super().resolved(),
+            **super().resolved_parameters(),
             "context_tokens": self.stop - self.start,
         }
 

@@ -47,7 +47,7 @@ class ViewMethod(Method[V]):
         features = self.view_features(batch, self.spec)
         return normalize(features.float(), dim=-1), self.teacher.scales(features)
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved_parameters(self) -> dict[str, Any]:
         return {"crop_scale": list(self.spec.crop_scale)}
 
     def cost(self) -> Cost:

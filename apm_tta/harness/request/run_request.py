@@ -160,6 +160,6 @@ def _parameters(suite: Suite) -> dict[str, Any]:
     """Build the parameters of every method, and of the methods that one of them requires beside it."""
     parameters = {name: build_parameters(name, suite.settings.get(name, {})) for name in suite.methods}
     for name, chosen in list(parameters.items()):
-        for other in METHODS.get(name).beside(chosen):
+        for other in METHODS.get(name).companions(chosen):
             parameters.setdefault(other, build_parameters(other, suite.settings.get(other, {})))
     return parameters
