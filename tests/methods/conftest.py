@@ -52,7 +52,7 @@ class StubTeacher:
 @pytest.fixture(scope="session")
 def stated() -> Callable[[Method], dict[str, Any]]:
     """Return a function of a method that returns its parameters as the manifest states them."""
-    return lambda method: {**asdict(method.parameters), **method.resolved()}
+    return lambda method: {**asdict(method.parameters), **method.resolved_parameters()}
 
 
 @pytest.fixture(scope="session")

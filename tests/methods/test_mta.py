@@ -132,4 +132,4 @@ def test_on_real_images_a_batch_equals_one_at_a_time(embedded_teacher: Teacher, 
     assert together.isfinite().all()
     torch.testing.assert_close(torch.cat(alone), together[:3], rtol=0, atol=2e-3)
     assert method.cost().image_forwards == 16
-    assert method.resolved() == {"crop_scale": [0.5, 1.0]}
+    assert method.resolved_parameters() == {"crop_scale": [0.5, 1.0]}

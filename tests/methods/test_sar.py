@@ -198,12 +198,12 @@ def test_defaults_are_the_authors(embedded_teacher: Teacher) -> None:
     assert method.margin == pytest.approx(0.4 * math.log(10))
     assert (method.parameters.rho, method.parameters.recovery, method.stream_batch) == (0.05, 0.2, 64)
     assert (method.cost().image_forwards, method.cost().image_backwards) == (2, 2)
-    assert method.resolved()["learning_rate"] == 1e-3
-    assert build(embedded_teacher, batch_size=16).resolved()["learning_rate"] == pytest.approx(1e-3 / 4)
-    adapted = method.resolved()["adapted_layers"]
+    assert method.resolved_parameters()["learning_rate"] == 1e-3
+    assert build(embedded_teacher, batch_size=16).resolved_parameters()["learning_rate"] == pytest.approx(1e-3 / 4)
+    adapted = method.resolved_parameters()["adapted_layers"]
     kept = [f"visual.transformer.resblocks.{block}.ln_{which}" for block in range(3) for which in (1, 2)]
     assert adapted == ["visual.ln_pre", *kept]
-    whole = build(embedded_teacher, adapt_top=True).resolved()["adapted_layers"]
+    whole = build(embedded_teacher, adapt_top=True).resolved_parameters()["adapted_layers"]
     top = ["visual.transformer.resblocks.3.ln_1", "visual.transformer.resblocks.3.ln_2", "visual.ln_post"]
     assert whole == [*adapted, *top]
 
@@ -241,7 +241,7 @@ def test_batch_normalisation_uses_the_batchs_statistics(
         running = method.logits(teacher.encode_image(pixels))
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
     assert (expected - running).abs().max() > 0.1
-    assert method.resolved() == {"learning_rate": 2.5e-4, "adapted_layers": ["1", "5"]}
+    assert method.resolved_parameters() == {"learning_rate": 2.5e-4, "adapted_layers": ["1", "5"]}
 
 
 def test_an_encoder_without_normalisation_is_refused(stub_teacher: Any, without_norm_encoder: nn.Module) -> None:

@@ -79,7 +79,7 @@ def test_views_go_through_augmix_for_the_fine_grained_sets(
 ) -> None:
     task = Task(TASK.classes, family=family)
     method = METHODS.get("tps")(embedded_teacher, task, build_parameters("tps", {}), 0)
-    assert (stated(method)["augmix"], method.resolved()) == (augmix, {"crop_scale": [0.08, 1.0]})
+    assert (stated(method)["augmix"], method.resolved_parameters()) == (augmix, {"crop_scale": [0.08, 1.0]})
     assert method.spec.augmix is augmix
     asked = METHODS.get("tps")(embedded_teacher, task, build_parameters("tps", {"augmix": not augmix}), 0)
     assert stated(asked)["augmix"] is not augmix

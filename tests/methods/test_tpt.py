@@ -103,7 +103,7 @@ def test_views_are_selected_once(embedded_teacher: Teacher, embedded_batch: Batc
 
 def test_the_context_is_four_tokens_before_the_class_name(embedded_teacher: Teacher) -> None:
     method = build(embedded_teacher)
-    assert method.resolved() == {"crop_scale": [0.5, 1.0], "context_tokens": 4}
+    assert method.resolved_parameters() == {"crop_scale": [0.5, 1.0], "context_tokens": 4}
     assert not method.parameters.augmix
     tokens: Any = embedded_teacher.built.tokenizer(["a photo of a"])[0, 1:5]  # type: ignore[attr-defined]
     assert (method.tokens[:, 1:5] == tokens).all()
@@ -117,7 +117,7 @@ def test_another_context_is_tuned_likewise(embedded_teacher: Teacher, embedded_b
     """With two tokens the prediction is that of two tokens by hand, not that of four."""
     batch = part(embedded_batch, 0)
     method = build(embedded_teacher, context="blurry picture", views=8)
-    assert method.resolved()["context_tokens"] == 2
+    assert method.resolved_parameters()["context_tokens"] == 2
     expected = ByHand(embedded_teacher, "blurry picture", 2).answer(method.view_pixels(batch, 0, method.spec), kept=1)
     torch.testing.assert_close(predict(method, batch)[0], expected, rtol=0, atol=2e-5)
     assert (predict(build(embedded_teacher, views=8), batch)[0] - expected).abs().max() > 0.01

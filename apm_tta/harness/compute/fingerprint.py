@@ -139,5 +139,5 @@ def _version(library: str) -> str:
 def _resolved(method: Method[Any]) -> MethodFields:
     """State a method's resolved parameters as plain data."""
     templates = method.templates if method.parameters.templates == "dataset" else method.parameters.templates
-    plain = {"protocol": method.protocol, "votes": method.votes, **asdict(method.parameters), **method.resolved_parameters()}
-    return MethodFields.model_validate({**plain, "templates": templates})
+    parameters = {**asdict(method.parameters), **method.resolved_parameters(), "templates": templates}
+    return MethodFields.model_validate({"protocol": method.protocol, "votes": method.votes, **parameters})
