@@ -16,6 +16,7 @@ from apm_tta.sources.module_origin import MAIN_MODULES, distribution_at, is_ours
 
 _GROUP = "apm_tta.methods"
 _BYTE_CODE = (".pyc", ".pyo")
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,16 @@ def _digest(root: Path, package: Path, files: Iterable[Path] | None) -> str:
     for path in sorted(found if files is None else files):
         if path.suffix in _BYTE_CODE or any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
-        content = path.read_bytes() if path.is_file() else b"missing"
-        for part in (path.relative_to(root).as_posix().encode(errors="surrogateescape"), content):
-            digest.update(len(part).to_bytes(8, "big") + part)
+        digest.update(path.relative_to(root).as_posix().encode(errors="surrogateescape") + b"\0" + _content(path))
     return digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    """Digest one file, in pieces: a package may carry weights."""
+    digest = hashlib.sha256()
+    if not path.is_file():
+        return bytes(digest.digest_size)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.digest()

@@ -167,6 +167,32 @@ def test_a_plugin_of_one_file_is_that_file(tmp_path: Path, monkeypatch: pytest.M
     assert found[0] == found[1] != found[2]
 
 
+def test_a_folder_that_distributions_share_is_no_package_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ``company.plugin`` the files of ``plugin`` count, and not those of its neighbours in ``company``."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    package = tmp_path / PACKAGE / "plugin"
+    package.mkdir(parents=True)
+    (package / "inner.py").write_text("from apm_tta.methods import Method, Predictions\n" + mine())
+    metadata = tmp_path / "plugin-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: the-plugin\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[apm_tta.methods]\nmine = {PACKAGE}.plugin.inner:Mine\n")
+    found = []
+    for file, content in (
+        (package / "__init__.py", ""),
+        (tmp_path / PACKAGE / "other.py", "x"),
+        (package / "a.txt", "x"),
+    ):
+        file.write_text(content)
+        Plugin.forget()
+        found.append(method_source("mine", METHODS.get("mine")))
+    Plugin.forget()
+    assert found[0] == found[1] != found[2]
+
+
 @pytest.mark.parametrize(
     ("module", "version"),
     [
