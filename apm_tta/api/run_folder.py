@@ -10,8 +10,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from apm_tta.api.method import LoadedMethod
 from apm_tta.columns import KEY
+from apm_tta.data.sample import parse_condition
+from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
+from apm_tta.harness.compute.rebuild import rebuild_dataset, rebuild_method, rebuild_teacher
 from apm_tta.harness.storage import merge as storage
 from apm_tta.harness.storage.manifest import Manifest, read_manifest
 from apm_tta.harness.storage.records import read_shard
@@ -133,10 +137,33 @@ class Run:
         self._written = write_report(self.folder, self.partial if partial is None else partial, islands)
         return self._written
 
+    def load_method(self, name: str, seed: int | None = None, device: str = "auto") -> LoadedMethod:
+        """Load one of the run's methods as the run had it, to be called on images.
+
+        Args:
+            name: of a method of the run.
+            seed: one of the run's seeds; the first unless given.
+            device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+
+        Returns:
+            The method, with the run's teacher, classes, template, parameters, crop scale, precision and batch size: for
+            the same images and ids it predicts bit for bit what the run recorded, on the same device and threads.
+
+        Raises:
+            UserError: for a method or a seed that the run does not have; when its teacher or its class list is not
+                available here, or came from labelled images.
+        """
+        _wanted(name, list(self.manifest.numbers.methods), "method", self.folder)
+        (chosen_seed,) = _wanted(seed, list(self.manifest.numbers.seeds), "seed", self.folder)[:1]
+        dataset = rebuild_dataset(self.manifest)
+        teacher = rebuild_teacher(self.manifest, resolve_device(device))
+        method = rebuild_method(self.manifest, name, dataset, teacher, chosen_seed)
+        return LoadedMethod(method, self.manifest.numbers.precision, self.manifest.batch_size)
+
     @property
     def _conditions(self) -> list[tuple[str, int]]:
-        pairs = [text.rpartition(" ") for text in self.manifest.numbers.conditions]
-        return [(name, int(level)) if name else ("clean", 0) for name, _, level in pairs]
+        conditions = map(parse_condition, self.manifest.numbers.conditions)
+        return [(condition.corruption, condition.severity) for condition in conditions]
 
     def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         numbers = self.manifest.numbers

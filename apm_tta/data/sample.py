@@ -48,3 +48,11 @@ class Condition:
 
 
 CLEAN = Condition()
+
+
+def parse_condition(name: str) -> Condition:
+    """Return the condition whose ``str`` is ``name``."""
+    if name == str(CLEAN):
+        return CLEAN
+    corruption, _, severity = name.rpartition(" ")
+    return Condition(corruption, int(severity))

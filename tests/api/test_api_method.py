@@ -63,6 +63,25 @@ def test_predictions_are_those_of_a_run_bit_for_bit(
     assert torch.equal(predicted.logits.softmax(1).max(1).values, predicted.confidences)
 
 
+@pytest.mark.parametrize("name", ["zeroshot", "mta", "apm", "tent"])
+def test_a_run_s_own_method_predicts_what_it_recorded(name: str, small_run: apm_tta.Run, dataset: Dataset) -> None:
+    """Loaded from the run folder alone: its parameters, classes, template and crop scale come from the manifest."""
+    recorded = small_run.answers(name, "contrast")
+    condition = Condition("contrast", 5)
+    entries = {entry.id: entry for entry in dataset.entries(condition)}
+    images = [dataset.read(entries[each], condition).image for each in recorded["id"]]
+    predicted = apm_tta.open_run(small_run.folder).load_method(name, device="cpu")(images, recorded["id"].tolist())
+    for column in predicted.table:
+        assert predicted.table[column].astype(str).tolist() == recorded[column].astype(str).tolist(), column
+
+
+def test_a_method_that_the_run_does_not_have_is_refused(small_run: apm_tta.Run) -> None:
+    with pytest.raises(apm_tta.UserError, match="has no method 'memo'; it has zeroshot, mta, apm, tent"):
+        small_run.load_method("memo")
+    with pytest.raises(apm_tta.UserError, match="has no seed 3; it has 0"):
+        small_run.load_method("mta", seed=3)
+
+
 def test_online_methods_remember_until_they_are_reset(embedded_teacher: Teacher, dataset: Dataset) -> None:
     images = [dataset.read(entry, CLEAN).image for entry in dataset.entries(CLEAN)[:40]]
     method = loaded("tent", embedded_teacher, dataset, learning_rate=0.05)

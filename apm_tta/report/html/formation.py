@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,21 @@ from PIL import Image
 from torch.nn.functional import normalize, pad
 
 from apm_tta.apm.engine import Goals
-from apm_tta.data.sample import Condition
-from apm_tta.data.task import Task
+from apm_tta.data.sample import Condition, parse_condition
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
-from apm_tta.harness.storage.manifest import MethodFields, TeacherFields
+from apm_tta.harness.compute.rebuild import rebuild_method, rebuild_teacher
 from apm_tta.harness.storage.records import read_shard
 from apm_tta.islands.agreement import agreement, format_cosine
 from apm_tta.islands.colours import Floats, colours, joint_colours
 from apm_tta.islands.formation import Formation, form
 from apm_tta.islands.targets import Aim
-from apm_tta.methods import Batch, build_parameters
+from apm_tta.methods import Batch
 from apm_tta.methods.apm import APMMethod
 from apm_tta.randomness import seed_for
 from apm_tta.report.cell_answers import condition_files
-from apm_tta.report.html.means import parse_condition
 from apm_tta.report.html.samples import Island, Islands, choose_samples, open_run_dataset
 from apm_tta.report.run_data import ReportData
-from apm_tta.teachers import Teacher, load_teacher
 
 # The run had batches of another size: the sums are the same but for their last bits, so that a fit differs no further.
 _TOLERANCE = 1e-3
@@ -57,9 +53,8 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
     _, dataset, reason = open_run_dataset(data)
     if dataset is None:
         raise UserError(reason)
-    task = Task(dataset.classes, dataset.template, dataset.card.family, numbers.crop_scale)
-    parameters = _parameters(numbers.methods[APMMethod.name])
-    method = APMMethod(_teacher(numbers.teacher), task, parameters, data.seeds[0])
+    teacher = rebuild_teacher(data.manifest, resolve_device("auto"))
+    method: Any = rebuild_method(data.manifest, APMMethod.name, dataset, teacher, data.seeds[0])
     recorded = _recorded_cosines(data.run, data.seeds[0])
     fitted = [sample for sample in choose_samples(data, samples).samples if (sample.condition, sample.id) in recorded]
     islands = {}
@@ -77,32 +72,6 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
             )
         islands[sample.condition, sample.id] = _draw_islands(formation, expected)
     return islands
-
-
-def _parameters(recorded: MethodFields) -> Any:
-    """Build the method's parameters from the manifest, which lists them together with what they resolved to."""
-    names = {field.name for field in fields(APMMethod.Parameters)}
-    chosen = {name: value for name, value in recorded.others.items() if name in names and value is not None}
-    templates = recorded.templates if isinstance(recorded.templates, str) else "dataset"
-    return build_parameters(APMMethod.name, {**chosen, "templates": templates})
-
-
-def _teacher(recorded: TeacherFields) -> Teacher:
-    """Load the run's teacher.
-
-    Raises:
-        UserError: when its class weights came from labelled images, or its weights are not the run's.
-    """
-    if recorded.classifier == "prototypes":
-        raise UserError(
-            "the run's class weights came from labelled images, which its folder does not hold, so that no islands can "
-            "be drawn"
-        )
-    identity = recorded.model_dump()
-    teacher = load_teacher(recorded.name, resolve_device("auto"), recorded.classifier)
-    if differing := [key for key, value in teacher.identity.items() if identity.get(key) != value]:
-        raise UserError(f"teacher {recorded.name} is not the run's: its {', '.join(differing)} differ")
-    return teacher
 
 
 def _recorded_cosines(run: Path, seed: int) -> dict[tuple[str, str], float]:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.data.sample import Condition, parse_condition
 from apm_tta.report.run_data import ReportData
 
 
 def run_conditions(data: ReportData) -> list[Condition]:
     """Return the conditions of the run in its order, whether or not they have answers."""
     return [parse_condition(name) for name in data.manifest.numbers.conditions]
-
-
-def parse_condition(name: str) -> Condition:
-    """Return the condition whose ``str`` is ``name``."""
-    if name == str(CLEAN):
-        return CLEAN
-    corruption, _, severity = name.rpartition(" ")
-    return Condition(corruption, int(severity))
 
 
 def mean_over_conditions(data: ReportData, results: pd.DataFrame, column: str) -> dict[str, float]:

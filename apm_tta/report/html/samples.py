@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.layouts import DamagedImage
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
+from apm_tta.harness.compute.rebuild import has_same_images, rebuild_dataset
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.html.means import run_conditions
 from apm_tta.report.html.pictures import Album, Picture
@@ -207,11 +206,9 @@ def open_run_dataset(data: ReportData) -> tuple[Sequence[str], Dataset | None, s
     Returns:
         The class names; the data set, or None where it cannot be read here or is not the run's; and why it is None.
     """
-    recorded, recorded_root = data.manifest.numbers.dataset, data.manifest.environment.data_root
     try:
-        data_root = None if recorded_root is None else Path(recorded_root)
-        dataset = Dataset(load_card(recorded.name), data_root, data.manifest.limit, jpeg_quality=recorded.jpeg_quality)
-        if dataset.fingerprint(run_conditions(data)) != recorded.fingerprint:
+        dataset = rebuild_dataset(data.manifest)
+        if not has_same_images(data.manifest, dataset):
             return dataset.classes, None, "The images here are not those of the run, so no pictures are shown."
     except UserError as error:
         return [], None, f"The images cannot be read here ({error}), so no pictures are shown."

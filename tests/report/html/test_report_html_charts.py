@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.data.sample import CLEAN, Condition, parse_condition
 from apm_tta.report.aggregate import merge_seeds
 from apm_tta.report.html.axes import linear_axis, logarithmic_axis, percent_axis
 from apm_tta.report.html.charts import REFERENCE, Series, plot
 from apm_tta.report.html.figures import Figure, figures
-from apm_tta.report.html.means import mean_over_conditions, means_by_severity, parse_condition
+from apm_tta.report.html.means import mean_over_conditions, means_by_severity
 from apm_tta.report.html.questions import answer_questions
 from apm_tta.report.run_data import ReportData, read_report_data
 
