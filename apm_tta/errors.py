@@ -44,3 +44,8 @@ def _rebuilt(kind: type[UserError], args: tuple[Any, ...], attributes: dict[str,
     error = kind.__new__(kind, *args)
     error.__dict__.update(attributes)
     return error
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the kind and the message of an exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

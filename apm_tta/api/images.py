@@ -12,7 +12,7 @@ from PIL import Image
 
 from apm_tta.data.dataset import pixel_digest
 from apm_tta.data.layouts.images import read_image
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 
 _ACCEPTED = "a path, a PIL image, or a uint8 RGB array (H, W, 3)"
 
@@ -62,8 +62,7 @@ def _read(index: int, image: Any) -> Image.Image:
         try:
             return image.convert("RGB")
         except Exception as error:  # PIL decodes late, and damaged bytes can make a decoder raise anything
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(f"image {index} cannot be decoded ({reason})") from error
+            raise UserError(f"image {index} cannot be decoded ({describe_error(error)})") from error
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         if 0 in image.shape:
             raise UserError(f"image {index} is an array {image.shape}, which has no pixels", exit_code=2)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from apm_tta.api.images import batches
 from apm_tta.data.task import Family, Task
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.answer_columns import answer_columns
-from apm_tta.methods import METHODS, Batch, Method, build_parameters
+from apm_tta.methods import Batch, Method, build_method, build_parameters
 from apm_tta.methods.base import check_logits
 from apm_tta.methods.batch import Shared
 from apm_tta.teachers import Teacher, load_teacher
@@ -125,9 +125,8 @@ class LoadedMethod:
         except UserError:
             raise
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
             where = " to ".join(dict.fromkeys((batch.ids[0], batch.ids[-1])))
-            raise UserError(f"method {method.name} failed on {where}: {reason}") from error
+            raise UserError(f"method {method.name} failed on {where}: {describe_error(error)}") from error
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._precision == "bfloat16":
@@ -189,11 +188,10 @@ def load_method(
     _check(not isinstance(names, str), "classes are a sequence of names, not one text")
     _check(bool(listed) and all(isinstance(each, str) for each in listed), "classes are one name or more, as texts")
     _check(template.count("{}") == 1, f"template {template!r} does not have one {{}} for the class")
-    kind = METHODS.get(name)
     task = Task(listed, template, family, (float(crop_scale[0]), float(crop_scale[1])))
     chosen = build_parameters(name, parameters)
     held = None if memory is None else int(memory * 2**30)
-    return LoadedMethod(kind(found, task, chosen, seed, held), precision, batch_size)
+    return LoadedMethod(build_method(name, found, task, chosen, seed, held), precision, batch_size)
 
 
 def _check(right: bool, otherwise: str) -> None:

@@ -62,7 +62,7 @@ class MethodSetting(click.ParamType[tuple[str, str, Any]]):
         if isinstance(value, tuple):
             return value
         target, equals, text = str(value).partition("=")
-        method, dot, key = target.partition(".")
+        method, dot, key = target.rpartition(".")  # a method's name may have dots, a key has none
         if not (equals and dot and method and key):
             self.fail(f"{value!r} is not of the form method.key=value, such as apm.iterations=40", param, ctx)
         try:

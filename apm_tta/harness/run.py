@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from apm_tta.data.dataset import Dataset, TestedInSupport
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.engines import ENGINES, Engine
 from apm_tta.harness.compute.fingerprint import describe
 from apm_tta.harness.compute.job import Job
@@ -127,7 +127,7 @@ def _errors_with_advice(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         raise UserError(f"{stop_word(stop)}; {advice}", stop_code(stop)) from None
     except Exception as error:
-        message = " ".join(f"{type(error).__name__}: {error}".split())
+        message = describe_error(error)
         raise UserError(f"stopped by {message} (traceback in {folder / LOG_FILE}); {advice}") from error
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 from apm_tta.teachers.preprocessing import Preprocessing
 
 Transform = Callable[[Image.Image], Tensor]
@@ -103,7 +103,7 @@ def _pixels(transform: Transform, colour: tuple[int, ...]) -> Tensor:
     try:
         pixels: Any = transform(image)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = describe_error(error)
         raise UserError(f"preprocessing fails on an RGB image of PIL: {reason}", 2) from error
     if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
         kind = f"{pixels.dtype} values" if isinstance(pixels, Tensor) else f"an object of type {type(pixels).__name__}"

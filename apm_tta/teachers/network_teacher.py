@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 from apm_tta.teachers.base import Source
 from apm_tta.teachers.built_teacher import BuiltTeacher
 from apm_tta.teachers.linear_head import (
@@ -107,7 +107,7 @@ class NetworkTeacher(BuiltTeacher):
             with torch.no_grad():
                 logits = _tensor(network(probe))
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = describe_error(error)
             raise UserError(f"network {name} fails on images {tuple(probe.shape)}: {reason}", 2) from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(probe):
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -139,7 +139,7 @@ def _frozen_copy(name: str, network: nn.Module, device: torch.device) -> nn.Modu
     try:
         return copy.deepcopy(network).eval().requires_grad_(False).float().to(device)
     except Exception as error:  # such as parameters that are not initialised yet
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = describe_error(error)
         raise UserError(f"network {name} cannot be copied to {device}: {reason}") from error
 
 

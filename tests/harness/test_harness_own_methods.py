@@ -12,6 +12,7 @@ import pytest
 import yaml
 from cells import Notebook, mine
 
+from apm_tta import UserError, load_method
 from apm_tta.cli import main
 from apm_tta.harness.storage.manifest import read_manifest
 from apm_tta.harness.storage.records import read_records
@@ -96,6 +97,27 @@ def test_the_manifest_states_the_code_of_ones_own_methods_alone(notebook: Notebo
     assert read_manifest(tmp_path / "package").numbers.revisions.sources == {}
 
 
+def test_a_method_whose_setup_fails_is_refused_in_one_line(
+    notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command and from Python; a run folder is not left behind."""
+    notebook.run("@register\n" + mine().replace("    def predict", "    def setup(self): 1 / 0\n\n    def predict"))
+    assert bench(tmp_path / "run") == 1
+    line = "method mine cannot be set up: ZeroDivisionError: division by zero"
+    assert capsys.readouterr().err == f"run-bench: {line}\n"
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError) as caught:
+        load_method("mine", "embedded", ["cat", "dog"])
+    assert str(caught.value) == line
+
+
+def test_a_method_s_name_may_have_dots(notebook: Notebook, tmp_path: Path) -> None:
+    notebook.run("@register\n" + mine().replace('"mine"', '"mine.v2"'))
+    words = ["--methods", "zeroshot,mine.v2", "--set", "mine.v2.templates=openai80", "--out", str(tmp_path / "run")]
+    assert main([*WORDS, *words]) == 0
+    assert read_manifest(tmp_path / "run").numbers.methods["mine.v2"].templates == "openai80"
+
+
 def test_edited_methods_are_told_apart_wherever_runs_meet(
     notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,6 +187,7 @@ def test_what_cannot_be_compared_is_refused_before_a_folder_is_left(
 SCRIPT = '''
 import os
 
+from apm_tta import UserError, load_method
 from apm_tta.cli import main
 from apm_tta.methods import Method, Predictions, register
 

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.code_pickler import Unsendable, pickled_with_code
 from apm_tta.methods import METHODS, Method
 from apm_tta.sources.installed_files import installed_files
@@ -48,7 +48,7 @@ def unpack(packed: bytes) -> Any:
     try:
         methods, content = pickle.loads(packed)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = describe_error(error)
         raise UserError(f"the methods of this run cannot be rebuilt in another process ({reason})") from error
     for name, method in methods.items():
         if not _is_known(name, method):

@@ -13,7 +13,7 @@ from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import EPISODIC, Cell, Work, plan_shards, plan_streams
 from apm_tta.harness.request.run_request import RunRequest
-from apm_tta.methods import METHODS, Method
+from apm_tta.methods import Method, build_method
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.base import Classifier
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
@@ -77,7 +77,7 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
     for name, parameters in request.parameters.items():
         try:
             for seed in request.suite.seeds:
-                seeded[name, seed] = METHODS.get(name)(teacher, task, parameters, seed, request.memory)
+                seeded[name, seed] = build_method(name, teacher, task, parameters, seed, request.memory)
         except UserError as error:
             if not request.every_method:
                 raise

@@ -14,7 +14,7 @@ from apm_tta.data.sample import parse_condition
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest, MethodFields
-from apm_tta.methods import METHODS, Method, build_parameters
+from apm_tta.methods import METHODS, Method, build_method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
 
@@ -70,7 +70,7 @@ def rebuild_method(manifest: Manifest, name: str, dataset: Dataset, teacher: Tea
     """
     numbers = manifest.numbers
     task = Task(dataset.classes, dataset.template, dataset.card.family, numbers.crop_scale)
-    return METHODS.get(name)(teacher, task, _parameters(name, numbers.methods[name]), seed)
+    return build_method(name, teacher, task, _parameters(name, numbers.methods[name]), seed)
 
 
 def _parameters(name: str, recorded: MethodFields) -> Any:

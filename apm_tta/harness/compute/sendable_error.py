@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 
 
 def sendable(error: Exception) -> Exception:
@@ -14,5 +14,5 @@ def sendable(error: Exception) -> Exception:
     except Exception:
         if isinstance(error, UserError):
             return UserError(str(error), error.exit_code)
-        return UserError(" ".join(f"{type(error).__name__}: {error}".split()))
+        return UserError(describe_error(error))
     return error

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from apm_tta.apm.engine import is_out_of_memory
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.answer_columns import (
     answer_columns,
     concatenate_columns,
@@ -202,7 +202,7 @@ def _errors_named(method: Method[Any], places: Sequence[Place]) -> Iterator[None
                 f"out of memory on {method.teacher.device}: method {method.name} cannot run with less memory{advice}"
             )
             raise UserError(message) from error
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = describe_error(error)
         ids = list(dict.fromkeys((places[0][1].id, places[-1][1].id)))
         where = ", ".join(str(condition) for condition in dict.fromkeys(condition for condition, _ in places))
         raise UserError(f"method {method.name} failed on {' to '.join(ids)} ({where}): {reason}") from error

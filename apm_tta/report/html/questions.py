@@ -90,8 +90,10 @@ def _reproducibility(data: ReportData) -> str:
             "Not necessarily: the code had changes that are in no commit and no release. run.yaml has the versions and "
             "the digests of weights and images; the command is at the end of this page."
         )
+    own = ", ".join(data.manifest.numbers.revisions.sources)
+    code = f" and the code of {own}, whose digest is in run.yaml" if own else ""
     words = " ".join(shlex.quote(word) for word in data.manifest.command)
     return (
-        f"Yes: {words or 'the command of this run'}, with only that row's --methods and --corruptions. run.yaml has "
-        "the versions, the commit, the digests of weights and images, and the seeds."
+        f"Yes: {words or 'the command of this run'}, with only that row's --methods and --corruptions{code}. run.yaml "
+        "has the versions, the commit, the digests of weights and images, and the seeds."
     )

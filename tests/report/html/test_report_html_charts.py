@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_tta.data.sample import CLEAN, Condition, parse_condition
+from apm_tta.harness.storage.manifest import SourceFields
 from apm_tta.report.aggregate import merge_seeds
 from apm_tta.report.html.axes import linear_axis, logarithmic_axis, percent_axis
 from apm_tta.report.html.charts import REFERENCE, Series, plot
@@ -172,10 +174,17 @@ def test_names_in_a_chart_are_escaped() -> None:
     assert not re.search(r"<[bius]>|<p>", chart)
 
 
-def test_code_with_uncommitted_changes_is_not_called_reproducible(data: ReportData) -> None:
-    results = merge_seeds(data.results)
-    assert answer_questions(data, results)[4][1].startswith("Yes: ")
-    numbers = data.manifest.numbers
-    edited = numbers.model_copy(update={"revisions": numbers.revisions.model_copy(update={"uncommitted": "ab" * 32})})
-    other = replace(data, manifest=data.manifest.model_copy(update={"numbers": edited}))
-    assert answer_questions(other, results)[4][1].startswith("Not necessarily: ")
+def test_what_reproduces_a_row_is_said(data: ReportData) -> None:
+    """The command; with the code of methods that the package does not have; not for sure where code is in no commit."""
+    results, numbers = merge_seeds(data.results), data.manifest.numbers
+    own = {"mine": SourceFields(distribution=None, version="Python 3.11", sha256="ab" * 32)}
+
+    def answer(**revisions: Any) -> str:
+        changed = numbers.model_copy(update={"revisions": numbers.revisions.model_copy(update=revisions)})
+        other = replace(data, manifest=data.manifest.model_copy(update={"numbers": changed}))
+        return answer_questions(other, results)[4][1]
+
+    assert answer().startswith("Yes: ")
+    assert "the code of" not in answer()
+    assert "and the code of mine, whose digest is in run.yaml." in answer(sources=own)
+    assert answer(uncommitted="ab" * 32).startswith("Not necessarily: ")
