@@ -1,4 +1,4 @@
-"""Which code a method of one's own consists of, so that an edited one never continues with the answers of another."""
+"""Which code a user-defined method consists of, so that an edited one never continues with the answers of another."""
 
 from __future__ import annotations
 

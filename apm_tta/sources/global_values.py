@@ -32,7 +32,7 @@ ABSENT = Absent()
 def global_values(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """Return what ``function`` reads beside its arguments, each under its name, in a fixed order.
 
-    Of a module of one's own only the attributes that it reads, where they stand in the code; else the module.
+    Of a user module only the attributes that it reads, where they stand in the code; else the module.
     """
     found: dict[str, Any] = {}
     for read in global_reads(function.__code__):
@@ -46,7 +46,7 @@ def global_values(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def is_own_module(value: Any) -> bool:
-    """Return whether ``value`` is a module of a person's own."""
+    """Return whether ``value`` is a user module."""
     return isinstance(value, ModuleType) and library_version(value.__name__) is None
 
 
@@ -59,7 +59,7 @@ def _attribute(path: str, value: Any, attributes: tuple[str, ...]) -> tuple[str,
 
 
 def _imported(read: Read, namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Return what an import inside the function brings: of libraries the module, of one's own code what is taken."""
+    """Return what an import inside the function brings: of libraries the module, of user code what is taken."""
     dots = "." * read.level
     try:
         name = importlib.util.resolve_name(dots + read.module, namespace.get("__package__") or None)

@@ -16,10 +16,10 @@ from apm_tta.sources.object_parts import leaf, parts
 
 @dataclass(frozen=True)
 class Source:
-    """Which code a method of one's own is.
+    """Which code a user-defined method is.
 
     Attributes:
-        distribution: that has installed it; None for code of none: a notebook cell, a script, a module of one's own.
+        distribution: that has installed it; None for code of none: a notebook cell, a script, a user module.
         version: of the distribution; of Python, whose byte code is digested, for code of none.
         sha256: of the distribution's files as they were imported; of the code in memory, and of everything that it
             refers to, for code of none.

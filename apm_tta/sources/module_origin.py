@@ -1,4 +1,4 @@
-"""Where a module comes from: this package, a library of a known version, or a person's own code."""
+"""Where a module comes from: this package, a library of a known version, or user code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def library_version(module: str | None) -> str | None:
     """Return which version of a library a module is of, so that its name says what its code is.
 
     Returns:
-        Distribution and version; empty for this package and for Python's own modules; None for a person's own code: a
+        Distribution and version; empty for this package and for Python's own modules; None for user code: a
         notebook, a script, a module that no distribution has installed, or one of an editable install, which changes
         without its version.
     """
@@ -68,7 +68,7 @@ def _existing(name: str) -> Path | None:
 
 @cache
 def distribution_at(place: Path) -> Distribution | None:
-    """Return the distribution that has installed a file where it lies; None for one's own and editable installs."""
+    """Return the distribution that has installed a file where it lies; None for user code and editable installs."""
     for folder in place.parents:
         if found := _installed(folder).get(place.relative_to(folder).parts[0].partition(".")[0]):
             return found

@@ -1,7 +1,7 @@
 """Describe what any Python object consists of, so that two processes can find out whether they have the same one.
 
 Functions and classes of this package, of Python and of installed libraries are told by their name and version; a
-person's own by their code, their attributes and everything that they refer to; anything else by what pickle would send.
+the user's by their code, their attributes and everything that they refer to; anything else by what pickle would send.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _array(array: np.ndarray[Any, Any]) -> Parts:
 
 
 def _registry(registry: Registry[Any]) -> Parts:
-    """Describe what can be asked for by name: of this package and of libraries by their versions, one's own by code."""
+    """Describe entries by name: those of this package and of libraries by their version, the user's by code."""
     own = {
         name: entry
         for name, entry in registry.registered().items()

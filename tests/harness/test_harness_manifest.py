@@ -298,7 +298,7 @@ def test_runs_of_other_data_share_a_table_where_the_code_is_the_same() -> None:
 
 
 def with_sources(methods: dict[str, dict[str, Any]] | None = None, **sources: dict[str, Any]) -> Numbers:
-    """Return the numbers of a run with methods of one's own."""
+    """Return the numbers of a run with user-defined methods."""
     own = dict.fromkeys(sources, PLAIN["numbers"]["methods"]["zeroshot"])
     return changed(
         methods={**PLAIN["numbers"]["methods"], **own, **(methods or {})},
@@ -347,7 +347,7 @@ def test_the_code_of_ones_own_method_is_part_of_what_a_number_depends_on(
 
 
 def test_a_run_of_before_there_were_sources_is_read_and_resumed(tmp_path: Path) -> None:
-    """Where it has no method of one's own; where it has one, nobody can say which code answered."""
+    """Where it has no user-defined method; where it has one, nobody can say which code answered."""
     write_manifest(tmp_path, MANIFEST)
     assert "sources" not in (tmp_path / "run.yaml").read_text()
     before = read_manifest(tmp_path).numbers

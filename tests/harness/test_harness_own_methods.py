@@ -1,4 +1,4 @@
-"""A method of one's own, from a notebook cell through runs: replaced, edited, on several devices, and on Ray."""
+"""A user-defined method, from a notebook cell through runs: replaced, edited, on several devices, and on Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job as bytes: another process has the same method of one's own, to the digest of its code, or nothing is sent."""
+"""A job as bytes: another process has the same user-defined method, to the digest of its code, or nothing is sent."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ def test_a_method_of_the_package_keeps_its_name(registered: Registers) -> None:
 
 
 def test_a_type_that_cannot_be_checked_is_one_line(registered: Registers) -> None:
-    """Such as a class of one's own, which pydantic has no rules for."""
+    """Such as a user-defined class, which pydantic has no rules for."""
 
     class Unknown:
         pass

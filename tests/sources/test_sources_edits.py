@@ -1,4 +1,4 @@
-"""The digest of a method of one's own: every edit of what it refers to changes it, and nothing else does."""
+"""The digest of a user-defined method: every edit of what it refers to changes it, and nothing else does."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ EDITS = {
         mine(attributes="@torch.no_grad()\ndef aux(self): return 1"),
         mine(attributes="@torch.enable_grad()\ndef aux(self): return 1"),
     ),
-    "one's own decorator": (
+    "a user's decorator": (
         "def d(f):\n    return functools.wraps(f)(lambda *a: f(*a))\n" + mine(attributes="@d\ndef aux(self): return 1"),
         "def d(f):\n    return functools.wraps(f)(lambda *a: -f(*a))\n"
         + mine(attributes="@d\ndef aux(self): return 1"),
@@ -377,7 +377,7 @@ def test_a_logger_of_the_notebook_is_its_name() -> None:
 
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Write a module of a person's own on the path; it is imported anew after each edit."""
+    """Write a user module on the path; it is imported anew after each edit."""
     file = tmp_path / "apm_tta_test_losses.py"
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)

@@ -1,4 +1,4 @@
-"""Pickle things with the code that no other process could import: of a notebook cell, a script, one's own module."""
+"""Pickle things with the code that no other process could import: of a notebook cell, a script, a user module."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     Args:
         file: where it writes.
         plugins: top-level packages of installed methods, which every process imports by itself.
-        kept: of modules of one's own that were met already, by their address: what is sent of them.
+        kept: of user modules that were met already, by their address: what is sent of them.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ def _is_importable(value: Any) -> bool:
 
 
 def _register_by_value(name: str) -> None:
-    """Have cloudpickle send the code of a module of one's own: another machine need not have it."""
+    """Have cloudpickle send the code of a user module: another machine need not have it."""
     module = sys.modules.get(name) if name != MAIN_MODULES[0] else None
     # It goes by the names that modules call themselves.
     if module is not None and getattr(module, "__name__", None) == name:

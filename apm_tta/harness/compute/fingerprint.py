@@ -62,7 +62,7 @@ def numbers(prepared: Prepared) -> Numbers:
     """State everything that a number of this run depends on.
 
     Raises:
-        UserError: when a method of one's own refers to something that cannot be compared between processes.
+        UserError: when a user-defined method refers to something that cannot be compared between processes.
     """
     request, dataset, teacher = prepared.request, prepared.dataset, prepared.teacher
     suite, first = request.suite, request.conditions[0]

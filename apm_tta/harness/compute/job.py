@@ -41,7 +41,7 @@ class Job:
     prepared: Prepared | None = field(default=None, compare=False)
 
     def packed(self) -> bytes:
-        """Return what another process needs for ``unpacked``, the code of one's own methods included.
+        """Return what another process needs for ``unpacked``, the code of user-defined methods included.
 
         Raises:
             UserError: for a method that cannot be sent, naming it.

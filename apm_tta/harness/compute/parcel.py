@@ -1,4 +1,4 @@
-"""A request with the methods of one's own, as bytes for another process."""
+"""A request with the user-defined methods, as bytes for another process."""
 
 from __future__ import annotations
 

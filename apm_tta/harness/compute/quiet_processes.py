@@ -2,7 +2,7 @@
 
 A process that is started anew imports the script that started it, so that it finds the functions and classes of it: a
 script without ``if __name__ == "__main__":`` would begin its run once more in every process. Here nothing is looked up
-in the script: methods of one's own are sent with their code.
+in the script: user-defined methods are sent with their code.
 """
 
 from __future__ import annotations

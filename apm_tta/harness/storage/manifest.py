@@ -102,7 +102,7 @@ class StreamFields(Configuration):
 
 
 class SourceFields(Configuration):
-    """Which code a method of one's own is; see ``Source``."""
+    """Which code a user-defined method is; see ``Source``."""
 
     distribution: str | None
     version: str
@@ -150,7 +150,7 @@ class Numbers(Configuration):
     def code_differences(self, other: Numbers) -> list[str]:
         """Name every version and revision that both runs have and that differs: such runs share no table.
 
-        A method of one's own that both runs have is compared even where one of them does not state its code.
+        A user-defined method that both runs have is compared even where one of them does not state its code.
         """
         shared = {*self.methods} & {*other.methods}
         code: list[dict[str, Any]] = [
