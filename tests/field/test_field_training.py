@@ -106,7 +106,13 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
 def test_ctrl_c_says_how_to_resume(words: list[str], folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [RUN_BENCH, *words, "--data", str(folder), "--epochs", "100000", "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A shell that started the tests in the background has them ignore Ctrl-C, and their processes inherit that.
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     while not (out / "field.safetensors").exists():
         assert process.poll() is None
         time.sleep(0.01)

@@ -295,4 +295,4 @@ print("codes", codes)
     assert "codes [0, 0, 1]" in done.stdout, done.stderr
     assert answers(tmp_path / "ray").equals(answers(tmp_path / "one"))
     (setup,) = [line for line in done.stderr.splitlines() if line.startswith("run-bench: ")]
-    assert "run-bench: OfThisScript: no setup here; " in setup
+    assert "run-bench: method mine cannot be set up: OfThisScript: no setup here; " in setup
