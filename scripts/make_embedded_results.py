@@ -6,6 +6,7 @@ table there, along with the answers of its report.
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import sys
@@ -24,16 +25,18 @@ ARGUMENTS = ["demo", "--methods", "all", "--limit", "300", "--severities", "5"]
 KEPT = ["results.csv", "iterations.csv", "calibration.csv", "results.md", "results.tex", "run.yaml", "report.html"]
 
 
-def make() -> int:
-    """Run the demo twice and replace the stored results; return the exit code of ``run-bench``."""
+def make(readme_only: bool) -> int:
+    """Run the demo and replace the stored results and the README's table; return the exit code of ``run-bench``."""
     with tempfile.TemporaryDirectory() as folder:
         all_methods, plain = Path(folder) / "all", Path(folder) / "plain"
-        code = main([*ARGUMENTS, "--out", str(all_methods)]) or main(["demo", "--out", str(plain)])
-        if code:
+        if not readme_only:
+            if code := main([*ARGUMENTS, "--out", str(all_methods)]):
+                return code
+            FOLDER.mkdir(exist_ok=True)
+            for name in KEPT:
+                shutil.copy(all_methods / name, FOLDER / name)
+        if code := main(["demo", "--out", str(plain)]):
             return code
-        FOLDER.mkdir(exist_ok=True)
-        for name in KEPT:
-            shutil.copy(all_methods / name, FOLDER / name)
         text = (plain / "results.md").read_text(encoding="utf-8")
         data = read_report_data(plain)
         questions = answer_questions(data, merge_seeds(data.results))
@@ -50,4 +53,6 @@ def replace_section(section: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(make())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readme-only", action="store_true", help="Make the README's table alone.")
+    sys.exit(make(parser.parse_args().readme_only))
