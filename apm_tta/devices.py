@@ -23,6 +23,8 @@ def resolve_devices(names: Sequence[str]) -> list[torch.device]:
     Raises:
         UserError: for an unknown name, or a device that does not exist here. Exit code 2.
     """
+    if not names:
+        raise UserError("no device is named; choose cpu, cuda, cuda:N, auto or all", exit_code=2)
     return [device for name in names for device in (_all() if name == ALL else [resolve_device(name)])]
 
 

@@ -25,7 +25,8 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
+        # One line, whatever name or path it quotes.
+        super().__init__(message.replace("\r", "\\r").replace("\n", "\\n"))
         self.exit_code = exit_code
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -31,8 +31,11 @@ def batches(
     Raises:
         UserError: for anything else, for a file that cannot be read, or where there are more ids than images or fewer.
     """
-    if ids is not None and (isinstance(ids, str) or not all(isinstance(name, str) for name in ids)):
-        raise UserError("ids are a sequence of texts, one per image", exit_code=2)
+    if ids is not None:
+        listed = isinstance(ids, Iterable) and not isinstance(ids, str | set | dict)
+        ids = list(ids) if listed else []
+        if not listed or not all(isinstance(name, str) for name in ids):
+            raise UserError("ids are a sequence of texts, one per image", exit_code=2)
     remaining = enumerate([images] if _is_one(images) else _iterable(images))
     count = 0
     while part := [_read(index, image) for index, image in islice(remaining, batch_size)]:
@@ -50,13 +53,16 @@ def _is_one(images: Any) -> bool:
 
 
 def _iterable(images: Any) -> Iterable[Any]:
-    if isinstance(images, Iterable) and not isinstance(images, bytes | dict) and not _is_tensor(images):
+    scalar = isinstance(images, np.ndarray) and images.ndim == 0
+    if isinstance(images, Iterable) and not isinstance(images, bytes | dict) and not scalar and not _is_tensor(images):
         return images
     raise UserError(f"images is {_named(images)}; give {_ACCEPTED}, or several of them", exit_code=2)
 
 
 def _read(index: int, image: Any) -> Image.Image:
     if isinstance(image, str | Path):
+        if "\0" in str(image):
+            raise UserError(f"image {index} is {image!r}, which is not a path", exit_code=2)
         return read_image(Path(image)).image
     if isinstance(image, Image.Image):
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -181,17 +181,36 @@ def load_method(
     _check(family in _FAMILIES, f"family {family!r} does not exist; choose from {', '.join(_FAMILIES)}")
     _check(isinstance(batch_size, int) and batch_size > 0, f"batch_size {batch_size!r} is not a whole number from 1")
     _check(isinstance(seed, int) and 0 <= seed < 2**63, f"seed {seed!r} is not a whole number from 0")
+    _check(isinstance(batch_size, int) and batch_size <= 2**31, f"batch_size {batch_size!r} is too large")
+    _check(isinstance(name, str), f"a method is named by a text, not by an object of type {type(name).__name__}")
+    _check(isinstance(template, str), f"template {template!r} is not a text")
+    _check(
+        _is_crop_scale(crop_scale), f"crop_scale {crop_scale!r} is not a pair of shares, 0 < smallest <= largest <= 1"
+    )
+    held = isinstance(memory, int | float) and 0 < memory < float("inf")
+    _check(memory is None or held, f"memory {memory!r} is not a number above 0")
     found = load_teacher(teacher) if isinstance(teacher, str) else teacher
+    _check(
+        hasattr(found, "class_weights") and hasattr(found, "encode_image"),
+        f"a teacher is what load_teacher returns, or its name, not an object of type {type(found).__name__}",
+    )
     names = getattr(found, "classes", None) if classes is None else classes
     _check(names is not None, f"teacher {found.name} needs class names: load_method({name!r}, teacher, classes=[...])")
-    listed = tuple(names or ())
     _check(not isinstance(names, str), "classes are a sequence of names, not one text")
+    listed = tuple(names) if isinstance(names, Iterable) else ()
     _check(bool(listed) and all(isinstance(each, str) for each in listed), "classes are one name or more, as texts")
     _check(template.count("{}") == 1, f"template {template!r} does not have one {{}} for the class")
     task = Task(listed, template, family, (float(crop_scale[0]), float(crop_scale[1])))
     chosen = build_parameters(name, parameters)
-    held = None if memory is None else int(memory * 2**30)
-    return LoadedMethod(build_method(name, found, task, chosen, seed, held), precision, batch_size)
+    size = None if memory is None else int(memory * 2**30)
+    return LoadedMethod(build_method(name, found, task, chosen, seed, size), precision, batch_size)
+
+
+def _is_crop_scale(value: Any) -> bool:
+    numbers = (
+        isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(each, int | float) for each in value)
+    )
+    return numbers and 0 < value[0] <= value[1] <= 1
 
 
 def _check(right: bool, otherwise: str) -> None:

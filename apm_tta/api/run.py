@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
@@ -173,10 +174,9 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _path(value: Any) -> Path:
-    try:
-        return Path(value)
-    except TypeError:
-        raise UserError(f"{value!r} is not a path", exit_code=2) from None
+    if not isinstance(value, str | PathLike) or "\0" in str(value):
+        raise UserError(f"{value!r} is not a path", exit_code=2)
+    return Path(value)
 
 
 def _by_method(value: Any) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,10 @@ PLACES = frozenset(
 """Globals that say where a module lies, and not what it does."""
 
 
+_READS_ANYTHING = frozenset(("globals", "eval", "exec"))
+"""Builtins by which code reaches globals that nobody finds in it."""
+
+
 class Absent:
     """Stands for a name that nothing has."""
 
@@ -33,13 +37,20 @@ def global_values(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """Return what ``function`` reads beside its arguments, each under its name, in a fixed order.
 
     Of a user module only the attributes that it reads, where they stand in the code; else the module.
+
+    Raises:
+        TypeError: where it reads globals by names that do not stand in its code.
     """
     found: dict[str, Any] = {}
     for read in global_reads(function.__code__):
         if read.module:
             found.update(_imported(read, function.__globals__))
         elif read.name in function.__globals__ and read.name not in PLACES:
+            if function.__globals__[read.name] is sys and read.attributes[:1] == ("modules",):
+                raise TypeError("sys.modules reads what its code does not name")
             found.update([_attribute(read.name, function.__globals__[read.name], read.attributes)])
+        elif read.name in _READS_ANYTHING:
+            raise TypeError(f"{read.name}() reads what its code does not name")
         elif not hasattr(builtins, read.name) and read.name not in PLACES:
             found[read.name] = ABSENT
     yield from sorted(found.items(), key=lambda item: item[0])

@@ -111,4 +111,5 @@ def load_teacher(
         raise UserError(f"a teacher is a name or a torch.nn.Module, not a {type(name).__name__}", exit_code=2)
     checked = name if isinstance(name, TeacherName) else parse_teacher_name(name)
     source = families().get(checked.family)(checked.name, classifier)
-    return LazyTeacher(source, where, default_cache() if cache is _DEFAULT else cache)
+    folder = default_cache() if cache is _DEFAULT else cache
+    return LazyTeacher(source, where, None if folder is None else Path(folder))

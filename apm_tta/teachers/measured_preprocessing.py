@@ -19,12 +19,19 @@ Transform = Callable[[Image.Image], Tensor]
 _BLACK, _GREY, _WHITE = 0, 51, 255
 _TOLERANCE = 1e-4
 _PROBE_SIDE = 512
+_REPETITIONS = 16
+"""So often a transform has to make the same of an image: a coin is not thrown so often with one outcome."""
 _STATE_IT = "state it as apm_tta.Preprocessing(size, mean, std, interpolation)"
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     """Build the usual transform: shorter side to ``size``, a square from the centre, normalised."""
-    mode = InterpolationMode(preprocessing.interpolation)
+    size, (mean, std) = preprocessing.size, (preprocessing.mean, preprocessing.std)
+    if not (isinstance(size, int) and size > 0 and len(mean) == len(std) == 3 and all(value > 0 for value in std)):
+        raise UserError(
+            f"{preprocessing} is not a preprocessing: size and std are above 0, mean and std of 3 channels", 2
+        )
+    mode = InterpolationMode(_check_interpolation(preprocessing.interpolation))
     transform: Transform = v2.Compose(
         [
             v2.Resize(preprocessing.size, mode, antialias=True),
@@ -65,7 +72,12 @@ def measure_preprocessing(transform: Transform, interpolation: str | None = None
         if stated and all(torch.allclose(*pair, atol=_TOLERANCE) for pair in zip(stated, (mean, std), strict=True)):
             mean, std = stated
     size = int(_pixels(transform, (_BLACK,) * 3).shape[-1])
-    found = interpolation or _stated_interpolation(transform)
+    noise = Image.effect_noise((_PROBE_SIDE, _PROBE_SIDE), 64).convert("RGB")
+    first = transform(noise)
+    if not all(torch.equal(transform(noise), first) for _ in range(_REPETITIONS)):
+        raise UserError("preprocessing is random: it makes another input of the same image each time", 2)
+    stated_mode = getattr(interpolation, "value", interpolation)
+    found = _stated_interpolation(transform) if stated_mode is None else _check_interpolation(stated_mode)
     if found is None:
         raise UserError("preprocessing does not say how it resizes; give interpolation='bilinear' or 'bicubic'", 2)
     return Preprocessing(size, _triple(mean), _triple(std), found)
@@ -111,6 +123,13 @@ def _pixels(transform: Transform, colour: tuple[int, ...]) -> Tensor:
     if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.shape[1] != pixels.shape[2]:
         raise UserError(f"preprocessing returns a tensor {tuple(pixels.shape)}; it must return (3, S, S)", 2)
     return pixels
+
+
+def _check_interpolation(name: Any) -> str:
+    known = [mode.value for mode in InterpolationMode]
+    if name not in known:
+        raise UserError(f"interpolation {name!r} does not exist; choose from {', '.join(known)}", 2)
+    return str(name)
 
 
 def _stated_interpolation(transform: Any) -> str | None:

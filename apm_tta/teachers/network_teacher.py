@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -63,7 +63,9 @@ class NetworkTeacher(BuiltTeacher):
             transform, known = evaluation_transform(preprocessing), preprocessing
         else:
             transform, known = preprocessing, measure_preprocessing(preprocessing, interpolation)
-        self.classes = tuple(classes)
+        if isinstance(classes, str) or not isinstance(classes, Iterable):
+            raise UserError(f"classes of network {name} are a sequence of names, not {classes!r}", 2)
+        self.classes = tuple(map(str, classes))
         frozen = _frozen_copy(name, network, device)
         self.patch_size = patch_size(network)
         probe = probe_pixels(known.size, device)

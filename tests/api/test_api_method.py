@@ -137,6 +137,8 @@ def test_no_images_have_no_predictions(embedded_teacher: Teacher) -> None:
         (b"bytes", "images is of type bytes"),
         (7, "images is of type int"),
         ("nowhere.png", "nowhere.png is not a readable image"),
+        ("a\0b.png", "which is not a path"),
+        (np.array(3, "uint8"), "images is an array () of uint8"),
     ],
 )
 def test_anything_else_is_refused(images: Any, message: str, embedded_teacher: Teacher) -> None:
@@ -147,7 +149,7 @@ def test_anything_else_is_refused(images: Any, message: str, embedded_teacher: T
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("ids", [["a"], ["a", "b", "c"], "ab", [1, 2]])
+@pytest.mark.parametrize("ids", [["a"], ["a", "b", "c"], "ab", [1, 2], 3, {"a", "b"}, iter("abc")])
 def test_ids_that_are_not_one_per_image_are_refused(ids: Any, embedded_teacher: Teacher) -> None:
     method = apm_tta.load_method("zeroshot", embedded_teacher, CLASSES)
     with pytest.raises(apm_tta.UserError, match="ids"):
@@ -168,6 +170,16 @@ def test_ids_that_are_not_one_per_image_are_refused(ids: Any, embedded_teacher: 
         ({"family": "imagenett"}, "family 'imagenett' does not exist"),
         ({"seed": -1}, "seed -1"),
         ({"batch_size": 0}, "batch_size 0"),
+        ({"batch_size": 10**30}, "is too large"),
+        ({"name": ["mta"]}, "a method is named by a text"),
+        ({"classes": 3}, "one name or more"),
+        ({"template": 3}, "template 3 is not a text"),
+        ({"crop_scale": 3}, "crop_scale 3 is not a pair"),
+        ({"crop_scale": (0.5, 0.2)}, "is not a pair of shares"),
+        ({"memory": "much"}, "memory 'much' is not a number above 0"),
+        ({"memory": float("nan")}, "is not a number above 0"),
+        ({"teacher": None}, "not an object of type NoneType"),
+        ({"teacher": torch.nn.Linear(2, 2)}, "not an object of type Linear"),
         ({"teacher": "ViT-Z"}, "unknown teacher 'ViT-Z'"),
         ({"name": "knn"}, "needs labelled images"),
     ],

@@ -183,6 +183,22 @@ def test_what_cannot_be_compared_is_refused_before_a_folder_is_left(
     assert not (tmp_path / "run" / "run.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    "gain", ['globals()["GAIN"]', 'eval("GAIN")', 'sys.modules["__main__"].GAIN', 'exec("GAIN") or 2']
+)
+def test_code_that_reads_what_it_does_not_name_is_refused(
+    gain: str, notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An edit of what it reads would go unnoticed."""
+    body = f"return Predictions({gain} * self.logits(self.features(batch)))"
+    notebook.run(f"import sys\nGAIN = 2\n@register\n{mine(body)}")
+    assert bench(tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "whose content cannot be compared between runs (" in said
+    assert "reads what its code does not name" in said
+
+
 # As a person writes it: no ``if __name__ == "__main__":``, which a process that imports the script would need.
 SCRIPT = '''
 import os

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode, ToTensor, v2
 
 from apm_tta.errors import UserError
 from apm_tta.teachers import Preprocessing
@@ -78,6 +78,21 @@ def test_a_statement_that_is_not_true_is_not_believed() -> None:
     assert measure_preprocessing(Wrong()).mean == pytest.approx(IMAGENET.mean, abs=1e-5)
 
 
+def test_an_interpolation_by_torchvision_s_own_name_is_taken_and_another_refused() -> None:
+    transform = evaluation_transform(IMAGENET)
+    unstated = after(lambda pixels: pixels)
+    assert measure_preprocessing(unstated, InterpolationMode.BICUBIC).interpolation == "bicubic"  # type: ignore[arg-type]
+    for wrong in ("cubic", 3):
+        with pytest.raises(UserError, match=r"interpolation .* does not exist; choose from nearest"):
+            measure_preprocessing(transform, wrong)  # type: ignore[arg-type]
+    for stated in (
+        Preprocessing(0, IMAGENET.mean, IMAGENET.std, "bilinear"),
+        Preprocessing(8, (0, 0, 0), (1, 1, 0), "nearest"),
+    ):
+        with pytest.raises(UserError, match="is not a preprocessing"):
+            evaluation_transform(stated)
+
+
 def after(change: Callable[[Tensor], Tensor]) -> Callable[[Image.Image], Tensor]:
     return lambda image: change(evaluation_transform(IMAGENET)(image))
 
@@ -91,6 +106,11 @@ def after(change: Callable[[Tensor], Tensor]) -> Callable[[Image.Image], Tensor]
         (after(lambda pixels: pixels.flip(0)), "mixes or reorders the channels"),
         (after(lambda pixels: pixels.mean(0, keepdim=True).expand(3, -1, -1)), "mixes or reorders the channels"),
         (after(lambda pixels: pixels + torch.linspace(0, 1, 224)), "makes a plain image uneven"),
+        (
+            v2.Compose([v2.RandomHorizontalFlip(), v2.Resize(40), v2.CenterCrop(32), ToTensor()]),
+            "preprocessing is random",
+        ),
+        (v2.Compose([v2.RandomCrop(32), v2.Resize(32), ToTensor()]), "preprocessing is random"),
         (after(lambda pixels: pixels[:, :100]), r"must return \(3, S, S\)"),
         (after(lambda pixels: pixels[None]), r"must return \(3, S, S\)"),
         (after(lambda pixels: pixels.numpy()), "it must return a float tensor"),

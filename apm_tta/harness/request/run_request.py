@@ -20,6 +20,8 @@ from apm_tta.methods import METHODS, build_parameters
 from apm_tta.teachers import TeacherName, parse_teacher_name
 
 _GIB = 2**30
+_MOST_WORKERS = 1024
+"""Processes per device: a typing mistake must not fill the machine with them."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,8 @@ def _check_amounts(*, gpu_share: float, memory: float | None, workers: int | Non
     for name, amount in amounts.items():
         if amount is not None and not (isinstance(amount, int | float) and 0 < amount < float("inf")):
             raise UserError(f"{name} {amount!r} is not a number above 0", exit_code=2)
-    if workers is not None and not (isinstance(workers, int) and workers >= 0):
-        raise UserError(f"workers {workers!r} is not a whole number from 0", exit_code=2)
+    if workers is not None and not (isinstance(workers, int) and 0 <= workers <= _MOST_WORKERS):
+        raise UserError(f"workers {workers!r} is not a whole number from 0 to {_MOST_WORKERS}", exit_code=2)
 
 
 def _parameters(suite: Suite) -> dict[str, Any]:

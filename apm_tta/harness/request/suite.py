@@ -66,7 +66,7 @@ class Suite(Configuration):
     shots: int = Field(default=16, ge=1)
     limit: int = Field(default=0, ge=0)
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=64, ge=1, le=2**31)
     shard_size: int = Field(default=SHARD_SIZE, ge=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
