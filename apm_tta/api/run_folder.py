@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class Run:
         """Read the records of some cells, one row per image.
 
         Args:
-            method: one name or several; all unless given, as of the others.
+            method: one name or several, as a sequence or a text with commas; all unless given, as of the others.
             corruption: one name or several; ``clean`` is none.
             severity: 1 .. 5; 0 is clean.
             seed: of the run.
@@ -153,8 +153,13 @@ class Run:
             UserError: for a method or a seed that the run does not have; when its teacher or its class list is not
                 available here, or came from labelled images.
         """
-        _wanted(name, list(self.manifest.numbers.methods), "method", self.folder)
-        (chosen_seed,) = _wanted(seed, list(self.manifest.numbers.seeds), "seed", self.folder)[:1]
+        numbers = self.manifest.numbers
+        chosen_seed = numbers.seeds[0] if seed is None else seed
+        for value, known, kind in ((name, list(numbers.methods), "method"), (chosen_seed, list(numbers.seeds), "seed")):
+            if value not in known:
+                raise UserError(
+                    f"{self.folder} has no {kind} {value!r}; it has {', '.join(map(str, known))}", exit_code=2
+                )
         dataset = rebuild_dataset(self.manifest)
         teacher = rebuild_teacher(self.manifest, resolve_device(device))
         method = rebuild_method(self.manifest, name, dataset, teacher, chosen_seed)
@@ -239,9 +244,12 @@ def _wanted(value: Any, known: list[Any], kind: str, folder: Path) -> list[Any]:
     """Return the values asked for, each checked to be one of the run's."""
     if value is None:
         return known
-    values = [value] if isinstance(value, str | int) else list(value)
+    if isinstance(value, str):
+        values: list[Any] = [part.strip() for part in value.split(",")]
+    else:
+        values = list(value) if isinstance(value, Iterable) else [value]
     for each in values:
-        if each not in known:
+        if not isinstance(each, Hashable) or each not in known:
             raise UserError(f"{folder} has no {kind} {each!r}; it has {', '.join(map(str, known))}", exit_code=2)
     return values
 

@@ -80,6 +80,9 @@ def test_a_method_that_the_run_does_not_have_is_refused(small_run: apm_tta.Run) 
         small_run.load_method("memo")
     with pytest.raises(apm_tta.UserError, match="has no seed 3; it has 0"):
         small_run.load_method("mta", seed=3)
+    for wrong in (None, ["mta"]):
+        with pytest.raises(apm_tta.UserError, match="has no method"):
+            small_run.load_method(wrong)  # type: ignore[arg-type]
 
 
 def test_online_methods_remember_until_they_are_reset(embedded_teacher: Teacher, dataset: Dataset) -> None:

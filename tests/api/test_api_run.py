@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -48,6 +49,7 @@ def test_answers_are_the_records_and_make_the_results(small_run: apm_tta.Run) ->
         assert len(answers) == 70
         assert 100 * (answers.prediction == answers.label).mean() == pytest.approx(row["top1"])
     both = small_run.answers(method=["mta", "apm"], corruption="clean")
+    pd.testing.assert_frame_equal(both, small_run.answers(method="mta, apm", severity=np.int64(0)))
     assert both["method"].drop_duplicates().tolist() == ["mta", "apm"]
     assert set(both["severity"]) == {0}
 
@@ -65,6 +67,8 @@ def test_results_cannot_be_changed_through_a_frame(small_run: apm_tta.Run) -> No
         ({"corruption": ["clean", "fog"]}, "has no corruption 'fog'; it has clean, contrast"),
         ({"severity": 3}, "has no severity 3; it has 0, 5"),
         ({"seed": 1}, "has no seed 1; it has 0"),
+        ({"seed": 0.5}, "has no seed 0.5; it has 0"),
+        ({"method": [["mta"]]}, "has no method ['mta']"),
         ({"corruption": "clean", "severity": 5}, "has no answers for"),
     ],
 )
