@@ -60,4 +60,15 @@ def read_configuration(path: Path, kind: type[C]) -> C:
 
 def one_line(error: ValidationError) -> str:
     """Format pydantic's errors as one line."""
-    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors())
+    items = error.errors()
+    # A list whose items are wrong is also said to be empty, which it is not.
+    nested = {item["loc"][:-1] for item in items if item["loc"]}
+    told = [item for item in items if not (item["type"] == "too_short" and item["loc"] in nested)]
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {_message(item)}" for item in told)
+
+
+def _message(item: Any) -> str:
+    if item["type"] == "too_short" and item["ctx"]["min_length"] == 1:
+        return "name at least one"
+    message: str = item["msg"]
+    return message.removeprefix("Value error, ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.methods import Batch
+from apm_tta.methods import METHODS, Batch
 from apm_tta.teachers import Teacher, load_teacher
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -143,3 +143,12 @@ def one_thread() -> object:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def nothing_stays_registered() -> Iterator[None]:
+    """Forget the methods that the test registers."""
+    before = METHODS.registered()
+    yield
+    METHODS._entries.clear()
+    METHODS._entries.update(before)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import apm_tta
-from apm_tta.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(apm_tta.__file__).parent
@@ -55,13 +53,9 @@ def failures(examples: doctest.DocTest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_stays_registered: None) -> None:
     """Run folders land in a folder of the test, and methods that an example registers are forgotten."""
     monkeypatch.chdir(tmp_path)
-    before = dict(METHODS._entries)
-    yield
-    METHODS._entries.clear()
-    METHODS._entries.update(before)
 
 
 @pytest.mark.parametrize("module", modules_with_examples())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from apm_tta.api.run_folder import to_path
 from apm_tta.data.cards import load_card
 from apm_tta.data.check import CheckReport, Progress, check
 from apm_tta.data.data_root import resolve_data_root
@@ -32,5 +33,5 @@ def check_dataset(
         True
     """
     card = load_card(name)
-    root = resolve_data_root(card, None if data_root is None else Path(data_root))
+    root = resolve_data_root(card, None if data_root is None else to_path(data_root))
     return check(card, root, deep, progress or (lambda entries, _total: entries))

@@ -1,4 +1,4 @@
-"""Images as a person has them in a notebook: paths, PIL images, arrays."""
+"""Images in the forms that a notebook has: paths, PIL images, arrays."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from PIL import Image
 from apm_tta.data.dataset import pixel_digest
 from apm_tta.data.layouts.images import read_image
 from apm_tta.errors import UserError, describe_error
+
+_DEEP_MODES = ("I", "F")
+"""Modes of PIL with more than 8 bits per channel, which its conversion to RGB would cut off at 255."""
 
 _ACCEPTED = "a path, a PIL image, or a uint8 RGB array (H, W, 3)"
 
@@ -35,7 +38,7 @@ def batches(
         listed = isinstance(ids, Iterable) and not isinstance(ids, str | set | dict)
         ids = list(ids) if listed else []
         if not listed or not all(isinstance(name, str) for name in ids):
-            raise UserError("ids are a sequence of texts, one per image", exit_code=2)
+            raise UserError("ids must be a list of strings, one per image", exit_code=2)
     remaining = enumerate([images] if _is_one(images) else _iterable(images))
     count = 0
     while part := [_read(index, image) for index, image in islice(remaining, batch_size)]:
@@ -65,6 +68,8 @@ def _read(index: int, image: Any) -> Image.Image:
             raise UserError(f"image {index} is {image!r}, which is not a path", exit_code=2)
         return read_image(Path(image)).image
     if isinstance(image, Image.Image):
+        if image.mode in _DEEP_MODES or image.mode.startswith("I;"):
+            raise UserError(f"image {index} has mode {image.mode}; convert it to 8 bits per channel first", exit_code=2)
         try:
             return image.convert("RGB")
         except Exception as error:  # PIL decodes late, and damaged bytes can make a decoder raise anything

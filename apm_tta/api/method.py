@@ -16,7 +16,7 @@ from apm_tta.api.images import batches
 from apm_tta.data.task import Family, Task
 from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.answer_columns import answer_columns
-from apm_tta.methods import Batch, Method, build_method, build_parameters
+from apm_tta.methods import Batch, Method, Predictions, build_method, build_parameters
 from apm_tta.methods.base import check_logits
 from apm_tta.methods.batch import Shared
 from apm_tta.teachers import Teacher, load_teacher
@@ -30,7 +30,7 @@ class ImagePredictions:
     """What a method predicts for B images of C classes.
 
     Attributes:
-        ids: what stood for the images' ids, ``(B,)``.
+        ids: the images' ids, given or derived from their pixels, ``(B,)``.
         class_names: predicted class of each image, ``(B,)``.
         confidences: softmax probability of the predicted class, ``(B,)``, float32; of methods that vote
             (``Method.votes``) the share of votes.
@@ -95,8 +95,8 @@ class LoadedMethod:
             tables.append(table)
         classes = tuple(method.classes)
         if not tables:
-            empty = torch.empty(0, len(classes))
-            return ImagePredictions((), (), empty[:, 0], empty, classes, pd.DataFrame({"id": []}))
+            none = torch.empty(0, len(classes))
+            logits, tables = [none], [answer_columns(Predictions(none), none.argmax(1))]
         table = pa.concat_tables(tables).combine_chunks()
         best = table["prediction"].to_pylist()
         frame: pd.DataFrame = table.to_pandas()
@@ -182,7 +182,7 @@ def load_method(
     _check(isinstance(batch_size, int) and batch_size > 0, f"batch_size {batch_size!r} is not a whole number from 1")
     _check(isinstance(seed, int) and 0 <= seed < 2**63, f"seed {seed!r} is not a whole number from 0")
     _check(isinstance(batch_size, int) and batch_size <= 2**31, f"batch_size {batch_size!r} is too large")
-    _check(isinstance(name, str), f"a method is named by a text, not by an object of type {type(name).__name__}")
+    _check(isinstance(name, str), f"method must be a name, got {type(name).__name__}")
     _check(isinstance(template, str), f"template {template!r} is not a text")
     _check(
         _is_crop_scale(crop_scale), f"crop_scale {crop_scale!r} is not a pair of shares, 0 < smallest <= largest <= 1"
@@ -192,13 +192,17 @@ def load_method(
     found = load_teacher(teacher) if isinstance(teacher, str) else teacher
     _check(
         hasattr(found, "class_weights") and hasattr(found, "encode_image"),
-        f"a teacher is what load_teacher returns, or its name, not an object of type {type(found).__name__}",
+        f"teacher must be a name or what load_teacher returns, got {type(found).__name__}",
     )
     names = getattr(found, "classes", None) if classes is None else classes
     _check(names is not None, f"teacher {found.name} needs class names: load_method({name!r}, teacher, classes=[...])")
-    _check(not isinstance(names, str), "classes are a sequence of names, not one text")
+    _check(not isinstance(names, str), "classes must be a list of names, not a single string")
     listed = tuple(names) if isinstance(names, Iterable) else ()
-    _check(bool(listed) and all(isinstance(each, str) for each in listed), "classes are one name or more, as texts")
+    _check(
+        bool(listed) and all(isinstance(each, str) for each in listed), "classes must be a non-empty list of strings"
+    )
+    own = tuple(getattr(found, "classes", ()))
+    _check(listed == own or len(set(listed)) == len(listed), "two classes have one name: they could not be told apart")
     _check(template.count("{}") == 1, f"template {template!r} does not have one {{}} for the class")
     task = Task(listed, template, family, (float(crop_scale[0]), float(crop_scale[1])))
     chosen = build_parameters(name, parameters)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from typing_extensions import Unpack
 
-from apm_tta.api.run_folder import Run
+from apm_tta.api.run_folder import Run, to_path
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.harness import run as harness
 from apm_tta.harness.estimate import Estimate
@@ -28,7 +27,7 @@ Numbers = int | str | Sequence[int]
 class RunOptions(TypedDict, total=False):
     """Options of a run; one that is left out or None is the suite's own, or the default of ``run-bench``.
 
-    Several names or numbers are a sequence, or a text with commas as on the command line.
+    Several names or numbers are a list, or a comma-separated string as on the command line.
     """
 
     methods: Names
@@ -136,7 +135,7 @@ def resolve(suite: str, options: Mapping[str, Any], *, json: bool = False) -> Ru
         json: whether events are printed as lines of JSON.
 
     Raises:
-        UserError: for the first that does not exist or has no such value. Exit code 2.
+        UserError: for the first unknown option or invalid value. Exit code 2.
     """
     known = RunOptions.__annotations__
     for name in options:
@@ -173,12 +172,6 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Iterable) else [value]
 
 
-def _path(value: Any) -> Path:
-    if not isinstance(value, str | PathLike) or "\0" in str(value):
-        raise UserError(f"{value!r} is not a path", exit_code=2)
-    return Path(value)
-
-
 def _by_method(value: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(value, Mapping) or not all(isinstance(each, Mapping) for each in value.values()):
         raise UserError(f"settings are of the form {{'apm': {{'iterations': 40}}}}, not {value!r}", exit_code=2)
@@ -187,7 +180,7 @@ def _by_method(value: Any) -> dict[str, dict[str, Any]]:
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("methods", "corruptions", "severities", "seeds"), _listed),
-    **dict.fromkeys(("data_root", "support", "out"), _path),
+    **dict.fromkeys(("data_root", "support", "out"), to_path),
     "devices": lambda value: [str(name) for name in _listed(value)],
     "settings": _by_method,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, partial: bool = False) -> None:
-        self.folder = Path(folder)
+        self.folder = to_path(folder)
         self.partial = partial
         self.manifest: Manifest = read_manifest(self.folder)
         self._written: Report | None = None
@@ -81,7 +82,7 @@ class Run:
         """Read the records of some cells, one row per image.
 
         Args:
-            method: one name or several, as a sequence or a text with commas; all unless given, as of the others.
+            method: one name or several, as a list or a comma-separated string; all unless given, as of the others.
             corruption: one name or several; ``clean`` is none.
             severity: 1 .. 5; 0 is clean.
             seed: of the run.
@@ -134,6 +135,8 @@ class Run:
         Raises:
             UserError: when the run is incomplete (unless ``partial``), or the folder cannot be written.
         """
+        if not isinstance(islands, int) or islands < 0:
+            raise UserError(f"islands {islands!r} is not a whole number from 0", exit_code=2)
         self._written = write_report(self.folder, self.partial if partial is None else partial, islands)
         return self._written
 
@@ -231,13 +234,27 @@ def merge(parts: Run | str | Path | Sequence[Run | str | Path], out: str | Path)
     Raises:
         UserError: when the parts are not of one run, or a record is damaged.
     """
-    listed = [parts] if isinstance(parts, Run | str | Path) else parts
-    storage.merge(Path(out), [_folder(part) for part in listed])
-    return Run(out)
+    listed: Any = parts if isinstance(parts, Iterable) and not isinstance(parts, str) else [parts]
+    folders, whole = [_folder(part) for part in listed], _folder(out)
+    if not folders or whole in folders or len(set(folders)) < len(folders):
+        raise UserError("merge needs one part or more, each once, and another folder for the whole run", exit_code=2)
+    storage.merge(whole, folders)
+    return Run(whole)
+
+
+def to_path(value: Any) -> Path:
+    """Return a path.
+
+    Raises:
+        UserError: for what cannot be one. Exit code 2.
+    """
+    if not isinstance(value, str | PathLike) or "\0" in str(value):
+        raise UserError(f"{value!r} is not a path", exit_code=2)
+    return Path(value)
 
 
 def _folder(run: Run | str | Path) -> Path:
-    return run.folder if isinstance(run, Run) else Path(run)
+    return run.folder if isinstance(run, Run) else to_path(run)
 
 
 def _wanted(value: Any, known: list[Any], kind: str, folder: Path) -> list[Any]:

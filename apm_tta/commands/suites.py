@@ -113,7 +113,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
         ),
         click.Option(["--dry-run"], is_flag=True, help="Estimate time, memory and disk; write nothing."),
         of_request("--out", path, "Run folder; resume an existing folder of the same run."),
-        click.Option(["--force-new"], is_flag=True, help="Where --out exists, start a new folder beside it."),
+        click.Option(["--force-new"], is_flag=True, help="Start a new folder beside --out if that exists."),
         of_suite("--shard-size", count, "Images recorded together: the most that a killed run loses."),
         of_request("--shard-range", Part(), "Compute only the i-th of n parts; run-bench merge joins them."),
         of_request(

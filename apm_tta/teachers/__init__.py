@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import get_args, overload
 
 import torch
 from torch import nn
 
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
-from apm_tta.teachers.base import FAMILIES, Support, Teacher
+from apm_tta.teachers.base import FAMILIES, Classifier, Support, Teacher
 from apm_tta.teachers.disk_cache import default_cache
 from apm_tta.teachers.lazy_teacher import LazyTeacher
 from apm_tta.teachers.measured_preprocessing import Transform
@@ -108,7 +108,9 @@ def load_teacher(
     if classes is not None or preprocessing is not None or interpolation is not None:
         raise UserError("classes, preprocessing and interpolation belong to a network; a named teacher has its own", 2)
     if not isinstance(name, str | TeacherName):
-        raise UserError(f"a teacher is a name or a torch.nn.Module, not a {type(name).__name__}", exit_code=2)
+        raise UserError(f"teacher must be a name or a torch.nn.Module, got {type(name).__name__}", exit_code=2)
+    if classifier not in ("auto", *get_args(Classifier)):
+        raise UserError(f"unknown classifier {classifier!r}; there are: auto, {', '.join(get_args(Classifier))}", 2)
     checked = name if isinstance(name, TeacherName) else parse_teacher_name(name)
     source = families().get(checked.family)(checked.name, classifier)
     folder = default_cache() if cache is _DEFAULT else cache

@@ -48,14 +48,16 @@ def measure_preprocessing(transform: Transform, interpolation: str | None = None
     """Measure size, mean and standard deviation from what ``transform`` makes of plain images.
 
     A black image becomes -mean / std, a white one (1 - mean) / std; a grey and a red one tell whether that is all that
-    happens. How it resizes cannot be seen on plain images: it is read from the transform's ``interpolation``.
+    happens to values. What happens to places, such as the crop, is the transform's own affair: views are other crops.
+    How it resizes cannot be seen on plain images either: it is read from the transform's ``interpolation``.
 
     Args:
         transform: takes an RGB image, returns ``(3, S, S)``.
         interpolation: of resizing; None reads it from the transform or, of a composition, from its parts.
 
     Raises:
-        UserError: when the transform does anything else, or does not say how it resizes. Exit code 2.
+        UserError: when the transform does anything else to values, is random, or does not say how it resizes. Exit
+            code 2.
     """
     black, grey, white = (_plain(transform, (level,) * 3) for level in (_BLACK, _GREY, _WHITE))
     reach = white - black
@@ -84,7 +86,8 @@ def measure_preprocessing(transform: Transform, interpolation: str | None = None
 
 
 def _parts(transform: Any) -> tuple[Any, ...]:
-    return (transform, *getattr(transform, "transforms", ()))
+    inner = [part for each in getattr(transform, "transforms", ()) for part in _parts(each)]
+    return (transform, *inner)
 
 
 def _triples(part: Any) -> tuple[Tensor, Tensor] | None:
@@ -117,9 +120,9 @@ def _pixels(transform: Transform, colour: tuple[int, ...]) -> Tensor:
     except Exception as error:
         reason = describe_error(error)
         raise UserError(f"preprocessing fails on an RGB image of PIL: {reason}", 2) from error
-    if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
+    if not isinstance(pixels, Tensor) or pixels.dtype != torch.float32:
         kind = f"{pixels.dtype} values" if isinstance(pixels, Tensor) else f"an object of type {type(pixels).__name__}"
-        raise UserError(f"preprocessing returns {kind}; it must return a float tensor (3, S, S)", 2)
+        raise UserError(f"preprocessing returns {kind}; it must return a float32 tensor (3, S, S)", 2)
     if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.shape[1] != pixels.shape[2]:
         raise UserError(f"preprocessing returns a tensor {tuple(pixels.shape)}; it must return (3, S, S)", 2)
     return pixels

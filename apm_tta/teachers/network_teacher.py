@@ -107,21 +107,28 @@ class NetworkTeacher(BuiltTeacher):
         """Return the network's logits of ``probe``, ``(2, C)``."""
         try:
             with torch.no_grad():
-                logits = _tensor(network(probe))
+                logits, again, alone = (_tensor(network(pixels)) for pixels in (probe, probe, probe[:1]))
         except Exception as error:
             reason = describe_error(error)
             raise UserError(f"network {name} fails on images {tuple(probe.shape)}: {reason}", 2) from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(probe):
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise UserError(f"network {name} returns {found} for {tuple(probe.shape)}; it must return logits (B, C)", 2)
+        if logits.layout != torch.strided or not logits.is_floating_point():
+            kind = f"{logits.dtype} values ({logits.layout})"
+            raise UserError(f"network {name} returns {kind}; it must return dense floating-point logits", 2)
+        if not bool(logits.isfinite().all()):
+            raise UserError(f"network {name} returns logits that are not finite", 2)
+        if not torch.equal(again, logits):
+            raise UserError(f"network {name} is random: it returns other logits for the same images each time", 2)
+        if not same_logits(logits[:1].float(), alone.float()):
+            raise UserError(f"network {name} returns other logits for an image alone than in a batch", 2)
         if logits.shape[1] != len(self.classes):
             raise UserError(
                 f"network {name} returns {logits.shape[1]} logits per image, but {len(self.classes)} class names "
                 "were given",
                 2,
             )
-        if not bool(logits.isfinite().all()):
-            raise UserError(f"network {name} returns logits that are not finite", 2)
         return logits.float()
 
 

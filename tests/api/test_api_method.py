@@ -121,9 +121,13 @@ def test_an_image_is_the_same_as_a_path_an_array_or_an_image_of_pil(
 
 
 def test_no_images_have_no_predictions(embedded_teacher: Teacher) -> None:
-    predicted = apm_tta.load_method("zeroshot", embedded_teacher, CLASSES)([])
+    method = apm_tta.load_method("zeroshot", embedded_teacher, CLASSES)
+    predicted = method([])
     assert len(predicted) == 0
     assert predicted.logits.shape == (0, 3)
+    assert list(predicted.table) == list(
+        apm_tta.load_method("zeroshot", embedded_teacher, CLASSES)(Image.new("L", (4, 4))).table
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,6 +141,8 @@ def test_no_images_have_no_predictions(embedded_teacher: Teacher) -> None:
         (torch.zeros(1, 3, 4, 4), "images is a tensor (1, 3, 4, 4) of torch.float32"),
         ([torch.zeros(3, 4, 4)], "image 0 is a tensor (3, 4, 4) of torch.float32"),
         ([Image.new("RGB", (4, 4)), None], "image 1 is of type NoneType"),
+        (Image.new("I;16", (4, 4)), "image 0 has mode I;16; convert it to 8 bits"),
+        (Image.new("F", (4, 4)), "image 0 has mode F"),
         (b"bytes", "images is of type bytes"),
         (7, "images is of type int"),
         ("nowhere.png", "nowhere.png is not a readable image"),
@@ -166,23 +172,24 @@ def test_ids_that_are_not_one_per_image_are_refused(ids: Any, embedded_teacher: 
         ({"views": 0}, "method mta: views"),
         ({"viewz": 3}, "unknown key of method mta 'viewz'"),
         ({"classes": None}, "needs class names"),
-        ({"classes": "cat"}, "not one text"),
-        ({"classes": []}, "one name or more"),
+        ({"classes": "cat"}, "not a single string"),
+        ({"classes": []}, "a non-empty list of strings"),
+        ({"classes": ["cat", "cat"]}, "two classes have one name"),
         ({"template": "a photo"}, "does not have one {}"),
         ({"precision": "float16"}, "precision 'float16' does not exist"),
         ({"family": "imagenett"}, "family 'imagenett' does not exist"),
         ({"seed": -1}, "seed -1"),
         ({"batch_size": 0}, "batch_size 0"),
         ({"batch_size": 10**30}, "is too large"),
-        ({"name": ["mta"]}, "a method is named by a text"),
-        ({"classes": 3}, "one name or more"),
+        ({"name": ["mta"]}, "method must be a name, got list"),
+        ({"classes": 3}, "a non-empty list of strings"),
         ({"template": 3}, "template 3 is not a text"),
         ({"crop_scale": 3}, "crop_scale 3 is not a pair"),
         ({"crop_scale": (0.5, 0.2)}, "is not a pair of shares"),
         ({"memory": "much"}, "memory 'much' is not a number above 0"),
         ({"memory": float("nan")}, "is not a number above 0"),
-        ({"teacher": None}, "not an object of type NoneType"),
-        ({"teacher": torch.nn.Linear(2, 2)}, "not an object of type Linear"),
+        ({"teacher": None}, "got NoneType"),
+        ({"teacher": torch.nn.Linear(2, 2)}, "got Linear"),
         ({"teacher": "ViT-Z"}, "unknown teacher 'ViT-Z'"),
         ({"name": "knn"}, "needs labelled images"),
     ],

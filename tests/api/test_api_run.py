@@ -152,7 +152,8 @@ def test_a_wrong_option_is_refused_with_the_command_s_line(
         ({"out": 3}, "3 is not a path"),
         ({"teacher": object()}, "teacher: "),
         ({"limit": "all"}, "limit: "),
-        ({"methods": 3}, "methods"),
+        ({"methods": 3}, "methods.0: Input should be a valid string"),
+        ({"methods": []}, "methods: name at least one"),
     ],
 )
 def test_what_a_command_line_could_not_say_is_refused_too(options: dict[str, Any], message: str) -> None:
@@ -181,6 +182,27 @@ def test_parts_merge_into_the_whole_run(tmp_path: Path) -> None:
     assert merged.results["top1"].tolist() == whole.results["top1"].tolist()
     table = apm_tta.compare(merged, tmp_path / "whole")
     assert table["delta"].tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda _run: apm_tta.open_run(None),
+        lambda _run: apm_tta.open_run("a\0b"),
+        lambda run: apm_tta.compare(run, 3),
+        lambda _run: apm_tta.merge([], "whole"),
+        lambda run: apm_tta.merge([run, run], "whole"),
+        lambda run: apm_tta.merge(run, run.folder),
+        lambda _run: apm_tta.merge(3, "whole"),
+        lambda _run: apm_tta.check_dataset("dtd", 3),
+        lambda run: run.report(islands=-1),
+        lambda _run: apm_tta.load_teacher("embedded", classifier="none"),
+    ],
+)
+def test_what_is_no_run_or_path_is_refused(call: Callable[[apm_tta.Run], object], small_run: apm_tta.Run) -> None:
+    message, exit_code = refusal(lambda: call(small_run))
+    assert "\n" not in message
+    assert exit_code == 2
 
 
 def test_images_that_cannot_be_read_are_warned_of_and_count_as_nothing(tmp_path: Path) -> None:

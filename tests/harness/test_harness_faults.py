@@ -296,7 +296,7 @@ def test_a_dry_run_describes_the_work_and_writes_nothing(
     [
         (["--shard-range", "0/3"], "'0/3' is not a part of a run; write 1/4 for the first of four"),
         (["--shard-range", "4/3"], "'4/3' is not a part"),
-        (["--seeds", "0,0"], "seeds: Value error, names something twice"),
+        (["--seeds", "0,0"], "seeds: names something twice"),
         (["--seeds", "one"], "'one' is not a list of seeds"),
         (["--devices", "cpu,cuda:99"], "device 'cuda:99' is not available"),
         (["--devices", "cpu,cpu", "--ray", "local"], "Ray gives every task its own device"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,21 +16,14 @@ from apm_tta import UserError, load_method
 from apm_tta.cli import main
 from apm_tta.harness.storage.manifest import read_manifest
 from apm_tta.harness.storage.records import read_records
-from apm_tta.methods import METHODS
+
+pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
 
 WORDS = ["demo", "--limit", "12", "--shard-size", "4", "--corruptions", "", "--quiet"]
 CELL = "GAIN = {}\ndef sharper(logits): return GAIN * logits\n@register\n" + mine(
     "return Predictions(sharper(self.logits(self.features(batch))))"
 )
 EDITED = "(method mine was edited, or something that it refers to)"
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_registered() -> Iterator[None]:
-    before = METHODS.registered()
-    yield
-    METHODS._entries.clear()
-    METHODS._entries.update(before)
 
 
 @pytest.fixture

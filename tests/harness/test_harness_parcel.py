@@ -23,6 +23,8 @@ from apm_tta.harness.request.run_request import resolve_request
 from apm_tta.methods import METHODS, register
 from apm_tta.sources import method_source
 
+pytestmark = pytest.mark.usefixtures("nothing_stays_registered")
+
 RECEIVER = """
 import sys
 from apm_tta.harness.compute.parcel import unpack
@@ -66,14 +68,6 @@ def receive(packages: Path) -> Iterator[Receive]:
 
     yield send
     process.communicate(bytes(8))
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_registered() -> Iterator[None]:
-    before = METHODS.registered()
-    yield
-    METHODS._entries.clear()
-    METHODS._entries.update(before)
 
 
 def registered(*cells: str) -> type:

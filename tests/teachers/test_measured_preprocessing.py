@@ -78,6 +78,11 @@ def test_a_statement_that_is_not_true_is_not_believed() -> None:
     assert measure_preprocessing(Wrong()).mean == pytest.approx(IMAGENET.mean, abs=1e-5)
 
 
+def test_a_composition_inside_another_says_how_it_resizes() -> None:
+    nested = v2.Compose([v2.Compose([v2.Resize(40, InterpolationMode.BICUBIC), v2.CenterCrop(32)]), ToTensor()])
+    assert measure_preprocessing(nested).interpolation == "bicubic"
+
+
 def test_an_interpolation_by_torchvision_s_own_name_is_taken_and_another_refused() -> None:
     transform = evaluation_transform(IMAGENET)
     unstated = after(lambda pixels: pixels)
@@ -113,8 +118,9 @@ def after(change: Callable[[Tensor], Tensor]) -> Callable[[Image.Image], Tensor]
         (v2.Compose([v2.RandomCrop(32), v2.Resize(32), ToTensor()]), "preprocessing is random"),
         (after(lambda pixels: pixels[:, :100]), r"must return \(3, S, S\)"),
         (after(lambda pixels: pixels[None]), r"must return \(3, S, S\)"),
-        (after(lambda pixels: pixels.numpy()), "it must return a float tensor"),
-        (v2.Grayscale(3), "it must return a float tensor"),
+        (after(lambda pixels: pixels.numpy()), "it must return a float32 tensor"),
+        (after(lambda pixels: pixels.half()), "returns torch.float16 values"),
+        (v2.Grayscale(3), "it must return a float32 tensor"),
         (lambda image: image.no_such_attribute, "preprocessing fails on an RGB image of PIL: AttributeError"),
     ],
 )

@@ -126,6 +126,29 @@ def test_methods_that_adapt_the_encoder_work_on_a_network() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda logits: logits + torch.randn(len(logits), 10), "is random"),
+        (lambda logits: nn.functional.dropout(logits, training=True), "is random"),
+        (lambda logits: logits - logits.mean(0), "for an image alone than in a batch"),
+        (lambda logits: logits.argmax(1, keepdim=True).expand(-1, 10), "returns torch.int64 values"),
+        (lambda logits: logits.to_sparse(), "dense floating-point logits"),
+    ],
+)
+def test_a_network_whose_logits_are_not_the_image_s_own_is_refused(
+    change: Callable[[Tensor], Tensor], message: str
+) -> None:
+    """Random, or of the batch: what it says of an image would not be a property of the image."""
+
+    class Changed(Sharpened):
+        def forward(self, pixels: Tensor) -> Tensor:
+            return change(super().forward(pixels))
+
+    with pytest.raises(apm_tta.UserError, match=message):
+        load_teacher(seeded(Changed), classes=TEN, preprocessing=PREPROCESSING)
+
+
 def test_some_of_its_classes_in_another_order() -> None:
     teacher = load_teacher(seeded(Sharpened), classes=TEN, preprocessing=PREPROCESSING)
     every = teacher.class_weights(TEN, ("{}",))
@@ -161,6 +184,7 @@ def test_a_name_that_two_classes_share_is_taken_by_place_alone() -> None:
             {"preprocessing": v2.Compose([v2.Resize((64, 48)), v2.ToImage(), v2.ToDtype(torch.float32, True)])},
             r"must return \(3, S, S\)",
         ),
+        ({"classes": "abcdefghij"}, "are a sequence of names, not 'abcdefghij'"),
         ({"device": "tpu"}, "device 'tpu' is not available"),
     ],
 )
@@ -187,5 +211,5 @@ def test_a_head_of_zeros_and_one_that_is_not_finite_are_refused() -> None:
 def test_names_of_a_network_s_own_do_not_go_with_a_named_teacher() -> None:
     with pytest.raises(apm_tta.UserError, match="a named teacher has its own"):
         load_teacher("embedded", classes=TEN)  # type: ignore[call-overload]
-    with pytest.raises(apm_tta.UserError, match=r"a name or a torch\.nn\.Module"):
+    with pytest.raises(apm_tta.UserError, match=r"must be a name or a torch\.nn\.Module, got int"):
         load_teacher(7)  # type: ignore[call-overload]
