@@ -26,7 +26,8 @@ def batches(
     """Read images, ``batch_size`` at a time, each with what stands for its id.
 
     Args:
-        images: one of them or any number: paths, PIL images of any mode, ``uint8`` RGB arrays ``(H, W, 3)``.
+        images: one of them or any number: paths, PIL images with 8 bits per channel, ``uint8`` RGB arrays
+            ``(H, W, 3)``.
         ids: one per image; None takes the SHA-256 of its decoded pixels, so that an image has the same random views
             wherever it comes from.
         batch_size: how many at a time.

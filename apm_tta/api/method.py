@@ -77,8 +77,8 @@ class LoadedMethod:
         device and number of threads. An ``online`` method remembers what it has seen until ``reset``.
 
         Args:
-            images: one or several: paths, PIL images of any mode, ``uint8`` RGB arrays ``(H, W, 3)``; anything else is
-                refused. A generator is read batch by batch.
+            images: one or several: paths, PIL images with 8 bits per channel, ``uint8`` RGB arrays ``(H, W, 3)``;
+                anything else is refused. A generator is read batch by batch.
             ids: one per image; unless given the SHA-256 of each image's decoded pixels (``pixel_digest``), so that an
                 image has the same random views wherever it comes from.
 

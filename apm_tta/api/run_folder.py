@@ -158,15 +158,12 @@ class Run:
         """
         numbers = self.manifest.numbers
         chosen_seed = numbers.seeds[0] if seed is None else seed
-        for value, known, kind in ((name, list(numbers.methods), "method"), (chosen_seed, list(numbers.seeds), "seed")):
-            if value not in known:
-                raise UserError(
-                    f"{self.folder} has no {kind} {value!r}; it has {', '.join(map(str, known))}", exit_code=2
-                )
+        _check_known(name, list(numbers.methods), "method", self.folder)
+        _check_known(chosen_seed, list(numbers.seeds), "seed", self.folder)
         dataset = rebuild_dataset(self.manifest)
         teacher = rebuild_teacher(self.manifest, resolve_device(device))
         method = rebuild_method(self.manifest, name, dataset, teacher, chosen_seed)
-        return LoadedMethod(method, self.manifest.numbers.precision, self.manifest.batch_size)
+        return LoadedMethod(method, numbers.precision, self.manifest.batch_size)
 
     @property
     def _conditions(self) -> list[tuple[str, int]]:
@@ -235,11 +232,11 @@ def merge(parts: Run | str | Path | Sequence[Run | str | Path], out: str | Path)
         UserError: when the parts are not of one run, or a record is damaged.
     """
     listed: Any = parts if isinstance(parts, Iterable) and not isinstance(parts, str) else [parts]
-    folders, whole = [_folder(part) for part in listed], _folder(out)
-    if not folders or whole in folders or len(set(folders)) < len(folders):
-        raise UserError("merge needs one part or more, each once, and another folder for the whole run", exit_code=2)
-    storage.merge(whole, folders)
-    return Run(whole)
+    folders = [_folder(part) for part in listed]
+    if not folders:
+        raise UserError("there is no part to merge", exit_code=2)
+    storage.merge(_folder(out), folders)
+    return Run(_folder(out))
 
 
 def to_path(value: Any) -> Path:
@@ -266,9 +263,13 @@ def _wanted(value: Any, known: list[Any], kind: str, folder: Path) -> list[Any]:
     else:
         values = list(value) if isinstance(value, Iterable) else [value]
     for each in values:
-        if not isinstance(each, Hashable) or each not in known:
-            raise UserError(f"{folder} has no {kind} {each!r}; it has {', '.join(map(str, known))}", exit_code=2)
+        _check_known(each, known, kind, folder)
     return values
+
+
+def _check_known(value: Any, known: list[Any], kind: str, folder: Path) -> None:
+    if not isinstance(value, Hashable) or value not in known:
+        raise UserError(f"{folder} has no {kind} {value!r}; it has {', '.join(map(str, known))}", exit_code=2)
 
 
 def _is_wanted(table: pa.Table, wanted: Mapping[str, list[Any]]) -> bool:
