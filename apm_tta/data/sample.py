@@ -19,11 +19,14 @@ class ReadImage:
         sha256: hexadecimal SHA-256 of the bytes of the file that it was decoded from; for an image stored in an array,
             of the bytes of its row.
         uncropped: RGB, everything that the file shows, where ``image`` is a part of it; None where it is the whole.
+        remarks: what reading it changed or left out that a viewer would show, one phrase each, such as
+            ``EXIF orientation ignored``; a report counts the images under each phrase.
     """
 
     image: Image.Image
     sha256: str
     uncropped: Image.Image | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
