@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from PIL import Image
 
@@ -11,13 +13,28 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
+class StoredImage:
+    """One image as it is stored, in one buffer: what is decoded from it is what its digest is of.
+
+    Attributes:
+        content: the bytes of its file; for an image stored in an array, the bytes of its row.
+    """
+
+    content: bytes
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of the content."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
 class ReadImage:
     """One image as it was read, with the digest of its source.
 
     Attributes:
         image: RGB.
-        sha256: hexadecimal SHA-256 of the bytes of the file that it was decoded from; for an image stored in an array,
-            of the bytes of its row.
+        sha256: of the ``StoredImage`` that it was decoded from.
         uncropped: RGB, everything that the file shows, where ``image`` is a part of it; None where it is the whole.
         remarks: what reading it changed or left out that a viewer would show, one phrase each, such as
             ``EXIF orientation ignored``; a report counts the images under each phrase.

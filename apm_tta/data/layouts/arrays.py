@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from apm_tta.data.layouts.base import Entry
+from apm_tta.data.layouts.base import Entry, Layout, O
 from apm_tta.data.layouts.images import DamagedImage
-from apm_tta.data.sample import ReadImage
+from apm_tta.data.sample import ReadImage, StoredImage
 
 IMAGE_SHAPE = (32, 32, 3)
 
@@ -65,17 +65,36 @@ def numbered_entries(prefix: str, labels: NDArray[Any]) -> list[Entry]:
     return [Entry(f"{prefix}/{row:05d}", int(label)) for row, label in enumerate(labels)]
 
 
-def read_row(row: NDArray[np.uint8], *, channels_first: bool = False) -> ReadImage:
-    """Make an image from one row of an array, with the digest of its bytes as stored in the file.
+class ArrayLayout(Layout[O]):
+    """The common part of layouts whose images are rows of arrays of bytes, each a small picture.
 
-    Args:
-        row: ``(H, W, 3)``, or ``(H, W)`` of grey levels; uint8.
-        channels_first: whether it is ``(3, H, W)`` instead.
+    A subclass states ``row_shape``: ``(H, W, 3)``, ``(H, W)`` of grey levels, or ``(3, H, W)``.
     """
-    stored = np.ascontiguousarray(row)
-    digest = hashlib.sha256(stored.tobytes()).hexdigest()
-    shown = np.ascontiguousarray(stored.transpose(1, 2, 0)) if channels_first else stored
-    return ReadImage(Image.fromarray(shown).convert("RGB"), digest)
+
+    row_shape: ClassVar[tuple[int, ...]] = IMAGE_SHAPE
+
+    @abstractmethod
+    def row(self, sample_id: str) -> NDArray[np.uint8]:
+        """Return the row of the image with this id.
+
+        Raises:
+            WrongArray: when its array is not what it has to be.
+            DamagedImage: when there is no such row.
+        """
+
+    def file_of(self, sample_id: str) -> None:
+        """Return None: a file holds many images."""
+
+    def stored(self, sample_id: str) -> StoredImage:
+        try:
+            return StoredImage(np.ascontiguousarray(self.row(sample_id)).tobytes())
+        except WrongArray as error:
+            raise DamagedImage(str(error)) from None
+
+    def decode(self, sample_id: str, stored: StoredImage) -> ReadImage:
+        pixels = np.frombuffer(stored.content, np.uint8).reshape(self.row_shape)
+        shown = np.ascontiguousarray(pixels.transpose(1, 2, 0)) if self.row_shape[0] == 3 else pixels
+        return ReadImage(Image.fromarray(shown).convert("RGB"), stored.sha256)
 
 
 def row_number(sample_id: str, rows: int) -> int:

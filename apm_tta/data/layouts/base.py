@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.class_lists import ClassList
-from apm_tta.data.layouts.images import first_few, pluralise
-from apm_tta.data.sample import CLEAN, Condition, ReadImage
+from apm_tta.data.layouts.images import decode_image, first_few, pluralise, read_stored
+from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.registry import Registry
 
@@ -55,7 +55,8 @@ class Layout(ABC, Generic[O]):
     """Finds and reads the images of one data set.
 
     A subclass states ``Options``, a frozen model of what a card's ``layout_options`` may contain, and repeats it as the
-    parameter of ``Layout``: ``class MyLayout(Layout[MyOptions])`` with ``Options = MyOptions``.
+    parameter of ``Layout``: ``class MyLayout(Layout[MyOptions])`` with ``Options = MyOptions``. Unless it overrides
+    ``file_of``, ``stored`` and ``decode``, every image is a file whose path below ``place`` is its id.
 
     Args:
         card: what is expected.
@@ -99,13 +100,33 @@ class Layout(ABC, Generic[O]):
     def walk(self, condition: Condition) -> Survey:
         """Find every image under ``condition``, and any problems; ``survey`` checks the counts."""
 
-    @abstractmethod
+    def file_of(self, sample_id: str) -> Path | None:
+        """Return the file that holds this image and no other; None where files hold many."""
+        return self.place / sample_id
+
+    def stored(self, sample_id: str) -> StoredImage:
+        """Read the bytes in which this image is stored, without decoding them.
+
+        Raises:
+            DamagedImage: when they cannot be read.
+        """
+        return read_stored(self.place / sample_id)
+
+    def decode(self, sample_id: str, stored: StoredImage) -> ReadImage:
+        """Decode the image with this id from its bytes.
+
+        Raises:
+            DamagedImage: when they are not an image.
+        """
+        return decode_image(self.place / sample_id, stored)
+
     def read(self, sample_id: str) -> ReadImage:
-        """Read the image with this id.
+        """Read and decode the image with this id.
 
         Raises:
             DamagedImage: when it is damaged.
         """
+        return self.decode(sample_id, self.stored(sample_id))
 
     def class_list(self) -> ClassList:
         """Return the classes: the card's, or those that the tree states where the card leaves them to the tree.

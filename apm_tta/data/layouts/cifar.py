@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.cards import DatasetCard
-from apm_tta.data.layouts.arrays import WrongArray, check_labels, numbered_entries, read_row, row_number
-from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
+from apm_tta.data.layouts.arrays import ArrayLayout, WrongArray, check_labels, numbered_entries, row_number
+from apm_tta.data.layouts.base import LAYOUTS, Entry, Survey
 from apm_tta.data.layouts.inert_pickle import read_pickle
-from apm_tta.data.sample import Condition, ReadImage
+from apm_tta.data.sample import Condition
 
 PIXELS = 3 * 32 * 32
 
@@ -57,13 +57,14 @@ class CifarOptions(Configuration):
 
 
 @LAYOUTS.register("cifar")
-class CifarLayout(Layout[CifarOptions]):
+class CifarLayout(ArrayLayout[CifarOptions]):
     """A tree with the file that the option ``split`` names, ``test_batch`` or ``test``, or the same with ``.bin``.
 
     It stores images channel by channel, row by row. The pickle is read as data: none of its objects is ever built.
     """
 
     Options = CifarOptions
+    row_shape = (3, 32, 32)
 
     def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
         super().__init__(card, data_root)
@@ -80,9 +81,10 @@ class CifarLayout(Layout[CifarOptions]):
         except WrongArray as error:
             return Survey(problems=[str(error)])
 
-    def read(self, sample_id: str) -> ReadImage:
+    def row(self, sample_id: str) -> NDArray[np.uint8]:
         images = self._arrays[0]
-        return read_row(images[row_number(sample_id, len(images))], channels_first=True)
+        row: NDArray[np.uint8] = images[row_number(sample_id, len(images))]
+        return row
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [self._batch]

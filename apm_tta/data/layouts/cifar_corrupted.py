@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from apm_tta.data.cards import DatasetCard
 from apm_tta.data.layouts.arrays import (
     IMAGE_SHAPE,
+    ArrayLayout,
     WrongArray,
     check_labels,
     check_shape,
     numbered_entries,
     open_npy,
-    read_row,
     row_number,
 )
-from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, NoOptions, Survey
-from apm_tta.data.layouts.images import DamagedImage, first_few, list_folder
-from apm_tta.data.sample import Condition, ReadImage
+from apm_tta.data.layouts.base import LAYOUTS, Entry, NoOptions, Survey
+from apm_tta.data.layouts.images import first_few, list_folder
+from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 
 SEVERITIES = 5
@@ -29,7 +29,7 @@ LABELS = "labels.npy"
 
 
 @LAYOUTS.register("cifar-corrupted")
-class CifarCorruptedLayout(Layout[NoOptions]):
+class CifarCorruptedLayout(ArrayLayout[NoOptions]):
     """Arrays ``CORRUPTION.npy`` and ``labels.npy``: with n images per severity, severity s is rows n (s - 1) to n s."""
 
     stores_corruptions = True
@@ -67,14 +67,13 @@ class CifarCorruptedLayout(Layout[NoOptions]):
         prefix = f"{condition.corruption}/{condition.severity}"
         return Survey(numbered_entries(prefix, labels[first : first + images_per_severity]))
 
-    def read(self, sample_id: str) -> ReadImage:
+    def row(self, sample_id: str) -> NDArray[Any]:
         corruption, severity, _ = sample_id.split("/")
-        try:
-            images = self._images(corruption)
-        except WrongArray as error:
-            raise DamagedImage(str(error)) from None
+        images = self._images(corruption)
         images_per_severity = len(images) // SEVERITIES
-        return read_row(images[images_per_severity * (int(severity) - 1) + row_number(sample_id, images_per_severity)])
+        first = images_per_severity * (int(severity) - 1)
+        row: NDArray[Any] = images[first + row_number(sample_id, images_per_severity)]
+        return row
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [self.place / f"{condition.corruption}.npy", self.place / LABELS]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, O, Survey
-from apm_tta.data.layouts.images import first_few, is_image_name, link_problems, list_folder, pluralise, read_image
-from apm_tta.data.sample import Condition, ReadImage
+from apm_tta.data.layouts.images import first_few, is_image_name, link_problems, list_folder, pluralise
+from apm_tta.data.sample import Condition
 
 
 def walk_classes(place: Path, folders: Sequence[tuple[Path, int]]) -> Survey:
@@ -79,9 +79,6 @@ class LabelledFoldersLayout(Layout[O]):
         expected, found = self.class_list().folders, set(folders)
         labelled = [(place / name, label) for label, name in enumerate(expected) if name in found]
         return labelled, folder_problems(place, expected, folders, self.partial)
-
-    def read(self, sample_id: str) -> ReadImage:
-        return read_image(self.place / sample_id)
 
     @property
     def _sorting_advice(self) -> str:

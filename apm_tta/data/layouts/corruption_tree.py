@@ -7,7 +7,7 @@ from pathlib import Path
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import folder_problems, walk_classes
 from apm_tta.data.layouts.images import DamagedImage, first_few, is_image_name, link_problems, list_folder, read_image
-from apm_tta.data.sample import Condition, ReadImage
+from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 
 SEVERITIES = tuple("12345")
@@ -40,9 +40,6 @@ class CorruptionTreeLayout(Layout[NoOptions]):
         found.folder = folder
         found.problems[:0] = link_problems(folder, bad_links) + folder_problems(folder, expected, [*names, *bad_links])
         return found
-
-    def read(self, sample_id: str) -> ReadImage:
-        return read_image(self.place / sample_id)
 
     def conditions(self) -> list[Condition]:
         return [

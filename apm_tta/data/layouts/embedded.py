@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apm_tta.data.cards import DatasetCard
 from apm_tta.data.embedded import IMAGES_FILE
-from apm_tta.data.layouts.arrays import read_row
-from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, NoOptions, Survey
-from apm_tta.data.sample import Condition, ReadImage
+from apm_tta.data.layouts.arrays import ArrayLayout
+from apm_tta.data.layouts.base import LAYOUTS, Entry, NoOptions, Survey
+from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 
 
 @LAYOUTS.register("embedded")
-class EmbeddedLayout(Layout[NoOptions]):
+class EmbeddedLayout(ArrayLayout[NoOptions]):
     """The archive of images in ``apm_tta.data.embedded``."""
 
     carried = True
+    row_shape = (28, 28)
 
     def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
         if data_root is not None:
@@ -38,8 +40,9 @@ class EmbeddedLayout(Layout[NoOptions]):
     def walk(self, condition: Condition) -> Survey:
         return Survey(list(self._entries))
 
-    def read(self, sample_id: str) -> ReadImage:
-        return read_row(self._pixels[self._rows[sample_id]])
+    def row(self, sample_id: str) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = self._pixels[self._rows[sample_id]]
+        return found
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [IMAGES_FILE]

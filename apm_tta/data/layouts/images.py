@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import errno
-import hashlib
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from apm_tta.data.sample import ReadImage
+from apm_tta.data.sample import ReadImage, StoredImage
 from apm_tta.errors import UserError
 
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
@@ -81,17 +80,31 @@ def is_image_name(name: str) -> bool:
 
 
 def read_image(path: Path) -> ReadImage:
-    """Decode the image in that file; the file is read once, and its digest is of the bytes that are decoded.
+    """Read and decode the image in that file; see ``read_stored`` and ``decode_image``."""
+    return decode_image(path, read_stored(path))
+
+
+def read_stored(path: Path) -> StoredImage:
+    """Read the bytes of an image's file, once.
 
     Raises:
-        DamagedImage: when it is missing, empty, truncated, text, has more pixels than Pillow considers safe, or cannot
-            be decoded for any other reason.
+        DamagedImage: when they cannot be read.
     """
     try:
-        data = path.read_bytes()
+        return StoredImage(path.read_bytes())
     except OSError as error:
         circular = error.errno == errno.ELOOP
         raise _damaged(path, "its symbolic link is circular" if circular else str(error.strerror)) from None
+
+
+def decode_image(path: Path, stored: StoredImage) -> ReadImage:
+    """Decode an image from the bytes of its file, whose path is for messages.
+
+    Raises:
+        DamagedImage: when it is empty, truncated, text, has more pixels than Pillow considers safe, or cannot be
+            decoded for any other reason.
+    """
+    data = stored.content
     if not data:
         raise _damaged(path, "the file is empty")
     try:
@@ -99,7 +112,7 @@ def read_image(path: Path) -> ReadImage:
         pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
         if limit is not None and pixels > limit:
             raise _damaged(path, f"it would have {pixels:,} pixels")
-        return ReadImage(image.convert("RGB"), hashlib.sha256(data).hexdigest())
+        return ReadImage(image.convert("RGB"), stored.sha256)
     except DamagedImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

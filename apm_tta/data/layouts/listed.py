@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.base import Entry, Layout, O, Survey
-from apm_tta.data.layouts.images import first_few, list_folder, pluralise, read_image
-from apm_tta.data.sample import Condition, ReadImage
+from apm_tta.data.layouts.images import first_few, list_folder, pluralise
+from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 
 
@@ -43,9 +43,6 @@ class ListedLayout(Layout[O]):
             return Survey(list(entries))
         number = pluralise(len(missing), "image")
         return Survey(problems=[f"{self.place} lacks {number} that {self.list_file} lists: {first_few(missing)}"])
-
-    def read(self, sample_id: str) -> ReadImage:
-        return read_image(self.place / sample_id)
 
     def read_text(self, name: str) -> str:
         """Read the file ``name`` below the folder where the tree starts.

@@ -12,17 +12,16 @@ from apm_tta.configuration import Configuration
 from apm_tta.data.cards import DatasetCard
 from apm_tta.data.layouts.arrays import (
     IMAGE_SHAPE,
+    ArrayLayout,
     WrongArray,
     check_labels,
     check_shape,
     numbered_entries,
     open_npy,
-    read_row,
     row_number,
 )
-from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
-from apm_tta.data.layouts.images import DamagedImage
-from apm_tta.data.sample import Condition, ReadImage
+from apm_tta.data.layouts.base import LAYOUTS, Entry, Survey
+from apm_tta.data.sample import Condition
 
 
 class NpyPairOptions(Configuration):
@@ -38,7 +37,7 @@ class NpyPairOptions(Configuration):
 
 
 @LAYOUTS.register("npy-pair")
-class NpyPairLayout(Layout[NpyPairOptions]):
+class NpyPairLayout(ArrayLayout[NpyPairOptions]):
     """A tree with the files that the options ``data`` and ``labels`` name."""
 
     Options = NpyPairOptions
@@ -65,12 +64,10 @@ class NpyPairLayout(Layout[NpyPairOptions]):
             return Survey(problems=[str(error)])
         return Survey(numbered_entries("test", labels))
 
-    def read(self, sample_id: str) -> ReadImage:
-        try:
-            images = self._images()
-        except WrongArray as error:
-            raise DamagedImage(str(error)) from None
-        return read_row(images[row_number(sample_id, len(images))])
+    def row(self, sample_id: str) -> NDArray[Any]:
+        images = self._images()
+        row: NDArray[Any] = images[row_number(sample_id, len(images))]
+        return row
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         return [self._data, self.place / self.options.labels]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import walk_classes
-from apm_tta.data.layouts.images import DamagedImage, first_few, link_problems, list_folder, read_image
-from apm_tta.data.sample import Condition, ReadImage
+from apm_tta.data.layouts.images import DamagedImage, first_few, link_problems, list_folder
+from apm_tta.data.sample import Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 
 FOLDERS = "mappings/folder_to_objectnet_label.json"
@@ -48,15 +49,15 @@ class ObjectNetLayout(Layout[NoOptions]):
         found.problems[:0] = problems
         return found
 
-    def read(self, sample_id: str) -> ReadImage:
-        whole = read_image(self.place / sample_id)
+    def decode(self, sample_id: str, stored: StoredImage) -> ReadImage:
+        whole = super().decode(sample_id, stored)
         width, height = whole.image.size
         if min(width, height) <= 2 * BORDER:
             raise DamagedImage(
                 f"{self.place / sample_id} is {width} x {height} pixels, nothing but border; unpack it again"
             )
         inner = whole.image.crop((BORDER, BORDER, width - BORDER, height - BORDER))
-        return ReadImage(inner, whole.sha256, uncropped=whole.image)
+        return replace(whole, image=inner, uncropped=whole.image)
 
     @cached_property
     def _classes(self) -> ClassList:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from apm_tta.configuration import Configuration
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.layouts import LAYOUTS, Entry, Layout, Survey
-from apm_tta.data.sample import CLEAN, Condition, ReadImage
+from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.resources import DATASETS
 
@@ -87,13 +87,19 @@ class StripLayout(Layout[StripOptions]):
             count = max(strip.size) // min(strip.size)
         return Survey([Entry(f"{number}", number % 2) for number in range(count)])
 
-    def read(self, sample_id: str) -> ReadImage:
-        content = (self.place / self.options.file).read_bytes()
+    def file_of(self, sample_id: str) -> None:
+        """Return None: the one file holds all images."""
+
+    def stored(self, sample_id: str) -> StoredImage:
         with Image.open(self.place / self.options.file) as strip:
             side, start = min(strip.size), int(sample_id) * min(strip.size)
             corner = (start, 0) if self.options.direction == "across" else (0, start)
             image = strip.convert("RGB").crop((*corner, corner[0] + side, corner[1] + side))
-        return ReadImage(image, hashlib.sha256(content + sample_id.encode()).hexdigest())
+        return StoredImage(image.tobytes())
+
+    def decode(self, sample_id: str, stored: StoredImage) -> ReadImage:
+        side = math.isqrt(len(stored.content) // 3)
+        return ReadImage(Image.frombytes("RGB", (side, side), stored.content), stored.sha256)
 
 
 @pytest.fixture
