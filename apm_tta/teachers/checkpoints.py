@@ -18,14 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from apm_tta.errors import UserError
+from apm_tta.teachers.weight_names import first_few, without_wrappers
+from apm_tta.teachers.weight_sets import find_weights
+from apm_tta.teachers.weight_values import refuse_unusable_values
 
 _TORCHSCRIPT = "constants.pkl"
 _SUFFIX = ".safetensors"
-# Keys under which training scripts store the weights among other things; averaged ones first, as in timm.
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# Prefixes that module wrappers add to every name: compilation, data parallelism, and either inside the other.
-_PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")
-_MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -63,25 +61,27 @@ def weights_file(path: Path) -> WeightsFile:
 def read_state_dict(weights: WeightsFile) -> dict[str, Tensor]:
     """Read tensors by name, on the CPU: only from safetensors, or with ``torch.load(weights_only=True)``.
 
-    The prefixes of compiled and data-parallel modules are removed from names.
+    The prefixes of compiled and data-parallel modules are removed from names. Tensors may be parts of the file that are
+    read only when they are used: call ``refuse_changed`` once they have been copied.
 
     Raises:
-        UserError: for a file that contains a program or anything other than tensors, that is damaged, or that was
-            written to after its digest was computed.
+        UserError: for a file that contains a program or anything other than tensors, that contains several sets of
+            weights, that is damaged, or that was written to after its digest was computed.
     """
     content = _read_safetensors(weights.path) if weights.path.suffix == _SUFFIX else _read_torch(weights.path)
     if _stamp(weights.path) != weights.stamp:
-        raise UserError(f"{weights.path} was written to while it was being read; start again")
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
-    if not isinstance(content, Mapping) or not content:
-        raise UserError(f"{weights.path} does not contain tensors by name, but a {type(content).__name__}")
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise UserError(f"{weights.path} does not contain only named tensors: {name!r} is a {type(value).__name__}")
-    return {_without_prefixes(name): value for name, value in content.items()}
+        raise _written_to(weights.path)
+    return without_wrappers(find_weights(content, weights.path), weights.path)
+
+
+def refuse_changed(weights: WeightsFile) -> None:
+    """Refuse a file whose content is no longer what its digest was computed of, whatever its size and times.
+
+    Raises:
+        UserError: when it has changed, or cannot be read any more.
+    """
+    if weights_file(weights.path).sha256 != weights.sha256:
+        raise _written_to(weights.path)
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Collection[str] = ()) -> None:
@@ -94,7 +94,8 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, opt
         optional: names of tensors that may be missing; the model keeps its own.
 
     Raises:
-        UserError: naming a few tensors that are missing, have no place in the model or have another shape.
+        UserError: naming a few tensors that are missing, have no place in the model, have another shape, or are no
+            weights.
     """
     own = model.state_dict()
     faults = [
@@ -109,8 +110,9 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, opt
             ],
         ),
     ]
-    if found := [f"{len(names)} tensors {fault} ({_first_few(names)})" for fault, names in faults if names]:
+    if found := [f"{len(names)} tensors {fault} ({first_few(names)})" for fault, names in faults if names]:
         raise UserError(f"{path} is not a checkpoint of this architecture: {'; '.join(found)}")
+    refuse_unusable_values(model, state, path)
     model.load_state_dict(state, strict=False)
 
 
@@ -175,14 +177,8 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _without_prefixes(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _first_few(names: Collection[str]) -> str:
-    return ", ".join(list(names)[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
+def _written_to(path: Path) -> UserError:
+    return UserError(f"{path} was written to while it was being read; start again")
 
 
 def _one_line(error: Exception) -> str:

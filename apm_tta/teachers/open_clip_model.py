@@ -12,7 +12,8 @@ from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
 from apm_tta.errors import UserError
-from apm_tta.teachers.checkpoints import WeightsFile, load_strictly, read_state_dict
+from apm_tta.teachers.checkpoints import WeightsFile, load_strictly, read_state_dict, refuse_changed
+from apm_tta.teachers.weight_names import without_prefix
 
 # What OpenAI's archives contain besides the weights; the model's configuration states the same.
 OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
@@ -34,7 +35,8 @@ def build_model(configuration: Mapping[str, Any], weights: WeightsFile, quick_ge
     Raises:
         UserError: when the file contains more than weights, or belongs to another architecture or activation.
     """
-    state = read_state_dict(weights)
+    model = _make(configuration, quick_gelu)
+    state = without_prefix(read_state_dict(weights), model.state_dict(), weights.path)
     if any(name in state for name in OPENAI_SIZES):
         if not quick_gelu:
             raise UserError(
@@ -43,8 +45,8 @@ def build_model(configuration: Mapping[str, Any], weights: WeightsFile, quick_ge
                 exit_code=2,
             )
         state = {name: value for name, value in state.items() if name not in OPENAI_SIZES}
-    model = _make(configuration, quick_gelu)
     load_strictly(model, _translate_names(model, state), weights.path)
+    refuse_changed(weights)
     return model
 
 

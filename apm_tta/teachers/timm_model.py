@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from timm.models import PretrainedCfg, model_entrypoint
 from torch import Tensor, nn
 
 from apm_tta.errors import UserError
-from apm_tta.teachers.checkpoints import WeightsFile, load_strictly, read_state_dict
+from apm_tta.teachers.checkpoints import WeightsFile, load_strictly, read_state_dict, refuse_changed
+from apm_tta.teachers.weight_names import without_prefix
 
 PROTOTYPES = "use --classifier prototypes --support FOLDER"
 """Advice for a teacher that has no suitable head."""
@@ -33,21 +35,39 @@ def build_model(kind: str, configuration: PretrainedCfg, weights: WeightsFile, n
         UserError: when the file contains more than weights, or belongs to another architecture or input size.
     """
     model: Any = timm.create_model(kind, pretrained=False, pretrained_cfg=configuration)
-    state = read_state_dict(weights)
-    # The authors' own checkpoints use other names, which timm translates where the architecture's module can.
-    translate = getattr(sys.modules[model_entrypoint(kind).__module__], "checkpoint_filter_fn", None)
-    translated: dict[str, Tensor] = state if translate is None else translate(dict(state), model)
     heads = tuple(f"{each}." for each in _head_modules(model.default_cfg.get("classifier")))
     model_state: dict[str, Tensor] = model.state_dict()
     optional = () if needs_head else tuple(key for key in model_state if key.startswith(heads))
-    if needs_head:
-        _refuse_other_head(translated, model_state, heads, weights.path)
-    else:
+    body = {key for key in model_state if not key.startswith(heads)}
+    state, translated = _own_names(kind, model, read_state_dict(weights), body, weights.path)
+    if not needs_head:
         translated = {key: value for key, value in translated.items() if not key.startswith(heads)}
+    elif body <= translated.keys():  # otherwise it is no checkpoint of this architecture, whatever its head
+        _refuse_other_head(translated, model_state, heads, weights.path)
     _refuse_resized(state, translated, model_state, weights.path)
     load_strictly(model, translated, weights.path, optional)
+    refuse_changed(weights)
     network: nn.Module = model
     return network
+
+
+def _own_names(
+    kind: str, model: Any, state: dict[str, Tensor], needed: set[str], path: Path
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return tensors by the file's names and by the model's, without the prefix of a training framework.
+
+    The authors' own checkpoints use other names, which timm translates where the architecture's module can; some of
+    these translations know prefixes, such as that of the image tower in a CLIP, and choose what is behind them.
+    """
+    module = sys.modules[model_entrypoint(kind).__module__]
+    translate: Callable[..., dict[str, Tensor]] = getattr(module, "checkpoint_filter_fn", lambda state, _: state)
+    bare = without_prefix(state, model.state_dict(), path)
+    if bare.keys() != state.keys():
+        with suppress(Exception):  # a translation may raise anything where names are not those that it knows
+            translated = translate(dict(state), model)
+            if needed <= translated.keys():
+                return state, translated
+    return bare, translate(dict(bare), model)
 
 
 def _refuse_other_head(

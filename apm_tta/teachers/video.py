@@ -11,8 +11,15 @@ from torch import Tensor, nn
 from torchvision.models.video import MViT_V2_S_Weights, mvit_v2_s
 
 from apm_tta.errors import UnknownName, UserError
-from apm_tta.teachers.checkpoints import load_strictly, one_line_errors, read_state_dict, weights_file
+from apm_tta.teachers.checkpoints import (
+    load_strictly,
+    one_line_errors,
+    read_state_dict,
+    refuse_changed,
+    weights_file,
+)
 from apm_tta.teachers.preprocessing import Preprocessing
+from apm_tta.teachers.weight_names import without_prefix
 
 # As in torchvision's own transform for these weights, except for its crop.
 PREPROCESSING = Preprocessing(224, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225), "bilinear")
@@ -88,7 +95,9 @@ def load_video_teacher(weights: str, device: torch.device) -> VideoTeacher:
     with one_line_errors("mvit_v2_s"), torch.random.fork_rng(devices=[]):
         # Drawing the weights that are about to be replaced must not advance the global generator.
         model = mvit_v2_s(weights=None)
-    load_strictly(model, read_state_dict(file), path)
+    state = read_state_dict(file)
+    load_strictly(model, without_prefix(state, model.state_dict(), path), path)
+    refuse_changed(file)
     return VideoTeacher(model, weights, file.sha256, device)
 
 
