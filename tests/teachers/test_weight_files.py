@@ -1,4 +1,4 @@
-"""What training frameworks put around weights is removed; what cannot be weights, or whose weights is unclear, is refused."""
+"""What training frameworks put around weights is removed; what is no weight, or nobody's for sure, is refused."""
 
 from __future__ import annotations
 
