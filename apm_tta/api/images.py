@@ -11,26 +11,24 @@ import numpy as np
 from PIL import Image
 
 from apm_tta.data.dataset import pixel_digest
+from apm_tta.data.decoding import VIEWER, Reading, UndefinedPixels, to_rgb
 from apm_tta.data.layouts.images import read_image
 from apm_tta.errors import UserError, describe_error
-
-_DEEP_MODES = ("I", "F")
-"""Modes of PIL with more than 8 bits per channel, which its conversion to RGB would cut off at 255."""
 
 _ACCEPTED = "a path, a PIL image, or a uint8 RGB array (H, W, 3)"
 
 
 def batches(
-    images: Any, ids: Sequence[str] | None, batch_size: int
+    images: Any, ids: Sequence[str] | None, batch_size: int, reading: Reading = VIEWER
 ) -> Iterator[tuple[tuple[str, ...], tuple[Image.Image, ...]]]:
     """Read images, ``batch_size`` at a time, each with what stands for its id.
 
     Args:
-        images: one of them or any number: paths, PIL images with 8 bits per channel, ``uint8`` RGB arrays
-            ``(H, W, 3)``.
+        images: one of them or any number: paths, PIL images, ``uint8`` RGB arrays ``(H, W, 3)``.
         ids: one per image; None takes the SHA-256 of its decoded pixels, so that an image has the same random views
             wherever it comes from.
         batch_size: how many at a time.
+        reading: by whose rules files and PIL images become RGB.
 
     Raises:
         UserError: for anything else, for a file that cannot be read, or where there are more ids than images or fewer.
@@ -42,7 +40,7 @@ def batches(
             raise UserError("ids must be a list of strings, one per image", exit_code=2)
     remaining = enumerate([images] if _is_one(images) else _iterable(images))
     count = 0
-    while part := [_read(index, image) for index, image in islice(remaining, batch_size)]:
+    while part := [_read(index, image, reading) for index, image in islice(remaining, batch_size)]:
         names = [pixel_digest(image) for image in part] if ids is None else list(ids[count : count + len(part)])
         count += len(part)
         if len(names) != len(part):
@@ -63,18 +61,20 @@ def _iterable(images: Any) -> Iterable[Any]:
     raise UserError(f"images is {_named(images)}; give {_ACCEPTED}, or several of them", exit_code=2)
 
 
-def _read(index: int, image: Any) -> Image.Image:
+def _read(index: int, image: Any, reading: Reading) -> Image.Image:
     if isinstance(image, str | Path):
         if "\0" in str(image):
             raise UserError(f"image {index} is {image!r}, which is not a path", exit_code=2)
-        return read_image(Path(image)).image
+        return read_image(Path(image), reading).image
     if isinstance(image, Image.Image):
-        if image.mode in _DEEP_MODES or image.mode.startswith("I;"):
-            raise UserError(f"image {index} has mode {image.mode}; convert it to 8 bits per channel first", exit_code=2)
         try:
-            return image.convert("RGB")
+            return to_rgb(image, reading)[0]
+        except UndefinedPixels as error:
+            raise UserError(f"image {index} cannot be shown: {error}; save it with 8 bits per channel", 2) from None
         except Exception as error:  # PIL decodes late, and damaged bytes can make a decoder raise anything
             raise UserError(f"image {index} cannot be decoded ({describe_error(error)})") from error
+    if isinstance(image, np.ma.MaskedArray):
+        raise UserError(f"image {index} is a masked array, whose mask would be lost; fill it first", exit_code=2)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         if 0 in image.shape:
             raise UserError(f"image {index} is an array {image.shape}, which has no pixels", exit_code=2)

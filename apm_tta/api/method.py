@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from apm_tta.api.images import batches
+from apm_tta.data.decoding import VIEWER, Reading
 from apm_tta.data.task import Family, Task
 from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.answer_columns import answer_columns
@@ -64,10 +65,11 @@ class LoadedMethod:
         batch_size: images that it sees at once.
     """
 
-    def __init__(self, method: Method[Any], precision: str, batch_size: int) -> None:
+    def __init__(self, method: Method[Any], precision: str, batch_size: int, reading: Reading = VIEWER) -> None:
         self.method = method
         self.batch_size = method.stream_batch or batch_size
         self._precision = precision
+        self._reading = reading
 
     def __call__(self, images: Any, ids: Sequence[str] | None = None) -> ImagePredictions:
         """Predict the classes of images.
@@ -77,8 +79,9 @@ class LoadedMethod:
         device and number of threads. An ``online`` method remembers what it has seen until ``reset``.
 
         Args:
-            images: one or several: paths, PIL images with 8 bits per channel, ``uint8`` RGB arrays ``(H, W, 3)``;
-                anything else is refused. A generator is read batch by batch.
+            images: one or several: paths, PIL images, ``uint8`` RGB arrays ``(H, W, 3)``; anything else is refused.
+                A generator is read batch by batch. Files and PIL images are read as a viewer shows them: upright, on
+                white, in sRGB, all levels scaled to 8 bits; those of a run's method as the run read its own.
             ids: one per image; unless given the SHA-256 of each image's decoded pixels (``pixel_digest``), so that an
                 image has the same random views wherever it comes from.
 
@@ -87,7 +90,7 @@ class LoadedMethod:
         """
         method, names = self.method, list[str]()
         logits, tables = [], []
-        for part_ids, part in batches(images, ids, self.batch_size):
+        for part_ids, part in batches(images, ids, self.batch_size, self._reading):
             batch = Batch(part_ids, part, Shared(method.teacher.device))
             predicted, table = self._predict(batch)
             names += part_ids

@@ -163,7 +163,7 @@ class Run:
         dataset = rebuild_dataset(self.manifest)
         teacher = rebuild_teacher(self.manifest, resolve_device(device))
         method = rebuild_method(self.manifest, name, dataset, teacher, chosen_seed)
-        return LoadedMethod(method, numbers.precision, self.manifest.batch_size)
+        return LoadedMethod(method, numbers.precision, self.manifest.batch_size, numbers.dataset.reading)
 
     @property
     def _conditions(self) -> list[tuple[str, int]]:

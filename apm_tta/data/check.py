@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.data_root import resolve_data_root
 from apm_tta.data.dataset import Dataset, add_entries
 from apm_tta.data.layouts import LAYOUTS, DamagedImage, Entry, Layout
+from apm_tta.data.layouts.images import pluralise
 from apm_tta.errors import UserError
 
 ANY, UNKNOWN = "any", "-"
@@ -132,6 +134,7 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
     images: list[int] = []
     images_per_class: list[int] = []
     labels: set[int] = set()
+    remarks: Counter[str] = Counter()
     digest = hashlib.sha256()
     for condition in conditions:
         found = layout.survey(condition)
@@ -142,7 +145,7 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
         labels |= set(counts)
         add_entries(digest, condition, found.entries)
         if deep:
-            _decode(report, layout, found.entries, progress)
+            remarks += _decode(report, layout, found.entries, progress)
     if layout.stores_corruptions:
         most, fewest = len(card.stored_corruptions), len(card.stored_corruptions) - len(card.extra_corruptions)
         corruptions = len({condition.corruption for condition in conditions})
@@ -158,6 +161,7 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
     if card.fingerprint and not report.problems and digest.hexdigest() != card.fingerprint:
         report.problems.append(f"{layout.place}: the fingerprint is {digest.hexdigest()}, expected {card.fingerprint}")
     if deep:
+        report.notes += [f"{pluralise(count, 'image')}: {remark}" for remark, count in sorted(remarks.items())]
         _compare_digests(report, layout.place)
 
 
@@ -170,20 +174,29 @@ def _span(numbers: Sequence[int | None]) -> str:
     return f"{low:,}" if low == high else f"{low:,} .. {high:,}"
 
 
-def _decode(report: CheckReport, layout: Layout[Any], entries: Sequence[Entry], progress: Progress) -> None:
-    """Read every image; Pillow releases the interpreter's lock while it decodes, so threads are enough."""
+def _decode(report: CheckReport, layout: Layout[Any], entries: Sequence[Entry], progress: Progress) -> Counter[str]:
+    """Read every image; Pillow releases the interpreter's lock while it decodes, so threads are enough.
 
-    def read_error(entry: Entry) -> str | None:
+    Returns:
+        The number of images under each remark.
+    """
+
+    def read(entry: Entry) -> tuple[str, tuple[str, ...]]:
         try:
-            layout.read(entry.id)
+            return "", layout.read(entry.id).remarks
         except DamagedImage as error:
-            return str(error)
-        return None
+            return str(error), ()
 
+    remarks: Counter[str] = Counter()
     remaining = iter(progress(iter(entries), len(entries)))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        warnings.simplefilter("always")
         while chunk := list(islice(remaining, _IMAGES_AT_ONCE)):
-            report.problems += [line for line in threads.map(read_error, chunk) if line]
+            for problem, found in threads.map(read, chunk):
+                report.problems += [problem] if problem else []
+                remarks.update(found)
+    remarks.update(f"Pillow warns: {' '.join(str(warning.message).split())}" for warning in caught)
+    return remarks
 
 
 def _compare_digests(report: CheckReport, place: Path) -> None:

@@ -149,7 +149,8 @@ class Dataset:
         found = self.layout.read(entry.id)
         if self._support_ids and found.sha256 not in self._compared_digests:
             self._compare_with_support(entry, found)
-        return ReadImage(self._apply_condition(condition, entry, found.image), found.sha256)
+        seen = self._apply_condition(condition, entry, found.image)
+        return ReadImage(seen, found.sha256, remarks=found.remarks)
 
     def fingerprint(self, conditions: Sequence[Condition]) -> str:
         """Compute the SHA-256 over the ids and labels of the chosen images under all ``conditions``."""
@@ -170,6 +171,7 @@ class Dataset:
         if condition not in self._content_keys:
             digest = hashlib.sha256()
             add_entries(digest, condition, self.entries(condition))
+            digest.update(f"{self.layout.reading}\n".encode())
             if not condition.clean and not self.layout.stores_corruptions:
                 settings = f"{self.card.corruption_parameters}\t{CORRUPTION_SEED}\t{self.jpeg_quality}\n"
                 digest.update(settings.encode())

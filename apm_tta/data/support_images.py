@@ -53,7 +53,7 @@ class SupportImages:
             UserError: when a file has changed since it was last read.
         """
         for entry in self.entries:
-            found = read_image(self._root / entry.id)
+            found = read_image(self._root / entry.id, self._dataset.layout.reading)
             if self._contents.setdefault(entry.id, found.sha256) != found.sha256:
                 raise UserError(f"--support {self._root}: {entry.id} has changed since it was read; start again")
             self._dataset.exclude_support({pixel_digest(found.image): entry.id}, self._root)

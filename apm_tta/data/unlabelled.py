@@ -12,6 +12,7 @@ from PIL import Image
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
+from apm_tta.data.decoding import VIEWER
 from apm_tta.data.layouts import LAYOUTS, Entry
 from apm_tta.data.layouts.images import is_image_name, list_folder, read_image
 from apm_tta.data.sample import CLEAN
@@ -101,7 +102,7 @@ def _images_of_set(name: str) -> list[Unlabelled]:
 
 
 def _read_file(path: Path) -> Image.Image:
-    return read_image(path).image
+    return read_image(path, VIEWER).image
 
 
 def _read_entry(dataset: Dataset, entry: Entry) -> Image.Image:

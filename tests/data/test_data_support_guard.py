@@ -15,6 +15,7 @@ from PIL import Image
 
 from apm_tta.data import dataset as data
 from apm_tta.data.dataset import Dataset, open_dataset, pixel_digest
+from apm_tta.data.decoding import PUBLISHED
 from apm_tta.data.layouts import Entry
 from apm_tta.data.layouts.images import read_image
 from apm_tta.data.sample import CLEAN, Condition
@@ -99,7 +100,9 @@ def check_that_planted_images_are_refused(make: Callable[[], Dataset], support_f
         support = SupportImages(support_folder, dataset, images_per_class)
         assert len(list(support)) == images_per_class * len(classes)
     else:
-        digests = {pixel_digest(read_image(support_folder / support_id).image): support_id for support_id in ids}
+        digests = {
+            pixel_digest(read_image(support_folder / support_id, PUBLISHED).image): support_id for support_id in ids
+        }
         dataset.exclude_support(digests, support_folder)
 
     for condition in conditions:

@@ -36,6 +36,7 @@ PLAIN: dict[str, Any] = {
             "name": "fashion-mnist",
             "title": "Fashion-MNIST, “a part”",
             "classes": 10,
+            "reading": "published",
             "fingerprint": "0" * 64,
             "images_per_condition": 50,
             "subset": "50 of 2000 images",

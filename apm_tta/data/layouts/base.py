@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.class_lists import ClassList
+from apm_tta.data.decoding import PUBLISHED, VIEWER, Reading
 from apm_tta.data.layouts.images import decode_image, first_few, pluralise, read_stored
 from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
@@ -84,6 +85,11 @@ class Layout(ABC, Generic[O]):
         self.options: O = _checked_options(type(self), card)
 
     @property
+    def reading(self) -> Reading:
+        """By whose rules a file becomes RGB: published code's for a published set, a viewer's for one's own images."""
+        return VIEWER if self.open_ended else PUBLISHED
+
+    @property
     def partial(self) -> bool:
         """Whether a subset of the classes is enough."""
         return False
@@ -118,7 +124,7 @@ class Layout(ABC, Generic[O]):
         Raises:
             DamagedImage: when they are not an image.
         """
-        return decode_image(self.place / sample_id, stored)
+        return decode_image(self.place / sample_id, stored, self.reading)
 
     def read(self, sample_id: str) -> ReadImage:
         """Read and decode the image with this id.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from apm_tta.data.decoding import PUBLISHED
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import folder_problems, walk_classes
 from apm_tta.data.layouts.images import DamagedImage, first_few, is_image_name, link_problems, list_folder, read_image
@@ -74,6 +75,7 @@ def _is_tiny(folder: Path, names: list[str], expected: tuple[str, ...]) -> bool:
         return False
     images = [name for name in list_folder(folder / names[0])[1] if is_image_name(name)]
     try:
-        return bool(images) and read_image(folder / names[0] / images[0]).image.size == (TINY_SIDE, TINY_SIDE)
+        size = read_image(folder / names[0] / images[0], PUBLISHED).image.size if images else None
     except DamagedImage:
         return False
+    return size == (TINY_SIDE, TINY_SIDE)

@@ -6,15 +6,28 @@ import codecs
 import errno
 import io
 import os
-from collections.abc import Iterable, Sequence
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
+from apm_tta.data.decoding import Reading, UndefinedPixels, to_rgb
+from apm_tta.data.decoding.file_facts import frame_remarks
 from apm_tta.data.sample import ReadImage, StoredImage
 from apm_tta.errors import UserError
 
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+_OPTIONAL = {"avif": (".avif",), "jpg_2000": (".jp2", ".j2k"), "webp": (".webp",)}
+SUFFIXES = frozenset(
+    {".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".gif"}
+    | {suffix for library, suffixes in _OPTIONAL.items() if features.check(library) for suffix in suffixes}
+)
+"""What the name of an image ends in, where this Pillow can read it."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "PPM", "GIF", "AVIF", "JPEG2000", "WEBP")
+"""Pillow's names of the formats that are read, whatever the file's name: the others need other programs, or guess."""
 
 
 class DamagedImage(UserError):
@@ -79,9 +92,9 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  creating one Path per file would dominate
 
 
-def read_image(path: Path) -> ReadImage:
+def read_image(path: Path, reading: Reading) -> ReadImage:
     """Read and decode the image in that file; see ``read_stored`` and ``decode_image``."""
-    return decode_image(path, read_stored(path))
+    return decode_image(path, read_stored(path), reading)
 
 
 def read_stored(path: Path) -> StoredImage:
@@ -97,24 +110,36 @@ def read_stored(path: Path) -> StoredImage:
         raise _damaged(path, "its symbolic link is circular" if circular else str(error.strerror)) from None
 
 
-def decode_image(path: Path, stored: StoredImage) -> ReadImage:
+def decode_image(path: Path, stored: StoredImage, reading: Reading) -> ReadImage:
     """Decode an image from the bytes of its file, whose path is for messages.
 
+    What Pillow warns of while it decodes is among the remarks, except in a thread besides the main one: Python's
+    warnings are the whole process's.
+
     Raises:
-        DamagedImage: when it is empty, truncated, text, has more pixels than Pillow considers safe, or cannot be
-            decoded for any other reason.
+        DamagedImage: when it is empty, truncated, text, has more pixels than Pillow considers safe, cannot be decoded
+            for any other reason, or cannot be shown.
     """
     data = stored.content
     if not data:
         raise _damaged(path, "the file is empty")
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise DamagedImage(
+            f"{path} is not read: PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so that what a cut-off file lacks would "
+            "be read as grey; set it to False"
+        )
     try:
-        image = Image.open(io.BytesIO(data))
-        pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
-        if limit is not None and pixels > limit:
-            raise _damaged(path, f"it would have {pixels:,} pixels")
-        return ReadImage(image.convert("RGB"), stored.sha256)
+        with _warnings_as_remarks() as warned, Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+            if limit is not None and pixels > limit:
+                raise _damaged(path, f"it would have {pixels:,} pixels")
+            rgb, remarks = to_rgb(image, reading)
+            remarks += frame_remarks(data, image.format)
+        return ReadImage(rgb, stored.sha256, remarks=(*remarks, *warned))
     except DamagedImage:
         raise
+    except UndefinedPixels as error:
+        raise DamagedImage(f"{path} cannot be shown: {error}; save it with 8 bits per channel") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _damaged(path, f"it would have too many pixels: {error}") from None
     except Exception as error:  # damaged bytes can make a decoder raise anything
@@ -122,6 +147,20 @@ def decode_image(path: Path, stored: StoredImage) -> ReadImage:
             raise _damaged(path, "the file is text") from None
         unknown = isinstance(error, UnidentifiedImageError)
         raise _damaged(path, "unknown format" if unknown else f"truncated? {error}") from None
+
+
+@contextmanager
+def _warnings_as_remarks() -> Iterator[list[str]]:
+    """Collect the warnings in the block as remarks, complete at its end; ``DecompressionBombWarning`` is raised."""
+    remarks: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield remarks
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield remarks
+    remarks += dict.fromkeys(f"Pillow warns: {' '.join(str(warning.message).split())}" for warning in caught)
 
 
 def _damaged(path: Path, reason: str) -> DamagedImage:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from PIL import features
-
 from apm_tta.data.corruptions import corruption_revisions
 from apm_tta.data.dataset import CORRUPTION_SEED
+from apm_tta.data.decoding import decoder_versions
 from apm_tta.data.subset import subset_rule
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.plan import EPISODIC
@@ -79,6 +78,7 @@ def numbers(prepared: Prepared) -> Numbers:
             title=dataset.title,
             classes=len(dataset.classes),
             fingerprint=dataset.fingerprint(request.conditions),
+            reading=dataset.layout.reading,
             images_per_condition=chosen,
             subset=subset_rule(suite.limit, chosen, dataset.available(first)),
             corruptions=dataset.corruption_source,
@@ -118,8 +118,7 @@ def versions(teacher_identity: Mapping[str, str]) -> dict[str, str]:
         "apm-tta": importlib.metadata.version("apm-tta"),
         "record_schema": str(SCHEMA_VERSION),
         **{name: _version(name) for name in (*_LIBRARIES, *tokenizer)},
-        # Two builds of one Pillow may decode a JPEG by two libraries.
-        "libjpeg": str(features.version_feature("libjpeg_turbo") or features.version_codec("jpg")),
+        **decoder_versions(),
     }
 
 

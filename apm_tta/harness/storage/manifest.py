@@ -15,6 +15,7 @@ import yaml
 from pydantic import AliasChoices, ConfigDict, Field, ValidationError
 
 from apm_tta.configuration import Configuration, one_line, read_yaml
+from apm_tta.data.decoding import PUBLISHED, Reading
 from apm_tta.errors import UserError
 from apm_tta.files import write_file
 from apm_tta.harness.storage.code_identity import commit
@@ -45,6 +46,7 @@ class DatasetFields(Configuration):
         title: in words.
         classes: how many there are.
         fingerprint: see ``Dataset.fingerprint``.
+        reading: by whose rules files become RGB; see ``apm_tta.data.decoding``.
         images_per_condition: under each condition, after the limit.
         subset: the rule that chose them, in words.
         corruptions: ``stored``, or ``made as read``.
@@ -57,6 +59,7 @@ class DatasetFields(Configuration):
     title: str
     classes: int
     fingerprint: str
+    reading: Reading = PUBLISHED  # as every file was read before this was stated
     # Under its former name in run.yaml of earlier versions.
     images_per_condition: int = Field(validation_alias=AliasChoices("images_per_condition", "images_a_condition"))
     subset: str

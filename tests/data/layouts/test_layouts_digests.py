@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from apm_tta.data.dataset import Dataset, open_dataset
+from apm_tta.data.decoding import PUBLISHED
 from apm_tta.data.embedded import IMAGES_FILE
 from apm_tta.data.layouts.images import read_image
 from apm_tta.data.sample import CLEAN, Condition
@@ -55,6 +56,6 @@ def test_equal_pixels_in_other_files_have_other_digests(tmp_path: Path) -> None:
     image = Image.new("RGB", (5, 4), "teal")
     image.save(tmp_path / "a.png")
     image.save(tmp_path / "a.bmp")
-    png, bmp = read_image(tmp_path / "a.png"), read_image(tmp_path / "a.bmp")
+    png, bmp = (read_image(tmp_path / name, PUBLISHED) for name in ("a.png", "a.bmp"))
     assert png.image.tobytes() == bmp.image.tobytes()
     assert png.sha256 == sha256((tmp_path / "a.png").read_bytes()) != bmp.sha256

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from apm_tta.data.decoding import PUBLISHED
 from apm_tta.data.layouts import DamagedImage
 from apm_tta.data.layouts.images import first_few, is_image_name, list_folder, read_image
 from apm_tta.errors import UserError
@@ -27,7 +28,7 @@ def saved(kind: str, mode: str = "RGB", size: tuple[int, int] = (60, 40), **opti
 def reason(path: Path, content: bytes) -> str:
     path.write_bytes(content)
     with pytest.raises(DamagedImage) as caught:
-        read_image(path)
+        read_image(path, PUBLISHED)
     message = str(caught.value)
     assert message.startswith(f"{path} is not a readable image (")
     assert message.endswith("; extract it from the archive again")
@@ -40,7 +41,7 @@ def reason(path: Path, content: bytes) -> str:
 )
 def test_every_kind_of_image_is_read_as_rgb(kind: str, mode: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(saved(kind, mode))
-    image = read_image(tmp_path / "a").image
+    image = read_image(tmp_path / "a", PUBLISHED).image
     assert (image.mode, image.size) == ("RGB", (60, 40))
 
 
@@ -59,7 +60,7 @@ def test_any_bytes_are_an_image_or_a_damaged_one(content: bytes, tmp_path_factor
     path.write_bytes(content)
     message = ""
     try:
-        read_image(path)
+        read_image(path, PUBLISHED)
     except DamagedImage as error:
         message = str(error)
     assert "\n" not in message
@@ -74,10 +75,10 @@ def test_each_kind_of_damage_is_named(tmp_path: Path) -> None:
     assert "(truncated? image file is truncated" in reason(path, saved("JPEG")[:900])
     path.unlink()
     with pytest.raises(DamagedImage, match="No such file"):
-        read_image(path)
+        read_image(path, PUBLISHED)
     path.symlink_to(path)
     with pytest.raises(DamagedImage, match="its symbolic link is circular"):
-        read_image(path)
+        read_image(path, PUBLISHED)
 
 
 def test_an_image_of_absurdly_many_pixels_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,7 @@ def test_an_image_of_absurdly_many_pixels_is_not_decoded(tmp_path: Path, monkeyp
     assert "too many pixels" in reason(tmp_path / "a.png", saved("PNG"))
     assert "pixels" in reason(tmp_path / "a.png", saved("PNG", size=(40, 40)))
     (tmp_path / "a.png").write_bytes(saved("PNG", size=(40, 25)))
-    assert read_image(tmp_path / "a.png").image.size == (40, 25)
+    assert read_image(tmp_path / "a.png", PUBLISHED).image.size == (40, 25)
 
 
 def test_a_listing_is_sorted_and_leaves_hidden_files_out(tmp_path: Path) -> None:
