@@ -77,8 +77,11 @@ def simulate(run: Path) -> None:
         "suite": "imagenet-c",
         "dataset": {
             "name": "imagenet-c",
-            "title": "ImageNet-C",
             "classes": CLASSES,
+            "class_names": [f"class {label}" for label in range(CLASSES)],
+            "images": IMAGES,
+            "images_hashed": IMAGES,
+            "images_sha256": "e" * 64,
             "fingerprint": "f" * 64,
             "images_per_condition": IMAGES,
             "subset": f"all {IMAGES} images",
@@ -88,7 +91,9 @@ def simulate(run: Path) -> None:
         },
         "conditions": [str(condition) for condition in conditions],
         "teacher": {"name": "ViT-B-16:openai", "classifier": "text", "weights_sha256": "0" * 64},
-        "methods": {"apm": {"protocol": "episodic", "votes": False, "templates": "simple"}},
+        "methods": {
+            "apm": {"protocol": "episodic", "votes": False, "templates": "simple", "sentences": ["a photo of a {}."]}
+        },
         "streams": "episodic",
         "seeds": [0],
         "precision": "float32",
@@ -96,7 +101,16 @@ def simulate(run: Path) -> None:
     }
     place = {"device_name": "simulated", "threads": 2, "started": "now"}
     run.mkdir()
-    write_manifest(run, {"numbers": numbers, "title": "Simulated", "batch_size": 64, "environment": place})
+    write_manifest(
+        run,
+        {
+            "numbers": numbers,
+            "title": "Simulated",
+            "dataset_title": "ImageNet-C",
+            "batch_size": 64,
+            "environment": place,
+        },
+    )
     cells = [Cell("imagenet-c", condition, "ViT-B-16:openai", "apm", 0) for condition in conditions]
     random = np.random.default_rng(0)
     for shard in plan_shards(cells, dict.fromkeys(conditions, IMAGES), SHARD_SIZE):

@@ -16,7 +16,7 @@ from apm_tta.columns import KEY
 from apm_tta.data.sample import parse_condition
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.rebuild import rebuild_dataset, rebuild_method, rebuild_teacher
+from apm_tta.harness.compute.rebuild import rebuild_method, rebuild_teacher
 from apm_tta.harness.storage import merge as storage
 from apm_tta.harness.storage.manifest import Manifest, read_manifest
 from apm_tta.harness.storage.records import read_shard
@@ -160,9 +160,8 @@ class Run:
         chosen_seed = numbers.seeds[0] if seed is None else seed
         _check_known(name, list(numbers.methods), "method", self.folder)
         _check_known(chosen_seed, list(numbers.seeds), "seed", self.folder)
-        dataset = rebuild_dataset(self.manifest)
         teacher = rebuild_teacher(self.manifest, resolve_device(device))
-        method = rebuild_method(self.manifest, name, dataset, teacher, chosen_seed)
+        method = rebuild_method(self.manifest, name, teacher, chosen_seed)
         return LoadedMethod(method, numbers.precision, self.manifest.batch_size, numbers.dataset.reading)
 
     @property

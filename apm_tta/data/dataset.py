@@ -11,8 +11,9 @@ from PIL import Image
 
 from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
-from apm_tta.data.layouts import LAYOUTS, Entry, Layout
-from apm_tta.data.sample import CLEAN, Condition, ReadImage
+from apm_tta.data.image_digests import UNREADABLE, ImageDigests
+from apm_tta.data.layouts import LAYOUTS, DamagedImage, Entry, Layout
+from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
 from apm_tta.data.subset import even_subset
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator
@@ -21,10 +22,18 @@ from apm_tta.randomness import numpy_generator
 CORRUPTION_SEED = 0
 
 
-class TestedInSupport(UserError):
+class RefusedImage(UserError):
+    """An image that must not be answered, whatever its content: a run ends with it, and cannot go on with it."""
+
+
+class TestedInSupport(RefusedImage):
     """A test image is among the labelled images of ``--support``; the message names both."""
 
     __test__ = False  # not a test class, although its name begins with Test
+
+
+class ChangedImage(RefusedImage):
+    """An image is no longer what was hashed when its run began; the message names it."""
 
 
 class Dataset:
@@ -60,7 +69,7 @@ class Dataset:
             raise UserError(f"JPEG quality {jpeg_quality} does not exist; expected 1 to 100", exit_code=2)
         self._chosen: dict[Condition, Sequence[Entry]] = {}
         self._available: dict[Condition, int] = {}
-        self._content_keys: dict[Condition, str] = {}
+        self._expected: ImageDigests | None = None
         self._support_folder = Path()
         self._support_ids: dict[str, str] = {}
         self._compared_digests: set[str] = set()
@@ -139,14 +148,28 @@ class Dataset:
         self._support_ids.update(support_ids)
         self._compared_digests.clear()
 
+    def expect(self, digests: ImageDigests) -> None:
+        """Refuse from now on to read an image that is not what was hashed; copies in other processes refuse it too."""
+        self._expected = digests
+
+    @property
+    def expected(self) -> ImageDigests | None:
+        """The digests that images are compared with as they are read; None where there are none yet."""
+        return self._expected
+
     def read(self, entry: Entry, condition: Condition) -> ReadImage:
         """Read one image under ``condition``; the result is the same in every run, order and worker.
 
+        The bytes are read once: those that are hashed and compared are those that are decoded.
+
         Raises:
             DamagedImage: when the file is damaged.
+            ChangedImage: when it is not what was hashed, see ``expect``.
             TestedInSupport: when the decoded image, before it is corrupted, is in the support set.
         """
-        found = self.layout.read(entry.id)
+        stored = self.layout.stored(entry.id)
+        self._compare_with_expected(entry, stored)
+        found = self.layout.decode(entry.id, stored)
         if self._support_ids and found.sha256 not in self._compared_digests:
             self._compare_with_support(entry, found)
         seen = self._apply_condition(condition, entry, found.image)
@@ -159,30 +182,15 @@ class Dataset:
             add_entries(digest, condition, self.entries(condition))
         return digest.hexdigest()
 
-    def content_key(self, condition: Condition) -> str:
-        """Compute the SHA-256 over everything that the pixels of the chosen images under ``condition`` depend on.
-
-        It serves as a cache key and covers ids, labels, the condition, how the condition is computed, and size and
-        modification time of every file that is read; no file is opened.
-
-        Raises:
-            UserError: when a file no longer exists.
-        """
-        if condition not in self._content_keys:
-            digest = hashlib.sha256()
-            add_entries(digest, condition, self.entries(condition))
-            digest.update(f"{self.layout.reading}\n".encode())
-            if not condition.clean and not self.layout.stores_corruptions:
-                settings = f"{self.card.corruption_parameters}\t{CORRUPTION_SEED}\t{self.jpeg_quality}\n"
-                digest.update(settings.encode())
-            for path in self.layout.files(condition, self.entries(condition)):
-                try:
-                    status = path.stat()
-                except OSError as error:
-                    raise UserError(f"{path} cannot be read: {error.strerror}") from None
-                digest.update(f"{status.st_size}\t{status.st_mtime_ns}\n".encode())
-            self._content_keys[condition] = digest.hexdigest()
-        return self._content_keys[condition]
+    def _compare_with_expected(self, entry: Entry, stored: StoredImage) -> None:
+        expected = None if self._expected is None else self._expected.by_id.get(entry.id)
+        if expected == UNREADABLE:
+            raise DamagedImage(f"{entry.id} could not be read when the run began; start a new run to answer it")
+        if expected not in (None, stored.sha256):
+            raise ChangedImage(
+                f"{self.layout.file_of(entry.id) or entry.id} is not what it was when this run began: restore it and "
+                "run the same command again, or begin another run with --force-new"
+            )
 
     def _compare_with_support(self, entry: Entry, found: ReadImage) -> None:
         for image in (found.image, found.uncropped):

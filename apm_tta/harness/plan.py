@@ -103,9 +103,13 @@ Work = Shard | Stream
 
 def record_file(cell: Cell, index: int) -> PurePosixPath:
     """Return the path, below the run folder, at which one range of ``cell`` is recorded."""
-    condition = cell.condition
-    name = "clean" if condition.clean else f"{condition.corruption}-{condition.severity}"
+    name = condition_name(cell.condition)
     return PurePosixPath("records", cell.method, name, f"{cell.setting}-seed-{cell.seed}-shard-{index:05d}.parquet")
+
+
+def condition_name(condition: Condition) -> str:
+    """Return a condition's name in the run folder."""
+    return "clean" if condition.clean else f"{condition.corruption}-{condition.severity}"
 
 
 def plan_shards(cells: Sequence[Cell], samples: dict[Condition, int], shard_size: int = SHARD_SIZE) -> list[Shard]:

@@ -7,19 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from apm_tta.data.dataset import Dataset, TestedInSupport
+from apm_tta.data.dataset import Dataset, RefusedImage
 from apm_tta.errors import UserError, describe_error
+from apm_tta.harness.compute.content import content_notes, hash_content, images_to_hash
 from apm_tta.harness.compute.engines import ENGINES, Engine
 from apm_tta.harness.compute.fingerprint import describe
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.prepare import open_data, plan, prepare
 from apm_tta.harness.plan import select_part
 from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
+from apm_tta.harness.progress.hashing_bar import hashing_bar
 from apm_tta.harness.progress.json_lines import JsonLines
 from apm_tta.harness.progress.logged_notes import LoggedNotes
 from apm_tta.harness.progress.progress_bar import Progress
 from apm_tta.harness.progress.run_log import LOG_FILE, LogFile
 from apm_tta.harness.request.run_request import RunRequest
+from apm_tta.harness.storage.image_list import keep_read_images, read_image_list, with_images, write_image_list
 from apm_tta.harness.storage.manifest import (
     MANIFEST_FILE,
     read_manifest,
@@ -72,15 +75,21 @@ def run(request: RunRequest) -> Path:
 
 
 def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, log: LogFile) -> None:
+    ids, images = images_to_hash(dataset, request.conditions)
+    with hashing_bar(len(ids), hidden=request.quiet or request.json) as advance:
+        digests = hash_content(dataset, ids, images, advance)
     prepared = prepare(request, request.devices[0], dataset)
-    manifest = describe(prepared)
+    notes = content_notes(dataset, request.conditions, digests)
+    manifest = describe(prepared, notes)
     if (folder / MANIFEST_FILE).exists():
         before = read_manifest(folder)
-        refuse_other_run(folder, before.numbers, manifest.numbers)
+        listed = read_image_list(folder, before.numbers)
+        refuse_other_run(folder, before.numbers, manifest.numbers, lambda lines: with_images(lines, listed, digests))
         if (extended := before.with_environment(manifest.environment)) != before:
             write_manifest(folder, extended)
     else:
         write_manifest(folder, manifest)
+    write_image_list(folder, digests)
     remove_leftovers(folder)
     _, work = plan(prepared)
     if request.part is not None:
@@ -90,6 +99,8 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
 
     def emit(event: Event) -> None:
         if isinstance(event, Finished):
+            for path, content in event.images:
+                keep_read_images(folder / path, content)
             for path, content in event.files:
                 if not (folder / path).exists():  # a stream is answered again as a whole; its existing files are kept
                     write_content(folder / path, content)
@@ -99,11 +110,13 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
     try:
         for path in set_damaged_aside(work, folder):
             emit(Note(f"{path} was damaged: it is set aside, and its images are answered again"))
+        for note in notes:
+            emit(Note(note))
         remaining = select_unfinished(work, folder)
         emit(Planned(len({cell for unit in work for cell in unit.cells}), tuple(remaining)))
         with _errors_with_advice(folder), _warnings_as_notes(emit):
             if remaining:
-                engine(remaining, Job(request, manifest.numbers, prepared), emit)
+                engine(remaining, Job(request, manifest.numbers, digests, prepared), emit)
         log.line("done")
     finally:
         if progress is not None:
@@ -120,7 +133,7 @@ def _errors_with_advice(folder: Path) -> Iterator[None]:
     advice = f"finished shards are kept; rerun the same command with --out {folder} to resume"
     try:
         yield
-    except TestedInSupport:  # such a run cannot be resumed: without that image the support would be a different one
+    except RefusedImage:  # such a run cannot be resumed before what the message says is done
         raise
     except UserError as error:
         raise UserError(f"{error}; {advice}", error.exit_code) from error.__cause__ or error

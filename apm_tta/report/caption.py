@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pandas as pd
 
-from apm_tta.harness.storage.manifest import Manifest, Numbers, StreamFields
+from apm_tta.harness.storage.manifest import Manifest, MethodFields, Numbers, StreamFields
+from apm_tta.teachers import TEMPLATES
 
 
 def caption(manifest: Manifest) -> str:
     """State what every table must: n, subset rule, teacher, templates, protocol, seeds, commit and machine."""
     numbers, place = manifest.numbers, manifest.environment
     data, teacher = numbers.dataset, numbers.teacher
-    templates = ", ".join(f"{name} {_templates(method.templates)}" for name, method in numbers.methods.items())
+    templates = ", ".join(f"{name} {_templates(method)}" for name, method in numbers.methods.items())
     protocols = sorted({method.protocol for method in numbers.methods.values()})
     templates = templates if teacher.classifier == "text" else "none"
     return (
-        f"{data.title} ({data.name}): {data.subset} under each condition; {_corruptions(numbers)}"
+        f"{manifest.dataset_title} ({data.name}): {data.subset} under each condition; {_corruptions(numbers)}"
         f"Teacher {teacher.name} (weights {teacher.weights_sha256[:12]}), class weights from "
         f"{teacher.classifier}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
         f"seeds {', '.join(map(str, numbers.seeds))}; {numbers.precision}. "
@@ -38,8 +39,10 @@ def _jpeg(quality: int | None) -> str:
     return "not recompressed" if quality is None else f"then recompressed as JPEG of quality {quality}"
 
 
-def _templates(templates: str | tuple[str, ...]) -> str:
-    return templates if isinstance(templates, str) else ", ".join(f'"{template}"' for template in templates)
+def _templates(method: MethodFields) -> str:
+    if method.templates in TEMPLATES:
+        return method.templates
+    return ", ".join(f'"{sentence}"' for sentence in method.sentences)
 
 
 def _streams(numbers: Numbers) -> str:
@@ -78,6 +81,7 @@ def notes(manifest: Manifest, damaged: pd.DataFrame) -> list[str]:
         sentences.append(
             f"{count} images could not be read and have no answer (column errors; errors.csv): {first_ids}."
         )
+    sentences += [f"{note}." for note in manifest.notes]
     if manifest.left_out:
         sentences.append("Left out: " + "; ".join(manifest.left_out.values()) + ".")
     return sentences

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.errors import UserError
+from apm_tta.harness.storage.image_list import read_image_list, with_images
 from apm_tta.harness.storage.manifest import differences, read_manifest
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
@@ -96,7 +97,9 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
         "n: images answered by both. Interval: paired bootstrap. p: McNemar's exact test; p (Holm): with Holm's "
         "correction over the rows of this table."
     )
-    differing = differences(numbers, read_manifest(run_b).numbers)
+    others = read_manifest(run_b).numbers
+    images = (read_image_list(run_a, numbers), read_image_list(run_b, others))
+    differing = with_images(differences(numbers, others), *images)
     sentences = [
         "# Comparison",
         markdown_text(f"A: {run_a}. B: {run_b}."),

@@ -19,6 +19,7 @@ from apm_tta.report.run_data import ReportData, read_report_data
 from apm_tta.report.table import Table, mean_and_deviation, number
 from apm_tta.report.tables import by_corruption_table, cost_table
 from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, latex_document
+from apm_tta.teachers.templates import DATASET
 
 # In the order of the papers' columns.
 VARIANTS = ["imagenet", "imagenet-a", "imagenet-v2-matched-frequency", "imagenet-r", "imagenet-sketch"]
@@ -172,7 +173,7 @@ def _parameters(data: ReportData) -> dict[str, dict[str, Any]]:
     return {
         name: {
             # All fields of the method, including protocol and votes, which need not follow from its parameters.
-            **{key: value for key, value in own if not (key == "templates" and isinstance(value, tuple))},
+            **{key: value for key, value in own if not (key == "sentences" and own.templates == DATASET)},
             **(streams if own.protocol == "online" else {}),
         }
         for name, own in numbers.methods.items()

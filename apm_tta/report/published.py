@@ -71,8 +71,7 @@ def _protocol_differences(numbers: Numbers, method: str) -> list[str]:
     own = {} if recorded is None else {"templates": recorded.templates, **recorded.others}
     differs = []
     for name, value in published.items():
-        # The data set's own templates are recorded as the templates themselves.
-        own_value = "dataset" if name == "templates" and isinstance(own.get(name), tuple) else own.get(name)
+        own_value = own.get(name)
         accepted = value if isinstance(value, list) else [value]
         if name in own and own_value not in accepted:
             differs.append(f"{name} {accepted[0]} published, {own_value} here")

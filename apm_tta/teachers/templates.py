@@ -17,6 +17,9 @@ PLACEHOLDER = "{}"
 DATASET = "dataset"
 """The name for the data set's own template."""
 
+FILE = "file"
+"""For sentences of a user's file, which are what counts, wherever it lies."""
+
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "simple": ("a photo of a {}.",),
     "simple7": tuple(template(PLACEHOLDER) for template in SIMPLE_IMAGENET_TEMPLATES),
@@ -27,6 +30,11 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 def fill_template(template: str, name: str) -> str:
     """Insert ``name`` at the placeholder of the template; everything else in either is literal text."""
     return template.replace(PLACEHOLDER, name)
+
+
+def templates_name(name: str) -> str:
+    """Return what a name stands for, wherever a file lies: ``dataset``, one of ``TEMPLATES``, or ``FILE``."""
+    return name if name == DATASET or name in TEMPLATES else FILE
 
 
 def read_templates(name: str, own: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -190,47 +189,6 @@ def test_a_jpeg_quality_where_nothing_is_corrupted_is_refused() -> None:
 def test_a_jpeg_quality_that_does_not_exist_is_refused(quality: int) -> None:
     with pytest.raises(UserError, match=f"JPEG quality {quality} does not exist; expected 1 to 100"):
         open_dataset("fashion-mnist", jpeg_quality=quality)
-
-
-def test_the_content_key_covers_everything_that_pixels_depend_on() -> None:
-    """It covers nothing else: a clean image does not depend on how images are corrupted."""
-    card = load_card("fashion-mnist")
-    other_card = card.model_copy(update={"corruption_parameters": "imagenet"})
-    variants = [
-        Dataset(card, limit=20),
-        Dataset(card, limit=21),
-        Dataset(card, limit=20, jpeg_quality=85),
-        Dataset(card, limit=20, jpeg_quality=84),
-        Dataset(other_card, limit=20),
-    ]
-    keys = [dataset.content_key(NOISE) for dataset in variants]
-    assert len(set(keys)) == len(keys)
-    assert Dataset(card, limit=20).content_key(NOISE) == keys[0]
-    assert variants[0].content_key(Condition("gaussian_noise", 4)) not in keys
-    clean = [dataset.content_key(CLEAN) for dataset in variants]
-    assert clean[0] == clean[2] == clean[4] != clean[1]
-    assert clean[0] not in keys
-
-
-@pytest.mark.parametrize("made", ["coop", "cifar_corrupted", "cifar101"])
-def test_the_content_key_changes_with_any_file_that_is_read(made: str, tmp_path: Path, trees: Any) -> None:
-    """It changes with size or modification time of images in folders, arrays, labels."""
-    miniature = trees.coop(tmp_path, "dtd") if made == "coop" else getattr(trees, made)(tmp_path)
-    condition = Condition("fog", 3) if made == "cifar_corrupted" else CLEAN
-
-    def key() -> str:
-        return Dataset(miniature.card, tmp_path).content_key(condition)
-
-    before = key()
-    assert key() == before
-    dataset = Dataset(miniature.card, tmp_path)
-    files = dataset.layout.files(condition, dataset.entries(condition))
-    assert files
-    for path in files:
-        os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
-        after = key()
-        assert after != before, path
-        before = after
 
 
 def test_a_damaged_image_is_distinguished_from_a_wrong_tree(tmp_path: Path, trees: Any) -> None:

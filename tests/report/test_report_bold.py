@@ -40,7 +40,10 @@ def run_of(folder: Path, like: Path, seeds: list[int], dataset: str = "fashion-m
     manifest = read_plain(like)
     numbers = manifest["numbers"]
     numbers["conditions"] = [str(condition) for condition in CONDITIONS]
-    numbers["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in METHODS}
+    numbers["methods"] = {
+        name: {"protocol": "episodic", "votes": False, "templates": "simple", "sentences": ["a photo of a {}."]}
+        for name in METHODS
+    }
     numbers["dataset"] |= {"name": dataset, "images_per_condition": IMAGES}
     numbers["seeds"] = seeds
     folder.mkdir()

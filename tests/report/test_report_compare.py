@@ -24,7 +24,10 @@ def run_of(folder: Path, like: Path, right: dict[str, str], dataset: str = "fash
     manifest = read_plain(like)
     own = manifest["numbers"]
     own["conditions"] = ["clean"]
-    own["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in right}
+    own["methods"] = {
+        name: {"protocol": "episodic", "votes": False, "templates": "simple", "sentences": ["a photo of a {}."]}
+        for name in right
+    }
     own["dataset"] |= {"name": dataset, "images_per_condition": len(next(iter(right.values())))}
     own |= numbers
     folder.mkdir()
@@ -154,7 +157,12 @@ def test_published_numbers_are_shown_only_next_to_the_same_measurement(whole_run
     numbers: dict[str, Any] = read_plain(whole_run)["numbers"]
     numbers["dataset"] |= {"name": "imagenet", "subset": "all 50000 images"}
     numbers["teacher"] |= {"name": "ViT-B-16:openai"}
-    numbers["methods"]["tpt"] = {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."]}
+    numbers["methods"]["tpt"] = {
+        "protocol": "episodic",
+        "votes": False,
+        "templates": "dataset",
+        "sentences": ["a photo of a {}."],
+    }
     published = published_number(Numbers.model_validate(numbers), "tpt", "clean")
     assert published is not None
     assert (published.top1, published.differs) == (68.98, "")

@@ -113,7 +113,12 @@ def test_the_caption_states_everything_that_a_table_must(whole_run: Path) -> Non
 
 def test_the_caption_names_both_protocols_where_methods_differ_and_imagenets_severities(whole_run: Path) -> None:
     manifest: dict[str, Any] = read_plain(whole_run)
-    manifest["numbers"]["methods"]["tent"] = {"protocol": "online", "votes": False, "templates": "simple"}
+    manifest["numbers"]["methods"]["tent"] = {
+        "protocol": "online",
+        "votes": False,
+        "templates": "simple",
+        "sentences": ["a photo of a {}."],
+    }
     manifest["numbers"]["dataset"]["corruption_parameters"] = "imagenet"
     text = caption(Manifest.model_validate(manifest))
     assert "protocol: episodic, online;" in text

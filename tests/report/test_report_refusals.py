@@ -56,7 +56,10 @@ def run_of(
     manifest = read_plain(like)
     own = manifest["numbers"]
     own["conditions"] = [str(condition) for condition in conditions]
-    own["methods"] = {name: {"protocol": "episodic", "votes": False, "templates": "simple"} for name in right}
+    own["methods"] = {
+        name: {"protocol": "episodic", "votes": False, "templates": "simple", "sentences": ["a photo of a {}."]}
+        for name in right
+    }
     own["dataset"] |= {"name": dataset, "images_per_condition": len(next(iter(right.values())))}
     own |= numbers
     folder.mkdir()
@@ -272,7 +275,13 @@ def published(whole_run: Path, method: str, dataset: str = "imagenet", **paramet
     numbers["dataset"] |= {"name": dataset, "subset": "all 50000 images"}
     numbers["teacher"] |= {"name": teacher}
     numbers["streams"] = {"setting": setting, "reset": "corruption"}
-    recorded = {"protocol": "episodic", "votes": False, "templates": ["a photo of a {}."], **parameters}
+    recorded = {
+        "protocol": "episodic",
+        "votes": False,
+        "templates": "dataset",
+        "sentences": ["a photo of a {}."],
+        **parameters,
+    }
     numbers["methods"] = {method: recorded}
     number = published_number(Numbers.model_validate(numbers), method, "clean")
     assert number is not None
@@ -282,8 +291,12 @@ def published(whole_run: Path, method: str, dataset: str = "imagenet", **paramet
 @pytest.mark.parametrize(
     ("method", "changes", "differs"),
     [
-        ("zeroshot", {"templates": ["a photo of a {}."]}, ""),
-        ("zeroshot", {"templates": "openai80"}, "templates dataset published, openai80 here"),
+        ("zeroshot", {"templates": "dataset", "sentences": ["a photo of a {}."]}, ""),
+        (
+            "zeroshot",
+            {"templates": "openai80", "sentences": ["a photo of a {}."]},
+            "templates dataset published, openai80 here",
+        ),
         ("tpt", {"views": 64, "steps": 1}, ""),
         ("tpt", {"views": 8, "steps": 1}, "views 64 published, 8 here"),
         (
@@ -291,13 +304,33 @@ def published(whole_run: Path, method: str, dataset: str = "imagenet", **paramet
             {"teacher": "ViT-H-14-quickgelu:dfn5b", "dataset": "imagenet-a", "iterations": 20},
             "iterations 1200 published, 20 here",
         ),
-        ("tda", {"teacher": "RN50:openai", "templates": "simple7", "protocol": "online"}, ""),
         (
             "tda",
-            {"teacher": "RN50:openai", "templates": ["a photo of a {}."], "protocol": "online", "setting": "mixed"},
+            {"teacher": "RN50:openai", "templates": "simple7", "sentences": ["a photo of a {}."], "protocol": "online"},
+            "",
+        ),
+        (
+            "tda",
+            {
+                "teacher": "RN50:openai",
+                "templates": "dataset",
+                "sentences": ["a photo of a {}."],
+                "protocol": "online",
+                "setting": "mixed",
+            },
             "templates simple7 published, dataset here; here a mixed stream",
         ),
-        ("tda", {"teacher": "RN50:openai", "dataset": "eurosat", "templates": ["{}"], "protocol": "online"}, ""),
+        (
+            "tda",
+            {
+                "teacher": "RN50:openai",
+                "dataset": "eurosat",
+                "templates": "dataset",
+                "sentences": ["{}"],
+                "protocol": "online",
+            },
+            "",
+        ),
     ],
 )
 def test_a_published_number_with_another_protocol_is_marked(
@@ -318,7 +351,15 @@ def test_methods_with_different_parameters_do_not_share_a_row(
     tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(name: str, iterations: int) -> str:
-        methods = {"apm": {"protocol": "episodic", "votes": False, "templates": ["x"], "iterations": iterations}}
+        methods = {
+            "apm": {
+                "protocol": "episodic",
+                "votes": False,
+                "templates": "dataset",
+                "sentences": ["x"],
+                "iterations": iterations,
+            }
+        }
         return str(run_of(tmp_path / name, whole_run, {"apm": "x."}, dataset=name, methods=methods))
 
     few, same, more = run("imagenet", 20), run("imagenet-r", 20), run("imagenet-a", 1200)
@@ -350,7 +391,7 @@ def test_methods_with_different_streams_or_protocols_do_not_share_a_row(
 
     def run(name: str, **other: Any) -> str:
         streams = other.pop("streams", {"setting": "iid", "reset": "corruption"})
-        methods = {"tda": {"protocol": "online", "votes": False, "templates": ["x"], **other}}
+        methods = {"tda": {"protocol": "online", "votes": False, "templates": "dataset", "sentences": ["x"], **other}}
         folder = run_of(tmp_path / name, whole_run, {"tda": "x."}, dataset=name, methods=methods, streams=streams)
         return str(folder)
 

@@ -233,7 +233,7 @@ def test_names_and_messages_are_escaped(run_folder: Path) -> None:
     """Titles that hold tags, table borders and commands."""
     manifest = read_plain(run_folder)
     manifest["title"] = "<script>alert(1)</script> a|b"
-    manifest["numbers"]["dataset"]["title"] = "50% of R&D_{x} \\input{secret}"
+    manifest["dataset_title"] = "50% of R&D_{x} \\input{secret}"
     write_plain(run_folder, manifest)
     text = write_report(run_folder).text
     assert "<script>" not in text

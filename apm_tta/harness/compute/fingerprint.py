@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,6 +30,7 @@ from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.methods import Method
 from apm_tta.revision import ENGINE_REVISION
 from apm_tta.sources import method_source
+from apm_tta.teachers.templates import templates_name
 
 _LIBRARIES = (
     *("torch", "torchvision", "open_clip_torch", "timm", "safetensors"),
@@ -42,12 +43,19 @@ _TOKENIZER_LIBRARIES = ("transformers", "tokenizers")
 """Of the text towers whose tokenizer is Hugging Face's."""
 
 
-def describe(prepared: Prepared) -> Manifest:
-    """Describe a run: what its numbers depend on, and where they are computed."""
+def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
+    """Describe a run: what its numbers depend on, and where they are computed.
+
+    Args:
+        prepared: the run.
+        notes: see ``Manifest.notes``.
+    """
     request = prepared.request
     return Manifest(
         numbers=numbers(prepared),
         title=request.suite.title,
+        dataset_title=prepared.dataset.title,
+        notes=tuple(notes),
         command=tuple(command_words(request.suite)),
         limit=request.suite.limit,
         left_out=prepared.left_out,
@@ -65,7 +73,8 @@ def numbers(prepared: Prepared) -> Numbers:
     """
     request, dataset, teacher = prepared.request, prepared.dataset, prepared.teacher
     suite, first = request.suite, request.conditions[0]
-    chosen = len(dataset.entries(first))
+    chosen, content = len(dataset.entries(first)), dataset.expected
+    assert content is not None, "the images are hashed before the numbers are stated"
     shots = {} if teacher.support is None else {"shots": suite.shots}
     online = any(method.protocol == "online" for method in prepared.methods.values())
     made = (
@@ -75,9 +84,12 @@ def numbers(prepared: Prepared) -> Numbers:
         suite=suite.name,
         dataset=DatasetFields(
             name=dataset.card.name,
-            title=dataset.title,
             classes=len(dataset.classes),
+            class_names=dataset.classes,
             fingerprint=dataset.fingerprint(request.conditions),
+            images=content.images,
+            images_hashed=len(content.by_id),
+            images_sha256=content.sha256,
             reading=dataset.layout.reading,
             images_per_condition=chosen,
             subset=subset_rule(suite.limit, chosen, dataset.available(first)),
@@ -137,6 +149,10 @@ def _version(library: str) -> str:
 
 def _resolved(method: Method[Any]) -> MethodFields:
     """State a method's resolved parameters as plain data."""
-    templates = method.templates if method.parameters.templates == "dataset" else method.parameters.templates
-    parameters = {**asdict(method.parameters), **method.resolved_parameters(), "templates": templates}
+    parameters = {
+        **asdict(method.parameters),
+        **method.resolved_parameters(),
+        "templates": templates_name(method.parameters.templates),
+        "sentences": method.templates,
+    }
     return MethodFields.model_validate({"protocol": method.protocol, "votes": method.votes, **parameters})

@@ -11,11 +11,12 @@ from weakref import WeakValueDictionary
 
 import torch
 
+from apm_tta.data.image_digests import ImageDigests
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.fingerprint import numbers
 from apm_tta.harness.compute.loading import default_workers
 from apm_tta.harness.compute.parcel import pack, unpack
-from apm_tta.harness.compute.prepare import Prepared, prepare
+from apm_tta.harness.compute.prepare import Prepared, open_data, prepare
 from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.progress.events import Emit
 from apm_tta.harness.request.run_request import RunRequest
@@ -33,11 +34,13 @@ class Job:
         request: what was asked for.
         numbers: what the answers depend on, as the run's manifest states it: a process that would compute other
             numbers refuses. None where nothing is recorded.
+        digests: of the images, which every process compares as it reads them; None where nothing is recorded.
         prepared: what this process has built already; it is not sent.
     """
 
     request: RunRequest
     numbers: Numbers | None = None
+    digests: ImageDigests | None = None
     prepared: Prepared | None = field(default=None, compare=False)
 
     def packed(self) -> bytes:
@@ -48,7 +51,7 @@ class Job:
         """
         number = uuid4().bytes
         _PACKED_HERE[number] = self
-        return _THIS_PROCESS + number + pack((self.request, self.numbers), self.request.parameters)
+        return _THIS_PROCESS + number + pack((self.request, self.numbers, self.digests), self.request.parameters)
 
     @staticmethod
     def unpacked(packed: bytes) -> Job:
@@ -63,7 +66,7 @@ class Job:
         # Unpickled where they come from, classes would be overwritten by copies, which no later cell reaches.
         if (own := _PACKED_HERE.get(number)) is None:
             raise UserError("a job can be unpacked in another process, or in its own while it is there")
-        return Job(own.request, own.numbers)
+        return Job(own.request, own.numbers, own.digests)
 
     def __reduce__(self) -> tuple[Callable[[bytes], Job], tuple[Any, ...]]:
         return Job.unpacked, (self.packed(),)
@@ -81,7 +84,10 @@ class Job:
         """
         prepared, request = self.prepared, self.request
         if prepared is None:
-            prepared = prepare(request, device)
+            dataset = open_data(request)
+            if self.digests is not None:
+                dataset.expect(self.digests)
+            prepared = prepare(request, device, dataset)
             if self.numbers is not None and (differing := differences(self.numbers, numbers(prepared))):
                 raise UserError(f"{socket.gethostname()} would compute other numbers ({'; '.join(differing)})")
         workers = default_workers(device, processes) if request.workers is None else request.workers

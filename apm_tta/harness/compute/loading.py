@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from apm_tta.data.dataset import Dataset, TestedInSupport
+from apm_tta.data.dataset import Dataset, RefusedImage
 from apm_tta.data.layouts import DamagedImage, Entry
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.quiet_processes import quiet_context
@@ -49,7 +49,8 @@ class Loaded:
         pixels: the teacher's input ``(B, 3, S, S)`` on the CPU; None where it was not requested, or B is 0.
         pixels_ms: milliseconds that preprocessing took.
         damaged: the images that could not be read.
-        refused: why the run must not use these images; empty where it may.
+        refused: why the run must not use these images; None where it may.
+        digests: SHA-256 of every image that could be read, as stored, by id.
     """
 
     places: list[Place]
@@ -57,7 +58,8 @@ class Loaded:
     pixels: Tensor | None
     pixels_ms: float
     damaged: list[Damaged]
-    refused: str = ""
+    refused: RefusedImage | None = None
+    digests: dict[str, str] = field(default_factory=dict)
 
     @property
     def answered_and_damaged(self) -> list[Place]:
@@ -104,7 +106,7 @@ def load(
         pin: whether the pixels are moved to pinned memory.
 
     Raises:
-        TestedInSupport: for an image that is one of the labelled images.
+        RefusedImage: for an image that changed, or that is one of the labelled images.
     """
     loader = DataLoader(
         _Places(dataset, places, preprocess),
@@ -117,8 +119,8 @@ def load(
         multiprocessing_context=quiet_context() if workers else None,
     )
     for loaded in loader:
-        if loaded.refused:
-            raise TestedInSupport(loaded.refused)
+        if loaded.refused is not None:
+            raise loaded.refused
         yield loaded
 
 
@@ -129,7 +131,8 @@ class _Item:
     pixels: Tensor | None
     milliseconds: float
     reason: str
-    refused: str = ""
+    refused: RefusedImage | None = None
+    sha256: str = ""
 
 
 class _Places(TorchDataset[_Item]):
@@ -142,15 +145,16 @@ class _Places(TorchDataset[_Item]):
     def __getitem__(self, index: int) -> _Item:
         condition, entry = place = self._places[index]
         try:
-            image = self._dataset.read(entry, condition).image
+            found = self._dataset.read(entry, condition)
         except DamagedImage as error:
             return _Item(place, None, None, 0.0, str(error))
-        except TestedInSupport as error:
+        except RefusedImage as error:
             # ``load`` raises it: an exception from a loading process would lose its one-line message.
-            return _Item(place, None, None, 0.0, "", str(error))
+            return _Item(place, None, None, 0.0, "", error)
         started = time.perf_counter()
-        pixels = None if self._preprocess is None else self._preprocess(image)
-        return _Item(place, image, pixels, 1000 * (time.perf_counter() - started), "")
+        pixels = None if self._preprocess is None else self._preprocess(found.image)
+        milliseconds = 1000 * (time.perf_counter() - started)
+        return _Item(place, found.image, pixels, milliseconds, "", sha256=found.sha256)
 
 
 def _collate(items: list[_Item]) -> Loaded:
@@ -161,7 +165,8 @@ def _collate(items: list[_Item]) -> Loaded:
         pixels=torch.stack(pixels) if pixels else None,
         pixels_ms=sum(item.milliseconds for item in items),
         damaged=[Damaged(*item.place, item.reason) for item in items if item.image is None],
-        refused=next((item.refused for item in items if item.refused), ""),
+        refused=next((item.refused for item in items if item.refused is not None), None),
+        digests={item.place[1].id: item.sha256 for item in items if item.image is not None},
     )
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
+from apm_tta.data.image_digests import ImageDigests
 from apm_tta.data.sample import parse_condition
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest, MethodFields
 from apm_tta.methods import METHODS, Method, build_method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
+from apm_tta.teachers.templates import DATASET, FILE
 
 
 def rebuild_dataset(manifest: Manifest) -> Dataset:
@@ -29,14 +32,24 @@ def rebuild_dataset(manifest: Manifest) -> Dataset:
     return Dataset(load_card(recorded.name), data_root, manifest.limit, jpeg_quality=recorded.jpeg_quality)
 
 
-def has_same_images(manifest: Manifest, dataset: Dataset) -> bool:
-    """Return whether a data set has the images of the run, with their labels.
+def has_same_images(manifest: Manifest, dataset: Dataset, digests: ImageDigests | None) -> bool:
+    """Return whether a data set has the images and classes of the run; those that are another's are not read then.
+
+    Args:
+        manifest: of the run.
+        dataset: to compare.
+        digests: of the run's images, with which the data set compares every image as it reads it; None where the run
+            folder has lost them.
 
     Raises:
         UserError: when it cannot be read.
     """
+    recorded = manifest.numbers.dataset
     conditions = [parse_condition(text) for text in manifest.numbers.conditions]
-    return dataset.fingerprint(conditions) == manifest.numbers.dataset.fingerprint
+    if digests is None or dataset.classes != recorded.class_names:
+        return False
+    dataset.expect(digests)
+    return dataset.fingerprint(conditions) == recorded.fingerprint
 
 
 def rebuild_teacher(manifest: Manifest, device: torch.device) -> Teacher:
@@ -55,27 +68,38 @@ def rebuild_teacher(manifest: Manifest, device: torch.device) -> Teacher:
     return teacher
 
 
-def rebuild_method(manifest: Manifest, name: str, dataset: Dataset, teacher: Teacher, seed: int) -> Method[Any]:
-    """Build a method as the run had it.
+def rebuild_method(manifest: Manifest, name: str, teacher: Teacher, seed: int) -> Method[Any]:
+    """Build a method as the run had it, with the classes and sentences that the manifest states.
 
     Args:
         manifest: of the run.
         name: of the method.
-        dataset: see ``rebuild_dataset``.
         teacher: see ``rebuild_teacher``.
         seed: one of the run's.
 
     Raises:
         UserError: when the method needs what the run's folder does not hold, such as labelled images.
     """
-    numbers = manifest.numbers
-    task = Task(dataset.classes, dataset.template, dataset.card.family, numbers.crop_scale)
-    return build_method(name, teacher, task, _parameters(name, numbers.methods[name]), seed)
+    numbers, recorded = manifest.numbers, manifest.numbers.methods[name]
+    card = load_card(numbers.dataset.name)
+    template = recorded.sentences[0] if recorded.templates == DATASET else card.template
+    task = Task(numbers.dataset.class_names, template, card.family, numbers.crop_scale)
+    with TemporaryDirectory() as folder:
+        return build_method(name, teacher, task, _parameters(name, recorded, Path(folder) / "templates.txt"), seed)
 
 
-def _parameters(name: str, recorded: MethodFields) -> Any:
-    """Build a method's parameters from the manifest, which lists them together with what they resolved to."""
+def _parameters(name: str, recorded: MethodFields, file: Path) -> Any:
+    """Build a method's parameters from the manifest, which lists them together with what they resolved to.
+
+    Args:
+        name: of the method.
+        recorded: what the manifest states of it.
+        file: where to write the sentences of a user's file, which may be another one by now, for the method to read.
+    """
     names = {field.name for field in fields(METHODS.get(name).Parameters)}
     chosen = {key: value for key, value in recorded.others.items() if key in names and value is not None}
-    templates = recorded.templates if isinstance(recorded.templates, str) else "dataset"
+    templates = recorded.templates
+    if templates == FILE:
+        file.write_text("\n".join(recorded.sentences), encoding="utf-8")
+        templates = str(file)
     return build_parameters(name, {**chosen, "templates": templates})

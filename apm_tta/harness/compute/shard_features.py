@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from apm_tta.data.dataset import Dataset
+from apm_tta.data.corruptions.revisions import REVISIONS
+from apm_tta.data.dataset import CORRUPTION_SEED, Dataset
+from apm_tta.data.hash_images import hash_images
+from apm_tta.data.image_digests import ImageDigests
+from apm_tta.harness.compute.content import INDEX_FOLDER
+from apm_tta.harness.compute.fingerprint import versions
 from apm_tta.harness.plan import Shard
+from apm_tta.harness.storage.code_identity import uncommitted
 from apm_tta.methods import Batch
 from apm_tta.methods.base import FEATURES
-from apm_tta.teachers import Teacher
+from apm_tta.revision import ENGINE_REVISION
+from apm_tta.teachers import Teacher, default_cache
 from apm_tta.teachers.feature_cache import FeatureCache
 
 
 class CachedFeatures:
     """The cached features of one shard.
 
-    They are keyed by everything that they depend on: weights, preprocessing, precision, device, and the images' files.
+    They are keyed by everything that they depend on: weights, preprocessing, precision, device, the images' content and
+    how it is read and corrupted, code and libraries.
 
     Args:
         folder: folder of the cache; None for no cache.
@@ -36,8 +45,13 @@ class CachedFeatures:
                 **teacher.identity,
                 "precision": precision,
                 "device": teacher.device.type,
-                "images": dataset.content_key(shard.condition),
-                "range": f"{shard.start} to {shard.stop}",
+                "condition": str(shard.condition),
+                "corruption_seed": CORRUPTION_SEED,
+                "jpeg_quality": dataset.jpeg_quality,
+                "reading": dataset.layout.reading,
+                "card": dataset.card.model_dump(mode="json"),
+                "images": _content(dataset, ids),
+                "code": [ENGINE_REVISION, REVISIONS, uncommitted(), versions(teacher.identity)],
             }
             self._cache = FeatureCache(folder, key, ids)
 
@@ -60,3 +74,12 @@ class CachedFeatures:
         """Make the shard's features readable, if all of them were stored."""
         if self._cache is not None and not self.complete:
             self._cache.finish()
+
+
+def _content(dataset: Dataset, ids: Sequence[str]) -> str:
+    """Return the SHA-256 of the bytes of all images, hashing those that have not been hashed yet."""
+    known = {} if dataset.expected is None else dataset.expected.by_id
+    found = {sample_id: known[sample_id] for sample_id in ids if sample_id in known}
+    others = [sample_id for sample_id in ids if sample_id not in found]
+    hashed = hash_images(dataset.layout, others, len(others), default_cache() / INDEX_FOLDER)
+    return ImageDigests({**found, **hashed.by_id}, len(ids)).sha256

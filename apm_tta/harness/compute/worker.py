@@ -23,6 +23,7 @@ from apm_tta.harness.compute.answer_columns import (
 from apm_tta.harness.compute.loading import Loaded, Place, load
 from apm_tta.harness.compute.measure import measure_alone, peak_memory, timed
 from apm_tta.harness.compute.prepare import Prepared
+from apm_tta.harness.compute.read_digests import ReadDigests
 from apm_tta.harness.compute.shard_features import CachedFeatures
 from apm_tta.harness.compute.stream_order import stream_order
 from apm_tta.harness.plan import Cell, Shard, Stream, Work
@@ -57,6 +58,7 @@ class Worker:
         self._feature_cache = feature_cache
         self._emit = emit
         self._batch_limits: dict[Method[Any], int] = {}
+        self._read = ReadDigests(self._dataset)
 
     def compute(self, work: Work) -> Finished:
         """Answer ``work`` under each of its cells: one file per cell.
@@ -66,6 +68,7 @@ class Worker:
         """
         started = time.perf_counter()
         parts: dict[Cell, list[pa.Table]] = {cell: [] for cell in work.cells}
+        self._read = ReadDigests(self._dataset)
         with torch.no_grad():
             answers = self._answer_stream(work) if isinstance(work, Stream) else self._answer_shard(work)
             for cell, table in answers:
@@ -74,7 +77,7 @@ class Worker:
         files = tuple(
             (work.file_of(cell), encode_records(cell, concatenate_rows(tables))) for cell, tables in parts.items()
         )
-        return Finished(work, files, time.perf_counter() - started)
+        return Finished(work, files, time.perf_counter() - started, self._read.files(work))
 
     def _answer_shard(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
         entries = self._dataset.entries(shard.condition)[shard.start : shard.stop]
@@ -111,7 +114,9 @@ class Worker:
     def _load(self, places: Sequence[Place], batch_size: int, cached: bool = False) -> Iterator[Loaded]:
         on_gpu = self._teacher.device.type == "cuda"
         preprocess = None if cached else self._teacher.preprocess
-        return load(self._dataset, places, batch_size, preprocess, self._workers, pin=on_gpu)
+        for loaded in load(self._dataset, places, batch_size, preprocess, self._workers, pin=on_gpu):
+            self._read.add(loaded)
+            yield loaded
 
     def _batch(self, loaded: Loaded) -> Batch:
         shared = Shared(self._teacher.device)

@@ -45,11 +45,13 @@ class Finished:
         work: the shard or stream.
         files: the records to write: for every cell a path below the run folder and its content.
         seconds: time that it took.
+        images: likewise, the digests of images that were hashed as they were read.
     """
 
     work: Work
     files: tuple[tuple[PurePosixPath, bytes], ...]
     seconds: float
+    images: tuple[tuple[PurePosixPath, bytes], ...] = ()
 
 
 @dataclass(frozen=True)

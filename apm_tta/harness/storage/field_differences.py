@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
+
+_SHOWN = 3
+"""Items of long lists that are described."""
 
 
 def differing_fields(
@@ -32,10 +36,24 @@ def differing_fields(
         implied = {name: known[name] for name in names if name in known}
         old, new = {**implied, **old}, {**implied, **new}
     return [
-        f"{field}: {old.get(field, 'absent')} there, {new.get(field, 'absent')} now"
+        f"{field}: {_described(old.get(field, 'absent'), new.get(field, 'absent'))}"
         for field in names
         if (field in old, old.get(field)) != (field in new, new.get(field))
     ]
+
+
+def _described(old: Any, new: Any) -> str:
+    """Describe two different values, of long lists the first items that differ."""
+    if not (isinstance(old, list) and isinstance(new, list) and max(len(old), len(new)) > _SHOWN):
+        return f"{old} there, {new} now"
+    length = "" if len(old) == len(new) else f"{len(old):,} items there, {len(new):,} now; "
+    both = [(position, *items) for position, items in enumerate(zip_longest(old, new, fillvalue="none"))]
+    differing = [each for each in both if each[1] != each[2]]
+    shown = "; ".join(
+        f"number {position} is {there!r} there, {now!r} now" for position, there, now in differing[:_SHOWN]
+    )
+    more = f"; and {len(differing) - _SHOWN:,} more" if len(differing) > _SHOWN else ""
+    return f"{length}{shown}{more}"
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

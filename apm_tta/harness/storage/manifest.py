@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -43,9 +43,12 @@ class DatasetFields(Configuration):
 
     Attributes:
         name: of the card.
-        title: in words.
         classes: how many there are.
+        class_names: in label order.
         fingerprint: see ``Dataset.fingerprint``.
+        images: how many there are under all conditions together, those of one name counted once.
+        images_hashed: of how many the content was hashed before the first answer.
+        images_sha256: of ``images.sha256`` in the run folder: ids and contents of those images.
         reading: by whose rules files become RGB; see ``apm_tta.data.decoding``.
         images_per_condition: under each condition, after the limit.
         subset: the rule that chose them, in words.
@@ -56,9 +59,12 @@ class DatasetFields(Configuration):
     """
 
     name: str
-    title: str
     classes: int
+    class_names: tuple[str, ...]
     fingerprint: str
+    images: int
+    images_hashed: int
+    images_sha256: str
     reading: Reading = PUBLISHED  # as every file was read before this was stated
     # Under its former name in run.yaml of earlier versions.
     images_per_condition: int = Field(validation_alias=AliasChoices("images_per_condition", "images_a_condition"))
@@ -89,12 +95,14 @@ class MethodFields(_Open):
     Attributes:
         protocol: ``episodic`` or ``online``.
         votes: whether its logits are counts of votes.
-        templates: name, or the sentences themselves.
+        templates: ``dataset``, ``file``, or the name of a published list.
+        sentences: themselves.
     """
 
     protocol: str
     votes: bool
-    templates: str | tuple[str, ...]
+    templates: str
+    sentences: tuple[str, ...]
 
 
 class StreamFields(Configuration):
@@ -189,6 +197,8 @@ class Manifest(Configuration):
     Attributes:
         numbers: what decides.
         title: of the suite.
+        dataset_title: the data set in words; for a tree that may be anyone's, also which one.
+        notes: what a reader of the table should know about the images' content, one line each.
         command: that was typed, or would have been.
         limit: images under each condition; 0 for all.
         left_out: methods that cannot work with the teacher, and why.
@@ -200,6 +210,8 @@ class Manifest(Configuration):
 
     numbers: Numbers
     title: str
+    dataset_title: str
+    notes: tuple[str, ...] = ()
     command: tuple[str, ...]
     limit: int
     left_out: dict[str, str]
@@ -281,21 +293,24 @@ def _refuse_other_schema(path: Path, numbers: Any) -> None:
         )
 
 
-def refuse_other_run(folder: Path, before: Numbers, now: Numbers) -> None:
+def refuse_other_run(
+    folder: Path, before: Numbers, now: Numbers, name: Callable[[list[str]], list[str]] = list
+) -> None:
     """Refuse to go on with a run whose numbers would depend on something else than they did.
 
     Args:
         folder: of the run.
         before: what it depends on.
         now: what it would depend on.
+        name: names the images beside the line that says that they differ.
 
     Raises:
         UserError: naming each differing field with both values.
     """
     if differing := differences(before, now):
         raise UserError(
-            f"{folder} holds another run ({'; '.join(differing)}); choose another --out, or --force-new for a folder "
-            "beside it"
+            f"{folder} holds another run ({'; '.join(name(differing))}); choose another --out, or --force-new for a "
+            "folder beside it"
         )
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from apm_tta.data.image_digests import ImageDigests
 from apm_tta.errors import UserError
+from apm_tta.harness.storage.image_list import (
+    READ_FOLDER,
+    keep_read_images,
+    read_image_list,
+    with_images,
+    write_image_list,
+)
 from apm_tta.harness.storage.manifest import (
     MANIFEST_FILE,
     Manifest,
@@ -33,28 +41,46 @@ def merge(out: Path, parts: Sequence[Path]) -> int:
     """
     manifests = [read_manifest(part) for part in parts]
     first = manifests[0]
-    for part, manifest in zip(parts[1:], manifests[1:], strict=True):
+    images = [read_image_list(part, manifest.numbers) for part, manifest in zip(parts, manifests, strict=True)]
+    for part, manifest, listed in zip(parts[1:], manifests[1:], images[1:], strict=True):
         if differing := differences(first.numbers, manifest.numbers):
-            raise UserError(f"{part} is not a part of the run in {parts[0]} ({'; '.join(differing)})")
+            reasons = "; ".join(with_images(differing, images[0], listed))
+            raise UserError(f"{part} is not a part of the run in {parts[0]} ({reasons})")
     folder = make_folder(out, first.numbers.suite)
     try:
         with only_writer(folder):
-            write_manifest(folder, _merged(folder, manifests))
+            write_manifest(folder, _merged(folder, manifests, images[0]))
             remove_leftovers(folder)
+            for listed in images:
+                if listed is not None:
+                    write_image_list(folder, listed)
+            for part in parts:
+                _copy_read_images(part, folder)
             return sum(_copy(part, folder) for part in parts)
     finally:
         remove_if_empty(folder)
 
 
-def _merged(folder: Path, manifests: Sequence[Manifest]) -> Manifest:
+def _merged(folder: Path, manifests: Sequence[Manifest], images: ImageDigests | None) -> Manifest:
     merged = manifests[0]
     if (folder / MANIFEST_FILE).exists():
         merged = read_manifest(folder)
-        refuse_other_run(folder, merged.numbers, manifests[0].numbers)
+        listed = read_image_list(folder, merged.numbers)
+        refuse_other_run(folder, merged.numbers, manifests[0].numbers, lambda lines: with_images(lines, listed, images))
     for manifest in manifests:
         for environment in manifest.environments:
             merged = merged.with_environment(environment)
     return merged
+
+
+def _copy_read_images(part: Path, folder: Path) -> None:
+    """Copy the digests of images that were hashed as they were read, where two parts read the same images alike.
+
+    Raises:
+        UserError: when an image is not the same in two parts, naming it.
+    """
+    for path in sorted((part / READ_FOLDER).rglob("*.sha256")):
+        keep_read_images(folder / path.relative_to(part), path.read_bytes())
 
 
 def _copy(part: Path, folder: Path) -> int:

@@ -54,7 +54,7 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
     if dataset is None:
         raise UserError(reason)
     teacher = rebuild_teacher(data.manifest, resolve_device("auto"))
-    method: Any = rebuild_method(data.manifest, APMMethod.name, dataset, teacher, data.seeds[0])
+    method: Any = rebuild_method(data.manifest, APMMethod.name, teacher, data.seeds[0])
     recorded = _recorded_cosines(data.run, data.seeds[0])
     fitted = [sample for sample in choose_samples(data, samples).samples if (sample.condition, sample.id) in recorded]
     islands = {}

@@ -39,12 +39,14 @@ class Album:
     Attributes:
         size: bytes of the pictures added so far.
         left_out: number of pictures left out.
+        changed: number of pictures whose files are no longer those of the run.
     """
 
     def __init__(self, allowed: int = ALLOWED) -> None:
         self._allowed = allowed
         self.size = 0
         self.left_out = 0
+        self.changed = 0
 
     def add_image(self, image: Image.Image, alternative: str) -> Picture | None:
         """Add an RGB image, scaled to at most ``LARGEST_SIDE`` pixels wide and high; None where there is no room."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from apm_tta.data.dataset import Dataset
+from apm_tta.data.dataset import ChangedImage, Dataset
 from apm_tta.data.layouts import DamagedImage
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.rebuild import has_same_images, rebuild_dataset
+from apm_tta.harness.storage.image_list import read_image_list
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.html.means import run_conditions
 from apm_tta.report.html.pictures import Album, Picture
@@ -126,6 +127,8 @@ def choose_samples(data: ReportData, count: int, islands: Islands | None = None)
     notes = [reason] if reason else []
     if album.left_out:
         notes.append(f"{album.left_out} pictures were left out to keep the file small.")
+    if album.changed:
+        notes.append(f"{album.changed} pictures are not shown: their files are no longer what the run answered.")
     rule = RULE
     if len(conditions) < len(run_conditions(data)):
         rule += "; only evenly spaced conditions are shown, since there are more conditions than images"
@@ -154,6 +157,9 @@ class _Reader:
         try:
             image = self._dataset.read(entry, self._condition).image
         except DamagedImage:
+            return None
+        except ChangedImage:
+            self._album.changed += 1
             return None
         return self._album.add_image(image, f"{label}, {self._condition}")
 
@@ -206,13 +212,14 @@ def open_run_dataset(data: ReportData) -> tuple[Sequence[str], Dataset | None, s
     Returns:
         The class names; the data set, or None where it cannot be read here or is not the run's; and why it is None.
     """
+    names = data.manifest.numbers.dataset.class_names
     try:
         dataset = rebuild_dataset(data.manifest)
-        if not has_same_images(data.manifest, dataset):
-            return dataset.classes, None, "The images here are not those of the run, so no pictures are shown."
+        if not has_same_images(data.manifest, dataset, read_image_list(data.run, data.manifest.numbers)):
+            return names, None, "The images here are not those of the run, so no pictures are shown."
     except UserError as error:
-        return [], None, f"The images cannot be read here ({error}), so no pictures are shown."
-    return dataset.classes, dataset, ""
+        return names, None, f"The images cannot be read here ({error}), so no pictures are shown."
+    return names, dataset, ""
 
 
 def _class_name(names: Sequence[str], index: int) -> str:

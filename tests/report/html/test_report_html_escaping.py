@@ -25,7 +25,7 @@ def test_names_that_hold_tags_are_text(open_page: Open, run: Path, tmp_path: Pat
     other = Path(shutil.copytree(run, tmp_path / "run"))
     manifest = read_plain(other)
     manifest["title"] = f"{HOSTILE} title"
-    manifest["numbers"]["dataset"]["title"] = HOSTILE
+    manifest["dataset_title"] = HOSTILE
     manifest["command"] = ["run-bench", HOSTILE]
     manifest["environment"]["device_name"] = HOSTILE
     write_plain(other, manifest)
