@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from processes import start_bench
 
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN, Condition
+from apm_tta.harness.compute import measure
 from apm_tta.methods import METHODS, Batch
 from apm_tta.teachers import Teacher, load_teacher
 
@@ -34,6 +37,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on the response of a hu
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Replace the user's cache by a temporary one, also for the processes that tests start."""
     os.environ["APM_TTA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_images_are_timed() -> None:
+    """Time two images alone where a run times ten: of a run with few images that is most of the work."""
+    measure.LATENCY_IMAGES = 2
 
 
 def shared_folder() -> Path:
@@ -152,3 +161,18 @@ def nothing_stays_registered() -> Iterator[None]:
     yield
     METHODS._entries.clear()
     METHODS._entries.update(before)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., BaseProcess]]:
+    """Return ``start_bench``; processes of it that are left when the test ends are killed."""
+    started: list[BaseProcess] = []
+
+    def begin(words: list[str], errors: Path | None = None) -> BaseProcess:
+        started.append(start_bench(words, errors))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.join()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -67,20 +71,26 @@ def test_the_demo_as_a_process_writes_what_it_prints(tmp_path: Path) -> None:
     assert "180/180 images" in process.stderr
 
 
-def test_batch_size_and_method_order_change_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(small_demo(tmp_path / "a")) == 0
-    assert main(small_demo(tmp_path / "b", "--batch-size", "3", "--methods", "apm,ensemble,zeroshot")) == 0
-    capsys.readouterr()
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the small demo without any interruption."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    assert main(small_demo(run)) == 0
+    return run
+
+
+def test_batch_size_and_method_order_change_no_answer(tmp_path: Path, finished: Path) -> None:
+    assert main(small_demo(tmp_path / "run", "--batch-size", "3", "--methods", "apm,ensemble,zeroshot")) == 0
     key = lambda row: (row["corruption"], row["method"])  # noqa: E731
-    first, second = (sorted(without_timings(tmp_path / name / "results.csv"), key=key) for name in "ab")
+    first, second = (sorted(without_timings(run / "results.csv"), key=key) for run in (finished, tmp_path / "run"))
     assert first == second
 
 
 def test_a_run_that_lost_shards_is_resumed_and_ends_with_the_same_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    assert main(small_demo(run)) == 0
+    shutil.copytree(finished, run)
     before, manifest = without_timings(run / "results.csv"), (run / "run.yaml").read_bytes()
     kept = run / "records" / "zeroshot" / "clean" / "episodic-seed-0-shard-00000.parquet"
     kept_bytes = kept.read_bytes()
@@ -97,31 +107,26 @@ def test_a_run_that_lost_shards_is_resumed_and_ends_with_the_same_table(
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_process_is_resumed_and_ends_with_the_same_table(
-    how: signal.Signals, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    how: signal.Signals, code: int, tmp_path: Path, finished: Path, start: Callable[..., BaseProcess]
 ) -> None:
     """Stop a real process once it has written its first record."""
-    run, uninterrupted = tmp_path / "run", tmp_path / "uninterrupted"
-    process = subprocess.Popen([RUN_BENCH, *small_demo(run)], stderr=subprocess.PIPE, text=True)
-    while not list(run.rglob("*.parquet")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(how)
-    _, errors = process.communicate()
-    finished = len(list(run.rglob("*.parquet")))
-    if finished < 6:
-        assert process.returncode == code
-        assert errors.strip().endswith(f"rerun the same command with --out {run} to resume")
-    assert main(small_demo(run)) == 0
-    assert main(small_demo(uninterrupted)) == 0
-    capsys.readouterr()
-    assert without_timings(run / "results.csv") == without_timings(uninterrupted / "results.csv")
-
-
-def test_a_run_folder_of_other_settings_is_refused_by_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    assert main(small_demo(run, "--methods", "zeroshot")) == 0
-    capsys.readouterr()
-    assert main(small_demo(run, "--methods", "zeroshot", "--seed", "1")) == 1
+    process = start(small_demo(run), tmp_path / "errors")
+    while not list(run.rglob("*.parquet")):
+        assert process.is_alive()
+        time.sleep(0.005)
+    os.kill(process.pid or 0, how)
+    process.join()
+    if len(list(run.rglob("*.parquet"))) < 6:
+        assert process.exitcode == code
+        said = (tmp_path / "errors").read_text()
+        assert said.strip().endswith(f"rerun the same command with --out {run} to resume")
+    assert main(small_demo(run)) == 0
+    assert without_timings(run / "results.csv") == without_timings(finished / "results.csv")
+
+
+def test_a_run_folder_of_other_settings_is_refused_by_field(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(small_demo(finished, "--seed", "1")) == 1
     assert (
         "holds another run (seeds: [0] there, [1] now); choose another --out, or --force-new" in capsys.readouterr().err
     )
@@ -130,7 +135,7 @@ def test_a_run_folder_of_other_settings_is_refused_by_field(tmp_path: Path, caps
 def test_all_runs_the_methods_that_can_work_and_names_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(small_demo(tmp_path / "run", "--methods", "all", "--limit", "10", "--corruptions", "")) == 0
+    assert main(small_demo(tmp_path / "run", "--methods", "all", "--limit", "3", "--corruptions", "")) == 0
     output = capsys.readouterr().out
     expected = [name for name in METHODS.names() if name != "knn"]
     assert [row["method"] for row in read_csv(tmp_path / "run" / "results.csv")] == expected
@@ -154,7 +159,7 @@ def test_settings_reach_the_method_and_the_manifest(tmp_path: Path, capsys: pyte
 
 
 def test_bfloat16_runs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(small_demo(tmp_path / "run", "--precision", "bfloat16")) == 0
+    assert main(small_demo(tmp_path / "run", "--precision", "bfloat16", "--limit", "4")) == 0
     assert "; bfloat16." in capsys.readouterr().out
 
 

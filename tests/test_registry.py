@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import run_program
 
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.registry import Registry
@@ -121,7 +122,7 @@ def test_a_module_of_the_package_can_be_reloaded() -> None:
         "from apm_tta.methods import METHODS\n"
         "assert METHODS.get('mta') is module.MTA and METHODS.get('mta') is not before\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = run_program(program)
     assert done.returncode == 0, done.stderr
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from processes import run_program
 
 from apm_tta.apm import APM, IMAGENET_MEAN, IMAGENET_STD, APMConfig, DistillConfig, distill
 from apm_tta.apm.engine import Engine, Goals, fresh_parameters
@@ -155,13 +153,15 @@ def test_every_term_falls_when_it_is_fitted() -> None:
 
 COMPILED = """
 import logging, sys, torch
+from torch._inductor import config as inductor
 from apm_tta.apm import APMConfig, DistillConfig, distill
 
 logging.basicConfig(format="%(message)s")
 config = APMConfig(image_size=8, patch_size=4, hidden=(8,), feature_dim=8, rgb_hidden=8, readout="mean")
 images, targets, fit = torch.ones(2, 3, 8, 8), torch.ones(2, 8), DistillConfig(iterations=2)
 plain = distill(images, targets, config, fit, seeds=[1, 2])
-compiled = distill(images, targets, config, fit, seeds=[1, 2], compile=True)
+with inductor.patch({"cpp.cxx": (sys.argv[1],)} if len(sys.argv) > 1 else {}):
+    compiled = distill(images, targets, config, fit, seeds=[1, 2], compile=True)
 print(torch.allclose(plain.trajectory, compiled.trajectory, rtol=0, atol=1e-6))
 """
 
@@ -170,11 +170,9 @@ print(torch.allclose(plain.trajectory, compiled.trajectory, rtol=0, atol=1e-6))
 def test_compiling_changes_nothing_and_falls_back_with_one_line(available: bool, tmp_path: Path) -> None:
     if available and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on a CPU")
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TORCHINDUCTOR_FX_GRAPH_CACHE": "0"}
-    if not available:
-        environment["CXX"] = "/nowhere/c++"
-    command = [sys.executable, "-c", COMPILED]
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TORCHINDUCTOR_FX_GRAPH_CACHE": "0"}
+    # Without a program of its own, compiled and run for each, to find out which vector instructions there are.
+    process = run_program(COMPILED, [] if available else ["/nowhere/c++"], {**cache, "TORCHINDUCTOR_VEC_ISA_OK": "1"})
     assert process.returncode == 0, process.stderr
     assert process.stdout == "True\n"
     assert ("torch.compile is not available here" in process.stderr) == (not available)

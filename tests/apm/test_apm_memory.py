@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from processes import run_program
 from torch.utils.flop_counter import FlopCounterMode
 
 from apm_tta.apm import APMConfig, DistillConfig
@@ -61,7 +61,8 @@ print((max(peak) - held - activations) / parameters)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's own memory from /proc")
 def test_the_published_size_holds_at_most_20_bytes_per_parameter_beside_activations() -> None:
-    process = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
+    process = run_program(MEASURED)
+    assert process.returncode == 0, process.stderr
     assert 12 <= float(process.stdout) <= 20
 
 
@@ -85,7 +86,7 @@ print(torch.allclose(fitted.tokens[-1], alone.tokens[0], rtol=0, atol=1e-6))
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a process whose memory can be limited")
 def test_where_memory_runs_out_fewer_images_are_fitted_at_once_and_nothing_else_changes() -> None:
     """Run a real process whose memory limit is too low for 600 images."""
-    process = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)
+    process = run_program(LIMITED)
     assert process.returncode == 0, process.stderr
     assert process.stdout == "True\n"
     assert "out of memory on cpu: fitting 300 images at once from here on" in process.stderr

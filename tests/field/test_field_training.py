@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,6 @@ from apm_tta.field.samples import Samples, split, view_of
 from apm_tta.field.settings import Schedule, schedule_for
 from apm_tta.field.training import learning_rate_at, target_scale
 from apm_tta.teachers import Teacher
-
-RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
 
 
 @pytest.fixture
@@ -77,49 +76,47 @@ def test_the_loaded_field_has_the_validation_cosine_that_was_recorded(
 
 
 def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
-    words: list[str], folder: Path, tmp_path: Path
+    words: list[str], folder: Path, tmp_path: Path, start: Callable[..., BaseProcess]
 ) -> None:
     """Run real processes, killed without warning after another epoch."""
-    command = [RUN_BENCH, *words, "--data", str(folder), "--epochs", "60"]
+    command = [*words, "--data", str(folder), "--epochs", "60"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*command, "--out", str(whole)], check=True, capture_output=True)
+    uninterrupted = start([*command, "--out", str(whole)])
+    uninterrupted.join()
+    assert uninterrupted.exitcode == 0
     kills, finished = 0, False
     while not finished:
-        process = subprocess.Popen(
-            [*command, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = start([*command, "--out", str(killed)])
         path = killed / "field.safetensors"
         before = path.stat().st_mtime_ns if path.exists() else None
-        while process.poll() is None and kills < 2:
+        while process.is_alive() and kills < 2:
             if path.exists() and path.stat().st_mtime_ns != before:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 kills += 1
                 break
             time.sleep(0.005)
-        finished = process.wait() == 0
+        process.join()
+        finished = process.exitcode == 0
     assert kills == 2
     one, other = (load_file(folder / "field.safetensors") for folder in (whole, killed))
     assert one.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_ctrl_c_says_how_to_resume(words: list[str], folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = [RUN_BENCH, *words, "--data", str(folder), "--epochs", "100000", "--out", str(out)]
-    # A shell that started the tests in the background has them ignore Ctrl-C, and their processes inherit that.
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+def test_ctrl_c_says_how_to_resume(
+    words: list[str], folder: Path, tmp_path: Path, start: Callable[..., BaseProcess]
+) -> None:
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    process = start([*words, "--data", str(folder), "--epochs", "100000", "--out", str(out)], errors)
     while not (out / "field.safetensors").exists():
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert errors.strip().splitlines()[-1].endswith(f"the same command with --out {out} resumes the training")
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    assert (
+        errors.read_text().strip().splitlines()[-1].endswith(f"the same command with --out {out} resumes the training")
+    )
 
 
 def test_another_training_in_the_folder_is_refused_by_field(

@@ -1,43 +1,18 @@
-"""Runs in separate processes, to be killed, stopped and compared."""
+"""What a run recorded, in a form that two runs can be compared by."""
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from apm_tta.cli import main
 from apm_tta.harness.storage.records import read_records
 
 TIMINGS = ["latency_ms", "batch_ms", "peak_memory_mb"]
 KEYS = ["method", "corruption", "severity", "setting", "seed", "id"]
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[[list[str]], BaseProcess]]:
-    """Return a function that starts ``run-bench`` in a separate process; processes left when the test ends are killed.
-
-    They are forked from a server in which the slow imports have been done once.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["apm_tta.cli", "apm_tta.harness.run", "apm_tta.harness.estimate", "apm_tta.report"])
-    started: list[BaseProcess] = []
-
-    def begin(words: list[str]) -> BaseProcess:
-        process = context.Process(target=main, args=(words,))
-        process.start()
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.join()
 
 
 @pytest.fixture

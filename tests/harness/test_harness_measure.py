@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.task import Task
+from apm_tta.harness.compute import measure
 from apm_tta.harness.compute.measure import LATENCY_IMAGES, measure_alone, peak_memory
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.teachers import Teacher
@@ -30,7 +32,10 @@ def test_flops_are_those_of_the_encoder_and_the_classifier(embedded_teacher: Tea
     assert counted == expected
 
 
-def test_counts_and_timings_do_not_depend_on_earlier_calls(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+def test_counts_and_timings_do_not_depend_on_earlier_calls(
+    embedded_teacher: Teacher, embedded_batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "LATENCY_IMAGES", LATENCY_IMAGES)
     method = built("zeroshot", embedded_teacher)
     with torch.no_grad():
         first, second = (measure_alone(method, embedded_batch) for _ in range(2))

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
+from open_clip import factory
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
 from apm_tta.teachers import TEMPLATES, default_cache, load_teacher
+from apm_tta.teachers.embedded import FOLDER
 
 State = dict[str, Tensor]
 
 CLASSES = ("cat", "dog")
 SIMPLE = TEMPLATES["simple"]
-KIND = "ViT-S-32-alt"
+KIND = "ViT-of-a-test"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_architecture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give open_clip one more architecture, a small one: the models of this file take no time and no memory."""
+    path = tmp_path_factory.mktemp("architectures") / f"{KIND}.json"
+    path.write_text(json.dumps(json.loads((FOLDER / "open_clip_config.json").read_text())["model_cfg"]))
+    open_clip.add_model_config(path)
+    yield
+    factory._MODEL_CONFIG_PATHS.remove(path)
+    factory._MODEL_CONFIGS.pop(KIND)
 
 
 @pytest.fixture(scope="module")
-def state(draw_open_clip: Callable[[str], State]) -> State:
+def state(small_architecture: None, draw_open_clip: Callable[[str], State]) -> State:
     return draw_open_clip(KIND)
 
 
@@ -44,11 +59,11 @@ def test_a_second_load_builds_nothing_until_pixels_arrive(name: str, tmp_path: P
     assert torch.equal(second.class_weights(CLASSES, SIMPLE), weights)
     for attribute in ("name", "identity", "classifier", "classifiers", "preprocessing", "feature_dim", "image_size"):
         assert getattr(second, attribute) == getattr(first, attribute)
-    assert (second.patch_size, second.logit_scale, second.device) == (32, first.logit_scale, first.device)
+    assert (second.patch_size, second.logit_scale, second.device) == (4, first.logit_scale, first.device)
     features = torch.ones(2, second.feature_dim)
     assert torch.equal(second.scales(features), first.scales(features))
     assert not second.loaded
-    pixels = torch.zeros(1, 3, 224, 224)
+    pixels = torch.zeros(1, 3, 32, 32)
     assert torch.equal(second.encode_image(pixels), first.encode_image(pixels))
     assert second.loaded
 
@@ -84,7 +99,7 @@ def test_weights_that_change_before_the_model_is_built_are_refused(name: str, st
     lazy = load_teacher(name, cache=tmp_path / "cache")
     save_file({**state, "logit_scale": state["logit_scale"] + 1}, tmp_path / "weights.safetensors")
     with pytest.raises(UserError, match="was written to"):
-        lazy.encode_image(torch.zeros(1, 3, 224, 224))
+        lazy.encode_image(torch.zeros(1, 3, 32, 32))
 
 
 def test_without_a_cache_the_model_is_built_at_once_and_nothing_is_kept(name: str, tmp_path: Path) -> None:

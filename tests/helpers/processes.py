@@ -1,0 +1,72 @@
+"""Processes for tests, forked from a server in which the slow imports have been done once.
+
+They are for tests of what separate processes do: being killed, memory of their own, classes loaded anew. What a fresh
+interpreter does, tests find out with ``subprocess``.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    ["apm_tta.cli", "apm_tta.harness.run", "apm_tta.harness.estimate", "apm_tta.report", "apm_tta.field"]
+)
+
+
+def start_bench(words: Sequence[str], errors: Path | None = None) -> BaseProcess:
+    """Start a process that runs ``run-bench`` and ends with its exit code; its errors go into that file."""
+    process = _SERVER.Process(target=_bench, args=(list(words), errors))
+    process.start()
+    return process
+
+
+def run_program(
+    program: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> CompletedProcess[str]:
+    """Run the text of a program to its end, as ``python -c`` does.
+
+    Args:
+        program: its text.
+        arguments: ``sys.argv`` after the name.
+        environment: variables that differ from this process's.
+    """
+    with TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("out", "err")]
+        process = _SERVER.Process(target=_program, args=(program, ["-c", *arguments], dict(environment or {}), *files))
+        process.start()
+        process.join()
+        return CompletedProcess(program, process.exitcode or 0, *(file.read_text(encoding="utf-8") for file in files))
+
+
+def _bench(words: list[str], errors: Path | None) -> None:
+    # A shell that started the tests in the background has them ignore Ctrl-C, and their processes inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if errors is not None:
+        _redirect(2, errors)
+    from apm_tta.cli import main
+
+    sys.exit(main(words))
+
+
+def _program(program: str, arguments: list[str], environment: dict[str, str], out: Path, err: Path) -> None:
+    _redirect(1, out)
+    _redirect(2, err)
+    sys.argv = arguments
+    os.environ.update(environment)
+    exec(compile(program, "-c", "exec"), {"__name__": "__main__"})
+
+
+def _redirect(descriptor: int, file: Path) -> None:
+    """Write into ``file`` what this process writes to the descriptor."""
+    opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(opened, descriptor)
+    os.close(opened)
