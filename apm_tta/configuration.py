@@ -39,7 +39,7 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except Exception as error:  # PyYAML raises whatever it meets, such as KeyError for "!!bool maybe"
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
 
 

@@ -16,7 +16,7 @@ import pytest
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.measure import process_peak
 from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
-from apm_tta.harness.storage.manifest import write_manifest
+from apm_tta.harness.storage.manifest_file import write_manifest
 from apm_tta.harness.storage.records import SCHEMA, write_content
 from apm_tta.report import write_report
 from apm_tta.report.corruption_error import ALEXNET

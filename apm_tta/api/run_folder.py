@@ -17,14 +17,17 @@ from apm_tta.data.sample import parse_condition
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.rebuild import rebuild_method, rebuild_teacher
+from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage import merge as storage
-from apm_tta.harness.storage.manifest import Manifest, read_manifest
-from apm_tta.harness.storage.records import read_shard
+from apm_tta.harness.storage.manifest import Manifest
+from apm_tta.harness.storage.manifest_file import read_manifest
+from apm_tta.harness.storage.records import cell_columns
+from apm_tta.harness.storage.run_records import read_recorded
 from apm_tta.report import Report, write_report
 from apm_tta.report import compare as comparison
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import condition_files, read_condition
-from apm_tta.report.run_data import ReportData, read_report_data, refuse_unnamed_records
+from apm_tta.report.run_data import ReportData, read_report_data
 
 _NULLABLE: Mapping[pa.DataType, Any] = {pa.int32(): pd.Int32Dtype()}
 """Classes: an image that could not be read has none, and must not count as wrong."""
@@ -108,12 +111,13 @@ class Run:
             "severity": _wanted(severity, sorted({level for _, level in self._conditions}), "severity", self.folder),
             "seed": _wanted(seed, list(self.manifest.numbers.seeds), "seed", self.folder),
         }
+        numbers = self.manifest.numbers
+        fingerprint = numbers.fingerprint
         tables: list[pa.Table] = []
-        for files in condition_files(self.folder).values():
-            chosen = {path: table for path in files if _is_wanted(table := read_shard(path), wanted)}
-            for cell in read_condition(self.folder, list(chosen)):  # refuses what the report would refuse
-                refuse_unnamed_records(self.folder, cell, self.manifest.numbers)
-            tables += chosen.values()
+        for files in condition_files(self.folder, numbers).values():
+            chosen = [file for file in files if _is_wanted(file.cell, wanted)]
+            read_condition(self.folder, chosen, fingerprint)  # refuses what the report would refuse
+            tables += [read_recorded(self.folder, file, fingerprint).table for file in chosen]
         if not tables:
             asked = ", ".join(f"{name} {values}" for name, values in wanted.items())
             raise UserError(f"{self.folder} has no answers for {asked}")
@@ -271,6 +275,6 @@ def _check_known(value: Any, known: list[Any], kind: str, folder: Path) -> None:
         raise UserError(f"{folder} has no {kind} {value!r}; it has {', '.join(map(str, known))}", exit_code=2)
 
 
-def _is_wanted(table: pa.Table, wanted: Mapping[str, list[Any]]) -> bool:
-    """Return whether the one cell of a file's rows is wanted; a file without rows is not."""
-    return bool(len(table)) and all(table[name][0].as_py() in values for name, values in wanted.items())
+def _is_wanted(cell: Cell, wanted: Mapping[str, list[Any]]) -> bool:
+    columns = cell_columns(cell)
+    return all(columns[name] in values for name, values in wanted.items())

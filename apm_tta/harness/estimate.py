@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tabulate import tabulate
 
@@ -14,7 +15,7 @@ from apm_tta.harness.plan import Cell, Shard
 from apm_tta.harness.progress.events import Event
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.request.suite import Suite
-from apm_tta.harness.storage.records import encode_records, read_table
+from apm_tta.harness.storage.records import decode_records, encode_records
 
 _CALIBRATION_IMAGES = 16
 _CALIBRATION_S = 60.0
@@ -176,9 +177,9 @@ def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
     if time.perf_counter() - started < _CALIBRATION_S:
         finished = worker.compute(unit)
     ((_, content),) = finished.files
-    rows = read_table(content)
-    empty = len(encode_records(cell, {}))
-    megabytes = [value for value in rows["peak_memory_mb"].to_pylist() if value is not None]
+    recorded = decode_records(Path(), content)
+    empty = len(encode_records(cell, {}, recorded.header))
+    megabytes = [value for value in recorded.table["peak_memory_mb"].to_pylist() if value is not None]
     return _Calibration(
         finished.seconds / count,
         max(megabytes, default=None),

@@ -14,7 +14,7 @@ from apm_tta.harness.compute.engines import ENGINES, Engine
 from apm_tta.harness.compute.fingerprint import describe
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.prepare import open_data, plan, prepare
-from apm_tta.harness.plan import select_part
+from apm_tta.harness.plan import Cell, Shard, Work, select_part
 from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
 from apm_tta.harness.progress.hashing_bar import hashing_bar
 from apm_tta.harness.progress.json_lines import JsonLines
@@ -23,12 +23,8 @@ from apm_tta.harness.progress.progress_bar import Progress
 from apm_tta.harness.progress.run_log import LOG_FILE, LogFile
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.storage.image_list import keep_read_images, read_image_list, with_images, write_image_list
-from apm_tta.harness.storage.manifest import (
-    MANIFEST_FILE,
-    read_manifest,
-    refuse_other_run,
-    write_manifest,
-)
+from apm_tta.harness.storage.manifest import MANIFEST_FILE, refuse_other_run
+from apm_tta.harness.storage.manifest_file import read_manifest, write_manifest
 from apm_tta.harness.storage.records import write_content
 from apm_tta.harness.storage.run_folder import (
     make_folder,
@@ -37,6 +33,7 @@ from apm_tta.harness.storage.run_folder import (
     select_unfinished,
     set_damaged_aside,
 )
+from apm_tta.harness.storage.run_records import Image, present_files
 from apm_tta.stop_signals import stop_code, stop_word, terminable
 from apm_tta.writer_lock import only_writer
 
@@ -87,8 +84,10 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
         refuse_other_run(folder, before.numbers, manifest.numbers, lambda lines: with_images(lines, listed, digests))
         if (extended := before.with_environment(manifest.environment)) != before:
             write_manifest(folder, extended)
+        manifest = before
     else:
         write_manifest(folder, manifest)
+    present_files(folder, manifest.numbers)
     write_image_list(folder, digests)
     remove_leftovers(folder)
     _, work = plan(prepared)
@@ -108,8 +107,9 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
             listener(event)
 
     try:
-        for path in set_damaged_aside(work, folder):
-            emit(Note(f"{path} was damaged: it is set aside, and its images are answered again"))
+        fingerprint = manifest.numbers.fingerprint
+        for reason in set_damaged_aside(work, folder, fingerprint, lambda *unit: _images_of(dataset, *unit)):
+            emit(Note(f"{reason}: it is set aside, and its images are answered again"))
         for note in notes:
             emit(Note(note))
         remaining = select_unfinished(work, folder)
@@ -121,6 +121,14 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
     finally:
         if progress is not None:
             progress.close()
+
+
+def _images_of(dataset: Dataset, unit: Work, cell: Cell) -> list[Image]:
+    """Return the images that a unit of work answers for a cell."""
+    entries = dataset.entries(cell.condition)
+    if isinstance(unit, Shard):
+        entries = entries[unit.start : unit.stop]
+    return [(entry.id, entry.label) for entry in entries]
 
 
 @contextmanager

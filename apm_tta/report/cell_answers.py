@@ -14,7 +14,10 @@ import pyarrow.compute as pc
 
 from apm_tta.columns import KEY, RECORD_COLUMNS
 from apm_tta.errors import UserError
-from apm_tta.harness.storage.records import read_shard, record_files
+from apm_tta.harness.plan import Cell
+from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.harness.storage.records import Recorded, cell_columns
+from apm_tta.harness.storage.run_records import RecordFile, present_files, read_recorded
 
 _ROUNDING = 1e-6  # of a float32 softmax
 CELL = list(KEY)
@@ -79,35 +82,35 @@ class Answers:
         return pa.concat_arrays([self.ids, pa.array([row["id"] for row in self.damaged], pa.string())])
 
 
-def condition_files(run: Path) -> dict[str, list[Path]]:
-    """Group the files of a run's records by the condition that their folder is named after.
+def condition_files(run: Path, numbers: Numbers) -> dict[str, list[RecordFile]]:
+    """Group the files of a run's records by their condition.
 
     Raises:
-        UserError: when there are none.
+        UserError: when there are none, or a file among them is not one of the run's.
     """
-    by_condition: dict[str, list[Path]] = {}
-    for path in record_files(run):
-        by_condition.setdefault(path.parent.name, []).append(path)
+    by_condition: dict[str, list[RecordFile]] = {}
+    for file in present_files(run, numbers):
+        by_condition.setdefault(str(file.cell.condition), []).append(file)
     if not by_condition:
         raise UserError(f"{run} holds no records yet; rerun its own command with --out {run} to resume")
     return by_condition
 
 
-def read_condition(run: Path, files: Sequence[Path]) -> list[Answers]:
+def read_condition(run: Path, files: Sequence[RecordFile], fingerprint: str) -> list[Answers]:
     """Read the cells of one condition.
 
+    Args:
+        run: the run folder.
+        files: of that condition; see ``condition_files``.
+        fingerprint: of the run.
+
     Raises:
-        UserError: when a file is damaged; when an image appears twice in a cell.
+        UserError: when a file is damaged, or is not what the run has there; when an image appears twice in a cell.
     """
-    by_cell: dict[tuple[Any, ...], list[pa.Table]] = {}
-    for path in files:
-        table = read_shard(path)
-        if len(table):
-            by_cell.setdefault(_cell_of(path, table), []).append(table)
-    return [
-        _answers(run, dict(zip(CELL, cell, strict=True)), pa.concat_tables(tables).combine_chunks())
-        for cell, tables in by_cell.items()
-    ]
+    by_cell: dict[Cell, list[Recorded]] = {}
+    for file in files:
+        by_cell.setdefault(file.cell, []).append(read_recorded(run, file, fingerprint))
+    return [_answers(run, cell_columns(cell), recorded) for cell, recorded in by_cell.items()]
 
 
 def positions(ids: pa.Array, among: pa.Array) -> Ints:
@@ -116,15 +119,8 @@ def positions(ids: pa.Array, among: pa.Array) -> Ints:
     return indices
 
 
-def _cell_of(path: Path, table: pa.Table) -> tuple[Any, ...]:
-    """Return the one cell that all rows of a file belong to."""
-    values = [pc.unique(table[name].combine_chunks()).to_pylist() for name in CELL]
-    if any(len(distinct) != 1 for distinct in values):
-        raise UserError(f"{path} holds rows of several cells; this program does not write such files")
-    return tuple(distinct[0] for distinct in values)
-
-
-def _answers(run: Path, cell: dict[str, Any], table: pa.Table) -> Answers:
+def _answers(run: Path, cell: dict[str, Any], recorded: Sequence[Recorded]) -> Answers:
+    table = pa.concat_tables([each.table for each in recorded]).combine_chunks()
     ids = table["id"]
     if pc.count_distinct(ids).as_py() != len(ids):
         counted = ids.value_counts()

@@ -9,12 +9,13 @@ import pandas as pd
 
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.image_list import read_image_list, with_images
-from apm_tta.harness.storage.manifest import differences, read_manifest
+from apm_tta.harness.storage.manifest import differences
+from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import count_discordant
 from apm_tta.report.render import markdown, markdown_text
-from apm_tta.report.run_data import find_differing_label, refuse_unnamed_records
+from apm_tta.report.run_data import find_differing_label
 from apm_tta.report.statistics import holm, mcnemar_p, paired_interval
 from apm_tta.report.table import Table, interval, number, p_value, signed
 
@@ -46,14 +47,12 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
                 f"{run_a} and {run_b} used different images (dataset.{field}: {value_a} and {value_b}); only answers "
                 "for the same images can be compared"
             )
-    files_a, files_b = condition_files(run_a), condition_files(run_b)
+    files_a, files_b = condition_files(run_a, a), condition_files(run_b, b)
+    print_a, print_b = a.fingerprint, b.fingerprint
     rows = []
     for name in (name for name in files_a if name in files_b):
-        cells_b = {_key(cell): cell for cell in read_condition(run_b, files_b[name])}
-        for cell_b in cells_b.values():
-            refuse_unnamed_records(run_b, cell_b, b)
-        for cell_a in read_condition(run_a, files_a[name]):
-            refuse_unnamed_records(run_a, cell_a, a)
+        cells_b = {_key(cell): cell for cell in read_condition(run_b, files_b[name], print_b)}
+        for cell_a in read_condition(run_a, files_a[name], print_a):
             matching = cells_b.get(_key(cell_a))
             if matching is None:
                 continue

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from apm_tta.errors import UserError
-from apm_tta.harness.storage.manifest import Manifest, Numbers, read_manifest
+from apm_tta.harness.storage.manifest import Manifest, Numbers
+from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import RESULT_NAMES, cell_rows
@@ -81,20 +82,11 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     missing: list[str] = []
     groups = _Groups()
     seen = set()
-    for files in condition_files(run).values():
-        answers = read_condition(run, files)
+    fingerprint = numbers.fingerprint
+    for files in condition_files(run, numbers).values():
         complete = []
-        for cell in answers:
-            refuse_unnamed_records(run, cell, numbers)
+        for cell in read_condition(run, files, fingerprint):
             images = len(cell) + len(cell.damaged)
-            if images > expected:
-                raise UserError(
-                    f"{run} holds {images} images of {_cell_name(cell.cell)}, not {expected}: mixed subsets"
-                )
-            if _cell_key(cell.cell) in seen:
-                raise UserError(
-                    f"{run} holds {_cell_name(cell.cell)} in two folders of records; move one of them out of the run"
-                )
             seen.add(_cell_key(cell.cell))
             if images < expected:
                 missing.append(f"{expected - images} of {expected} images of {_cell_name(cell.cell)}")
@@ -227,28 +219,6 @@ def _cell_key(cell: dict[str, Any]) -> tuple[str, str, int]:
 def _cell_name(cell: dict[str, Any]) -> str:
     condition, method, seed = _cell_key(cell)
     return f"{condition}, {method}, seed {seed}"
-
-
-def refuse_unnamed_records(run: Path, answers: Answers, numbers: Numbers) -> None:
-    """Refuse records that the manifest does not name.
-
-    Raises:
-        UserError: naming the records' method, condition, seed, data set and teacher.
-    """
-    cell = answers.cell
-    condition, method, seed = _cell_key(cell)
-    known = (
-        condition in numbers.conditions
-        and method in numbers.methods
-        and seed in numbers.seeds
-        and cell["dataset"] == numbers.dataset.name
-        and cell["teacher"] == numbers.teacher.name
-    )
-    if not known:
-        raise UserError(
-            f"{run} holds records of {method}, {condition}, seed {seed} on {cell['dataset']} with {cell['teacher']}, "
-            "which its run.yaml does not name; move them out of the run"
-        )
 
 
 def _refuse_other_images(run: Path, answers: list[Answers]) -> None:

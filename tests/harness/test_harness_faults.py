@@ -94,7 +94,8 @@ def test_a_truncated_record_is_set_aside_and_answered_again(
     assert answers(run).equals(answers(whole))
     aside = damaged.with_name(damaged.name + ".damaged")
     assert aside.read_bytes() == content[:keep], "nothing is deleted"
-    assert f"{damaged} was damaged: it is set aside" in (run / "run.log").read_text()
+    log = (run / "run.log").read_text()
+    assert f"{damaged} is damaged (its SHA-256 does not match): it is set aside, and its images are answered" in log
 
 
 def test_a_second_writer_is_refused_and_a_dead_one_holds_no_lock(

@@ -18,15 +18,8 @@ from pydantic_core import PydanticSerializationError
 
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.fingerprint import versions
-from apm_tta.harness.storage.manifest import (
-    Manifest,
-    Numbers,
-    differences,
-    environment,
-    read_manifest,
-    refuse_other_run,
-    write_manifest,
-)
+from apm_tta.harness.storage.manifest import Manifest, Numbers, differences, environment, refuse_other_run
+from apm_tta.harness.storage.manifest_file import manifest_text, read_manifest, write_manifest
 from apm_tta.harness.storage.records import SCHEMA_VERSION
 
 PLAIN: dict[str, Any] = {
@@ -143,8 +136,8 @@ def test_keys_keep_their_order_and_nothing_else_is_left(tmp_path: Path) -> None:
     write_manifest(tmp_path, MANIFEST)
     assert read_manifest(tmp_path) == MANIFEST
     read = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
-    assert read == PLAIN
-    assert list(read) == list(PLAIN)
+    assert list(read) == ["schema", *PLAIN, "digests", "sha256"]
+    assert {name: value for name, value in read.items() if name in PLAIN} == PLAIN
     assert list(read["numbers"]) == list(PLAIN["numbers"])
     assert list(read["numbers"]["methods"]["apm"]) == list(PLAIN["numbers"]["methods"]["apm"])
     assert [file.name for file in tmp_path.iterdir()] == ["run.yaml"]
@@ -171,7 +164,19 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         assert str(folder) in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "- a\n", "title: x\n", "numbers\n", "numbers: [\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "- a\n", "title: x\n", "numbers\n", "numbers: [\n", "numbers:\n", "schema: 2\nnumbers: {}\n"),
+        *("schema: true\nnumbers: {}\n", "schema: 0x" + "f" * 9999 + "\nnumbers: {}\n", "numbers: !!bool maybe\n"),
+        "schema: 2\nnumbers: &a [*a]\ndigests: {}\nsha256: x\n",
+        "schema: 2\nnumbers: {a: 2024-01-01, 1: x, ? [b] : c}\ndigests: {}\nsha256: x\n",
+        "schema: 2\nnumbers: {a: 2024-01-01, 1: x}\ndigests: {}\nsha256: x\n",
+        "schema: 2\nnumbers: !!set {a, b}\ndigests: [1]\nsha256: x\n",
+        "schema: 2\nnumbers: !!binary aGVsbG8=\ndigests: {1: 2}\nsha256: x\n",
+        "numbers: " + "[" * 5000,
+    ],
+)
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
     """Another program's run.yaml, or a damaged one."""
     (tmp_path / "run.yaml").write_text(content)
@@ -181,31 +186,132 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_a_manifest_that_was_cut_off_anywhere_is_refused_in_one_line(tmp_path: Path) -> None:
+    """As after a disk ran full: what is there is not taken for the whole. Only its last line break may be missing."""
+    write_manifest(tmp_path, MANIFEST)
+    whole = (tmp_path / "run.yaml").read_bytes()
+    for keep in {*range(0, len(whole), 37), *range(len(whole) - 80, len(whole) - 1)}:
+        (tmp_path / "run.yaml").write_bytes(whole[:keep])
+        with pytest.raises(UserError, match=r"run\.yaml") as caught:
+            read_manifest(tmp_path)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "run.yaml").write_bytes(whole[:-1])
+    assert read_manifest(tmp_path) == MANIFEST
+
+
+def test_no_flipped_bit_changes_what_is_read(tmp_path: Path) -> None:
+    """One bit in every 29th byte: it is refused, or was in a place that says nothing, such as the length of a line."""
+    write_manifest(tmp_path, MANIFEST)
+    whole = (tmp_path / "run.yaml").read_bytes()
+    messages = []
+    for position in range(0, len(whole), 29):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        (tmp_path / "run.yaml").write_bytes(damaged)
+        try:
+            assert read_manifest(tmp_path) == MANIFEST
+        except UserError as error:
+            messages.append(str(error))
+    assert len(messages) > len(whole) / 29 * 0.9
+    assert not any("\n" in message for message in messages)
+
+
 @pytest.mark.parametrize(
-    "path",
-    ["numbers", "numbers.dataset", "numbers.teacher.weights_sha256", "numbers.revisions", "costs", "environment"],
+    ("path", "value"),
+    [
+        ("numbers.precision", "bfloat16"),
+        ("numbers.teacher.weights_sha256", "2" * 64),
+        ("numbers.methods.zeroshot.votes", True),
+        ("numbers.methods.apm.hidden", [8]),
+        ("numbers.seeds", [0, 1]),
+        ("title", "Another title"),
+        ("costs.apm.image_forwards", 7),
+        ("limit", 51),
+        ("limit", "50"),
+    ],
 )
-def test_a_manifest_that_lacks_a_part_is_refused_by_its_name(tmp_path: Path, path: str) -> None:
-    """As after a disk ran full: what is there is not taken for the whole."""
+def test_an_edit_by_hand_is_refused_and_named(tmp_path: Path, path: str, value: Any) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    content = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
+    inner = content
+    *parents, last = path.split(".")
+    for name in parents:
+        inner = inner[name]
+    inner[last] = value
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"run\.yaml was edited or damaged after the run wrote it: {path};"):
+        read_manifest(tmp_path)
+
+
+def test_edits_that_are_added_removed_many_or_of_digests_are_named(tmp_path: Path) -> None:
+    def refusal(**changes: Any) -> str:
+        write_manifest(tmp_path, MANIFEST)
+        content = {**yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8")), **changes}
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        with pytest.raises(UserError) as caught:
+            read_manifest(tmp_path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert ": left_out.tent;" in refusal(left_out={"tent": "too slow"})
+    assert ": costs.apm.image_forwards, costs.apm.image_backwards," in refusal(costs={})
+    assert " and 22 more fields;" in refusal(more={f"field-{number}": number for number in range(30)})
+    assert ": its digests;" in refusal(sha256="0" * 64)
+    assert ": title;" in refusal(digests={**written_digests(tmp_path), "title": "0" * 12})
+    long = refusal(**{"a\x1b[31m" + "b" * 500: 1})
+    assert "\x1b" not in long
+    assert len(long) < 500
+
+
+def written_digests(folder: Path) -> dict[str, str]:
+    content: dict[str, dict[str, str]] = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
+    return content["digests"]
+
+
+def test_another_layout_of_the_same_content_is_read(tmp_path: Path) -> None:
+    """An editor may break lines differently, and people write comments."""
+    write_manifest(tmp_path, MANIFEST)
+    content = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "run.yaml").write_text("# mine\n" + yaml.safe_dump(content, width=40), encoding="utf-8")
+    assert read_manifest(tmp_path) == MANIFEST
+
+
+@pytest.mark.parametrize("path", ["numbers.dataset", "numbers.teacher.weights_sha256", "numbers.revisions", "costs"])
+def test_a_manifest_that_lacks_a_field_is_another_versions(tmp_path: Path, path: str) -> None:
     content = deepcopy(PLAIN)
     *parents, last = path.split(".")
     inner = content
     for name in parents:
         inner = inner[name]
     del inner[last]
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    with pytest.raises(UserError, match=r"is not a manifest of this program" if path == "numbers" else path) as caught:
+    (tmp_path / "run.yaml").write_text(manifest_text(content), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"is another version's \({path}: Field required\)") as caught:
         read_manifest(tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_of_an_earlier_record_schema_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_schema_is_refused_in_one_line(tmp_path: Path) -> None:
+    """Of records, or of run.yaml itself, which then states none."""
     content = deepcopy(PLAIN)
-    content["numbers"]["versions"]["record_schema"] = "3"
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    says = rf"is of record schema 3, this version reads {SCHEMA_VERSION}; apm-tta 0\.1\.0 that wrote it reads it"
-    with pytest.raises(UserError, match=says):
+    content["numbers"]["versions"]["record_schema"] = "4"
+    (tmp_path / "run.yaml").write_text(manifest_text(content), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"is of record schema 4, this version reads {SCHEMA_VERSION}; the version of"):
         read_manifest(tmp_path)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(PLAIN), encoding="utf-8")
+    with pytest.raises(UserError, match="is not of schema 2, which this version reads; the apm-tta that wrote it"):
+        read_manifest(tmp_path)
+
+
+def test_the_fingerprint_is_of_the_numbers_alone() -> None:
+    """Whatever the order of keys; a field with its default, which a later version may add, is not part of it."""
+    fingerprint = MANIFEST.numbers.fingerprint
+    assert re.fullmatch("[0-9a-f]{64}", fingerprint)
+    reversed_keys = dict(reversed(PLAIN["numbers"].items()))
+    assert Numbers.model_validate(reversed_keys).fingerprint == fingerprint
+    sources = {**PLAIN["numbers"]["revisions"], "sources": {}}
+    assert changed(revisions=sources).fingerprint == fingerprint
+    for other in (changed(precision="bfloat16"), changed_method("apm", hidden=[8]), changed_method("apm", new=None)):
+        assert other.fingerprint != fingerprint
 
 
 def test_the_same_run_goes_on(tmp_path: Path) -> None:

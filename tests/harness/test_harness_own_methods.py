@@ -14,7 +14,7 @@ from cells import Notebook, mine
 
 from apm_tta import UserError, load_method
 from apm_tta.cli import main
-from apm_tta.harness.storage.manifest import read_manifest
+from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.records import read_records
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_registered")

@@ -18,6 +18,7 @@ from apm_tta.columns import KEY
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
+from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.records import (
     SCHEMA,
     SCHEMA_VERSION,
@@ -25,10 +26,11 @@ from apm_tta.harness.storage.records import (
     encode_records,
     read_records,
     read_shard,
+    write_content,
     write_digest,
-    write_records,
 )
 
+HEADER = RecordHeader(fingerprint="f" * 64, file="records/a.parquet")
 CELL = Cell("fashion-mnist", Condition("fog", 3), "embedded", "apm", 7)
 classes = st.integers(0, 2**31 - 1)
 single = st.floats(width=32, allow_nan=False)
@@ -90,7 +92,8 @@ def row(number: int = 0) -> dict[str, Any]:
 
 def write_rows(path: Path, cell: Cell, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows, which are easiest to read in a test, as the columns that are recorded."""
-    write_records(path, cell, {name: [each.get(name) for each in rows] for name in NAMES})
+    columns = {name: [each.get(name) for each in rows] for name in NAMES}
+    write_content(path, encode_records(cell, columns, HEADER))
 
 
 def columns(cell: Cell) -> dict[str, object]:
@@ -167,23 +170,22 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, keep: int) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [b"1", b"3", b"5", None])
+@pytest.mark.parametrize("version", [b"1", b"4", b"6", None])
 def test_another_schema_version_is_refused(tmp_path: Path, version: bytes | None) -> None:
     path = tmp_path / "records" / "a.parquet"
     write_rows(path, CELL, [row()])
     metadata = {} if version is None else {b"apm_tta_schema": version}
     pq.write_table(read_shard(path).replace_schema_metadata(metadata), path)
     write_digest(path, path.read_bytes())
-    message = (
-        r"has record schema (1|3|5|none), this version reads 4; (a newer apm-tta|the version in its run.yaml) reads it"
-    )
+    message = r"has record schema (1|4|6|none), this version reads 5; rerunning the run's own command"
     with pytest.raises(UserError, match=message) as caught:
         read_records(tmp_path)
     assert str(path) in str(caught.value)
 
 
 def rewrite(path: Path, table: pa.Table) -> None:
-    pq.write_table(table.replace_schema_metadata({b"apm_tta_schema": str(SCHEMA_VERSION).encode()}), path)
+    metadata = {b"apm_tta_schema": str(SCHEMA_VERSION).encode(), **HEADER.as_metadata()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
     write_digest(path, path.read_bytes())
 
 
@@ -262,9 +264,9 @@ def test_a_wrong_type_never_becomes_a_record(tmp_path: Path) -> None:
 def test_columns_of_different_lengths_are_refused() -> None:
     """A method that answers too few images must not shift the labels of the others."""
     with pytest.raises(ValueError, match="different lengths: 1, 2"):
-        encode_records(CELL, {"id": ["a", "b"], "label": [0, 1], "prediction": [2]})
+        encode_records(CELL, {"id": ["a", "b"], "label": [0, 1], "prediction": [2]}, HEADER)
 
 
 def test_a_column_that_is_not_declared_is_refused() -> None:
     with pytest.raises(ValueError, match="surprise is not a column of the records"):
-        encode_records(CELL, {"id": ["a"], "label": [0], "surprise": [1.0]})
+        encode_records(CELL, {"id": ["a"], "label": [0], "surprise": [1.0]}, HEADER)

@@ -1,17 +1,31 @@
-"""Records and manifests that a test writes out by hand: a row an image, and ``run.yaml`` as plain data."""
+"""Records and manifests that a test writes out by hand: a row an image, and ``run.yaml`` as plain data.
+
+What is written here is what a run would have written: ``run.yaml`` has its digests, and records carry its fingerprint.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import yaml
+from pydantic import ValidationError
 
 from apm_tta.harness.plan import Cell
-from apm_tta.harness.storage.records import write_records
+from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.harness.storage.manifest_file import manifest_text
+from apm_tta.harness.storage.record_header import RecordHeader
+from apm_tta.harness.storage.records import (
+    decode_records,
+    encode_records,
+    encode_table,
+    read_content,
+    record_files,
+    write_content,
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,24 @@ NAMES = [field.name for field in fields(Row)]
 
 def write_rows(path: Path, cell: Cell, rows: Sequence[Row]) -> None:
     """Write rows as the columns that are recorded."""
-    write_records(path, cell, {name: [getattr(row, name) for row in rows] for name in NAMES})
+    columns = {name: [getattr(row, name) for row in rows] for name in NAMES}
+    write_content(path, encode_records(cell, columns, header_of(path)))
+
+
+def header_of(path: Path) -> RecordHeader:
+    """Return the header of a file in a run folder, as the run would write it."""
+    folder = next(parent for parent in path.parents if (parent / "run.yaml").exists())
+    return RecordHeader(
+        fingerprint=fingerprint_of(read_plain(folder)["numbers"]), file=path.relative_to(folder).as_posix()
+    )
+
+
+def fingerprint_of(numbers: dict[str, Any]) -> str:
+    """Return the fingerprint of numbers in plain data; of those that are none, a text."""
+    try:
+        return Numbers.model_validate(numbers).fingerprint
+    except ValidationError:
+        return "none"
 
 
 def rows_of_table(table: pa.Table) -> list[Row]:
@@ -53,10 +84,14 @@ def rows_of_table(table: pa.Table) -> list[Row]:
 def read_plain(folder: Path) -> dict[str, Any]:
     """Return a run folder's ``run.yaml`` as plain data, to be changed."""
     content: dict[str, Any] = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
-    return content
+    return {name: value for name, value in content.items() if name not in ("schema", "digests", "sha256")}
 
 
 def write_plain(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write plain data as ``run.yaml``, whether or not it is a manifest."""
-    content = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
-    (folder / "run.yaml").write_text(content, encoding="utf-8")
+    """Write plain data as ``run.yaml``, whether or not it is a manifest; the folder's records become that run's."""
+    (folder / "run.yaml").write_text(manifest_text(manifest), encoding="utf-8")
+    fingerprint = fingerprint_of(manifest.get("numbers", {}))
+    for path in record_files(folder):
+        recorded = decode_records(path, read_content(path))
+        header = recorded.header.model_copy(update={"fingerprint": fingerprint})
+        write_content(path, encode_table(replace(recorded, header=header)))

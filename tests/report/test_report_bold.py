@@ -45,7 +45,7 @@ def run_of(folder: Path, like: Path, seeds: list[int], dataset: str = "fashion-m
         for name in METHODS
     }
     numbers["dataset"] |= {"name": dataset, "images_per_condition": IMAGES}
-    numbers["seeds"] = seeds
+    numbers["seeds"], numbers["shard_size"] = seeds, IMAGES
     folder.mkdir()
     write_plain(folder, manifest)
     for seed in seeds:

@@ -29,6 +29,7 @@ def run_of(folder: Path, like: Path, right: dict[str, str], dataset: str = "fash
         for name in right
     }
     own["dataset"] |= {"name": dataset, "images_per_condition": len(next(iter(right.values())))}
+    own["shard_size"] = own["dataset"]["images_per_condition"]
     own |= numbers
     folder.mkdir()
     write_plain(folder, manifest)

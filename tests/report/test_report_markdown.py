@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from records_by_hand import read_plain
 
-from apm_tta.harness.storage.manifest import Manifest, read_manifest
+from apm_tta.harness.storage.manifest import Manifest
+from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.report.aggregate import mean_over_corruptions, merge_seeds
 from apm_tta.report.caption import caption, disagreement_sentence
 from apm_tta.report.render import markdown

@@ -218,8 +218,9 @@ def report_of_one_cell(run: Path, rows: list[Row]) -> ReportData:
     manifest = read_plain(run)
     numbers = manifest["numbers"]
     numbers["conditions"], numbers["methods"] = ["clean"], {"zeroshot": numbers["methods"]["zeroshot"]}
-    write_plain(run, manifest)
+    numbers["shard_size"] = len(rows)
     shutil.rmtree(run / "records")
+    write_plain(run, manifest)
     write_rows(run / record_file(CELL, 0), CELL, rows)
     return read_report_data(run)
 

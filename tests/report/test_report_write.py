@@ -152,7 +152,7 @@ def test_a_cell_with_too_many_images_is_refused(run_folder: Path) -> None:
     write_digest(
         folder / "episodic-seed-3-shard-00002.parquet", (folder / "episodic-seed-3-shard-00002.parquet").read_bytes()
     )
-    assert "twice; delete its records" in refusal(run_folder)
+    assert "does not name: records/apm/clean/episodic-seed-3-shard-00002.parquet; move them out" in refusal(run_folder)
 
 
 def test_a_shard_in_the_place_of_another_is_refused(run_folder: Path) -> None:
@@ -162,19 +162,34 @@ def test_a_shard_in_the_place_of_another_is_refused(run_folder: Path) -> None:
     write_digest(
         folder / "episodic-seed-3-shard-00000.parquet", (folder / "episodic-seed-3-shard-00000.parquet").read_bytes()
     )
-    assert "twice" in refusal(run_folder)
+    assert "shard-00000.parquet holds what was recorded as records/apm/clean/episodic-seed-3-shard-00001.parquet" in (
+        refusal(run_folder)
+    )
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"method": "tpt"}, {"seed": 4}, {"condition": Condition("fog", 1)}, {"dataset": "other"}, {"teacher": "x"}],
+    ("changes", "message"),
+    [
+        ({"method": "tpt"}, "has tpt as its method, not apm"),
+        ({"seed": 4}, "has 4 as its seed, not 3"),
+        ({"condition": Condition("fog", 1)}, "has fog as its corruption, not clean"),
+        ({"dataset": "other"}, "has other as its dataset, not fashion-mnist"),
+        ({"teacher": "x"}, "has x as its teacher, not embedded"),
+        ({"setting": "iid"}, "has iid as its setting, not episodic"),
+    ],
 )
-def test_records_that_the_manifest_does_not_name_are_refused(run_folder: Path, changes: dict[str, Any]) -> None:
-    shard = read_shard(run_folder / "records" / "apm" / "clean" / "episodic-seed-3-shard-00000.parquet")
-    rows = rows_of_table(shard)
+def test_rows_of_another_cell_are_refused(run_folder: Path, changes: dict[str, Any], message: str) -> None:
+    """Whatever else the file says of itself."""
+    path = run_folder / "records" / "apm" / "clean" / "episodic-seed-3-shard-00000.parquet"
     known = Cell("fashion-mnist", CLEAN, "embedded", "apm", 3)
-    write_rows(run_folder / "records" / "more.parquet", replace(known, **changes), rows)
-    assert "which its run.yaml does not name; move them out" in refusal(run_folder)
+    write_rows(path, replace(known, **changes), rows_of_table(read_shard(path)))
+    assert message in refusal(run_folder)
+
+
+def test_records_that_the_manifest_does_not_name_are_refused(run_folder: Path) -> None:
+    path = run_folder / "records" / "apm" / "clean" / "episodic-seed-3-shard-00000.parquet"
+    shutil.copy(path, run_folder / "records" / "more.parquet")
+    assert "does not name: records/more.parquet; move them out of" in refusal(run_folder)
 
 
 def test_a_damaged_shard_is_refused_by_name(run_folder: Path) -> None:
@@ -226,7 +241,7 @@ def test_cells_with_different_images_are_not_compared(run_folder: Path) -> None:
 def test_a_cell_in_two_folders_is_refused(run_folder: Path) -> None:
     folder = run_folder / "records" / "apm"
     shutil.copytree(folder / "clean", folder / "clean-again")
-    assert "in two folders of records" in refusal(run_folder)
+    assert "does not name: records/apm/clean-again/" in refusal(run_folder)
 
 
 def test_names_and_messages_are_escaped(run_folder: Path) -> None:

@@ -93,7 +93,8 @@ class Job:
         workers = default_workers(device, processes) if request.workers is None else request.workers
         # Of this machine's own cache: another one may have its home elsewhere.
         features = default_cache() / "features" if request.feature_cache else None
-        return Worker(prepared, emit, workers, features)
+        fingerprint = "" if self.numbers is None else self.numbers.fingerprint
+        return Worker(prepared, emit, fingerprint, workers, features)
 
 
 _KEY = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ from apm_tta.harness.compute.shard_features import CachedFeatures
 from apm_tta.harness.compute.stream_order import stream_order
 from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.progress.events import Answered, Emit, Finished, Note
+from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.records import encode_records
 from apm_tta.methods import Batch, Method
 from apm_tta.methods.base import FEATURES, PIXELS, check_logits
@@ -44,11 +45,14 @@ class Worker:
     Args:
         prepared: the request with what it names; the teacher's own predictions are recorded with every method's.
         emit: receives an event for every batch answered, and notes for the user.
+        fingerprint: of the run, which every file of records carries; see ``Numbers.fingerprint``.
         workers: number of loading processes.
         feature_cache: folder of the cached teacher features; None computes them.
     """
 
-    def __init__(self, prepared: Prepared, emit: Emit, workers: int = 0, feature_cache: Path | None = None) -> None:
+    def __init__(
+        self, prepared: Prepared, emit: Emit, fingerprint: str, workers: int = 0, feature_cache: Path | None = None
+    ) -> None:
         self._dataset = prepared.dataset
         self._teacher = prepared.teacher
         self._methods = prepared.seeded
@@ -57,6 +61,7 @@ class Worker:
         self._workers = workers
         self._feature_cache = feature_cache
         self._emit = emit
+        self._fingerprint = fingerprint
         self._batch_limits: dict[Method[Any], int] = {}
         self._read = ReadDigests(self._dataset)
 
@@ -74,10 +79,12 @@ class Worker:
             for cell, table in answers:
                 parts[cell].append(table)
                 self._emit(Answered(cell, len(table), count_right(table)))
-        files = tuple(
-            (work.file_of(cell), encode_records(cell, concatenate_rows(tables))) for cell, tables in parts.items()
-        )
+        files = tuple(self._file(work.file_of(cell), cell, tables) for cell, tables in parts.items())
         return Finished(work, files, time.perf_counter() - started, self._read.files(work))
+
+    def _file(self, name: PurePosixPath, cell: Cell, tables: Sequence[pa.Table]) -> tuple[PurePosixPath, bytes]:
+        header = RecordHeader(fingerprint=self._fingerprint, file=str(name))
+        return name, encode_records(cell, concatenate_rows(tables), header)
 
     def _answer_shard(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
         entries = self._dataset.entries(shard.condition)[shard.start : shard.stop]

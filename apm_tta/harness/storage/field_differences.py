@@ -28,7 +28,7 @@ def differing_fields(
     Returns:
         One description per differing leaf, with its dotted field and both values.
     """
-    old, new, known = _flatten(dict(recorded)), _flatten(dict(current)), dict(defaults or {})
+    old, new, known = flatten(dict(recorded)), flatten(dict(current)), dict(defaults or {})
     if common:
         names = sorted(old.keys() & new.keys())
     else:
@@ -56,7 +56,8 @@ def _described(old: Any, new: Any) -> str:
     return f"{length}{shown}{more}"
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested mappings by dotted field; a list is a leaf."""
     if isinstance(value, dict):
-        return {key: leaf for name, part in value.items() for key, leaf in _flatten(part, f"{prefix}{name}.").items()}
+        return {key: leaf for name, part in value.items() for key, leaf in flatten(part, f"{prefix}{name}.").items()}
     return {prefix.rstrip("."): value}

@@ -1,7 +1,9 @@
-"""``run.yaml``: what a run's numbers depend on, and where it ran."""
+"""The content of ``run.yaml``: what a run's numbers depend on, and where it ran."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import re
 from collections.abc import Callable, Iterable
@@ -11,20 +13,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
-from pydantic import AliasChoices, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, ConfigDict, Field
 
-from apm_tta.configuration import Configuration, one_line, read_yaml
+from apm_tta.configuration import Configuration
 from apm_tta.data.decoding import PUBLISHED, Reading
 from apm_tta.errors import UserError
-from apm_tta.files import write_file
 from apm_tta.harness.storage.code_identity import commit
 from apm_tta.harness.storage.field_differences import differing_fields
-from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.methods import METHODS, Cost
 
 MANIFEST_FILE = "run.yaml"
 _SOURCE_DIGEST = re.compile(r"revisions\.sources\.(?P<method>.+)\.sha256: (?!absent there)(?!.* absent now$)")
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one text of plain data on which its digests are taken, whatever the order of keys.
+
+    Raises:
+        TypeError: for what is not plain data.
+        ValueError: for data that contain themselves.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 class _Open(Configuration):
@@ -158,6 +167,15 @@ class Numbers(Configuration):
     versions: dict[str, str]
     revisions: RevisionFields
 
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of all of it, which every file of records carries.
+
+        A field that has its default is not part of it: one that a later version adds leaves earlier runs what they are.
+        """
+        plain = self.model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+
     def code_differences(self, other: Numbers) -> list[str]:
         """Name every version and revision that both runs have and that differs: such runs share no table.
 
@@ -246,51 +264,6 @@ def environment(device: torch.device, devices: tuple[str, ...], data_root: Path 
         devices=devices,
         data_root=None if data_root is None else str(data_root),
     )
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``run.yaml``, whole or not at all.
-
-    Raises:
-        UserError: when the folder cannot be written.
-    """
-    plain = manifest.model_dump(mode="json")
-    if not manifest.also_computed_on:
-        del plain["also_computed_on"]
-    if not manifest.numbers.revisions.sources:
-        del plain["numbers"]["revisions"]["sources"]
-    content = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
-    write_file(folder / MANIFEST_FILE, content.encode())
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Return what ``write_manifest`` wrote.
-
-    Raises:
-        UserError: when ``folder`` is no run folder, or its manifest is damaged or another version's.
-    """
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
-        raise UserError(f"{folder} is not a run folder: it has no {MANIFEST_FILE}")
-    content = read_yaml(path)
-    if not isinstance(content, dict) or "numbers" not in content:
-        raise UserError(f"{path} is not a manifest of this program")
-    _refuse_other_schema(path, content["numbers"])
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path} is damaged, or another version's ({one_line(error)})") from None
-
-
-def _refuse_other_schema(path: Path, numbers: Any) -> None:
-    versions = numbers.get("versions") if isinstance(numbers, dict) else None
-    schema = versions.get("record_schema") if isinstance(versions, dict) else None
-    if isinstance(versions, dict) and schema != str(SCHEMA_VERSION):
-        writer = f"apm-tta {versions.get('apm-tta', 'of an unknown version')}"
-        raise UserError(
-            f"{path} is of record schema {schema or 'none'}, this version reads {SCHEMA_VERSION}; {writer} that wrote "
-            "it reads it"
-        )
 
 
 def refuse_other_run(

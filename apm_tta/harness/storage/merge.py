@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from apm_tta.data.image_digests import ImageDigests
@@ -14,16 +15,11 @@ from apm_tta.harness.storage.image_list import (
     with_images,
     write_image_list,
 )
-from apm_tta.harness.storage.manifest import (
-    MANIFEST_FILE,
-    Manifest,
-    differences,
-    read_manifest,
-    refuse_other_run,
-    write_manifest,
-)
-from apm_tta.harness.storage.records import digest_path, read_content, record_files, write_content
+from apm_tta.harness.storage.manifest import MANIFEST_FILE, Manifest, Numbers, differences, refuse_other_run
+from apm_tta.harness.storage.manifest_file import read_manifest, write_manifest
+from apm_tta.harness.storage.records import encode_table, read_content, write_content
 from apm_tta.harness.storage.run_folder import make_folder, remove_if_empty, remove_leftovers
+from apm_tta.harness.storage.run_records import check_recorded, present_files
 from apm_tta.writer_lock import only_writer
 
 
@@ -49,14 +45,19 @@ def merge(out: Path, parts: Sequence[Path]) -> int:
     folder = make_folder(out, first.numbers.suite)
     try:
         with only_writer(folder):
-            write_manifest(folder, _merged(folder, manifests, images[0]))
+            merged = _merged(folder, manifests, images[0])
+            present_files(folder, merged.numbers)
+            write_manifest(folder, merged)
             remove_leftovers(folder)
             for listed in images:
                 if listed is not None:
                     write_image_list(folder, listed)
             for part in parts:
                 _copy_read_images(part, folder)
-            return sum(_copy(part, folder) for part in parts)
+            return sum(
+                _copy(part, manifest.numbers, folder, merged.numbers)
+                for part, manifest in zip(parts, manifests, strict=True)
+            )
     finally:
         remove_if_empty(folder)
 
@@ -83,14 +84,22 @@ def _copy_read_images(part: Path, folder: Path) -> None:
         keep_read_images(folder / path.relative_to(part), path.read_bytes())
 
 
-def _copy(part: Path, folder: Path) -> int:
+def _copy(part: Path, own: Numbers, folder: Path, whole: Numbers) -> int:
+    """Copy the records of a part; those of the same run as another version states it carry its fingerprint then."""
     copied = 0
-    for path in record_files(part):
-        target = folder / path.relative_to(part)
+    for file in present_files(part, own):
+        path, target = part / file.name, folder / file.name
         content = read_content(path)
+        recorded = check_recorded(path, content, file, own.fingerprint)
+        if own.fingerprint != whole.fingerprint:
+            header = recorded.header.model_copy(update={"fingerprint": whole.fingerprint})
+            content = encode_table(replace(recorded, header=header))
         if not target.exists():
             write_content(target, content)
             copied += 1
-        elif digest_path(target).read_bytes() != digest_path(path).read_bytes():
+            continue
+        held = read_content(target)
+        check_recorded(target, held, file, whole.fingerprint)
+        if held != content:
             raise UserError(f"{path} and {target} hold different records of the same images; merge only one of them")
     return copied

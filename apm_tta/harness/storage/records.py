@@ -4,13 +4,15 @@ Parquet's own checksums miss flipped bits in places where they change a label or
 digest in a second file next to it, in the format that ``sha256sum --check`` reads.
 
 The columns are those of ``apm_tta.columns``. A column that a file lacks, because it was added later, reads as null; the
-schema version is raised only where the meaning of a column changes.
+schema version is raised only where the meaning of a column changes. The metadata say which run, cell and shard a file
+belongs to: ``run_records`` compares them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,10 +23,11 @@ from apm_tta.columns import RECORD_COLUMNS
 from apm_tta.errors import UserError
 from apm_tta.files import unwritable, write_whole
 from apm_tta.harness.plan import Cell
+from apm_tta.harness.storage.record_header import RecordHeader, read_header
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _VERSION_KEY = b"apm_tta_schema"
-_REPAIR = "rerunning the run's own command with --out sets it aside and answers its images again"
+REPAIR = "rerunning the run's own command with --out sets it aside and answers its images again"
 SCHEMA = pa.schema(
     [(column.name, column.type) for column in RECORD_COLUMNS],
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
@@ -33,12 +36,20 @@ Columns: TypeAlias = "Mapping[str, Sequence[Any] | pa.Array] | pa.Table"
 """Columns of images by name, of equal length; an absent column is null."""
 
 
-def write_records(path: Path, cell: Cell, columns: Columns) -> None:
-    """Write the answers of ``cell`` to ``path``; see ``write_content``."""
-    write_content(path, encode_records(cell, columns))
+@dataclass(frozen=True)
+class Recorded:
+    """The content of one file of records.
+
+    Attributes:
+        table: a row per image, in ``SCHEMA``.
+        header: what the file says of itself.
+    """
+
+    table: pa.Table
+    header: RecordHeader
 
 
-def encode_records(cell: Cell, columns: Columns) -> bytes:
+def encode_records(cell: Cell, columns: Columns, header: RecordHeader) -> bytes:
     """Encode the answers of ``cell`` as the content of a Parquet file.
 
     Raises:
@@ -52,7 +63,26 @@ def encode_records(cell: Cell, columns: Columns) -> bytes:
     if len(lengths) > 1:
         raise ValueError(f"columns have different lengths: {', '.join(map(str, sorted(lengths)))}")
     (count,) = lengths
-    key = {
+    key = cell_columns(cell)
+    arrays = [
+        _array(field, [key[field.name]] * count if field.name in key else columns.get(field.name), count)
+        for field in SCHEMA
+    ]
+    return encode_table(Recorded(pa.Table.from_arrays(arrays, schema=SCHEMA), header))
+
+
+def encode_table(recorded: Recorded) -> bytes:
+    """Encode a table of records with its header as the content of a Parquet file."""
+    metadata = {**(SCHEMA.metadata or {}), **recorded.header.as_metadata()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(recorded.table.replace_schema_metadata(metadata), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def cell_columns(cell: Cell) -> dict[str, Any]:
+    """Return the values of ``cell`` in the columns that identify it."""
+    return {
         "dataset": cell.dataset,
         "corruption": cell.condition.corruption,
         "severity": cell.condition.severity,
@@ -61,14 +91,6 @@ def encode_records(cell: Cell, columns: Columns) -> bytes:
         "method": cell.method,
         "seed": cell.seed,
     }
-    arrays = [
-        _array(field, [key[field.name]] * count if field.name in key else columns.get(field.name), count)
-        for field in SCHEMA
-    ]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
 
 
 def write_content(path: Path, content: bytes) -> None:
@@ -115,23 +137,36 @@ def record_files(run: Path) -> list[Path]:
 
 
 def read_shard(path: Path) -> pa.Table:
-    """Read the rows of one file.
+    """Read the rows of one file, whichever run it belongs to.
 
     Raises:
         UserError: when it is damaged, or has another schema version.
     """
-    content = read_content(path)
+    return decode_records(path, read_content(path)).table
+
+
+def decode_records(path: Path, content: bytes) -> Recorded:
+    """Decode the result of ``encode_records``.
+
+    Args:
+        path: of the file, for the messages.
+        content: of the file, which has its digest.
+
+    Raises:
+        UserError: when it is no file of records, or has another schema version.
+    """
     try:
-        table = read_table(content)
-    except pa.ArrowException as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {_REPAIR}") from None
+        table = pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REPAIR}") from None
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
-    version = metadata.get(_VERSION_KEY, b"none").decode()
+    version = metadata.get(_VERSION_KEY, b"none").decode(errors="replace")
     if version != str(SCHEMA_VERSION):
-        newer = version.isdecimal() and int(version) > SCHEMA_VERSION
-        reader = "a newer apm-tta" if newer else "the version in its run.yaml"
-        raise UserError(f"{path} has record schema {version}, this version reads {SCHEMA_VERSION}; {reader} reads it")
-    return _conform(path, table)
+        raise UserError(f"{path} has record schema {version}, this version reads {SCHEMA_VERSION}; {REPAIR}")
+    header = read_header(metadata)
+    if header is None:
+        raise UserError(f"{path} does not say which run it belongs to; {REPAIR}")
+    return Recorded(_conform(path, table), header)
 
 
 def _conform(path: Path, table: pa.Table) -> pa.Table:
@@ -143,19 +178,14 @@ def _conform(path: Path, table: pa.Table) -> pa.Table:
     present = set(table.schema.names)
     for column in RECORD_COLUMNS:
         if column.required and column.name not in present:
-            raise UserError(f"{path} lacks the column {column.name}; {_REPAIR}")
+            raise UserError(f"{path} lacks the column {column.name}; {REPAIR}")
         if column.name in present and table.schema.field(column.name).type != column.type:
             actual = table.schema.field(column.name).type
-            raise UserError(f"{path} has {actual} in the column {column.name}, not {column.type}; {_REPAIR}")
+            raise UserError(f"{path} has {actual} in the column {column.name}, not {column.type}; {REPAIR}")
     arrays = [
         table[name] if name in present else pa.nulls(len(table), SCHEMA.field(name).type) for name in SCHEMA.names
     ]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
-
-
-def read_table(content: bytes) -> pa.Table:
-    """Decode the result of ``encode_records`` without checking its schema."""
-    return pq.read_table(pa.BufferReader(content))
 
 
 def read_content(path: Path) -> bytes:
@@ -166,11 +196,11 @@ def read_content(path: Path) -> bytes:
     """
     try:
         content = path.read_bytes()
-        expected = digest_path(path).read_text(encoding="utf-8").split()[:1]
+        expected = digest_path(path).read_bytes().split()[:1]
     except OSError as error:
-        raise UserError(f"{path} is damaged ({error.strerror}: {error.filename}); {_REPAIR}") from None
-    if [hashlib.sha256(content).hexdigest()] != expected:
-        raise UserError(f"{path} is damaged (its SHA-256 does not match); {_REPAIR}")
+        raise UserError(f"{path} is damaged ({error.strerror}: {error.filename}); {REPAIR}") from None
+    if [hashlib.sha256(content).hexdigest().encode()] != expected:
+        raise UserError(f"{path} is damaged (its SHA-256 does not match); {REPAIR}")
     return content
 
 

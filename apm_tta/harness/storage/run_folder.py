@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -10,10 +10,11 @@ from pathlib import Path
 
 from apm_tta.errors import UserError
 from apm_tta.files import PARTIAL, unwritable
-from apm_tta.harness.plan import Shard, Work
+from apm_tta.harness.plan import Cell, Shard, Work
 from apm_tta.harness.progress.run_log import LOG_FILE
 from apm_tta.harness.storage.manifest import MANIFEST_FILE
-from apm_tta.harness.storage.records import read_content
+from apm_tta.harness.storage.records import REPAIR
+from apm_tta.harness.storage.run_records import Image, RecordFile, read_recorded
 from apm_tta.writer_lock import LOCK_FILE, OWNER_FILE
 
 DAMAGED_SUFFIX = ".damaged"
@@ -71,29 +72,41 @@ def select_unfinished(work: Sequence[Work], folder: Path) -> list[Work]:
     return remaining
 
 
-def set_damaged_aside(work: Sequence[Work], folder: Path) -> list[Path]:
-    """Rename records that do not match their digest, so that they are computed again.
+def set_damaged_aside(
+    work: Sequence[Work], folder: Path, fingerprint: str, images_of: Callable[[Work, Cell], Sequence[Image]]
+) -> list[str]:
+    """Rename records that are damaged or not what the run has in their place, so that they are computed again.
 
     Nothing is deleted, since a user may want what can still be read of them.
 
+    Args:
+        work: whose records are looked at.
+        folder: the run folder.
+        fingerprint: of the run.
+        images_of: returns the images that a unit of work answers for a cell.
+
     Returns:
-        The former paths of the renamed records.
+        Why each of them was renamed: its former path, and what is wrong with it.
 
     Raises:
         UserError: when a record cannot be renamed.
     """
     aside = []
-    for path in (folder / unit.file_of(cell) for unit in work for cell in unit.cells):
-        if not path.exists():
-            continue
-        try:
-            read_content(path)
-        except UserError:
+    for unit in work:
+        for cell in unit.cells:
+            file = unit.file_of(cell)
+            path = folder / file
+            if not path.exists():
+                continue
             try:
-                path.replace(_unused_path(path.with_name(path.name + DAMAGED_SUFFIX)))
-            except OSError as error:
-                raise UserError(f"{path} is damaged and cannot be set aside ({error.strerror})") from None
-            aside.append(path)
+                named = RecordFile(file, cell, unit.count_answers(cell))
+                read_recorded(folder, named, fingerprint, images_of(unit, cell))
+            except UserError as error:
+                try:
+                    path.replace(_unused_path(path.with_name(path.name + DAMAGED_SUFFIX)))
+                except OSError as failure:
+                    raise UserError(f"{path} is damaged and cannot be set aside ({failure.strerror})") from None
+                aside.append(str(error).removesuffix(f"; {REPAIR}"))
     return aside
 
 

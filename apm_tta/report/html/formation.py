@@ -14,11 +14,12 @@ from PIL import Image
 from torch.nn.functional import normalize, pad
 
 from apm_tta.apm.engine import Goals
-from apm_tta.data.sample import Condition, parse_condition
+from apm_tta.data.sample import parse_condition
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.rebuild import rebuild_method, rebuild_teacher
-from apm_tta.harness.storage.records import read_shard
+from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.harness.storage.run_records import present_files, read_recorded
 from apm_tta.islands.agreement import agreement, format_cosine
 from apm_tta.islands.colours import Floats, colours, joint_colours
 from apm_tta.islands.formation import Formation, form
@@ -26,7 +27,6 @@ from apm_tta.islands.targets import Aim
 from apm_tta.methods import Batch
 from apm_tta.methods.apm import APMMethod
 from apm_tta.randomness import seed_for
-from apm_tta.report.cell_answers import condition_files
 from apm_tta.report.html.samples import Island, Islands, choose_samples, open_run_dataset
 from apm_tta.report.run_data import ReportData
 
@@ -55,7 +55,7 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
         raise UserError(reason)
     teacher = rebuild_teacher(data.manifest, resolve_device("auto"))
     method: Any = rebuild_method(data.manifest, APMMethod.name, teacher, data.seeds[0])
-    recorded = _recorded_cosines(data.run, data.seeds[0])
+    recorded = _recorded_cosines(data.run, numbers, data.seeds[0])
     fitted = [sample for sample in choose_samples(data, samples).samples if (sample.condition, sample.id) in recorded]
     islands = {}
     for sample in fitted[:: max(1, -(-len(fitted) // count))]:
@@ -74,18 +74,15 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
     return islands
 
 
-def _recorded_cosines(run: Path, seed: int) -> dict[tuple[str, str], float]:
+def _recorded_cosines(run: Path, numbers: Numbers, seed: int) -> dict[tuple[str, str], float]:
     """Return the cosine at which the run's own fit ended, by condition and id of the image."""
     cosines: dict[tuple[str, str], float] = {}
-    for files in condition_files(run).values():
-        for path in files:
-            if APMMethod.name not in path.parts:
-                continue
-            table = read_shard(path)
-            own = pc.and_(pc.equal(table["seed"], seed), pc.is_valid(table["last_cosine"]))
-            for row in table.filter(own).select(["corruption", "severity", "id", "last_cosine"]).to_pylist():
-                condition = str(Condition(row["corruption"], row["severity"]))
-                cosines[condition, row["id"]] = row["last_cosine"]
+    fingerprint = numbers.fingerprint
+    for file in present_files(run, numbers):
+        if file.cell.method == APMMethod.name and file.cell.seed == seed:
+            table = read_recorded(run, file, fingerprint).table
+            for row in table.filter(pc.is_valid(table["last_cosine"])).select(["id", "last_cosine"]).to_pylist():
+                cosines[str(file.cell.condition), row["id"]] = row["last_cosine"]
     return cosines
 
 

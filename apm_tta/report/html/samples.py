@@ -112,8 +112,11 @@ def choose_samples(data: ReportData, count: int, islands: Islands | None = None)
     per_condition = count // max(1, len(conditions))
     album = Album()
     chosen: dict[str, list[Sample]] = {}
-    for files in condition_files(data.run).values() if per_condition else ():
-        cells = [cell for cell in read_condition(data.run, files) if cell.cell["seed"] == data.seeds[0] and len(cell)]
+    numbers = data.manifest.numbers
+    fingerprint = numbers.fingerprint
+    for files in condition_files(data.run, numbers).values() if per_condition else ():
+        own = [file for file in files if file.cell.seed == data.seeds[0]]
+        cells = [cell for cell in read_condition(data.run, own, fingerprint) if len(cell)]
         if not cells:
             continue
         condition = Condition(cells[0].cell["corruption"], cells[0].cell["severity"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from records_by_hand import read_plain, write_plain
 
 from apm_tta.cli import main
 from apm_tta.errors import UserError
@@ -50,8 +51,9 @@ def test_the_recorded_cosines_of_islands_are_those_of_the_records(real_run: Path
 def test_a_run_whose_fits_cannot_be_repeated_is_refused(real_run: Path, tmp_path: Path) -> None:
     """Its manifest has a different learning rate than the one its records were computed with."""
     other = Path(shutil.copytree(real_run, tmp_path / "other"))
-    manifest = other / "run.yaml"
-    manifest.write_text(manifest.read_text().replace("learning_rate: 0.0001", "learning_rate: 0.001"))
+    manifest = read_plain(other)
+    manifest["numbers"]["methods"]["apm"]["learning_rate"] = 0.001
+    write_plain(other, manifest)
     with pytest.raises(UserError, match="its islands would be those of a different fit"):
         write_report(other, islands=2)
 

@@ -1,0 +1,36 @@
+"""What every file of records says of itself: which run, which cell and which shard it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from apm_tta.configuration import Configuration
+
+_KEY = b"apm_tta"
+"""Of the Parquet metadata, which other readers of the file leave alone."""
+
+
+class RecordHeader(Configuration):
+    """Stated in the metadata of a file of records.
+
+    Attributes:
+        fingerprint: of what its numbers depend on; see ``Numbers.fingerprint``.
+        file: the path below the run folder at which it was recorded: it names method, condition, setting, seed, shard.
+    """
+
+    fingerprint: str
+    file: str
+
+    def as_metadata(self) -> dict[bytes, bytes]:
+        """Return the header as Parquet metadata."""
+        return {_KEY: self.model_dump_json().encode()}
+
+
+def read_header(metadata: Mapping[bytes, bytes]) -> RecordHeader | None:
+    """Return the header in a file's Parquet metadata; None where there is none that can be read."""
+    try:
+        return RecordHeader.model_validate_json(metadata[_KEY])
+    except (KeyError, ValidationError):
+        return None

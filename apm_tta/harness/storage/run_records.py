@@ -1,0 +1,115 @@
+"""The records of one run: which files its manifest names, and whether what lies there is what it names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow.compute as pc
+
+from apm_tta.data.layouts.images import first_few
+from apm_tta.data.sample import parse_condition
+from apm_tta.errors import UserError
+from apm_tta.harness.plan import EPISODIC, Cell, record_file
+from apm_tta.harness.storage.manifest import Numbers, StreamFields
+from apm_tta.harness.storage.records import REPAIR, Recorded, cell_columns, decode_records, read_content, record_files
+
+Image = tuple[str, int]
+"""Id and label of an image."""
+
+_SHOWN = 12
+"""Leading digits of a fingerprint in a message."""
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """One file of a run's records, as the run's manifest names it.
+
+    Attributes:
+        name: its path below the run folder.
+        cell: the cell that its rows belong to.
+        images: how many rows it has.
+    """
+
+    name: PurePosixPath
+    cell: Cell
+    images: int
+
+
+def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
+    """Return every file that a complete run has, by its path below the run folder."""
+    count = numbers.dataset.images_per_condition
+    files = []
+    for condition in map(parse_condition, numbers.conditions):
+        for method, fields in numbers.methods.items():
+            streamed = fields.protocol == "online" and isinstance(numbers.streams, StreamFields)
+            setting = numbers.streams.setting if isinstance(numbers.streams, StreamFields) and streamed else EPISODIC
+            starts = [0] if streamed else range(0, count, numbers.shard_size)
+            for seed in numbers.seeds:
+                cell = Cell(numbers.dataset.name, condition, numbers.teacher.name, method, seed, setting)
+                for index, start in enumerate(starts):
+                    images = count if streamed else min(numbers.shard_size, count - start)
+                    files.append(RecordFile(record_file(cell, index), cell, images))
+    return {file.name: file for file in files}
+
+
+def present_files(run: Path, numbers: Numbers) -> list[RecordFile]:
+    """List the files of a run's records that are there, sorted by name; what a killed writer left behind is ignored.
+
+    Raises:
+        UserError: when a file lies among them that the run's manifest does not name.
+    """
+    named = files_of_run(numbers)
+    found = [PurePosixPath(path.relative_to(run).as_posix()) for path in record_files(run)]
+    strays = [str(name) for name in found if name not in named]
+    if strays:
+        raise UserError(
+            f"{run} holds records that its run.yaml does not name: {first_few(strays)}; move them out of "
+            f"{run / 'records'}"
+        )
+    return [named[name] for name in found]
+
+
+def read_recorded(run: Path, file: RecordFile, fingerprint: str, images: Sequence[Image] | None = None) -> Recorded:
+    """Read one file of a run's records.
+
+    Args:
+        run: the run folder.
+        file: which file.
+        fingerprint: of the run; see ``Numbers.fingerprint``.
+        images: those that it must hold, in any order; None where that is not known.
+
+    Raises:
+        UserError: when it is damaged, or not what the run has there: of another run, cell or shard, or with other
+            images.
+    """
+    path = run / file.name
+    return check_recorded(path, read_content(path), file, fingerprint, images)
+
+
+def check_recorded(
+    path: Path, content: bytes, file: RecordFile, fingerprint: str, images: Sequence[Image] | None = None
+) -> Recorded:
+    """Decode the content of one file of a run's records; see ``read_recorded``."""
+    recorded = decode_records(path, content)
+    header, table = recorded.header, recorded.table
+    if header.fingerprint != fingerprint:
+        raise UserError(
+            f"{path} is of another run: its numbers depend on {header.fingerprint[:_SHOWN]}, those of this run on "
+            f"{fingerprint[:_SHOWN]}; {REPAIR}"
+        )
+    if header.file != str(file.name):
+        raise UserError(f"{path} holds what was recorded as {header.file}; {REPAIR}")
+    for name, value in cell_columns(file.cell).items():
+        found = pc.unique(table[name].combine_chunks()).to_pylist()
+        if found != [value]:
+            raise UserError(f"{path} has {', '.join(map(str, found)) or 'no row'} as its {name}, not {value}; {REPAIR}")
+    if len(table) != file.images:
+        raise UserError(f"{path} has {len(table)} rows, its shard {file.images} images; {REPAIR}")
+    if images is not None:
+        held = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
+        if Counter(held) != Counter(images):
+            raise UserError(f"{path} has other images or labels than its shard; {REPAIR}")
+    return recorded

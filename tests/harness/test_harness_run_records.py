@@ -1,0 +1,121 @@
+"""Records are those of their run, their cell and their shard, or they do not count."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from apm_tta.cli import main
+from apm_tta.harness.storage.manifest_file import read_manifest
+from apm_tta.harness.storage.run_records import files_of_run
+
+WORDS = [
+    *("demo", "--limit", "12", "--corruptions", "contrast", "--severities", "5", "--shard-size", "8", "--quiet"),
+    *("--methods", "zeroshot,tent,tda", "--device", "cpu", "--seeds", "0,1"),
+]
+Answers = Callable[[Path], pa.Table]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert main([*WORDS, "--out", str(run)]) == 0
+    return run
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that runs a command which must end in one line, with exit code 1, and returns that line."""
+
+    def refused(*words: object) -> str:
+        capsys.readouterr()
+        assert main([str(word) for word in words]) == 1
+        message = capsys.readouterr().err
+        assert message.startswith("run-bench: ")
+        assert message.count("\n") == 1
+        return message
+
+    return refused
+
+
+def recorded(run: Path) -> list[str]:
+    return sorted(path.relative_to(run).as_posix() for path in run.rglob("*.parquet"))
+
+
+def test_a_manifest_names_every_file_of_its_run(whole: Path) -> None:
+    """Shards of episodic methods, streams of online ones."""
+    named = files_of_run(read_manifest(whole).numbers)
+    assert sorted(map(str, named)) == recorded(whole)
+    assert {file.images for file in named.values() if file.cell.setting == "episodic"} == {8, 4}
+    assert {file.images for file in named.values() if file.cell.setting == "iid"} == {12}
+
+
+def test_records_of_another_run_are_refused_and_answered_again(
+    tmp_path: Path, run: Path, whole: Path, answers: Answers, refusal: Callable[..., str]
+) -> None:
+    """Two folders copied over one another: every file is intact and has the name that is expected there."""
+    other = tmp_path / "other"
+    assert main([*WORDS, "--precision", "bfloat16", "--out", str(other)]) == 0
+    shutil.copytree(other / "records", run / "records", dirs_exist_ok=True)
+    assert not answers(run).equals(answers(whole))
+    for words in (
+        ["report", run],
+        ["compare", run, whole],
+        ["compare", whole, run],
+        ["merge", run, "--out", tmp_path / "merged"],
+    ):
+        message = refusal(*words)
+        assert f"{run}/records/" in message
+        assert "is of another run" in message
+    assert main([*WORDS, "--out", str(run)]) == 0
+    assert answers(run).equals(answers(whole))
+    assert (run / "run.log").read_text().count("is of another run: its numbers depend on") == len(recorded(whole))
+    assert len(list(run.rglob("*.damaged"))) == len(recorded(whole))
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ("zeroshot/clean/episodic-seed-0-shard-00001", "zeroshot/clean/episodic-seed-0-shard-00000"),
+        ("zeroshot/contrast-5/episodic-seed-0-shard-00000", "zeroshot/clean/episodic-seed-0-shard-00000"),
+        ("zeroshot/clean/episodic-seed-1-shard-00000", "zeroshot/clean/episodic-seed-0-shard-00000"),
+        ("tent/clean/iid-seed-0-shard-00000", "tda/clean/iid-seed-0-shard-00000"),
+    ],
+)
+def test_two_files_of_one_run_that_changed_places_are_refused_and_answered_again(
+    there: str, here: str, run: Path, whole: Path, answers: Answers, refusal: Callable[..., str]
+) -> None:
+    """With their digests, so that each of them is intact."""
+    for suffix in (".parquet", ".parquet.sha256"):
+        a, b, between = (run / "records" / f"{name}{suffix}" for name in (there, here, "between"))
+        a.rename(between)
+        b.rename(a)
+        between.rename(b)
+    assert "holds what was recorded as records/" in refusal("report", run)
+    assert main([*WORDS, "--out", str(run)]) == 0
+    assert answers(run).equals(answers(whole))
+    assert len(list(run.rglob("*.damaged"))) == 2
+
+
+def test_a_stray_file_is_refused_before_anything_is_computed_and_the_advice_works(
+    run: Path, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    """By every command, and by the same line: a copy that a viewer made, and a file that is none."""
+    stray, lost = run / "records" / "x.parquet", run / "records" / "zeroshot" / "clean"
+    stray.write_text("hello")
+    shutil.rmtree(lost)
+    for words in (["report", run], [*WORDS, "--out", run], ["merge", run, "--out", tmp_path / "merged"]):
+        message = refusal(*words)
+        assert f"run.yaml does not name: records/x.parquet; move them out of {run / 'records'}" in message
+    assert not lost.exists()
+    stray.rename(tmp_path / "x.parquet")
+    assert main([*WORDS, "--out", str(run)]) == 0
