@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from apm_tta.registry import Registry
 from apm_tta.teachers.preprocessing import Preprocessing
+from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 from apm_tta.teachers.text_tower import TextTower
 
 Classifier = Literal["text", "head", "prototypes"]
@@ -163,6 +164,7 @@ class Source:
         preprocessing: see ``Teacher.preprocessing``.
         transform: see ``Teacher.preprocess``.
         build: takes the device, reads the weights and returns the teacher.
+        tokenizer: returns the tokenizer of its text tower, always the same; None where there is no such tower.
     """
 
     name: str
@@ -172,6 +174,7 @@ class Source:
     preprocessing: Preprocessing
     transform: Callable[[Image.Image], Tensor]
     build: Callable[[torch.device], Teacher]
+    tokenizer: Callable[[], CheckedTokenizer] | None = None
 
 
 Family = Callable[[str, str], Source]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from apm_tta.teachers.base import Source, Teacher
+from apm_tta.teachers.class_weight_checks import check_class_weights
 from apm_tta.teachers.disk_cache import JsonCache, TensorCache
 from apm_tta.teachers.encoding_of import DelegatedEncoding
 from apm_tta.teachers.source_teacher import SourceTeacher
+from apm_tta.teachers.templates import fill_template
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,17 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
                     found = self.built.class_weights(classes, templates)
                 if self._weights is not None:
                     self._weights.write(parts, found)
+            # Whatever they come from: what is noted about them is noted in every run, not in the first alone.
+            check_class_weights(self.name, self.classifier, key[0], found, self._tokens_in(key[1]))
             self._known[key] = found.to(self.device)
         return self._known[key]
+
+    def _tokens_in(self, templates: tuple[str, ...]) -> Callable[[Sequence[str]], Tensor] | None:
+        """Return what makes tokens of classes in the first of ``templates``; None where class weights are not text."""
+        tokenizer = self._source.tokenizer
+        if self.classifier != "text" or tokenizer is None:
+            return None
+        return lambda classes: tokenizer()([fill_template(templates[0], name) for name in classes])
 
     @property
     def _key(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from apm_tta.errors import UserError, describe_error
 from apm_tta.teachers.base import Source
 from apm_tta.teachers.built_teacher import BuiltTeacher
+from apm_tta.teachers.class_weight_checks import check_class_weights
 from apm_tta.teachers.linear_head import (
     LinearHead,
     probe_pixels,
@@ -92,16 +93,22 @@ class NetworkTeacher(BuiltTeacher):
         """Return the head's rows for these classes, in this order; see ``Teacher.class_weights``.
 
         Raises:
-            UserError: for a name that is none of the network's classes, or that several of them have. Exit code 2.
+            UserError: for a name that is none of the network's classes, or that several of them have; when the head
+                tells no classes apart. Exit code 2.
         """
         if tuple(classes) == self.classes:
-            return self._head.weights()
-        for name in classes:
-            if self.classes.count(name) != 1:
-                found = "has no class" if name not in self.classes else "has several classes named"
-                some = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
-                raise UserError(f"network {self.name} {found} {name!r}; its {len(self.classes)} classes are {some}", 2)
-        return self._head.weights()[[self.classes.index(name) for name in classes]]
+            weights = self._head.weights()
+        else:
+            weights = self._head.weights()[[self._row(name) for name in classes]]
+        check_class_weights(self.name, "head", classes, weights)
+        return weights
+
+    def _row(self, name: str) -> int:
+        if self.classes.count(name) != 1:
+            found = "has no class" if name not in self.classes else "has several classes named"
+            some = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
+            raise UserError(f"network {self.name} {found} {name!r}; its {len(self.classes)} classes are {some}", 2)
+        return self.classes.index(name)
 
     def _checked_logits(self, name: str, network: nn.Module, probe: Tensor) -> Tensor:
         """Return the network's logits of ``probe``, ``(2, C)``."""

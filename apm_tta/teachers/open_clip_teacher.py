@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from open_clip.factory import _get_hf_config
+from open_clip.model import CLIPTextCfg
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -24,9 +26,10 @@ from apm_tta.teachers.checkpoints import WeightsFile, one_line_errors, weights_f
 from apm_tta.teachers.embedded import FOLDER as EMBEDDED_FOLDER
 from apm_tta.teachers.open_clip_model import build_model
 from apm_tta.teachers.preprocessing import Preprocessing, patch_size, side
+from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 from apm_tta.teachers.quick_gelu import known_release, refuse_mismatch
 from apm_tta.teachers.templates import fill_template
-from apm_tta.teachers.text_tower import TextTower, Tokenizer
+from apm_tta.teachers.text_tower import TextTower
 
 _PROMPTS_AT_ONCE = 256
 _CONFIGURATION = "open_clip_config.json"
@@ -55,37 +58,24 @@ class Release:
 class OpenClipTeacher(BuiltTeacher):
     """A frozen open_clip model; see ``Teacher`` for what its members mean."""
 
-    def __init__(
-        self,
-        source: Source,
-        model: nn.Module,
-        load_tokenizer: Callable[[], Tokenizer],
-        device: torch.device,
-    ) -> None:
+    def __init__(self, source: Source, model: nn.Module, device: torch.device) -> None:
         self.model = model.eval().requires_grad_(False).to(device)
-        self._load_tokenizer = load_tokenizer
+        self._source = source
         self.logit_scale = float(model.logit_scale.exp())  # type: ignore[operator]
         self.patch_size = patch_size(model.visual)
         exposes_layers = hasattr(getattr(model.visual, "trunk", model.visual), "forward_intermediates")
         intermediates = self._intermediates if exposes_layers else None
         super().__init__(source, _ImageEncoder(self.model), intermediates, device)
 
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
+    @property
+    def tokenizer(self) -> CheckedTokenizer:
         """The tokenizer of the text tower, loaded at the first access.
 
         Raises:
             UserError: when it needs a missing package, or a hub that cannot be reached.
         """
-        try:
-            return self._load_tokenizer()
-        except ImportError as error:
-            raise UserError(
-                f"the tokenizer of teacher {self.name} needs the package {error.name}; install it"
-            ) from None
-        except Exception as error:  # whatever a hub client raises
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(f"the tokenizer of teacher {self.name} is not available: {reason}") from None
+        assert self._source.tokenizer is not None
+        return self._source.tokenizer()
 
     @cached_property
     def text_tower(self) -> TextTower:
@@ -152,11 +142,32 @@ def _make_source(name: str, classifier: str, release: Release) -> Source:
     def build(device: torch.device) -> OpenClipTeacher:
         with one_line_errors(name):
             model = build_model(release.model, release.weights, release.quick_gelu)
-            return OpenClipTeacher(source, model, partial(open_clip.get_tokenizer, release.tokenizer), device)
+            return OpenClipTeacher(source, model, device)
 
     chosen: Classifier = "prototypes" if classifier == "prototypes" else "text"
-    source = Source(name, identity, chosen, _CLASSIFIERS, preprocessing, transform, build)
+    tokenizer = cache(partial(_load_tokenizer, name, release))
+    source = Source(name, identity, chosen, _CLASSIFIERS, preprocessing, transform, build, tokenizer)
     return source
+
+
+def _load_tokenizer(name: str, release: Release) -> CheckedTokenizer:
+    text: Mapping[str, Any] = release.model["text_cfg"]
+    vocabulary = None if "hf_model_name" in text else text.get("vocab_size", CLIPTextCfg.vocab_size)
+    try:
+        tokenizer = open_clip.get_tokenizer(release.tokenizer)
+    except ImportError as error:
+        raise UserError(f"the tokenizer of teacher {name} needs the package {error.name}; install it") from None
+    except Exception as error:  # whatever a hub client raises
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"the tokenizer of teacher {name} is not available: {reason}") from None
+    expected = HFTokenizer if text.get("hf_tokenizer_name") else SimpleTokenizer
+    length = text.get("context_length", CLIPTextCfg.context_length)
+    if not isinstance(tokenizer, expected) or tokenizer.context_length != length:
+        found = f"{type(tokenizer).__name__} for {tokenizer.context_length} tokens"
+        raise UserError(
+            f"teacher {name} needs a {expected.__name__} for {length} tokens, but open_clip gives a {found}"
+        )
+    return CheckedTokenizer(name, tokenizer, vocabulary)
 
 
 def _from_configuration(name: str, tokenizer: str, configuration: Any, weights: Path) -> Release:

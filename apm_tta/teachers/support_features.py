@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
 from apm_tta.teachers.base import Classifier, Support, Teacher
+from apm_tta.teachers.class_weight_checks import check_class_weights
 from apm_tta.teachers.encoding_of import DelegatedEncoding
 from apm_tta.teachers.preprocessing import Preprocessing
 
@@ -81,6 +82,9 @@ class SupportedTeacher(DelegatedEncoding):
         A prototype is the mean of a class's unit features, scaled to unit norm:
 
         .. math:: w_c = \frac{\sum_{i: y_i = c} f_i}{\lVert \sum_{i: y_i = c} f_i \rVert}
+
+        Raises:
+            UserError: when the support has other classes, or its prototypes tell none apart. Exit code 2.
         """
         if self.classifier != "prototypes":
             return self._teacher.class_weights(classes, templates)
@@ -92,7 +96,9 @@ class SupportedTeacher(DelegatedEncoding):
                 exit_code=2,
             )
         sums = support.features.new_zeros(len(classes), support.features.shape[1])
-        return normalize(sums.index_add(0, support.labels, support.features), dim=-1)
+        prototypes = normalize(sums.index_add(0, support.labels, support.features), dim=-1)
+        check_class_weights(self.name, "prototypes", classes, prototypes)
+        return prototypes
 
 
 def knn_logits(features: Tensor, support: Support, neighbours: int, temperature: float, classes: int) -> Tensor:
