@@ -64,8 +64,8 @@ class CheckedTokenizer:
         for index in (tokens[:, -2:] != self._padding).any(1).nonzero().flatten().tolist():
             if (count := self._count(prompts[index])) > (limit := tokens.shape[1]):
                 raise UserError(
-                    f"prompt {_quoted(prompts[index])} has {count} tokens, but teacher {self._name} has no room for more "
-                    f"than {limit}: the rest would be cut off; use a shorter template or class name",
+                    f"prompt {_quoted(prompts[index])} has {count} tokens, but teacher {self._name} has no room for "
+                    f"more than {limit}: the rest would be cut off; use a shorter template or class name",
                     exit_code=2,
                 )
         if self._vocabulary is not None and int(tokens.max()) >= self._vocabulary:
