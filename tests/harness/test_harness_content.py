@@ -227,3 +227,18 @@ def test_an_image_list_that_was_damaged_changes_no_number(
     assert main(["compare", str(tmp_path / "run"), str(tmp_path / "run")]) == 0
     assert run("run") == 0
     assert (tmp_path / "run" / "images.sha256").read_bytes() == before
+
+
+def test_images_that_came_or_went_are_named(
+    run: Run, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An image moved to another class is one that went and one that came."""
+    assert run("run") == 0
+    (images / "Bag" / "2.bmp").rename(images / "Trouser" / "new.bmp")
+    assert run("other") == 0
+    capsys.readouterr()
+    named = "(Bag/2.bmp only there; Trouser/new.bmp only now)"
+    assert run("run") == 1
+    assert named in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "run"), str(tmp_path / "other")]) == 1
+    assert named in capsys.readouterr().err

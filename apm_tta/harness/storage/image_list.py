@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests, parse_digests
@@ -13,7 +14,8 @@ from apm_tta.harness.storage.manifest import Numbers
 IMAGES_FILE = "images.sha256"
 READ_FOLDER = "images"
 """Of a set with more images than are hashed beforehand: likewise, one file per shard or stream and condition."""
-_FIELD = "dataset.images_sha256: "
+_CONTENT, _ENTRIES = "dataset.images_sha256", "dataset.fingerprint"
+_UNKNOWN = f"which images differ is not known: {IMAGES_FILE} is missing or damaged"
 
 
 def write_image_list(folder: Path, digests: ImageDigests) -> None:
@@ -55,13 +57,23 @@ def keep_read_images(path: Path, content: bytes) -> None:
 
 
 def with_images(lines: list[str], there: ImageDigests | None, now: ImageDigests | None) -> list[str]:
-    """Name the images beside the digest of all of them, among the lines in which two runs differ."""
-    return [f"{line} ({_named(there, now)})" if line.startswith(_FIELD) else line for line in lines]
+    """Name the images beside the digests of all of them, among the lines in which two runs differ."""
+    named: dict[str, Callable[[ImageDigests, ImageDigests], str]] = {_CONTENT: _content, _ENTRIES: _entries}
+    return [
+        f"{line} ({name(there, now) if there is not None and now is not None else _UNKNOWN})"
+        if (name := named.get(line.partition(": ")[0])) is not None
+        else line
+        for line in lines
+    ]
 
 
-def _named(there: ImageDigests | None, now: ImageDigests | None) -> str:
-    if there is None or now is None:
-        return f"which images differ is not known: {IMAGES_FILE} is missing or damaged"
+def _entries(there: ImageDigests, now: ImageDigests) -> str:
+    gone, new = sorted(there.by_id.keys() - now.by_id.keys()), sorted(now.by_id.keys() - there.by_id.keys())
+    parts = [f"{first_few(ids)} only {where}" for ids, where in ((gone, "there"), (new, "now")) if ids]
+    return "; ".join(parts) or "other labels or another order of the same images"
+
+
+def _content(there: ImageDigests, now: ImageDigests) -> str:
     differing = there.differing(now)
     unreadable = [each for each in differing if UNREADABLE in (there.by_id[each], now.by_id[each])]
     others = [each for each in differing if each not in set(unreadable)]
@@ -70,4 +82,4 @@ def _named(there: ImageDigests | None, now: ImageDigests | None) -> str:
         parts.append(f"other content under the same name: {first_few(others)}")
     if unreadable:
         parts.append(f"could not be read in one of them: {first_few(unreadable)}")
-    return "; ".join(parts) or "other names"
+    return "; ".join(parts) or "none of one name"
