@@ -34,7 +34,7 @@ def hash_images(
     """
     index = None if cache is None else DigestIndex(cache, layout.place)
     by_id: dict[str, str] = {}
-    with ThreadPoolExecutor(min(_MOST_THREADS, len(os.sched_getaffinity(0)))) as threads:
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
         for hashed in threads.map(lambda chunk: _hash(layout, index, chunk), _chunks(ids)):
             by_id.update(hashed)
             if advance is not None:

@@ -9,13 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from apm_tta.cli import main
 from apm_tta.data import image_digests
-from apm_tta.data.dataset import open_dataset
+from apm_tta.data.dataset import ChangedImage, open_dataset
 from apm_tta.data.sample import CLEAN
+from apm_tta.harness.compute import content
+from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.parcel import unpack
+from apm_tta.harness.plan import Cell, Shard
+from apm_tta.harness.request.run_request import resolve_request
+from apm_tta.harness.storage.image_list import read_image_list
+from apm_tta.harness.storage.manifest import read_manifest
 
 Run = Callable[..., int]
 
@@ -50,8 +60,8 @@ def run(images: Path, tmp_path: Path) -> Run:
 def _swap(one: Path, other: Path) -> None:
     """Swap two files of one size, and leave their times as they were."""
     contents, times = [one.read_bytes(), other.read_bytes()], [one.stat(), other.stat()]
-    for path, content, status in zip((one, other), reversed(contents), times, strict=True):
-        path.write_bytes(content)
+    for path, stored, status in zip((one, other), reversed(contents), times, strict=True):
+        path.write_bytes(stored)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
@@ -242,3 +252,69 @@ def test_images_that_came_or_went_are_named(
     assert named in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "run"), str(tmp_path / "other")]) == 1
     assert named in capsys.readouterr().err
+
+
+def test_digests_travel_with_the_job(run: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that takes part in a run compares what it reads, and hashes nothing beforehand."""
+    request = resolve_request(
+        "folder", {"teacher": "embedded", "methods": ["zeroshot"]}, data_root=images, out=tmp_path / "run"
+    )
+    assert run("run", "--shard-size", "2000") == 0
+    numbers = read_manifest(tmp_path / "run").numbers
+    digests = read_image_list(tmp_path / "run", numbers)
+    assert digests is not None
+    monkeypatch.setattr(content, "hash_images", None)
+    packed = Job(request, numbers, digests).packed()
+    worker = Job(*unpack(packed[32:])).worker(torch.device("cpu"), print)
+    cell = Cell("folder", CLEAN, "embedded", "zeroshot", 0)
+    assert worker.compute(Shard(CLEAN, 0, 0, 12, (cell,))).files
+    _swap(images / "Bag" / "4.bmp", images / "Bag" / "5.bmp")
+    with pytest.raises(ChangedImage, match=r"Bag/4\.bmp"):
+        worker.compute(Shard(CLEAN, 0, 0, 12, (cell,)))
+
+
+def _flip(path: Path, draw: st.DataObject) -> None:
+    content = bytearray(path.read_bytes())
+    place = draw.draw(st.integers(0, 8 * len(content) - 1))
+    content[place // 8] ^= 1 << place % 8
+    path.write_bytes(content)
+
+
+def _truncate(path: Path, draw: st.DataObject) -> None:
+    path.write_bytes(path.read_bytes()[: draw.draw(st.integers(0, path.stat().st_size - 1))])
+
+
+def _swap_with_another(path: Path, draw: st.DataObject) -> None:
+    _swap(path, draw.draw(st.sampled_from([other for other in sorted(path.parent.glob("*.bmp")) if other != path])))
+
+
+def _delete(path: Path, draw: st.DataObject) -> None:
+    path.unlink()
+
+
+def _duplicate(path: Path, draw: st.DataObject) -> None:
+    shutil.copyfile(path, path.with_name("copy.bmp"))
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_happens_to_a_file_of_the_set_its_run_does_not_go_on(
+    whole: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], data: st.DataObject
+) -> None:
+    """A bit flipped, a tail lost, two files swapped, one gone, one doubled."""
+    images, out = tmp_path / "set", f"run-{len(list(tmp_path.iterdir()))}"
+    if not (tmp_path / "half").exists():
+        assert run("half", "--shard-range", "1/2") == 0
+    shutil.copytree(tmp_path / "half", tmp_path / out)
+    path = images / data.draw(st.sampled_from(sorted(each.relative_to(whole) for each in whole.rglob("*.bmp"))))
+    data.draw(st.sampled_from([_flip, _truncate, _swap_with_another, _delete, _duplicate]))(path, data)
+    capsys.readouterr()
+    try:
+        assert run(out) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"{path.parent.name}/" in said
+        assert path.name in said or "copy.bmp" in said
+    finally:
+        shutil.rmtree(images)
+        shutil.copytree(whole, images)
