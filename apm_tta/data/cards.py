@@ -37,6 +37,7 @@ class DatasetCard(Configuration):
         places: folders below the data root in which the tree may start; the first one of its shape is taken.
         stored_corruptions: corruptions stored on disk; empty where clean images are corrupted as they are read.
         extra_corruptions: those of ``stored_corruptions`` that a complete tree may lack.
+        side: of every image, pixels, where all are squares of one size; null where they differ.
         corruption_parameters: which authors' severities fit the images: ``imagenet`` (224 px) or ``cifar`` (32 px).
         checksums: published digests of files and archives by name; ``check --deep`` compares those that exist.
         fingerprint: of all its images, as ``Dataset.fingerprint`` computes it, where known.
@@ -61,6 +62,7 @@ class DatasetCard(Configuration):
     places: tuple[str, ...] = ("",)
     stored_corruptions: tuple[str, ...] = ()
     extra_corruptions: tuple[str, ...] = ()
+    side: int | None = Field(default=None, gt=0)
     corruption_parameters: Literal["imagenet", "cifar"]
     checksums: dict[str, Digest] = Field(default_factory=dict)
     fingerprint: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
@@ -76,6 +78,8 @@ class DatasetCard(Configuration):
             raise ValueError(f"classes: {len(self.classes)} are listed, but class_count is {self.class_count}")
         if self.images_per_class and self.class_count and self.images != self.images_per_class * self.class_count:
             raise ValueError("images: must be class_count times images_per_class")
+        if self.corruption_parameters == "cifar" and self.side is None:
+            raise ValueError("side: must be stated, since CIFAR's severities are for one size")
         if set(self.extra_corruptions) - set(self.stored_corruptions):
             raise ValueError("extra_corruptions: must be among stored_corruptions")
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
+from apm_tta.data.corruptions.frame import WrongSize, frame_of
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests
 from apm_tta.data.layouts import LAYOUTS, DamagedImage, Entry, Layout
 from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
@@ -67,6 +69,7 @@ class Dataset:
             raise UserError(f"JPEG quality {jpeg_quality} has no effect: {reason}; leave it out", exit_code=2)
         if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
             raise UserError(f"JPEG quality {jpeg_quality} does not exist; expected 1 to 100", exit_code=2)
+        self.frame = frame_of(card.corruption_parameters, card.side, self.layout.stores_corruptions)
         self._chosen: dict[Condition, Sequence[Entry]] = {}
         self._available: dict[Condition, int] = {}
         self._expected: ImageDigests | None = None
@@ -98,6 +101,12 @@ class Dataset:
     def corruptions(self) -> list[str]:
         """Names of the corruptions that are available for these images."""
         return list(self.card.stored_corruptions) or CORRUPTIONS.names()
+
+    def crop_side(self, conditions: Sequence[Condition]) -> int | None:
+        """Return the side, pixels, of the crops that ImageNet-C's corruptions are made on; None for no such crops."""
+        corrupted = any(not condition.clean for condition in conditions)
+        imagenet = self.card.corruption_parameters == "imagenet"
+        return self.frame.side if corrupted and imagenet and self.frame is not None else None
 
     @property
     def corruption_source(self) -> Literal["stored", "made as read"]:
@@ -172,8 +181,7 @@ class Dataset:
         found = self.layout.decode(entry.id, stored)
         if self._support_ids and found.sha256 not in self._compared_digests:
             self._compare_with_support(entry, found)
-        seen = self._apply_condition(condition, entry, found.image)
-        return ReadImage(seen, found.sha256, remarks=found.remarks)
+        return self._apply_condition(condition, entry, found)
 
     def fingerprint(self, conditions: Sequence[Condition]) -> str:
         """Compute the SHA-256 over the ids and labels of the chosen images under all ``conditions``."""
@@ -201,13 +209,19 @@ class Dataset:
         # The same bytes need no second digest when they are read again under another condition or seed.
         self._compared_digests.add(found.sha256)
 
-    def _apply_condition(self, condition: Condition, entry: Entry, image: Image.Image) -> Image.Image:
+    def _apply_condition(self, condition: Condition, entry: Entry, found: ReadImage) -> ReadImage:
         if condition.clean or self.layout.stores_corruptions:
-            return image
+            return replace(found, uncropped=None)
+        assert self.frame is not None
+        try:
+            framed, remarks = self.frame.cut(found.image)
+        except WrongSize as error:
+            raise DamagedImage(f"{entry.id} of {self.card.name} cannot be corrupted: it has {error}") from None
         generator = numpy_generator(CORRUPTION_SEED, entry.id, f"corruption {condition}")
         parameters = self.card.corruption_parameters
-        corrupted = corrupt(image, condition.corruption, condition.severity, rng=generator, parameters=parameters)
-        return corrupted if self.jpeg_quality is None else through_jpeg(corrupted, self.jpeg_quality)
+        corrupted = corrupt(framed, condition.corruption, condition.severity, rng=generator, parameters=parameters)
+        seen = corrupted if self.jpeg_quality is None else through_jpeg(corrupted, self.jpeg_quality)
+        return ReadImage(seen, found.sha256, remarks=(*found.remarks, *remarks))
 
 
 def pixel_digest(image: Image.Image) -> str:

@@ -32,7 +32,8 @@ def _corruptions(numbers: Numbers) -> str:
         return ""
     authors = "CIFAR-10-C" if data.corruption_parameters == "cifar" else "ImageNet-C"
     generated = "" if data.corruptions == "stored" else f", applied as images were read, {_jpeg(data.jpeg_quality)}"
-    return f"severities as set by the authors of {authors}{generated}. "
+    frame = "" if data.corruption_frame is None else f", on images of {data.corruption_frame}"
+    return f"severities as set by the authors of {authors}{frame}{generated}. "
 
 
 def _jpeg(quality: int | None) -> str:

@@ -54,14 +54,14 @@ def test_a_corrupted_image_is_the_clean_one_corrupted_with_its_own_seed() -> Non
         assert np.array_equal(pixels(dataset, entry, NOISE), expected)
 
 
-def test_the_card_decides_whose_parameters_are_used_not_the_size_of_the_image() -> None:
-    """The manifest states the card's parameters: they must be used for images of any size."""
+def test_the_card_decides_whose_parameters_and_frame_are_used_not_the_size_of_the_image() -> None:
     card = load_card("fashion-mnist")
-    for parameters in ("cifar", "imagenet"):
+    for parameters, size in (("cifar", (28, 28)), ("imagenet", (224, 224))):
         dataset = Dataset(card.model_copy(update={"corruption_parameters": parameters}), limit=1)
         entry = dataset.entries(CLEAN)[0]
-        clean = pixels(dataset, entry, CLEAN)
-        expected = corrupt(clean, "contrast", 3, rng=np.random.default_rng(0), parameters=parameters)
+        framed, _ = dataset.frame.cut(dataset.read(entry, CLEAN).image)
+        assert framed.size == size
+        expected = corrupt(np.asarray(framed), "contrast", 3, rng=np.random.default_rng(0), parameters=parameters)
         assert np.array_equal(pixels(dataset, entry, Condition("contrast", 3)), expected)
 
 

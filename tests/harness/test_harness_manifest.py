@@ -38,6 +38,7 @@ PLAIN: dict[str, Any] = {
             "subset": "50 of 2000 images",
             "corruptions": "made as read",
             "corruption_parameters": "cifar",
+            "corruption_frame": "28 x 28 as stored (the severities are for 32 x 32)",
             "corruption_seed": 0,
             "jpeg_quality": None,
         },

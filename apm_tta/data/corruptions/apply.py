@@ -86,8 +86,8 @@ def corrupt(
         name: one of ``CORRUPTIONS.names()``.
         severity: 1 .. 5.
         rng: the source of every random draw; the same state yields the same image.
-        parameters: which authors' severities: ``imagenet`` or ``cifar``; None uses CIFAR's below a shorter side of
-            64 pixels.
+        parameters: which authors' severities: ``imagenet``, meant for images of 224 pixels, or ``cifar``, for 32; None
+            uses CIFAR's below a shorter side of 64 pixels. A ``Dataset`` brings images to the size: see ``frame``.
 
     Raises:
         UnknownName: for an unknown corruption, listing those that exist.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from apm_tta.data.decoding import PUBLISHED
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import folder_problems, walk_classes
 from apm_tta.data.layouts.images import DamagedImage, first_few, is_image_name, link_problems, list_folder, read_image
-from apm_tta.data.sample import Condition
+from apm_tta.data.sample import Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 
 SEVERITIES = tuple("12345")
@@ -41,6 +42,13 @@ class CorruptionTreeLayout(Layout[NoOptions]):
         found.folder = folder
         found.problems[:0] = link_problems(folder, bad_links) + folder_problems(folder, expected, [*names, *bad_links])
         return found
+
+    def decode(self, sample_id: str, stored: StoredImage) -> ReadImage:
+        """Decode an image; one that has not the card's size is not the release's, which is remarked."""
+        found, side = super().decode(sample_id, stored), self.card.side
+        if side is None or found.image.size == (side, side):
+            return found
+        return replace(found, remarks=(*found.remarks, f"not of {side} x {side} pixels, as the release is"))
 
     def conditions(self) -> list[Condition]:
         return [

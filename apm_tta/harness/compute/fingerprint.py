@@ -80,6 +80,7 @@ def numbers(prepared: Prepared) -> Numbers:
     made = (
         [] if dataset.layout.stores_corruptions else [each.corruption for each in request.conditions if not each.clean]
     )
+    corrupted = any(not each.clean for each in request.conditions)
     return Numbers(
         suite=suite.name,
         dataset=DatasetFields(
@@ -95,6 +96,7 @@ def numbers(prepared: Prepared) -> Numbers:
             subset=subset_rule(suite.limit, chosen, dataset.available(first)),
             corruptions=dataset.corruption_source,
             corruption_parameters=dataset.card.corruption_parameters,
+            corruption_frame=str(dataset.frame) if dataset.frame is not None and corrupted else None,
             corruption_seed=CORRUPTION_SEED,
             jpeg_quality=suite.jpeg_quality,
         ),

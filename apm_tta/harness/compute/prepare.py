@@ -16,6 +16,7 @@ from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.methods import Method, build_method
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.base import Classifier
+from apm_tta.teachers.crops import taking_crops
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
 
@@ -70,7 +71,7 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
         UserError: one line for anything that cannot be carried out.
     """
     dataset = dataset or open_data(request)
-    teacher = _teacher(request, dataset, device)
+    teacher = taking_crops(_teacher(request, dataset, device), dataset.crop_side(request.conditions))
     task = Task(dataset.classes, dataset.card.template, dataset.card.family, request.suite.crop_scale)
     seeded: dict[tuple[str, int], Method[Any]] = {}
     left_out = {}

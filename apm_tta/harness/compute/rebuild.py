@@ -18,6 +18,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest, MethodFields
 from apm_tta.methods import METHODS, Method, build_method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
+from apm_tta.teachers.crops import CROPS, taking_crops
 from apm_tta.teachers.templates import DATASET, FILE
 
 
@@ -65,7 +66,7 @@ def rebuild_teacher(manifest: Manifest, device: torch.device) -> Teacher:
     teacher = load_teacher(recorded.name, device, recorded.classifier)
     if differing := [key for key, value in teacher.identity.items() if identity.get(key) != value]:
         raise UserError(f"teacher {recorded.name} is not the run's: its {', '.join(differing)} differ")
-    return teacher
+    return taking_crops(teacher, teacher.image_size if CROPS in identity else None)
 
 
 def rebuild_method(manifest: Manifest, name: str, teacher: Teacher, seed: int) -> Method[Any]:

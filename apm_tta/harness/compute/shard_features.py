@@ -49,6 +49,7 @@ class CachedFeatures:
                 "corruption_seed": CORRUPTION_SEED,
                 "jpeg_quality": dataset.jpeg_quality,
                 "reading": dataset.layout.reading,
+                "corruption_frame": str(dataset.frame),
                 "card": dataset.card.model_dump(mode="json"),
                 "images": _content(dataset, ids),
                 "code": [ENGINE_REVISION, REVISIONS, uncommitted(), versions(teacher.identity)],

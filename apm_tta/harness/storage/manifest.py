@@ -63,6 +63,8 @@ class DatasetFields(Configuration):
         subset: the rule that chose them, in words.
         corruptions: ``stored``, or ``made as read``.
         corruption_parameters: whose severities.
+        corruption_frame: the size of what was corrupted, and what was done to get it; None where nothing was corrupted,
+            and in run folders of earlier versions, which corrupted files as they were.
         corruption_seed: of those that are made as read.
         jpeg_quality: that these pass through; None for none.
     """
@@ -80,6 +82,7 @@ class DatasetFields(Configuration):
     subset: str
     corruptions: str
     corruption_parameters: str
+    corruption_frame: str | None = None
     corruption_seed: int
     jpeg_quality: int | None
 
