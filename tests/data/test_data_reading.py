@@ -67,11 +67,3 @@ def test_a_deep_check_counts_what_is_read_otherwise(tmp_path: Path, trees: Any) 
     assert report.passed
     assert "2 images: transparent pixels are shown on white" in report.notes
     assert not any("orientation" in note for note in report.notes)
-
-
-def test_the_features_of_one_reading_do_not_serve_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("a", "b"):
-        lying(tmp_path / folder / "0.png")
-    mine = Dataset(load_card("folder"), tmp_path).content_key(CLEAN)
-    monkeypatch.setattr("apm_tta.data.layouts.any_folder.FolderLayout.reading", PUBLISHED)
-    assert Dataset(load_card("folder"), tmp_path).content_key(CLEAN) != mine
