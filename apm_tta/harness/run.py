@@ -75,8 +75,9 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
     ids, images = images_to_hash(dataset, request.conditions)
     with hashing_bar(len(ids), hidden=request.quiet or request.json) as advance:
         digests = hash_content(dataset, ids, images, advance)
-    prepared = prepare(request, request.devices[0], dataset)
-    notes = content_notes(dataset, request.conditions, digests)
+    with _gathered_warnings() as notes:
+        prepared = prepare(request, request.devices[0], dataset)
+    notes += content_notes(dataset, request.conditions, digests)
     manifest = describe(prepared, notes)
     if (folder / MANIFEST_FILE).exists():
         before = read_manifest(folder)
@@ -96,7 +97,13 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
     progress = None if request.quiet or request.json else Progress()
     listeners: list[Emit] = [log, *([JsonLines()] if request.json else []), *([progress] if progress else [])]
 
+    said: set[Event] = set()
+
     def emit(event: Event) -> None:
+        if isinstance(event, Note):  # every process of a run warns of the same
+            if event in said:
+                return
+            said.add(event)
         if isinstance(event, Finished):
             for path, content in event.images:
                 keep_read_images(folder / path, content)
@@ -150,6 +157,19 @@ def _errors_with_advice(folder: Path) -> Iterator[None]:
     except Exception as error:
         message = describe_error(error)
         raise UserError(f"stopped by {message} (traceback in {folder / LOG_FILE}); {advice}") from error
+
+
+@contextmanager
+def _gathered_warnings() -> Iterator[list[str]]:
+    """Gather what this package's modules log within the block, each warning once."""
+    notes: list[str] = []
+
+    def gather(event: Event) -> None:
+        if isinstance(event, Note) and event.text not in notes:
+            notes.append(event.text)
+
+    with _warnings_as_notes(gather):
+        yield notes
 
 
 @contextmanager

@@ -219,7 +219,7 @@ class Manifest(Configuration):
         numbers: what decides.
         title: of the suite.
         dataset_title: the data set in words; for a tree that may be anyone's, also which one.
-        notes: what a reader of the table should know about the images' content, one line each.
+        notes: what a reader of the table should know about teacher and images, one line each.
         command: that was typed, or would have been.
         limit: images under each condition; 0 for all.
         left_out: methods that cannot work with the teacher, and why.
