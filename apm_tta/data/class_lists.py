@@ -67,6 +67,24 @@ def imagenet_rows(names: Sequence[str]) -> tuple[int, ...] | None:
     return None
 
 
+def imagenet_terms(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return what else ImageNet's classes are called: their synsets, and WordNet's words for these.
+
+    Args:
+        names: of a whole list; see ``imagenet_rows``.
+
+    Returns:
+        Lists in the order of ``names``; none where no registered list has exactly these names.
+    """
+    from timm.data import ImageNetInfo
+
+    rows, information = imagenet_rows(names), ImageNetInfo()
+    if rows is None:
+        return ()
+    synsets = tuple(information.label_names()[row] for row in rows)
+    return synsets, tuple(information.label_name_to_description(synset) for synset in synsets)
+
+
 def _part_of_imagenet(indices_file: str) -> ClassList:
     """Return the classes whose rows one of timm's files lists, one per line."""
     data = pkgutil.get_data("timm.data", f"_info/{indices_file}")

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from timm.models import PretrainedCfg, model_entrypoint
+from timm.models import model_entrypoint
 from torch import Tensor, nn
 
 from apm_tta.errors import UserError
 from apm_tta.teachers.checkpoints import WeightsFile, load_strictly, read_state_dict, refuse_changed
+from apm_tta.teachers.timm_release import TimmRelease
 from apm_tta.teachers.weight_names import without_prefix
 
 PROTOTYPES = "use --classifier prototypes --support FOLDER"
@@ -22,19 +23,19 @@ PROTOTYPES = "use --classifier prototypes --support FOLDER"
 _MOST_PREFIX_TOKENS = 5  # a class token and four registers
 
 
-def build_model(kind: str, configuration: PretrainedCfg, weights: WeightsFile, needs_head: bool) -> nn.Module:
+def build_model(release: TimmRelease, weights: WeightsFile, needs_head: bool) -> nn.Module:
     """Build the model and load its weights strictly, except for the head where it is not needed.
 
     Args:
-        kind: architecture, with or without its tag.
-        configuration: configuration of the checkpoint: input size, classes.
+        release: architecture and settings of the checkpoint.
         weights: the weights file, with timm's names or those of authors whose names timm translates.
         needs_head: whether the file must contain the head's weights too.
 
     Raises:
-        UserError: when the file contains more than weights, or belongs to another architecture or input size.
+        UserError: when the file contains more than weights, or belongs to another architecture or input size, or when
+            the architecture does not have the pooling that the checkpoint states.
     """
-    model: Any = timm.create_model(kind, pretrained=False, pretrained_cfg=configuration)
+    kind, model = release.kind, _make(release)
     heads = tuple(f"{each}." for each in _head_modules(model.default_cfg.get("classifier")))
     model_state: dict[str, Tensor] = model.state_dict()
     optional = () if needs_head else tuple(key for key in model_state if key.startswith(heads))
@@ -49,6 +50,29 @@ def build_model(kind: str, configuration: PretrainedCfg, weights: WeightsFile, n
     refuse_changed(weights)
     network: nn.Module = model
     return network
+
+
+def _make(release: TimmRelease) -> Any:
+    """Make the model with the checkpoint's arguments, and with its pooling where the architecture has another."""
+    pool, plain = release.global_pool, dict[str, Any](release.arguments)
+    for arguments in (plain, {**plain, "global_pool": pool}):
+        model: Any = timm.create_model(
+            release.kind, pretrained=False, pretrained_cfg=release.configuration, **arguments
+        )
+        if pool is None or _pooling(model) == pool:
+            return model
+    raise UserError(f"the checkpoint states global_pool {pool!r}, but timm's {release.kind} has {_pooling(model)!r}", 2)
+
+
+def _pooling(model: Any) -> str | None:
+    """Return the name of a model's pooling; timm's families keep it in their head or in the model."""
+    head = getattr(model, "head", None)
+    for holder, attribute in ((head, "global_pool"), (head, "pool_type"), (model, "global_pool")):
+        pool = getattr(holder, attribute, None)
+        pool = getattr(pool, "pool_type", pool)
+        if isinstance(pool, str):
+            return pool
+    return None
 
 
 def _own_names(

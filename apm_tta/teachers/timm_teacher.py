@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from huggingface_hub import hf_hub_download
-from timm.data import create_transform, resolve_data_config
+from huggingface_hub.errors import EntryNotFoundError
+from timm.data import create_transform
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
-from apm_tta.data.class_lists import imagenet_rows
-from apm_tta.errors import UnknownName, UserError
+from apm_tta.errors import UserError
 from apm_tta.teachers.base import FAMILIES, Classifier, Source
 from apm_tta.teachers.built_teacher import BuiltTeacher
 from apm_tta.teachers.checkpoints import one_line_errors, weights_file
+from apm_tta.teachers.head_labels import HeadLabels
 from apm_tta.teachers.linear_head import (
     LinearHead,
     probe_pixels,
@@ -29,11 +29,9 @@ from apm_tta.teachers.linear_head import (
 )
 from apm_tta.teachers.preprocessing import Preprocessing, patch_size
 from apm_tta.teachers.timm_model import PROTOTYPES, build_model
+from apm_tta.teachers.timm_release import evaluation_settings, find_release
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-_CONFIGURATION = "config.json"
-_PIXELS = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
-_IMAGENET_CLASSES = 1000
 _DINO_TEMPERATURE = 0.07
 
 
@@ -46,7 +44,8 @@ class TimmTeacher(BuiltTeacher):
 
     text_tower = None
 
-    def __init__(self, source: Source, model: nn.Module, device: torch.device) -> None:
+    def __init__(self, source: Source, model: nn.Module, labels: HeadLabels, device: torch.device) -> None:
+        self._labels = labels
         self.model = model.eval().requires_grad_(False).to(device)
         self.patch_size = patch_size(model)
         self._head = _take_head(source, self.model, device) if source.classifier == "head" else None
@@ -63,13 +62,7 @@ class TimmTeacher(BuiltTeacher):
         """
         if self._head is None:
             raise UserError(f"teacher {self.name} has no class weights of its own; {PROTOTYPES}", exit_code=2)
-        rows = imagenet_rows(classes)
-        if rows is None or len(self._head) != _IMAGENET_CLASSES:
-            head_classes = "ImageNet's 1000" if len(self._head) == _IMAGENET_CLASSES else str(len(self._head))
-            raise UserError(
-                f"the head of teacher {self.name} has {head_classes} classes, not these {len(classes)}; {PROTOTYPES}", 2
-            )
-        return self._head.weights()[list(rows)]
+        return self._head.weights()[self._labels.rows(self.name, classes, PROTOTYPES)]
 
     def _intermediates(self, pixels: Tensor, layers: list[int] | None) -> list[Tensor]:
         model: Any = self.model
@@ -125,92 +118,38 @@ def timm_source(name: str, classifier: str) -> Source:
     kind, _, path = name.removeprefix("timm:").partition(":")
     if not timm.is_model(kind):
         raise UserError(f"unknown timm architecture {kind!r}; timm.list_models() lists {len(timm.list_models())}", 2)
-    configuration = _configuration(name, kind, path)
+    release = find_release(name, kind, path)
+    configuration = release.configuration
     _refuse_other_activation(name, kind, configuration, path)
     classifiers: tuple[Classifier, ...] = ("head", "prototypes") if configuration.num_classes else ("prototypes",)
     if classifier != "auto" and classifier not in classifiers:
         raise UserError(f"teacher {name} has no {classifier}; {PROTOTYPES}", 2)
     chosen = next(candidate for candidate in classifiers if classifier in ("auto", candidate))
     weights = weights_file(Path(path) if path else _download(name, configuration))
-    settings = resolve_data_config({}, pretrained_cfg=configuration.to_dict())
-    _, height, width = settings["input_size"]
-    if height != width:
-        raise UserError(
-            f"teacher {name} takes images of {height} x {width} pixels; only square images are supported", 2
-        )
-    preprocessing = Preprocessing(width, tuple(settings["mean"]), tuple(settings["std"]), settings["interpolation"])
+    settings = evaluation_settings(name, configuration)
+    transform = create_transform(**{key: settings[key] for key in settings if key != "trained_at"}, is_training=False)
+    preprocessing = Preprocessing(
+        settings["input_size"][-1], tuple(settings["mean"]), tuple(settings["std"]), settings["interpolation"]
+    )
+    labels = HeadLabels.of(configuration.num_classes, configuration.label_names, configuration.label_descriptions)
     identity = {
         "weights_sha256": weights.sha256,
         "architecture": kind,
         "preprocessing": json.dumps({key: str(value) for key, value in settings.items()}, sort_keys=True),
         "quick_gelu": str("quickgelu" in kind).lower(),
         "features": "before the head, then 1 and 0" if chosen == "head" else "before the head",
+        **({"arguments": json.dumps(dict(release.arguments), sort_keys=True)} if release.arguments else {}),
+        **({"global_pool": release.global_pool} if release.global_pool else {}),
+        **({"labels": labels.identity} if chosen == "head" else {}),
     }
 
     def build(device: torch.device) -> TimmTeacher:
         with one_line_errors(name):
-            model = build_model(kind, configuration, weights, needs_head=chosen == "head")
-            return TimmTeacher(source, model, device)
+            model = build_model(release, weights, needs_head=chosen == "head")
+            return TimmTeacher(source, model, labels, device)
 
-    transform = create_transform(**settings, is_training=False)
     source = Source(name, identity, chosen, classifiers, preprocessing, transform, build)
     return source
-
-
-def _configuration(name: str, kind: str, path: str) -> PretrainedCfg:
-    """Find the preprocessing of a checkpoint, and the number of classes of its head.
-
-    They are those of the tag; for a file without a tag those of the ``config.json`` beside it, else those that all
-    releases of the architecture share.
-
-    Raises:
-        UnknownName: when timm has no weights of that tag. Exit code 2.
-        UserError: when there is no such file, its ``config.json`` is not usable, or releases differ. Exit code 2, but 1
-            for a ``config.json`` that is not JSON.
-    """
-    plain, _, tag = kind.partition(".")
-    tags = [release.partition(".")[2] for release in timm.list_pretrained(f"{plain}.*")]
-    try:
-        configuration = timm.get_pretrained_cfg(kind, allow_unregistered=True)
-    except RuntimeError:
-        configuration = None
-    if configuration is None:
-        raise UnknownName(f"weights of timm's {plain}", tag, tags)
-    if not path:
-        return configuration
-    if not Path(path).is_file():
-        raise UserError(f"teacher {name}: there is no file {path}", exit_code=2)
-    beside = Path(path).with_name(_CONFIGURATION)
-    if beside.is_file():
-        return _apply_json(configuration, beside, plain)
-    releases = [timm.get_pretrained_cfg(f"{plain}.{each}") for each in tags]
-    if not tag and any(getattr(each, key) != getattr(configuration, key) for each in releases for key in _PIXELS):
-        raise UserError(
-            f"the releases of timm's {plain} are not preprocessed alike: name the one that {path} follows, such as "
-            f"timm:{plain}.{tags[0]}:{path}; there are: {', '.join(tags)}",
-            exit_code=2,
-        )
-    return configuration
-
-
-def _apply_json(configuration: PretrainedCfg, beside: Path, plain: str) -> PretrainedCfg:
-    """Replace the settings that the ``config.json`` beside a checkpoint states, such as timm's releases on a hub have.
-
-    Raises:
-        UserError: when it is not JSON, or belongs to another architecture (exit code 2).
-    """
-    try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{beside} cannot be read as JSON: {error}") from None
-    own = content.get("pretrained_cfg") if isinstance(content, dict) else None
-    if not isinstance(own, dict):
-        return configuration
-    if content.get("architecture", plain) != plain:
-        raise UserError(f"{beside} is of {content['architecture']}, but {plain} was requested", exit_code=2)
-    stated = [(key, own[key]) for key in (*_PIXELS, "num_classes") if key in own]
-    changes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stated}
-    return replace(configuration, **changes)
 
 
 def _refuse_other_activation(name: str, kind: str, configuration: PretrainedCfg, path: str) -> None:
@@ -231,10 +170,11 @@ def _download(name: str, configuration: PretrainedCfg) -> Path:
         repository = configuration.hf_hub_id
         if not repository:
             raise UserError(f"teacher {name} has no released weights on a hub; use {name}:/path", 2)
+        files = (configuration.hf_hub_filename,) if configuration.hf_hub_filename else _HUB_FILES
         error: Exception | None = None
-        for file in _HUB_FILES:
+        for file in files:
             try:
                 return Path(hf_hub_download(repository, file))
-            except Exception as failure:  # whatever a hub client raises: the next file may exist
+            except EntryNotFoundError as failure:  # the next file may exist
                 error = error or failure
         raise error or FileNotFoundError(repository)
