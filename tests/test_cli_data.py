@@ -19,17 +19,17 @@ def no_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make ImageNet-V2's 10,000 files below a data root: one image, linked."""
+    """Make ImageNet-V2's 10,000 files below a data root: one image per class, linked."""
     from PIL import Image
 
     root = tmp_path_factory.mktemp("data")
     place = root / "imagenet-v2-top-images" / "imagenetv2-top-images-format-val"
-    first = root / "first.jpeg"
-    Image.new("RGB", (8, 8), "teal").save(first)
     for label in range(1000):
         (place / str(label)).mkdir(parents=True)
-        for image in range(10):
-            os.link(first, place / str(label) / f"{image}.jpeg")
+        first = place / str(label) / "0.jpeg"
+        Image.new("RGB", (8, 8), "teal").save(first)
+        for image in range(1, 10):
+            os.link(first, first.with_name(f"{image}.jpeg"))
     return root
 
 
@@ -90,7 +90,8 @@ def test_an_unknown_name_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None
 def test_deep_decodes_every_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = np.repeat(np.arange(10), 200)
     np.save(tmp_path / "cifar10.1_v6_labels.npy", labels)
-    np.save(tmp_path / "cifar10.1_v6_data.npy", np.zeros((2000, 32, 32, 3), np.uint8))
+    levels = labels.astype(np.uint8)[:, None, None, None]
+    np.save(tmp_path / "cifar10.1_v6_data.npy", np.broadcast_to(levels, (2000, 32, 32, 3)))
     assert main(["check", "cifar10.1", "--data-root", str(tmp_path), "--deep"]) == 0
     assert "everything is as expected" in capsys.readouterr().out
 

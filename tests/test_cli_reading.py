@@ -67,3 +67,19 @@ def test_the_size_at_which_a_folder_is_corrupted_is_stated(tmp_path: Path, capsy
     assert said["corruption_frame"] == frame
     assert f"authors of ImageNet-C, on images of {frame}, applied as images were read" in capsys.readouterr().out
     assert run(tmp_path / "large", *corrupted)[0]["contrast"] == rows["contrast"]
+
+
+def test_a_run_says_what_it_does_not_use_and_what_is_no_name(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    for path, image in pictures().items():
+        save(root, path.replace("Ankle boot", "n01440764"), image)
+        save(root, path.replace("Ankle boot", "n01440764").replace("/", "/more/"), image)
+    run(root)
+    notes = (tmp_path / "run-tree" / "results.md").read_text(encoding="utf-8")
+    log = (tmp_path / "run-tree" / "run.log").read_text(encoding="utf-8")
+    for said in (
+        f"8 files below {root} are not used: 8 in folders below a class folder (Dress/more/0.png)",
+        "1 class is named by an identifier, of which no prompt can be made (n01440764): for ImageNet's synsets use",
+    ):
+        assert said in notes
+        assert said in log

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from apm_tta.api.run_folder import to_path
 from apm_tta.data.cards import load_card
-from apm_tta.data.check import CheckReport, Progress, check
+from apm_tta.data.check import CheckReport, check
 from apm_tta.data.data_root import resolve_data_root
+from apm_tta.data.decode_all import Progress
 
 
 def check_dataset(

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.data_root import resolve_data_root
 from apm_tta.data.dataset import Dataset, add_entries
-from apm_tta.data.layouts import LAYOUTS, DamagedImage, Entry, Layout
+from apm_tta.data.decode_all import Progress, decode_all
+from apm_tta.data.layouts import LAYOUTS, Layout
 from apm_tta.data.layouts.images import pluralise
+from apm_tta.data.twins import linked_twins
 from apm_tta.errors import UserError
 
 ANY, UNKNOWN = "any", "-"
-Progress = Callable[[Iterator[Entry], int], Iterable[Entry]]
 _MAX_SHOWN = 20
-_IMAGES_AT_ONCE = 512
 
 
 @dataclass
@@ -36,6 +32,7 @@ class CheckReport:
         rows: name, found and expected number of everything that was counted.
         problems: one line per problem: where it is, and what would be right.
         notes: lines on what is not wrong but worth knowing.
+        doubts: lines on what a run can use and what may yet not be as meant.
     """
 
     card: DatasetCard
@@ -43,6 +40,7 @@ class CheckReport:
     rows: list[tuple[str, str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -57,8 +55,9 @@ class CheckReport:
         shown += [f"  place: {self.place}"] if self.place else []
         shown += [f"  {name:<{widths[0]}}  {found:>{widths[1]}}  {wanted:>{widths[2]}}" for name, found, wanted in rows]
         shown += [f"  {note}" for note in self.notes]
+        shown += ["worth a look:", *(f"  * {doubt}" for doubt in self.doubts)] if self.doubts else []
         if self.passed:
-            return [*shown, "everything is as expected"]
+            return [*shown, "a run can use it; see above" if self.doubts else "everything is as expected"]
         hidden = len(self.problems) - _MAX_SHOWN
         shown += ["problems:", *(f"  * {problem}" for problem in self.problems[:_MAX_SHOWN])]
         shown += [f"  * and {hidden:,} more"] if hidden > 0 else []
@@ -95,6 +94,7 @@ def check(
     except UserError as error:
         report.problems.append(str(error))
     report.problems = list(dict.fromkeys(report.problems))
+    report.doubts = list(dict.fromkeys(report.doubts))
     return report
 
 
@@ -139,13 +139,19 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
     for condition in conditions:
         found = layout.survey(condition)
         report.problems += found.problems
+        report.doubts += found.doubts
         counts = Counter(entry.label for entry in found.entries)
         images.append(len(found.entries))
         images_per_class += counts.values()
         labels |= set(counts)
         add_entries(digest, condition, found.entries)
         if deep:
-            remarks += _decode(report, layout, found.entries, progress)
+            decoded = decode_all(layout, found.entries, progress)
+            report.problems += decoded.problems
+            report.doubts += decoded.doubts
+            remarks += decoded.remarks
+        elif not layout.stores_corruptions:
+            report.doubts += linked_twins(layout, found.entries)
     if layout.stores_corruptions:
         most, fewest = len(card.stored_corruptions), len(card.stored_corruptions) - len(card.extra_corruptions)
         corruptions = len({condition.corruption for condition in conditions})
@@ -172,31 +178,6 @@ def _span(numbers: Sequence[int | None]) -> str:
         return ANY if numbers else UNKNOWN
     low, high = min(known), max(known)
     return f"{low:,}" if low == high else f"{low:,} .. {high:,}"
-
-
-def _decode(report: CheckReport, layout: Layout[Any], entries: Sequence[Entry], progress: Progress) -> Counter[str]:
-    """Read every image; Pillow releases the interpreter's lock while it decodes, so threads are enough.
-
-    Returns:
-        The number of images under each remark.
-    """
-
-    def read(entry: Entry) -> tuple[str, tuple[str, ...]]:
-        try:
-            return "", layout.read(entry.id).remarks
-        except DamagedImage as error:
-            return str(error), ()
-
-    remarks: Counter[str] = Counter()
-    remaining = iter(progress(iter(entries), len(entries)))
-    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        warnings.simplefilter("always")
-        while chunk := list(islice(remaining, _IMAGES_AT_ONCE)):
-            for problem, found in threads.map(read, chunk):
-                report.problems += [problem] if problem else []
-                remarks.update(found)
-    remarks.update(f"Pillow warns: {' '.join(str(warning.message).split())}" for warning in caught)
-    return remarks
 
 
 def _compare_digests(report: CheckReport, place: Path) -> None:

@@ -75,6 +75,7 @@ class Dataset:
         self._expected: ImageDigests | None = None
         self._support_folder = Path()
         self._support_ids: dict[str, str] = {}
+        self._support_doubts: list[str] = []
         self._compared_digests: set[str] = set()
 
     @property
@@ -96,6 +97,13 @@ class Dataset:
         """The data set in words; for a tree that may be anyone's, also which tree and how its classes are ordered."""
         note = self.layout.note()
         return f"{self.card.title} ({note})" if note else self.card.title
+
+    @property
+    def doubts(self) -> list[str]:
+        """Return what may not be as meant of the images that were asked for, one line each; see ``Survey.doubts``."""
+        labels = {entry.label for chosen in self._chosen.values() for entry in chosen}
+        single = [f"every image is of one class, {self.classes[label]}" for label in labels if len(labels) == 1]
+        return [*self.layout.doubts, *self._support_doubts, *single]
 
     @property
     def corruptions(self) -> list[str]:
@@ -145,6 +153,10 @@ class Dataset:
         """Count the images under ``condition``, before the limit."""
         self.entries(condition)
         return self._available[condition]
+
+    def doubt_support(self, doubts: Sequence[str]) -> None:
+        """Add lines on the support set to ``doubts``."""
+        self._support_doubts += doubts
 
     def exclude_support(self, support_ids: Mapping[str, str], support_folder: Path) -> None:
         """Refuse from now on to read images of the support set; copies in other processes refuse them too.

@@ -10,8 +10,8 @@ from PIL import Image
 
 from apm_tta.data.dataset import Dataset, pixel_digest
 from apm_tta.data.layouts import Entry
-from apm_tta.data.layouts.class_folders import folder_problems, walk_classes
-from apm_tta.data.layouts.images import list_folder, read_image
+from apm_tta.data.layouts.class_folders import folder_problems, list_tree, walk_classes
+from apm_tta.data.layouts.images import first_few, pluralise, read_image
 from apm_tta.data.subset import shots_per_class
 from apm_tta.errors import UserError
 
@@ -19,7 +19,8 @@ from apm_tta.errors import UserError
 class SupportImages:
     """A support set: ``shots`` images of every class of a data set, from a folder with one folder per class.
 
-    The class folders are named like the data set's own, or like its classes. The images taken from a class are those
+    The class folders are named like the data set's own, or like its classes; others, such as the 800 of ImageNet's that
+    are no classes of ImageNet-A, are not used, which ``Dataset.doubts`` states. The images taken from a class are those
     whose id (the path below ``root``) has the lowest SHA-256.
 
     No image that is handed out can be tested from then on: iterating registers the pixels of each image with the data
@@ -32,8 +33,8 @@ class SupportImages:
         shots: images per class.
 
     Raises:
-        UserError: when a class folder is missing or has too few images; when ``root`` contains test files, as far as
-            names and sizes can tell without opening all of them.
+        UserError: when a class folder is missing or has too few images; when ``root`` contains a test file under any
+            name.
     """
 
     def __init__(self, root: Path, dataset: Dataset, shots: int) -> None:
@@ -42,8 +43,10 @@ class SupportImages:
         self._root = root
         self._dataset = dataset
         self._contents: dict[str, str] = {}
+        self._doubts: list[str] = []
         self.entries: Sequence[Entry] = shots_per_class(self._find_entries(), shots)
         self._refuse_tested_files()
+        dataset.doubt_support(self._doubts)
 
     def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
         """Decode the images in the order of ``entries``, and yield each with its label.
@@ -70,17 +73,27 @@ class SupportImages:
         return digest.hexdigest()
 
     def _find_entries(self) -> Sequence[Entry]:
-        classes, found = self._dataset.layout.class_list(), list_folder(self._root)[0]
+        classes, found = self._dataset.layout.class_list(), list_tree(self._root)[0]
         expected = classes.folders if set(classes.folders) & set(found) else classes.names
-        if problems := folder_problems(self._root, expected, found):
+        if twice := next((name for name in expected if expected.count(name) > 1), None):
+            use = f"name its folders as in {classes.folders[0]}"
+            raise UserError(f"--support {self._root}: two classes are named {twice}; {use}")
+        surplus = sorted(set(found) - set(expected))
+        if problems := folder_problems(self._root, expected, [name for name in found if name not in surplus]):
             raise UserError("; ".join(problems))
         survey = walk_classes(self._root, [(self._root / name, label) for label, name in enumerate(expected)])
         if survey.problems:
             raise UserError("; ".join(survey.problems))
+        unused = survey.unused.line(self._root)
+        self._doubts += [f"--support: {unused}"] if unused else []
+        if surplus:
+            number = pluralise(len(surplus), "folder is no class", "folders are no classes")
+            of_what = f"of {self._dataset.card.name} and not used"
+            self._doubts.append(f"--support {self._root}: {number} {of_what} ({first_few(surplus)})")
         return survey.entries
 
     def _refuse_tested_files(self) -> None:
-        """Compare files of equal name and size up front; what this misses is refused when it is read."""
+        """Compare files of equal size up front, whatever their names; what this misses is refused when it is read."""
         dataset = self._dataset
         if dataset.layout.carried:
             return
@@ -90,11 +103,11 @@ class SupportImages:
                 f"--support {self._root} and the test images below {tested} share a folder; keep them apart"
             )
         condition = dataset.layout.conditions()[0]
-        by_name_and_size: dict[tuple[str, int], list[Path]] = {}
+        by_size: dict[int, list[Path]] = {}
         for path in dataset.layout.files(condition, dataset.entries(condition)):
-            by_name_and_size.setdefault((path.name, path.stat().st_size), []).append(path)
+            by_size.setdefault(path.stat().st_size, []).append(path)
         for entry in self.entries:
             path = self._root / entry.id
-            for other in by_name_and_size.get((path.name, path.stat().st_size), []):
+            for other in by_size.get(path.stat().st_size, []):
                 if other.read_bytes() == path.read_bytes():
                     raise UserError(f"--support {self._root} contains a test image: {entry.id} is {other}; remove it")

@@ -77,6 +77,7 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
         digests = hash_content(dataset, ids, images, advance)
     with _gathered_warnings() as notes:
         prepared = prepare(request, request.devices[0], dataset)
+    notes += dataset.doubts
     notes += content_notes(dataset, request.conditions, digests)
     manifest = describe(prepared, notes)
     if (folder / MANIFEST_FILE).exists():

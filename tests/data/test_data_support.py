@@ -57,7 +57,6 @@ def test_the_fingerprint_is_of_the_contents(tmp_path: Path, tested: Dataset) -> 
     ("mistake", "message"),
     [
         (lambda root: shutil.rmtree(root / "bee"), "missing bee"),
-        (lambda root: (root / "dog").mkdir(), "surplus dog"),
         (lambda root: (root / "cat" / "1.png").unlink(), "fewer than 2 shots"),
         (shutil.rmtree, "is not a folder"),
     ],
@@ -67,6 +66,26 @@ def test_an_invalid_support_is_refused(tmp_path: Path, tested: Dataset, mistake,
     mistake(root)
     with pytest.raises(UserError, match=message):
         SupportImages(root, tested, shots=2)
+
+
+def test_folders_of_other_classes_are_not_used_and_that_is_said(tmp_path: Path, tested: Dataset) -> None:
+    """ImageNet's training folder serves ImageNet-A, which has 200 of its classes."""
+    root = fill(tmp_path / "train", 2, seed=1)
+    expected = SupportImages(root, tested, shots=2).entries
+    assert tested.doubts == []
+    shutil.copytree(root / "ant", root / "dog")
+    assert SupportImages(root, tested, shots=2).entries == expected
+    assert tested.doubts == [f"--support {root}: 1 folder is no class of folder and not used (dog)"]
+
+
+def test_files_of_the_support_that_are_not_used_are_counted(tmp_path: Path, tested: Dataset) -> None:
+    root = fill(tmp_path / "train", 2, seed=1)
+    shutil.copytree(root / "ant", root / "bee" / "more")
+    SupportImages(root, tested, shots=2)
+    (doubt,) = tested.doubts
+    assert doubt.startswith(
+        f"--support: 2 files below {root} are not used: 2 in folders below a class folder (bee/more"
+    )
 
 
 def test_the_tested_folder_is_refused_as_support(tmp_path: Path, tested: Dataset) -> None:
@@ -84,6 +103,15 @@ def test_a_tested_image_among_the_support_is_named(tmp_path: Path, tested: Datas
     entry = tested.entries(CLEAN)[5]
     shutil.copy(tmp_path / "test" / entry.id, root / entry.id)
     with pytest.raises(UserError, match=f"contains a test image: {entry.id}"):
+        SupportImages(root, tested, shots=4)
+
+
+def test_a_tested_image_is_found_under_another_name_and_in_another_class(tmp_path: Path, tested: Dataset) -> None:
+    root = fill(tmp_path / "train", 4, seed=1)
+    entry = tested.entries(CLEAN)[0]
+    (root / "cat" / "0.png").unlink()
+    shutil.copy(tmp_path / "test" / entry.id, root / "cat" / "renamed.png")
+    with pytest.raises(UserError, match=rf"contains a test image: cat/renamed\.png is .*{entry.id}; remove it"):
         SupportImages(root, tested, shots=4)
 
 

@@ -77,7 +77,8 @@ def plant(folder: Path, classes: tuple[str, ...], files: list[tuple[bytes, str]]
     for position, (content, suffix) in enumerate(files):
         name, number = classes[position % len(classes)], position // len(classes)
         (folder / name / f"{number}.png").unlink()
-        (folder / name / f"planted_{number}.{suffix}").write_bytes(content)
+        # Not the same file, which would be found at once; only the same picture.
+        (folder / name / f"planted_{number}.{suffix}").write_bytes(content + b"\0")
         ids.append(f"{name}/planted_{number}.{suffix}")
     return ids, images_per_class
 
@@ -119,7 +120,7 @@ def check_that_planted_images_are_refused(make: Callable[[], Dataset], support_f
 
 
 def test_every_layout_refuses_planted_images_under_every_condition(miniature: Any, tmp_path: Path) -> None:
-    """Four lossless containers under other names, and an unchanged copy of the file."""
+    """Four lossless containers under other names, and a copy of the file with a byte appended."""
     check_that_planted_images_are_refused(lambda: Dataset(miniature.card, miniature.root), tmp_path / "support")
 
 

@@ -7,9 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from apm_tta.data.class_lists import ClassList
-from apm_tta.data.layouts.base import LAYOUTS, NoOptions
-from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems
-from apm_tta.data.layouts.images import list_folder
+from apm_tta.data.class_names import are_synsets, equal_names, wordless_names
+from apm_tta.data.layouts.base import LAYOUTS, NoOptions, Survey
+from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems, list_tree
+from apm_tta.data.layouts.images import first_few, pluralise
+from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 
 CLASSES_FILE = "classes.txt"
@@ -24,12 +26,24 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
     """
 
     open_ended = True
+    side_files = (CLASSES_FILE,)
 
     def fits(self, folder: Path) -> bool:
-        return bool(list_folder(folder)[0])
+        return bool(list_tree(folder)[0])
 
     def class_list(self) -> ClassList:
         return self._classes
+
+    def walk(self, condition: Condition) -> Survey:
+        found = super().walk(condition)
+        if wordless := wordless_names(self._classes.names):
+            number = pluralise(len(wordless), "class is named by an identifier", "classes are named by identifiers")
+            synsets = "for ImageNet's synsets use imagenet-part, or " if are_synsets(wordless) else ""
+            found.doubts.append(
+                f"{number}, of which no prompt can be made ({first_few(wordless)}): {synsets}write the class names "
+                f"into {self._class_file}, a line 'folder<TAB>name' per class"
+            )
+        return found
 
     def label_folders(self, place: Path, folders: Sequence[str]) -> tuple[list[tuple[Path, int]], list[str]]:
         expected, found = self.class_list().folders, set(folders)
@@ -46,9 +60,22 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
 
     @cached_property
     def _classes(self) -> ClassList:
-        if self._class_file.exists():
-            return self._read_class_list()
-        folders = tuple(list_folder(self.place)[0])
+        """Read the classes.
+
+        Raises:
+            UserError: when the tree does not state them, or gives two of them one name.
+        """
+        classes = self._read_class_list() if self._class_file.exists() else self._listed_folders()
+        if pairs := equal_names(classes.names):
+            one, other = (f"{classes.folders[label]} ({classes.names[label]})" for label in pairs[0])
+            raise UserError(
+                f"{self.place} has two classes with the same name, {one} and {other}, of which the second could never "
+                f"be predicted; give each its own in {self._class_file}, a line 'folder<TAB>name' per class"
+            )
+        return classes
+
+    def _listed_folders(self) -> ClassList:
+        folders = tuple(list_tree(self.place)[0])
         if not folders:
             raise UserError(f"{self.place} has no class folders; expected tree: {self.card.tree}")
         if all(name.isdigit() for name in folders):

@@ -17,6 +17,7 @@ from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.decoding import PUBLISHED, VIEWER, Reading
 from apm_tta.data.layouts.images import decode_image, first_few, pluralise, read_stored
+from apm_tta.data.layouts.unused import Unused
 from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.registry import Registry
@@ -38,10 +39,14 @@ class Survey:
         entries: images, in a fixed order.
         problems: one line for each deviation from the card; empty when the entries can be used.
         folder: the folder that was walked; None for the one where the tree starts.
+        doubts: one line for each thing that a run can use and that may yet not be as meant.
+        unused: the files below the folder that no entry is read from.
     """
 
     entries: list[Entry] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    unused: Unused = field(default_factory=Unused)
     folder: Path | None = None
 
 
@@ -72,6 +77,7 @@ class Layout(ABC, Generic[O]):
         stores_corruptions: whether the tree contains corrupted images; otherwise images are corrupted as they are read.
         carried: whether the package carries the images.
         open_ended: whether the tree may be anyone's: then it is never taken for the tree of a published data set.
+        doubts: of the conditions whose images were asked for; see ``Survey.doubts``.
     """
 
     Options: ClassVar[type[Configuration]] = NoOptions
@@ -82,6 +88,7 @@ class Layout(ABC, Generic[O]):
     def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
         self.card = card
         self.data_root = data_root
+        self.doubts: dict[str, None] = {}
         self.options: O = _checked_options(type(self), card)
 
     @property
@@ -163,6 +170,8 @@ class Layout(ABC, Generic[O]):
         found = self.walk(condition)
         if not found.problems:
             found.problems += self._count_problems(found.entries, found.folder or self.place)
+        if line := found.unused.line(found.folder or self.place):
+            found.doubts.append(line)
         found.problems[:0] = self.other_set_problems(wrong=bool(found.problems))
         return found
 
@@ -177,6 +186,7 @@ class Layout(ABC, Generic[O]):
             more = len(found.problems) - 3
             rest = f"; and {pluralise(more, 'more problem')}: run-bench check {self.card.name}" if more > 0 else ""
             raise UserError("; ".join(found.problems[:3]) + rest)
+        self.doubts.update(dict.fromkeys(found.doubts))
         return found.entries
 
     @cached_property
@@ -235,6 +245,8 @@ class Layout(ABC, Generic[O]):
     def _count_problems(self, entries: Sequence[Entry], place: Path) -> list[str]:
         card, classes = self.card, self.class_list()
         problems = []
+        if len(classes) == 1:
+            problems.append(f"{place} has one class, {classes.names[0]}: a test needs at least two to choose from")
         if card.class_count is not None and len(classes) != card.class_count:
             number = pluralise(len(classes), "class", "classes")
             problems.append(f"{place} names {number}, expected {card.class_count:,}")

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, O, Survey
 from apm_tta.data.layouts.images import first_few, is_image_name, link_problems, list_folder, pluralise
 from apm_tta.data.sample import Condition
+from apm_tta.errors import UserError
+from apm_tta.output_folders import is_output
+
+
+def list_tree(place: Path) -> tuple[list[str], list[str], list[str]]:
+    """List a folder of class folders as ``list_folder`` does, without the folders that this program has written.
+
+    Raises:
+        UserError: when it cannot be read.
+    """
+    folders, files, bad_links = list_folder(place)
+    try:
+        return [name for name in folders if not is_output(place / name)], files, bad_links
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 def walk_classes(place: Path, folders: Sequence[tuple[Path, int]]) -> Survey:
@@ -25,6 +41,9 @@ def walk_classes(place: Path, folders: Sequence[tuple[Path, int]]) -> Survey:
         names = [name for name in files if is_image_name(name)]
         start = folder.relative_to(place).as_posix()
         found.entries += [Entry(f"{start}/{name}", label) for name in names]
+        if len(names) < len(files):
+            found.unused.add_by_suffix(start, (name for name in files if not is_image_name(name)))
+        found.unused.add_below(place, folder)
         if not names:
             empty.append(f"{folder.name} (it has a folder {inner[0]})" if inner else folder.name)
     if empty:
@@ -51,17 +70,20 @@ def folder_problems(place: Path, expected: Sequence[str], found: Sequence[str], 
 class LabelledFoldersLayout(Layout[O]):
     """The common part of layouts ``class folder/image``, however a folder states its class."""
 
+    side_files: ClassVar[tuple[str, ...]] = ()
+    """Files beside the class folders that the layout reads."""
+
     def fits(self, folder: Path) -> bool:
-        folders, files, _ = list_folder(folder)
+        folders, files, _ = list_tree(folder)
         return bool(set(folders) & set(self.class_list().folders)) or (not folders and any(map(is_image_name, files)))
 
     def matches(self, folder: Path) -> bool:
-        found, expected = set(list_folder(folder)[0]), set(self.class_list().folders)
+        found, expected = set(list_tree(folder)[0]), set(self.class_list().folders)
         return bool(found) and (found <= expected if self.partial else found == expected)
 
     def walk(self, condition: Condition) -> Survey:
         place = self.place
-        folders, files, bad_links = list_folder(place)
+        folders, files, bad_links = list_tree(place)
         images = [name for name in files if is_image_name(name)]
         problems = link_problems(place, bad_links)
         if images and not folders:
@@ -72,6 +94,7 @@ class LabelledFoldersLayout(Layout[O]):
         labelled, wrong = self.label_folders(place, [*folders, *bad_links])
         found = walk_classes(place, [(folder, label) for folder, label in labelled if folder.name not in bad_links])
         found.problems[:0] = problems + wrong
+        found.unused.add("beside the class folders", [name for name in files if name not in self.side_files])
         return found
 
     def label_folders(self, place: Path, folders: Sequence[str]) -> tuple[list[tuple[Path, int]], list[str]]:
@@ -108,5 +131,5 @@ class ClassFoldersLayout(LabelledFoldersLayout[ClassFoldersOptions]):
     def note(self) -> str:
         if not self.partial:
             return ""
-        present = set(list_folder(self.place)[0]) & set(self.class_list().folders)
+        present = set(list_tree(self.place)[0]) & set(self.class_list().folders)
         return f"{len(present):,} of the {len(self.class_list()):,} classes, all of which can be predicted"

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apm_tta.data.layouts.base import LAYOUTS, NoOptions
-from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems
-from apm_tta.data.layouts.images import list_folder
+from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems, list_tree
 
 
 @LAYOUTS.register("integer-folders")
@@ -15,10 +14,10 @@ class IntegerFoldersLayout(LabelledFoldersLayout[NoOptions]):
     """A tree ``label/image``. Names are read as integers, whatever their padding: as text, 10 comes before 2."""
 
     def fits(self, folder: Path) -> bool:
-        return any(_label(name) is not None for name in list_folder(folder)[0])
+        return any(_label(name) is not None for name in list_tree(folder)[0])
 
     def matches(self, folder: Path) -> bool:
-        labels = [_label(name) for name in list_folder(folder)[0]]
+        labels = [_label(name) for name in list_tree(folder)[0]]
         return None not in labels and sorted(labels) == list(range(len(self.class_list())))  # type: ignore[type-var]
 
     def label_folders(self, place: Path, folders: Sequence[str]) -> tuple[list[tuple[Path, int]], list[str]]:

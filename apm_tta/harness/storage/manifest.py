@@ -21,8 +21,9 @@ from apm_tta.errors import UserError
 from apm_tta.harness.storage.code_identity import commit
 from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.methods import METHODS, Cost
+from apm_tta.output_folders import RUN_MARK
 
-MANIFEST_FILE = "run.yaml"
+MANIFEST_FILE = RUN_MARK
 _SOURCE_DIGEST = re.compile(r"revisions\.sources\.(?P<method>.+)\.sha256: (?!absent there)(?!.* absent now$)")
 
 
