@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from open_clip.factory import _get_hf_config
 from open_clip.model import CLIPTextCfg
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
-from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transform import image_transform_v2
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -24,15 +25,22 @@ from apm_tta.teachers.base import FAMILIES, Classifier, Source
 from apm_tta.teachers.built_teacher import BuiltTeacher
 from apm_tta.teachers.checkpoints import WeightsFile, one_line_errors, weights_file
 from apm_tta.teachers.embedded import FOLDER as EMBEDDED_FOLDER
+from apm_tta.teachers.open_clip_json import (
+    FILE,
+    PreprocessFields,
+    refuse_another_model,
+    resolve_preprocessing,
+    split_configuration,
+)
 from apm_tta.teachers.open_clip_model import build_model
-from apm_tta.teachers.preprocessing import Preprocessing, patch_size, side
+from apm_tta.teachers.preprocessing import patch_size
 from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 from apm_tta.teachers.quick_gelu import known_release, refuse_mismatch
+from apm_tta.teachers.strict_json import read_strict_json
 from apm_tta.teachers.templates import fill_template
 from apm_tta.teachers.text_tower import TextTower
 
 _PROMPTS_AT_ONCE = 256
-_CONFIGURATION = "open_clip_config.json"
 _CLASSIFIERS: tuple[Classifier, ...] = ("text", "prototypes")
 
 
@@ -62,6 +70,8 @@ class OpenClipTeacher(BuiltTeacher):
         self.model = model.eval().requires_grad_(False).to(device)
         self._source = source
         self.logit_scale = float(model.logit_scale.exp())  # type: ignore[operator]
+        if not (math.isfinite(self.logit_scale) and self.logit_scale > 0):
+            raise UserError(f"teacher {source.name} has a logit scale of {self.logit_scale}: its weights are damaged")
         self.patch_size = patch_size(model.visual)
         exposes_layers = hasattr(getattr(model.visual, "trunk", model.visual), "forward_intermediates")
         intermediates = self._intermediates if exposes_layers else None
@@ -124,18 +134,13 @@ class _ImageEncoder(nn.Module):
 def _make_source(name: str, classifier: str, release: Release) -> Source:
     if classifier == "head":
         raise UserError(f"teacher {name} has no head; its class weights come from its text tower", exit_code=2)
-    preprocess = {**vars(PreprocessCfg()), **release.preprocess}
-    size = release.model["vision_cfg"].get("image_size", 224)
-    preprocess["size"] = size
-    preprocessing = Preprocessing(
-        side(size), tuple(preprocess["mean"]), tuple(preprocess["std"]), preprocess["interpolation"]
-    )
+    preprocess, preprocessing = resolve_preprocessing(name, release.preprocess, release.model)
     with one_line_errors(name):
-        transform = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
+        transform = image_transform_v2(preprocess, is_train=False)
     identity = {
         "weights_sha256": release.weights.sha256,
         "architecture": json.dumps(release.model, sort_keys=True),
-        "preprocessing": json.dumps(preprocess, sort_keys=True),
+        "preprocessing": json.dumps(asdict(preprocess), sort_keys=True),
         "quick_gelu": str(release.quick_gelu).lower(),
     }
 
@@ -172,24 +177,12 @@ def _load_tokenizer(name: str, release: Release) -> CheckedTokenizer:
 
 def _from_configuration(name: str, tokenizer: str, configuration: Any, weights: Path) -> Release:
     """Make a release that has its own configuration."""
-    model, preprocess = _split_configuration(f"teacher {name}", configuration)
+    model, preprocess = split_configuration(f"teacher {name}", configuration)
     return Release(tokenizer, model, preprocess, weights_file(weights), bool(model.get("quick_gelu")))
 
 
-def _split_configuration(owner: str, configuration: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Split an ``open_clip_config.json`` into the configurations of the model and of the transform.
-
-    Raises:
-        UserError: when it has no complete ``model_cfg``.
-    """
-    model = configuration.get("model_cfg") if isinstance(configuration, dict) else None
-    if not isinstance(model, dict) or not {"vision_cfg", "text_cfg"} <= model.keys():
-        raise UserError(f"{owner} has no model_cfg in its {_CONFIGURATION}; it is not an open_clip model")
-    return model, configuration.get("preprocess_cfg", {})
-
-
 def _tag_preprocessing(tag: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
+    return {key: tag[key] for key in PreprocessFields.model_fields if key in tag}
 
 
 def _common_preprocessing(kind: str) -> dict[str, Any]:
@@ -205,7 +198,7 @@ def _common_preprocessing(kind: str) -> dict[str, Any]:
     if any(each != found[0] for each in found):
         raise UserError(
             f"the releases of {kind} are not preprocessed alike, and it is unknown which of them this file follows: "
-            f"put an {_CONFIGURATION} with model_cfg and preprocess_cfg beside it",
+            f"put an {FILE} with model_cfg and preprocess_cfg beside it",
             exit_code=2,
         )
     return found[0] if found else {}
@@ -220,7 +213,7 @@ def embedded_source(name: str, classifier: str) -> Source:
     """
     if name != "embedded":
         raise UserError(f"unknown teacher {name!r}; the embedded teacher is named embedded", exit_code=2)
-    configuration = json.loads((EMBEDDED_FOLDER / _CONFIGURATION).read_text(encoding="utf-8"))
+    configuration = read_strict_json(EMBEDDED_FOLDER / FILE)
     weights = EMBEDDED_FOLDER / "open_clip_model.safetensors"
     return _make_source(
         name, classifier, _from_configuration(name, f"local-dir:{EMBEDDED_FOLDER}", configuration, weights)
@@ -285,14 +278,12 @@ def _local_release(kind: str, path: Path) -> Release:
     known = known_release(kind, weights)
     if known is not None and bool(known[1].get("quick_gelu")) != quick_gelu:
         refuse_mismatch(kind, path, not quick_gelu, f"it is open_clip's {known[0]}")
-    configuration_file = path.with_name(_CONFIGURATION)
+    configuration_file = path.with_name(FILE)
     if not configuration_file.is_file():
         shared = _common_preprocessing(kind) if known is None else _tag_preprocessing(known[1])
         return Release(kind, model, shared, weights, quick_gelu)
-    try:
-        own, preprocess = _split_configuration(str(path), json.loads(configuration_file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{configuration_file} cannot be read as JSON: {error}") from None
+    own, preprocess = split_configuration(str(path), read_strict_json(configuration_file))
     if bool(own.get("quick_gelu")) != quick_gelu:
         refuse_mismatch(kind, path, not quick_gelu, f"{configuration_file} states so")
+    refuse_another_model(str(path), kind, own, model)
     return Release(kind, model, preprocess, weights, quick_gelu)

@@ -14,6 +14,7 @@ from torchvision.transforms import InterpolationMode
 
 from apm_tta.configuration import Configuration, one_line
 from apm_tta.errors import UserError
+from apm_tta.teachers.strict_json import read_strict_json
 
 FILE = "config.json"
 
@@ -96,10 +97,7 @@ def read_json(path: Path, plain: str) -> CheckpointFields:
         UserError: when it is not JSON, is not timm's, belongs to another architecture, or states what is not understood
             and could change answers, naming it.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique, parse_constant=_no_number)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from None
+    content = read_strict_json(path)
     if not isinstance(content, dict) or not {"pretrained_cfg", "architecture"} & content.keys():
         raise UserError(
             f"{path} is not timm's: it names no architecture, and what it says of the weights beside it is unknown; "
@@ -153,14 +151,3 @@ def _from_flat(content: dict[str, Any]) -> dict[str, Any]:
 
 def _as_tuple(names: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names or ())
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key appears twice")
-    return found
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is not a number")
