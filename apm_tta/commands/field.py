@@ -58,12 +58,14 @@ def train_field_command(
     One image in ten is held out for validation after every epoch. The checkpoint is written after every epoch; killed
     at any moment and started again with the same --out, the training resumes and ends with the same weights.
     """
-    from apm_tta.data.unlabelled import all_images
+    from apm_tta.data.unlabelled import all_images, unused_files
     from apm_tta.devices import resolve_device
     from apm_tta.field.train_field import train_field
     from apm_tta.teachers import load_teacher
 
     images = all_images(data)
+    if unused := unused_files(data):
+        click.echo(unused, err=True)
     teacher = load_teacher(teacher_name, resolve_device(device))
     chosen = {key: value for key, value in schedule.items() if value is not None}
     widths = tuple(hidden) if hidden else None

@@ -64,7 +64,7 @@ def islands_command(
     that agreement grows with the level is tested over its images.
     """
     from apm_tta.apm import PRESETS
-    from apm_tta.data.unlabelled import all_images, by_digest, is_collection, one_image
+    from apm_tta.data.unlabelled import all_images, by_digest, is_collection, one_image, unused_files
     from apm_tta.devices import resolve_device
     from apm_tta.islands.levels import ordered_levels
     from apm_tta.islands.show_formation import show_formation
@@ -75,6 +75,8 @@ def islands_command(
     if many and levels is None:
         raise UserError(f"{image} is a folder: name one image, or test its images with --levels all", exit_code=2)
     images = all_images(image) if many else [one_image(image)]
+    if many and (unused := unused_files(image)):
+        click.echo(unused, err=True)
     if limit:
         images = by_digest(images)[:limit]
     teacher = load_teacher(teacher_name, resolve_device(pictures["device"]))

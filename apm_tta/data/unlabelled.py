@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,13 @@ from PIL import Image
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
-from apm_tta.data.decoding import VIEWER
+from apm_tta.data.decoding import VIEWER, Reading
 from apm_tta.data.layouts import LAYOUTS, Entry
 from apm_tta.data.layouts.images import is_image_name, list_folder, read_image
+from apm_tta.data.layouts.unused import Unused
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
+from apm_tta.output_folders import is_output
 from apm_tta.resources import DATASETS, yaml_names
 
 
@@ -27,10 +29,12 @@ class Unlabelled:
     Attributes:
         id: the path below the named folder, or the id in its data set: stable across machines.
         read: decodes it, RGB; raises ``DamagedImage`` when that is impossible.
+        reading: by whose rules.
     """
 
     id: str
     read: Callable[[], Image.Image]
+    reading: Reading
 
 
 def one_image(name: str) -> Unlabelled:
@@ -41,7 +45,7 @@ def one_image(name: str) -> Unlabelled:
     """
     path = Path(name)
     if path.is_file():
-        return Unlabelled(path.name, partial(_read_file, path))
+        return Unlabelled(path.name, partial(_read_file, path), VIEWER)
     if path.is_dir():
         raise UserError(f"{name} is a folder; name one image file")
     kind, colon, sample_id = name.partition(":")
@@ -82,13 +86,37 @@ def is_collection(name: str) -> bool:
     return Path(name).is_dir() or name in _carried_sets()
 
 
+def unused_files(name: str) -> str:
+    """State in one line which files ``all_images`` of that folder leaves aside; empty for none or a carried set."""
+    folder, unused = Path(name), Unused()
+    for inner in _folders_below(folder) if folder.is_dir() else []:
+        start = inner.relative_to(folder).as_posix()
+        unused.add_by_suffix(start, (file for file in list_folder(inner)[1] if not is_image_name(file)))
+    return unused.line(folder)
+
+
 def _images_below(folder: Path, root: Path) -> list[Unlabelled]:
-    folders, files, bad_links = list_folder(folder)
+    return [
+        Unlabelled((inner / name).relative_to(root).as_posix(), partial(_read_file, inner / name), VIEWER)
+        for inner in _folders_below(folder)
+        for name in list_folder(inner)[1]
+        if is_image_name(name)
+    ]
+
+
+def _folders_below(folder: Path) -> Iterator[Path]:
+    """Find ``folder`` and every folder below it, without those that this program has written.
+
+    Raises:
+        UserError: for a circular or broken link.
+    """
+    folders, _, bad_links = list_folder(folder)
     if bad_links:
         raise UserError(f"{folder} has a circular or broken symbolic link: {bad_links[0]}; remove it")
-    own = [folder / name for name in files if is_image_name(name)]
-    found = [Unlabelled(path.relative_to(root).as_posix(), partial(_read_file, path)) for path in own]
-    return found + [image for name in folders for image in _images_below(folder / name, root)]
+    yield folder
+    for name in folders:
+        if not is_output(folder / name):
+            yield from _folders_below(folder / name)
 
 
 def _carried_sets() -> list[str]:
@@ -98,7 +126,8 @@ def _carried_sets() -> list[str]:
 
 def _images_of_set(name: str) -> list[Unlabelled]:
     dataset = Dataset(load_card(name))
-    return [Unlabelled(entry.id, partial(_read_entry, dataset, entry)) for entry in dataset.entries(CLEAN)]
+    reading = dataset.layout.reading
+    return [Unlabelled(entry.id, partial(_read_entry, dataset, entry), reading) for entry in dataset.entries(CLEAN)]
 
 
 def _read_file(path: Path) -> Image.Image:

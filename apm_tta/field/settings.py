@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt
 
 from apm_tta.apm import APMConfig
 from apm_tta.configuration import Configuration
+from apm_tta.data.decoding import PUBLISHED, Reading
 
 _SHARE = 8  # one location in that many is queried per step
 _PUBLISHED_RATE, _SMALL_RATE = 1e-4, 3e-3  # the public code's; this suite's, for the embedded teacher
@@ -70,6 +71,7 @@ class Settings(Configuration):
         teacher: name of the teacher.
         teacher_identity: see ``Teacher.identity``.
         images_sha256: SHA-256 of the ids of all images and of the validation images' pixels.
+        reading: by whose rules files became RGB; see ``apm_tta.data.decoding``.
         training_images: number of training images.
         validation_images: number of validation images, on which the field is never trained.
         width: width of the teacher's tokens; the APM's features end in zeros where it is not a multiple of 8.
@@ -86,6 +88,7 @@ class Settings(Configuration):
     width: int
     teacher_grid: int
     sizes: dict[str, Any]
+    reading: Reading = PUBLISHED  # as every file was read before this was stated
 
     @property
     def config(self) -> APMConfig:

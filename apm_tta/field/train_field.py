@@ -153,6 +153,7 @@ def _prepare(
         width=tokens.shape[-1],
         teacher_grid=tokens.shape[1],
         sizes=sizes_of(config),
+        reading=images[0].reading,
     )
     layer, seed = schedule.layer, schedule.seed
     training_subset = training_images[: len(held_out)]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN
-from apm_tta.data.unlabelled import all_images, is_collection, one_image
+from apm_tta.data.unlabelled import all_images, is_collection, one_image, unused_files
 from apm_tta.errors import UserError
 
 
@@ -29,6 +29,17 @@ def test_a_folder_yields_every_image_below_it_in_order(folder: Path) -> None:
     assert [image.id for image in found] == ["a.jpg", "b/1.JPEG", "b/2.png", "b/c/3.webp"]
     assert all(image.read().size == (6, 4) for image in found)
     assert one_image(str(folder / "b" / "2.png")).id == "2.png"
+
+
+def test_what_is_not_read_is_named_and_what_this_program_has_written_is_neither(folder: Path) -> None:
+    (folder / "b" / "4.heic").touch()
+    written = folder / "results" / "islands" / "20261127-064201"
+    written.mkdir(parents=True)
+    Image.new("RGB", (6, 4)).save(written / "islands.png")
+    assert len(all_images(str(folder))) == 4
+    reasons = "1 with the suffix .txt (notes.txt), 1 with the suffix .heic (b/4.heic)"
+    assert unused_files(str(folder)) == f"2 files below {folder} are not used: {reasons}"
+    assert unused_files("fashion-mnist") == unused_files(str(folder / "b" / "c")) == ""
 
 
 def test_a_carried_set_is_named_and_its_images_are_the_data_set_s() -> None:

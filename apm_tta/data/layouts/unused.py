@@ -33,10 +33,11 @@ class Unused:
             self.first.setdefault(reason, files[0])
 
     def add_by_suffix(self, folder: str, names: Iterable[str]) -> None:
-        """Count files of a class folder whose names are not those of images."""
+        """Count files of a folder whose names are not those of images."""
+        start = "" if folder == "." else f"{folder}/"
         for name in names:
             suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122  one Path per file would dominate
-            self.add(f"with the suffix {suffix}" if suffix else "without a suffix", [f"{folder}/{name}"])
+            self.add(f"with the suffix {suffix}" if suffix else "without a suffix", [f"{start}{name}"])
 
     def add_below(self, place: Path, folder: Path) -> None:
         """Count the files of a class folder's own folders, and images whose names begin with a dot.
