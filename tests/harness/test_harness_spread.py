@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -95,33 +96,35 @@ def test_ray_with_two_workers_of_which_one_dies_answers_as_one(serial: Path, tmp
     assert answers(run).equals(answers(serial))
 
 
-def begun(words: list[str], run: Path, records: int) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """Start a run in its own process; return it, with its workers, once it has recorded something new."""
-    process = subprocess.Popen([RUN_BENCH, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def workers_of(process: BaseProcess, run: Path, records: int) -> list[psutil.Process]:
+    """Return the workers of a run, once it has recorded something new."""
     while recorded(run) <= records:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.005)
     children = psutil.Process(process.pid).children()
-    return process, [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_runs_that_lose_a_worker_or_are_killed_leave_no_process_and_are_gone_on_with(
-    serial: Path, tmp_path: Path, answers: Answers
+    serial: Path, tmp_path: Path, answers: Answers, start: Callable[..., BaseProcess]
 ) -> None:
     run = tmp_path / "run"
     words = [*WORDS, "--devices", "cpu,cpu", "--out", str(run)]
-    process, workers = begun(words, run, 0)
+    process = start(words, tmp_path / "errors")
+    workers = workers_of(process, run, 0)
     assert len(workers) == 2
     os.kill(workers[0].pid, signal.SIGKILL)
-    _, said = process.communicate()
-    assert process.returncode == 1
+    process.join()
+    said = (tmp_path / "errors").read_text()
+    assert process.exitcode == 1
     kept = f"finished shards are kept; rerun the same command with --out {run} to resume"
     assert said.endswith(f"a worker process was lost: it was killed, or ran out of memory; {kept}\n")
     assert not psutil.wait_procs(workers, timeout=10)[1]
 
-    process, workers = begun(words, run, recorded(run))
+    process = start(words)
+    workers = workers_of(process, run, recorded(run))
     process.kill()
-    process.communicate()
+    process.join()
     assert not [left for left in psutil.wait_procs(workers, timeout=10)[1] if left.status() != psutil.STATUS_ZOMBIE]
 
     assert recorded(run) < recorded(serial)
