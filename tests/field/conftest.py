@@ -10,18 +10,8 @@ from apm_tta.cli import main
 from apm_tta.field.checkpoint import CHECKPOINT_FILE
 
 WORDS = [
-    "train-field",
-    "--locations",
-    "32",
-    "--epochs",
-    "4",
-    "--views",
-    "1",
-    "--hidden",
-    "96,64",
-    "--batch-size",
-    "32",
-    "--quiet",
+    *("train-field", "--limit", "1000", "--locations", "32", "--epochs", "4", "--views", "1", "--hidden", "96,64"),
+    *("--batch-size", "32", "--quiet"),
 ]
 
 

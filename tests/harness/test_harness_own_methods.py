@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pyarrow as pa
 import pytest
 import yaml
 from cells import Notebook, mine
+from processes import run_program
 
 from apm_tta import UserError, load_method
 from apm_tta.cli import main
@@ -260,11 +261,11 @@ def fails(self):
 '''
 
 
-def run_script(folder: Path, rest: str) -> subprocess.CompletedProcess[str]:
+def run_script(folder: Path, rest: str) -> CompletedProcess[str]:
     """Run the script with ``rest`` at its end, in a folder without a checkout."""
     file = folder / "script.py"
     file.write_text(f"WORDS, OUT = {WORDS!r}, {str(folder)!r}\n{SCRIPT}\n{rest}")
-    return subprocess.run([sys.executable, file], cwd=folder, capture_output=True, text=True, timeout=300)
+    return run_program(file.read_text(), script=file)
 
 
 Answers = Callable[[Path], pa.Table]

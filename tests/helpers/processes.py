@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -30,18 +31,23 @@ def start_bench(words: Sequence[str], errors: Path | None = None) -> BaseProcess
 
 
 def run_program(
-    program: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    program: str,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    script: Path | None = None,
 ) -> CompletedProcess[str]:
-    """Run the text of a program to its end, as ``python -c`` does.
+    """Run the text of a program to its end, as ``python -c`` does, or ``python script``.
 
     Args:
         program: its text.
         arguments: ``sys.argv`` after the name.
         environment: variables that differ from this process's.
+        script: the file that holds the text; its folder is the program's current one.
     """
     with TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("out", "err")]
-        process = _SERVER.Process(target=_program, args=(program, ["-c", *arguments], dict(environment or {}), *files))
+        words = [str(script or "-c"), *arguments]
+        process = _SERVER.Process(target=_program, args=(program, words, dict(environment or {}), script, *files))
         process.start()
         process.join()
         return CompletedProcess(program, process.exitcode or 0, *(file.read_text(encoding="utf-8") for file in files))
@@ -57,12 +63,18 @@ def _bench(words: list[str], errors: Path | None) -> None:
     sys.exit(main(words))
 
 
-def _program(program: str, arguments: list[str], environment: dict[str, str], out: Path, err: Path) -> None:
+def _program(
+    program: str, arguments: list[str], environment: dict[str, str], script: Path | None, out: Path, err: Path
+) -> None:
     _redirect(1, out)
     _redirect(2, err)
     sys.argv = arguments
     os.environ.update(environment)
-    exec(compile(program, "-c", "exec"), {"__name__": "__main__"})
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    if script is not None:
+        os.chdir(script.parent)
+        main.__file__ = str(script)
+    exec(compile(program, arguments[0], "exec"), vars(main))
 
 
 def _redirect(descriptor: int, file: Path) -> None:
