@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -272,10 +274,19 @@ Answers = Callable[[Path], pa.Table]
 
 
 def test_two_devices_answer_as_one_from_a_script_without_a_guard(tmp_path: Path, answers: Answers) -> None:
-    """The script runs once. What cannot be rebuilt in a worker is one line, and no process that was lost."""
+    """The script runs once. What cannot be rebuilt in a worker is one line, and no process that was lost.
+
+    Workers start their loading processes as the system does, not anew as they were started themselves.
+    """
     done = run_script(
         tmp_path,
         """
+from apm_tta.harness.compute.quiet_processes import quiet_context
+
+def tells(self):
+    print("loads by", quiet_context().get_start_method(), flush=True)
+
+Mine.check = tells
 codes = [bench("one"), bench("two", "--devices", "cpu,cpu", "--workers", "1")]
 Mine.fragile = Fragile("nowhere else")
 codes.append(bench("rebuilt", "--devices", "cpu,cpu"))
@@ -284,6 +295,7 @@ print("codes", codes)
     )
     assert done.stdout.count("the script runs") == 1, done.stdout + done.stderr
     assert "codes [0, 0, 1]" in done.stdout, done.stderr
+    assert {*re.findall("loads by (.*)", done.stdout)} == {multiprocessing.get_all_start_methods()[0]}
     assert answers(tmp_path / "two").equals(answers(tmp_path / "one"))
     (rebuilt,) = done.stderr.strip().splitlines()
     assert "the methods of this run cannot be rebuilt in another process (OfThisScript: this object stays" in rebuilt

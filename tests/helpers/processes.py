@@ -56,6 +56,7 @@ def run_program(
 def _bench(words: list[str], errors: Path | None) -> None:
     # A shell that started the tests in the background has them ignore Ctrl-C, and their processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _as_if_started_by_hand()
     if errors is not None:
         _redirect(2, errors)
     from apm_tta.cli import main
@@ -66,6 +67,7 @@ def _bench(words: list[str], errors: Path | None) -> None:
 def _program(
     program: str, arguments: list[str], environment: dict[str, str], script: Path | None, out: Path, err: Path
 ) -> None:
+    _as_if_started_by_hand()
     _redirect(1, out)
     _redirect(2, err)
     sys.argv = arguments
@@ -75,6 +77,11 @@ def _program(
         os.chdir(script.parent)
         main.__file__ = str(script)
     exec(compile(program, arguments[0], "exec"), vars(main))
+
+
+def _as_if_started_by_hand() -> None:
+    """Forget how this process was started: it starts its own processes as the system does."""
+    multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]
 
 
 def _redirect(descriptor: int, file: Path) -> None:

@@ -45,7 +45,7 @@ def local(work: Sequence[Work], job: Job, emit: Emit) -> None:
         places.put(str(device))
     events: SimpleQueue[Event] = context.SimpleQueue()
     # As bytes: what cannot be unpickled in an initialiser's arguments ends the process without a word.
-    initial = (packed, places, events, len(devices))
+    initial = (packed, places, events, len(devices), quiet_context().get_start_method())
     pool = ProcessPoolExecutor(len(devices), context, initializer=_begin, initargs=initial)
     try:
         waiting = {pool.submit(_compute, unit) for unit in work}
@@ -76,8 +76,10 @@ class _Process:
     worker: Worker | None = None
 
 
-def _begin(packed: bytes, places: SimpleQueue[str], events: SimpleQueue[Event], processes: int) -> None:
+def _begin(packed: bytes, places: SimpleQueue[str], events: SimpleQueue[Event], processes: int, loading: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
+    # Of a process that was itself started anew, loading processes would be too: seconds of imports, for every shard.
+    multiprocessing.set_start_method(loading, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     share_cores(processes)
     logging.getLogger("apm_tta").addHandler(LoggedNotes(events.put))
