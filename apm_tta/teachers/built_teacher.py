@@ -7,9 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from apm_tta.errors import UserError
 from apm_tta.teachers.base import Source
 from apm_tta.teachers.grids import Grids, Intermediates
+from apm_tta.teachers.linear_head import probe_pixels
 from apm_tta.teachers.source_teacher import SourceTeacher
+
+# Relative to the largest feature: rounding, which differs between the rows of a batch.
+_SAME = 1e-6
 
 
 class BuiltTeacher(SourceTeacher):
@@ -20,6 +25,9 @@ class BuiltTeacher(SourceTeacher):
         image_encoder: ``(B, 3, S, S)`` -> ``(B, F)``, frozen, on the device.
         intermediates: computes the outputs of layers; None for an encoder that does not expose them.
         device: where it computes.
+
+    Raises:
+        UserError: when it computes the same for two images, or what is not finite. Exit code 2.
     """
 
     def __init__(
@@ -27,10 +35,12 @@ class BuiltTeacher(SourceTeacher):
     ) -> None:
         super().__init__(source, device)
         self.image_encoder = image_encoder
-        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=device)
-        self._grids = Grids(source.name, intermediates, blank)
+        probe = probe_pixels(self.image_size, device)
+        self._grids = Grids(source.name, intermediates, probe[:1])
         with torch.no_grad():
-            self.feature_dim = int(self.encode_image(blank).shape[1])
+            features = self.encode_image(probe)
+        self.feature_dim = int(features.shape[1])
+        _refuse_constant(source, features)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Embed images ``(B, 3, S, S)`` as ``(B, F)``; see ``Teacher.encode_image``."""
@@ -49,3 +59,16 @@ class BuiltTeacher(SourceTeacher):
     def layers(self) -> int:
         """Return the number of layers; see ``Teacher.layers``."""
         return self._grids.layer_count
+
+
+def _refuse_constant(source: Source, features: Tensor) -> None:
+    """Refuse features ``(2, F)`` of two images that tell nothing about either.
+
+    Raises:
+        UserError: when they are not finite, or the same. Exit code 2.
+    """
+    own = features[:, :-2] if source.classifier == "head" else features  # without constants
+    if not bool(own.isfinite().all()):
+        raise UserError(f"teacher {source.name} gives features that are not finite: its weights are damaged", 2)
+    if float((own[0] - own[1]).abs().max()) <= _SAME * float(own.abs().max()):
+        raise UserError(f"teacher {source.name} gives every image the same features: its weights are damaged", 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ class LinearHead:
         head: the last layer of the network.
 
     Raises:
-        UserError: when the head is not linear, or all zeros. Exit code 2.
+        UserError: when the head is not linear, not finite, or all zeros but for a bias. Exit code 2.
 
     Attributes:
         norm: M, by which ``scales`` multiplies the norm of x.
@@ -40,8 +42,11 @@ class LinearHead:
         bias = weight.new_zeros(len(weight)) if head.bias is None else head.bias.detach().float()
         self._rows = torch.cat([weight, bias[:, None]], dim=1)
         self.norm = float(self._rows.norm(dim=1).max())
-        if not self.norm:
+        if not bool(self._rows.isfinite().all()):
+            raise UserError(f"the head of teacher {name} is not finite: it is damaged", 2)
+        if not bool(weight.any()):
             raise UserError(f"the head of teacher {name} is all zeros: it was never trained", 2)
+        self._name = name
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -51,8 +56,20 @@ class LinearHead:
         """Return F, the number of input features."""
         return self._rows.shape[1] - 1
 
-    def weights(self) -> Tensor:
-        """Return the unit rows w_c, ``(C, F + 2)``."""
+    def weights(self, rows: Sequence[int] | None = None) -> Tensor:
+        """Return unit rows w_c, ``(C, F + 2)``: all, or those of some classes.
+
+        Raises:
+            UserError: when one of them is all zeros, so that no image has any influence on it. Exit code 2.
+        """
+        chosen = list(range(len(self)) if rows is None else rows)
+        empty = (~self._rows[chosen, :-1].any(dim=1)).nonzero().flatten().tolist()
+        if empty:
+            row = chosen[empty[0]]
+            raise UserError(f"row {row} in the head of teacher {self._name} is all zeros: it was never trained", 2)
+        return self._unit_rows()[chosen]
+
+    def _unit_rows(self) -> Tensor:
         # In double precision: for the longest row, single precision would leave the root of a rounding error.
         rows = self._rows.double()
         squares = rows.square().sum(1)

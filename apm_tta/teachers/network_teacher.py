@@ -72,12 +72,15 @@ class NetworkTeacher(BuiltTeacher):
         probe = probe_pixels(known.size, device)
         logits = self._checked_logits(name, frozen, probe)
         self._head, self.head_layer = _take_head(name, frozen, probe, logits)
+        if bool((logits[0] == logits[1]).all()):
+            raise UserError(f"network {name} returns the same logits for every image", 2)
         self.logit_scale = self._head.norm
         source = Source(
             name=name,
             identity={
                 "weights_sha256": _weights_digest(network),
                 "architecture": f"{type(network).__module__}.{type(network).__qualname__}",
+                "labels": f"sha256 {hashlib.sha256(json.dumps(self.classes).encode()).hexdigest()}",
                 "preprocessing": json.dumps(asdict(known), sort_keys=True),
                 "features": f"before {self.head_layer}, then 1 and 0" if self.head_layer else "logits, then 1 and 0",
             },
@@ -99,7 +102,7 @@ class NetworkTeacher(BuiltTeacher):
         if tuple(classes) == self.classes:
             weights = self._head.weights()
         else:
-            weights = self._head.weights()[[self._row(name) for name in classes]]
+            weights = self._head.weights([self._row(name) for name in classes])
         check_class_weights(self.name, "head", classes, weights)
         return weights
 
@@ -153,10 +156,14 @@ class _Features(nn.Module):
 
 def _frozen_copy(name: str, network: nn.Module, device: torch.device) -> nn.Module:
     try:
-        return copy.deepcopy(network).eval().requires_grad_(False).float().to(device)
+        frozen = copy.deepcopy(network).eval().requires_grad_(False).float().to(device)
     except Exception as error:  # such as parameters that are not initialised yet
         reason = describe_error(error)
         raise UserError(f"network {name} cannot be copied to {device}: {reason}") from error
+    for parameter, value in frozen.named_parameters():
+        if not bool(value.isfinite().all()):
+            raise UserError(f"network {name} has a parameter that is not finite: {parameter}", 2)
+    return frozen
 
 
 def _tensor(output: Any) -> Any:

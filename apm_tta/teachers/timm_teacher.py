@@ -62,7 +62,7 @@ class TimmTeacher(BuiltTeacher):
         """
         if self._head is None:
             raise UserError(f"teacher {self.name} has no class weights of its own; {PROTOTYPES}", exit_code=2)
-        return self._head.weights()[self._labels.rows(self.name, classes, PROTOTYPES)]
+        return self._head.weights(self._labels.rows(self.name, classes, PROTOTYPES))
 
     def _intermediates(self, pixels: Tensor, layers: list[int] | None) -> list[Tensor]:
         model: Any = self.model

@@ -208,6 +208,49 @@ def test_a_head_of_zeros_and_one_that_is_not_finite_are_refused() -> None:
         load_teacher(network, classes=TEN, preprocessing=PREPROCESSING)
 
 
+def silent(network: nn.Module) -> nn.Module:
+    """Silence the first layer."""
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    nn.init.zeros_(first.weight)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: silent(seeded(Sharpened)), "returns the same logits for every image"),
+        (lambda: silent(seeded(Answering)), "returns the same logits for every image"),
+        (lambda: silent(seeded(lambda: torchvision.models.squeezenet1_1(num_classes=10))), "returns the same logits"),
+    ],
+)
+def test_a_network_that_sees_nothing_is_refused(make: Callable[[], nn.Module], message: str) -> None:
+    with pytest.raises(apm_tta.UserError, match=message):
+        load_teacher(make(), classes=TEN, preprocessing=PREPROCESSING)
+
+
+def test_a_head_with_a_bias_alone_is_refused() -> None:
+    """Every image would get the class of the largest bias."""
+    answering = seeded(Answering)
+    nn.init.zeros_(answering.head.weight)
+    with pytest.raises(apm_tta.UserError, match="the head of teacher Answering is all zeros"):
+        load_teacher(answering, classes=TEN, preprocessing=PREPROCESSING)
+
+
+def test_a_parameter_that_is_not_finite_is_named_though_no_logit_shows_it() -> None:
+    network = seeded(Answering)
+    network.unused = nn.Parameter(torch.tensor([1.0, float("inf")]))
+    with pytest.raises(apm_tta.UserError, match="has a parameter that is not finite: unused"):
+        load_teacher(network, classes=TEN, preprocessing=PREPROCESSING)
+
+
+def test_the_order_of_its_classes_is_part_of_a_network_s_identity() -> None:
+    identities = [
+        load_teacher(seeded(Sharpened), classes=names, preprocessing=PREPROCESSING).identity
+        for names in (TEN, TEN, [*TEN[:8], TEN[9], TEN[8]])
+    ]
+    assert identities[0] == identities[1] != identities[2]
+
+
 def test_names_of_a_network_s_own_do_not_go_with_a_named_teacher() -> None:
     with pytest.raises(apm_tta.UserError, match="a named teacher has its own"):
         load_teacher("embedded", classes=TEN)  # type: ignore[call-overload]

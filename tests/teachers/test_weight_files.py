@@ -170,3 +170,29 @@ def test_names_of_another_kind_are_left_to_the_translation() -> None:
     # A text tower's names are behind its image tower's prefix too.
     clip = [f"{tower}layers.{n}.weight" for tower in ("", "visual.") for n in range(8)]
     assert without_prefix(dict.fromkeys(clip, torch.ones(1)), clip, Path("file")).keys() == set(clip)
+
+
+@pytest.mark.parametrize("classifier", ["head", "prototypes"])
+def test_a_network_that_computes_the_same_for_every_image_is_refused(
+    classifier: str, state: State, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({**state, "patch_embed.proj.weight": 1e-20 * state["patch_embed.proj.weight"]}, path)
+    with pytest.raises(UserError, match="gives every image the same features: its weights are damaged") as refused:
+        load_teacher(f"{NAME}:{path}", classifier=classifier, cache=None)
+    assert refused.value.exit_code == 2
+
+
+def test_a_head_whose_row_is_all_zeros_is_refused_where_it_is_used(
+    state: State, load: Callable[[Any], Teacher]
+) -> None:
+    """Its bias alone would decide, whatever the image."""
+    weight = state["head.weight"].clone()
+    part = CLASS_LISTS.get("imagenet-a")()
+    assert part.imagenet_rows is not None
+    (unused,) = sorted(set(range(1000)) - set(part.imagenet_rows))[:1]
+    weight[unused] = 0
+    teacher = load({**state, "head.weight": weight})
+    assert len(teacher.class_weights(part.names, ())) == 200
+    with pytest.raises(UserError, match=f"row {unused} in the head of teacher .* is all zeros: it was never trained"):
+        teacher.class_weights(IMAGENET, ())
