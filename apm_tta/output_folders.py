@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -15,17 +16,19 @@ _DATED = re.compile(r"\d{8}-\d{6}(-\d+)?")
 def is_output(folder: Path) -> bool:
     """Return whether a folder is a run's, one of pictures under its default name, or holds nothing but such folders.
 
-    A folder of images that happens to hold a ``run.yaml`` is none.
-
-    Raises:
-        OSError: when it cannot be read.
+    A folder of images that happens to hold a ``run.yaml`` is none, nor is one that cannot be read.
     """
     if (folder / RUN_MARK).is_file() and any((folder / name).exists() for name in _RUN_FILES):
         return True
-    if folder.is_symlink():
+    inner = []
+    try:
+        with os.scandir(folder) as found:
+            for item in found:
+                if item.name.startswith("."):
+                    continue
+                if not item.is_dir(follow_symlinks=False):
+                    return False  # at the first file: a class folder may have a thousand
+                inner.append(item.name)
+    except OSError:
         return False
-    inner = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return bool(inner) and all(
-        path.is_dir() and not path.is_symlink() and (_DATED.fullmatch(path.name) is not None or is_output(path))
-        for path in inner
-    )
+    return bool(inner) and all(_DATED.fullmatch(name) is not None or is_output(folder / name) for name in inner)

@@ -112,7 +112,7 @@ def _folders_below(folder: Path) -> Iterator[Path]:
     """
     folders, _, bad_links = list_folder(folder)
     if bad_links:
-        raise UserError(f"{folder} has a circular or broken symbolic link: {bad_links[0]}; remove it")
+        raise UserError(f"{folder} has a circular or broken link, or what is no file: {bad_links[0]}; remove it")
     yield folder
     for name in folders:
         if not is_output(folder / name):

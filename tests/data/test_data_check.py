@@ -92,7 +92,7 @@ MISTAKES: list[tuple[Callable[[Path, Any], None], str, str]] = [
     (string_sorted_integers, "folder", "are integers, whose order as text (0, 1, 10, 2) is not their numerical order"),
     (text_as_image, "imagenet-a", "n01498041/image_0.jpg is not a readable image (the file is text)"),
     (empty_folder, "imagenet-a", "has 1 class folder without an image: n01498041"),
-    (link_loop, "imagenet-a", "has circular or broken symbolic links: n01498041"),
+    (link_loop, "imagenet-a", "has circular or broken links, or what is no file: n01498041"),
 ]
 
 

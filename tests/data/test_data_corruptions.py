@@ -222,7 +222,13 @@ def test_pixelate_makes_blocks_of_the_same_share_of_both_sides() -> None:
     assert len(np.unique(result, axis=0)) == 20
 
 
-def test_an_image_of_another_mode_is_taken_as_rgb() -> None:
+@pytest.mark.parametrize("mode", ["RGBA", "I;16", "F", "P", "CMYK"])
+def test_an_image_whose_conversion_would_lose_something_is_refused(mode: str) -> None:
+    with pytest.raises(UserError, match=f"an image of mode {mode} cannot be corrupted; convert it to RGB first"):
+        corrupt(Image.new(mode, (40, 40)), "contrast", 1, rng=rng())
+
+
+def test_a_grey_image_is_taken_as_rgb() -> None:
     grey = picture(40, 40).convert("L")
     for name in NAMES:
         expected = corrupt(grey.convert("RGB"), name, 2, rng=rng())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,16 @@ def test_files_that_a_published_tree_does_not_use_are_counted_too(tmp_path: Path
     dataset = Dataset(stored.card, tmp_path / "c")
     assert dataset.entries(Condition("fog", 3))
     assert dataset.doubts[0].startswith(f"1 file below {tmp_path}/c/fog/3 is not used: 1 with the suffix .part")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser can read every folder")
+def test_a_folder_that_cannot_be_read_is_named(tree: Path) -> None:
+    picture(tree / "ant" / "more" / "2.png")
+    (tree / "ant" / "more").chmod(0)
+    try:
+        assert doubts(tree) == [f"1 file below {tree} is not used: 1 in folders that cannot be read (ant/more/*)"]
+    finally:
+        (tree / "ant" / "more").chmod(0o700)
 
 
 # Names.

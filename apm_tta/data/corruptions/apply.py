@@ -82,7 +82,7 @@ def corrupt(
     """Corrupt an image; the result has the type of the input.
 
     Args:
-        image: a PIL image (taken as RGB) or a uint8 array ``(H, W, 3)``.
+        image: a PIL image of mode RGB or L or a uint8 array ``(H, W, 3)``.
         name: one of ``CORRUPTIONS.names()``.
         severity: 1 .. 5.
         rng: the source of every random draw; the same state yields the same image.
@@ -102,6 +102,8 @@ def corrupt(
         return np.array(corrupt(Image.fromarray(image), name, severity, rng=rng, parameters=parameters))
     if not isinstance(image, Image.Image):
         raise UserError(f"a {type(image).__name__} cannot be corrupted; expected a PIL image or uint8 (H, W, 3)")
+    if image.mode not in ("RGB", "L"):
+        raise UserError(f"an image of mode {image.mode} cannot be corrupted; convert it to RGB first")
     rgb = image.convert("RGB")
     if parameters is None:
         parameters = "cifar" if min(rgb.size) < _CIFAR_BELOW else "imagenet"

@@ -6,9 +6,11 @@ import io
 
 from PIL import ExifTags, Image
 
-_MULTI_FRAME = frozenset({"GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"})
 _USUAL_GAMMA = 1 / 2.2
 _GAMMA_TOLERANCE = 0.02
+
+_SEEKING = ("GIF", "TIFF")
+"""Formats in which Pillow looks for a second frame only when asked, and moves there: not in an image that is in use."""
 
 FIRST_FRAME = "only the first of several frames is read"
 GAMMA_IGNORED = "the gamma that the file states is ignored"
@@ -26,13 +28,13 @@ def orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def frame_remarks(content: bytes, kind: str | None) -> tuple[str, ...]:
-    """Remark on further frames or pages; ``content`` is the file and ``kind`` Pillow's name of its format."""
-    if kind not in _MULTI_FRAME:
-        return ()
+def frame_remarks(image: Image.Image, content: bytes) -> tuple[str, ...]:
+    """Remark on further frames or pages of an image that was opened from the bytes ``content``."""
+    if image.format not in _SEEKING:
+        return (FIRST_FRAME,) if getattr(image, "is_animated", False) else ()
     try:
-        with Image.open(io.BytesIO(content), formats=["JPEG" if kind == "MPO" else kind]) as image:
-            several = getattr(image, "is_animated", False)
+        with Image.open(io.BytesIO(content), formats=[image.format]) as again:
+            several = getattr(again, "is_animated", False)
     except Exception:  # a later frame is damaged
         several = True
     return (FIRST_FRAME,) if several else ()

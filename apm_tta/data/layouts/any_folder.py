@@ -101,6 +101,8 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
         for number, folder in enumerate(folders, 1):
             if folder in folders[: number - 1]:
                 raise UserError(f"{path}, class {number}: {folder!r} appears twice")
+            if "\t" in pairs[number - 1][1]:
+                raise UserError(f"{path}, class {number}: more than one tab; write 'folder' or 'folder<TAB>name'")
             if "/" in folder or folder in (".", ".."):
                 raise UserError(f"{path}, class {number}: {folder!r} is not the name of a folder beside this file")
         integers = all(name.isdigit() for name in folders)

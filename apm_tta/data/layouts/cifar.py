@@ -133,7 +133,10 @@ def _read_pickled_batch(path: Path, labels_key: bytes) -> tuple[NDArray[np.uint8
 
 
 def _read_binary_batch(path: Path, label_bytes: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    values = np.fromfile(path, dtype=np.uint8)
+    try:
+        values = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise WrongArray(f"{path} cannot be read ({error.strerror}); unpack it again") from None
     if not values.size or values.size % (label_bytes + PIXELS):
         raise WrongArray(
             f"{path} has {values.size:,} bytes, not a multiple of {label_bytes + PIXELS:,}; unpack it again"

@@ -51,6 +51,7 @@ class CifarCorruptedLayout(ArrayLayout[NoOptions]):
             return False
         try:
             labels = open_npy(folder / LABELS, self.card.get)
+            check_labels(folder / LABELS, labels, len(self.class_list()))
         except WrongArray:
             return False
         return labels.size > 0 and int(labels.max()) == len(self.class_list()) - 1

@@ -10,7 +10,6 @@ from apm_tta.configuration import Configuration
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, O, Survey
 from apm_tta.data.layouts.images import first_few, is_image_name, link_problems, list_folder, pluralise
 from apm_tta.data.sample import Condition
-from apm_tta.errors import UserError
 from apm_tta.output_folders import is_output
 
 
@@ -21,10 +20,7 @@ def list_tree(place: Path) -> tuple[list[str], list[str], list[str]]:
         UserError: when it cannot be read.
     """
     folders, files, bad_links = list_folder(place)
-    try:
-        return [name for name in folders if not is_output(place / name)], files, bad_links
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
+    return [name for name in folders if not is_output(place / name)], files, bad_links
 
 
 def walk_classes(place: Path, folders: Sequence[tuple[Path, int]]) -> Survey:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.class_lists import ClassList
@@ -13,7 +13,7 @@ from apm_tta.data.layouts.listed import ListedLayout
 from apm_tta.errors import UserError
 
 # {"train": [[path, label, class name], ...], "val": ..., "test": ...}
-_Split = TypeAdapter(dict[str, list[tuple[str, int, str]]])
+_Split = TypeAdapter(dict[str, list[tuple[str, int, str]]], config=ConfigDict(strict=True))
 
 
 class CoopSplitOptions(Configuration):

@@ -31,4 +31,6 @@ class FgvcAircraftLayout(ListedLayout[NoOptions]):
                 where = f"{self.place / self.list_file}, line {number}"
                 raise UserError(f"{where}: {variant!r} is not a variant of variants.txt; unpack it again")
             entries.append(Entry(f"images/{self.check_inside(image, self.list_file)}.jpg", labels[variant]))
+        if len({entry.id for entry in entries}) != len(entries):
+            raise UserError(f"{self.place / self.list_file} lists a test image twice; unpack it again")
         return ClassList(variants, variants), entries

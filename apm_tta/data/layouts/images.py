@@ -47,6 +47,8 @@ def pluralise(number: int, singular: str, plural: str = "") -> str:
 def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
     """List ``folder`` without hidden files: names of folders, names of files, and circular or broken links.
 
+    What is neither, such as a pipe, which would be read forever, is among the links.
+
     No file is opened and only links are resolved, so 50,000 files take a fraction of a second. A link back to a folder
     above counts as circular, so that no caller walks in circles.
 
@@ -63,8 +65,10 @@ def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
                     bad_links.append(item.name)
                 elif item.is_dir():
                     folders.append(item.name)
-                else:
+                elif item.is_file():
                     files.append(item.name)
+                else:
+                    bad_links.append(item.name)
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from None
     return sorted(folders), sorted(files), sorted(bad_links)
@@ -84,7 +88,9 @@ def link_problems(folder: Path, links: Iterable[str]) -> list[str]:
     names = list(links)
     if not names:
         return []
-    return [f"{folder} has circular or broken symbolic links: {first_few(names)}; replace them with the files"]
+    return [
+        f"{folder} has circular or broken links, or what is no file: {first_few(names)}; replace them with the files"
+    ]
 
 
 def is_image_name(name: str) -> bool:
@@ -134,7 +140,7 @@ def decode_image(path: Path, stored: StoredImage, reading: Reading) -> ReadImage
             if limit is not None and pixels > limit:
                 raise _damaged(path, f"it would have {pixels:,} pixels")
             rgb, remarks = to_rgb(image, reading)
-            remarks += frame_remarks(data, image.format)
+            remarks += frame_remarks(image, data)
         return ReadImage(rgb, stored.sha256, remarks=(*remarks, *warned))
     except DamagedImage:
         raise

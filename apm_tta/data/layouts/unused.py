@@ -44,7 +44,11 @@ class Unused:
 
         Links to folders are not followed, and what this program has written is passed over.
         """
-        for root, folders, files in os.walk(folder):
+
+        def cannot_read(error: OSError) -> None:
+            self.add("in folders that cannot be read", [f"{Path(error.filename).relative_to(place).as_posix()}/*"])
+
+        for root, folders, files in os.walk(folder, onerror=cannot_read):
             kept = sorted(name for name in folders if not name.startswith(".") and not is_output(Path(root, name)))
             folders[:] = kept
             start = Path(root).relative_to(place).as_posix()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,13 @@ def test_a_listing_is_sorted_and_leaves_hidden_files_out(tmp_path: Path) -> None
     assert folders == ["one", "sideways", "two"]
     assert files == ["A.JPEG", "b.jpg", "notes.txt"]
     assert bad_links == ["here", "up"]
+
+
+def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
+    """A pipe under an image's name would be read for ever."""
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    assert list_folder(tmp_path) == ([], [], ["a.png", "b.png"])
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

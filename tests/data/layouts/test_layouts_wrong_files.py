@@ -11,7 +11,7 @@ import pytest
 from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.check import check
 from apm_tta.data.dataset import Dataset
-from apm_tta.data.sample import Condition
+from apm_tta.data.sample import CLEAN, Condition
 
 
 def problems(card: DatasetCard, root: Path, deep: bool = False) -> list[str]:
@@ -66,6 +66,9 @@ def test_as_many_images_as_labels_are_expected(tmp_path: Path, trees: Any) -> No
     [
         ('{"test": [["a.jpg", 0]]}', "is not a split of [path, label, class name]"),
         ("not json", "is not a split of [path, label, class name]"),
+        ('{"test": [["a.jpg", "0", "x"]]}', "is not a split of [path, label, class name]"),
+        ('{"test": [["a.jpg", true, "x"]]}', "is not a split of [path, label, class name]"),
+        ('{"test": [["a.jpg", 0.0, "x"]]}', "is not a split of [path, label, class name]"),
         ('{"train": [["a.jpg", 0, "x"]]}', "lists no test images"),
         ('{"test": [["../../etc/passwd", 0, "x"]]}', "leads out of the image folder"),
         ('{"test": [["/etc/passwd", 0, "x"]]}', "leads out of the image folder"),
@@ -95,6 +98,57 @@ def test_a_variant_that_variants_txt_lacks_is_refused(tmp_path: Path, trees: Any
     made = trees.aircraft(tmp_path)
     (tmp_path / "variants.txt").write_text("A300B4\nF/A-18\n")
     assert "line 1: 'DC-9-30' is not a variant of variants.txt" in lines_of(made.card, tmp_path)
+
+
+def test_a_test_image_that_is_listed_twice_is_refused(tmp_path: Path, trees: Any) -> None:
+    """The number of lines may still be right: the one of another image is missing."""
+    made = trees.aircraft(tmp_path)
+    path = tmp_path / "images_variant_test.txt"
+    path.write_text(path.read_text().replace("0034310 A300B4", "0034309 DC-9-30"))
+    assert "images_variant_test.txt lists a test image twice" in lines_of(made.card, tmp_path)
+
+
+def test_a_line_of_classes_with_two_tabs_is_refused(tmp_path: Path, trees: Any) -> None:
+    made = trees.folder(tmp_path, "zebra\tzebra\tstriped\nant_hill\n")
+    assert "classes.txt, class 1: more than one tab" in lines_of(made.card, tmp_path)
+
+
+@pytest.mark.parametrize("labels", [np.array(["a"] * 100), np.zeros(100), np.zeros((100, 2), np.int64)], ids=str)
+def test_labels_of_another_kind_are_refused_in_one_line(labels: np.ndarray, tmp_path: Path, trees: Any) -> None:
+    """By every card that could be the tree's."""
+    made = trees.cifar_corrupted(tmp_path)
+    np.save(tmp_path / "labels.npy", labels)
+    assert "expected one integer per image" in lines_of(made.card, tmp_path)
+
+
+@pytest.mark.parametrize("order", [">i4", "<i8", "|u1", ">u8"])
+def test_labels_of_every_integer_type_and_images_in_any_order_of_memory_are_read(
+    order: str, tmp_path: Path, trees: Any
+) -> None:
+    made = trees.cifar101(tmp_path)
+    names = [str(made.card.layout_options[name]) for name in ("data", "labels")]
+    images, labels = (np.load(tmp_path / name) for name in names)
+    images[..., 5, 1] += np.arange(32, dtype=np.uint8)
+    expected = {}
+    for fortran in (False, True):
+        np.save(tmp_path / names[0], np.asfortranarray(images) if fortran else images)
+        np.save(tmp_path / names[1], labels.astype(order))
+        dataset = Dataset(made.card, tmp_path)
+        found = {entry.id: (entry.label, dataset.read(entry, CLEAN)) for entry in dataset.entries(CLEAN)}
+        assert [label for label, _ in found.values()] == labels.tolist()
+        for row, (_, read) in enumerate(found.values()):
+            assert np.array_equal(np.asarray(read.image), images[row])
+        digests = {name: read.sha256 for name, (_, read) in found.items()}
+        assert expected in ({}, digests)
+        expected = digests
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.float32, np.bool_])
+def test_images_of_another_type_are_refused(kind: Any, tmp_path: Path, trees: Any) -> None:
+    made = trees.cifar101(tmp_path)
+    name = str(made.card.layout_options["data"])
+    np.save(tmp_path / name, np.load(tmp_path / name).astype(kind))
+    assert f"is {np.dtype(kind)} (30, 32, 32, 3), expected uint8 (30, 32, 32, 3)" in lines_of(made.card, tmp_path)
 
 
 def test_a_mapping_of_objectnet_that_is_damaged_or_missing_is_refused(tmp_path: Path, trees: Any) -> None:
