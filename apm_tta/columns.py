@@ -13,9 +13,9 @@ from typing import Literal
 import pyarrow as pa
 
 Per = Literal["cell key", "image", "cell"]
-Seeds = Literal["same", "mean", "mean of all", "every", "unknown"]
+Seeds = Literal["same", "mean", "mean of all", "every", "unknown", "joined"]
 Form = Literal["text", "count", "number", "signed", "p", "interval", "signed interval", "mean", "published"]
-Omit = Literal["never", "unknown", "zero", "several seeds", "episodic", "teacher's own"]
+Omit = Literal["never", "unknown", "zero", "several seeds", "episodic", "teacher's own", "same"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Shown:
         digits: number of digits after the point.
         upto: name of the column with the other end of an interval.
         omit: when the column is left out: ``never``; where every value is unknown, or zero; where the table is over
-            several seeds; where every cell is episodic; where it only repeats the agreement with the teacher.
+            several seeds; where every cell is episodic; where it only repeats the agreement with the teacher; where it
+            is one and the same in every cell.
     """
 
     header: str
@@ -56,7 +57,8 @@ class Column:
         mean: for a column of images: whether results have its mean over a cell's images under the same name.
         seeds: how the values of several seeds are merged in one table: ``same``, the first seed's value; ``mean``, over
             the seeds that have a value; ``mean of all``, unknown where a seed lacks it; ``every``, true where it is
-            true for all seeds; ``unknown``, since it applies to a single seed.
+            true for all seeds; ``unknown``, since it applies to a single seed; ``joined``, every seed's text once.
+        timing: whether it depends on the machine and the batch size, so that it is unknown where these were several.
         shown: how the results table shows it; None where it does not.
     """
 
@@ -69,6 +71,7 @@ class Column:
     mean: bool = False
     seeds: Seeds = "mean"
     shown: Shown | None = None
+    timing: bool = False
 
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -169,17 +172,26 @@ COLUMNS: tuple[Column, ...] = (
         "median time of one image alone",
         "ms",
         shown=Shown("latency p50 ms", 150),
+        timing=True,
     ),
-    Column("latency_ms_p95", _REAL, "cell", "95th percentile of that time", "ms", shown=Shown("p95", 160)),
+    Column("latency_ms_p95", _REAL, "cell", "95th percentile of that time", "ms", shown=Shown("p95", 160), timing=True),
     Column(
         "images_per_s",
         _REAL,
         "cell",
-        "images per second at the run's batch size",
+        "images per second at the batch size of its row",
         "1/s",
         shown=Shown("images/s", 170, digits=0),
+        timing=True,
     ),
-    Column("peak_memory_mb", _REAL, "cell", "largest peak memory of any batch: device, or process on a CPU", "MB"),
+    Column(
+        "peak_memory_mb",
+        _REAL,
+        "cell",
+        "largest peak memory of any batch: device, or process on a CPU",
+        "MB",
+        timing=True,
+    ),
     Column("gflop_per_image", _REAL, "cell", "floating-point operations per image", "GFLOP"),
     Column("forwards", _REAL, "cell", "forward passes through the teacher per image, by the method's formula"),
     Column("backwards", _REAL, "cell", "backward passes through the teacher per image, by the method's formula"),
@@ -220,6 +232,22 @@ COLUMNS: tuple[Column, ...] = (
         "how the paper's protocol differs; empty where it does not",
         seeds="same",
     ),
+    Column(
+        "measured_on",
+        pa.string(),
+        "cell",
+        "hardware and threads that answered; where there are several, times and memory are unknown",
+        seeds="joined",
+        shown=Shown("measured on", 32, "text", omit="same"),
+    ),
+    Column(
+        "batch_size",
+        pa.string(),
+        "cell",
+        "images at once; where there are several sizes, times and memory are unknown",
+        seeds="joined",
+        shown=Shown("batch size", 34, "text", omit="same"),
+    ),
 )
 
 KEY: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.per == "cell key")
@@ -233,6 +261,10 @@ RESULT_COLUMNS: tuple[Column, ...] = (
     *(column for column in COLUMNS if column.per == "image" and column.mean),
 )
 """The columns of ``results.csv``, in their order: means of columns of images come last, so the others keep theirs."""
+
+
+TIMINGS: tuple[str, ...] = tuple(column.name for column in RESULT_COLUMNS if column.timing)
+"""The columns of ``results.csv`` that depend on the machine and the batch size."""
 
 
 def header(name: str) -> str:

@@ -23,7 +23,7 @@ from apm_tta.methods import METHODS
 from apm_tta.resources import SUITES, yaml_names
 
 RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
-TIMINGS = {"latency_ms_p50", "latency_ms_p95", "images_per_s", "peak_memory_mb"}
+TIMINGS = {"latency_ms_p50", "latency_ms_p95", "images_per_s", "peak_memory_mb", "batch_size"}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -18,11 +18,12 @@ from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.rebuild import rebuild_method, rebuild_teacher
 from apm_tta.harness.plan import Cell
+from apm_tta.harness.request.suite import Suite
 from apm_tta.harness.storage import merge as storage
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.records import cell_columns
-from apm_tta.harness.storage.run_records import read_recorded
+from apm_tta.harness.storage.run_records import present_files, read_recorded
 from apm_tta.report import Report, write_report
 from apm_tta.report import compare as comparison
 from apm_tta.report.aggregate import condition_name
@@ -31,6 +32,9 @@ from apm_tta.report.run_data import ReportData, read_report_data
 
 _NULLABLE: Mapping[pa.DataType, Any] = {pa.int32(): pd.Int32Dtype()}
 """Classes: an image that could not be read has none, and must not count as wrong."""
+
+_BATCH_SIZE: int = Suite.model_fields["batch_size"].default
+"""Of a method of which nothing is recorded yet."""
 
 
 class Run:
@@ -154,7 +158,8 @@ class Run:
 
         Returns:
             The method, with the run's teacher, classes, template, parameters, crop scale, precision and batch size: for
-            the same images and ids it predicts bit for bit what the run recorded, on the same device and threads.
+            the same images and ids it predicts bit for bit what the run recorded, on the same device and threads. The
+            batch size is that of the first shard that the run has of it.
 
         Raises:
             UserError: for a method or a seed that the run does not have; when its teacher or its class list is not
@@ -166,7 +171,16 @@ class Run:
         _check_known(chosen_seed, list(numbers.seeds), "seed", self.folder)
         teacher = rebuild_teacher(self.manifest, resolve_device(device))
         method = rebuild_method(self.manifest, name, teacher, chosen_seed)
-        return LoadedMethod(method, numbers.precision, self.manifest.batch_size, numbers.dataset.reading)
+        return LoadedMethod(method, numbers.precision, self._batch_size(name, chosen_seed), numbers.dataset.reading)
+
+    def _batch_size(self, method: str, seed: int) -> int:
+        """Return the size of the batches in which the first shard of a method was answered."""
+        numbers = self.manifest.numbers
+        for file in present_files(self.folder, numbers):
+            if (file.cell.method, file.cell.seed) == (method, seed):
+                sizes = read_recorded(self.folder, file, numbers.fingerprint).header.batch_sizes
+                return max(sizes, default=_BATCH_SIZE)
+        return _BATCH_SIZE
 
     @property
     def _conditions(self) -> list[tuple[str, int]]:

@@ -84,8 +84,6 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
         before = read_manifest(folder)
         listed = read_image_list(folder, before.numbers)
         refuse_other_run(folder, before.numbers, manifest.numbers, lambda lines: with_images(lines, listed, digests))
-        if (extended := before.with_environment(manifest.environment)) != before:
-            write_manifest(folder, extended)
         manifest = before
     else:
         write_manifest(folder, manifest)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from apm_tta.columns import KEY, RESULT_COLUMNS, Seeds
+from apm_tta.columns import KEY, RESULT_COLUMNS, TIMINGS, Seeds
+from apm_tta.report.sites import is_pooled, join_distinct
 
 _CELL_BUT_SEED = [name for name in KEY if name != "seed"]
 
@@ -48,6 +49,8 @@ def merge_seeds(results: pd.DataFrame) -> pd.DataFrame:
         for column in RESULT_COLUMNS:
             if column.seeds != "same":
                 merged[column.name] = _OVER_SEEDS[column.seeds](groups[column.name]).to_numpy()
+        pooled = [is_pooled(*texts) for texts in zip(merged["measured_on"], merged["batch_size"], strict=True)]
+        merged.loc[pooled, list(TIMINGS)] = float("nan")
     return merged
 
 
@@ -67,6 +70,7 @@ _OVER_SEEDS: dict[Seeds, Callable[[Any], Any]] = {
     "mean of all": lambda groups: groups.agg(_mean_of_all),
     "every": lambda groups: groups.all(),
     "unknown": lambda groups: groups.agg(lambda _: float("nan")),
+    "joined": lambda groups: groups.agg(join_distinct),
 }
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from apm_tta.harness.storage.manifest import Manifest, MethodFields, Numbers, StreamFields
+from apm_tta.report.run_data import ReportData
+from apm_tta.report.sites import Sites, is_pooled
 from apm_tta.teachers import TEMPLATES
 
 
-def caption(manifest: Manifest) -> str:
-    """State what every table must: n, subset rule, teacher, templates, protocol, seeds, commit and machine."""
-    numbers, place = manifest.numbers, manifest.environment
+def caption(manifest: Manifest, sites: Sites) -> str:
+    """State what every table must: n, subset rule, teacher, templates, protocol, seeds, commits and machines."""
+    numbers = manifest.numbers
     data, teacher = numbers.dataset, numbers.teacher
     templates = ", ".join(f"{name} {_templates(method)}" for name, method in numbers.methods.items())
     protocols = sorted({method.protocol for method in numbers.methods.values()})
@@ -20,8 +20,7 @@ def caption(manifest: Manifest) -> str:
         f"Teacher {teacher.name} (weights {teacher.weights_sha256[:12]}), class weights from "
         f"{teacher.classifier}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
         f"seeds {', '.join(map(str, numbers.seeds))}; {numbers.precision}. "
-        f"apm-tta {numbers.versions['apm-tta']}, commit {place.commit[:12]}; "
-        f"{place.device_name}, {place.threads} threads, {place.started}."
+        f"apm-tta {numbers.versions['apm-tta']}, {sites.text()}."
     )
 
 
@@ -68,13 +67,9 @@ def disagreement_sentence(method: str, counts: dict[str, int]) -> str:
     )
 
 
-def notes(manifest: Manifest, damaged: pd.DataFrame) -> list[str]:
-    """List what a reader must know besides the caption: images without an answer, methods left out.
-
-    Args:
-        manifest: manifest of the run.
-        damaged: ``ReportData.damaged``.
-    """
+def notes(data: ReportData) -> list[str]:
+    """List what a reader must know besides the caption: images without an answer, timings and methods left out."""
+    manifest, damaged = data.manifest, data.damaged
     sentences = []
     if len(damaged):
         first_ids = ", ".join(str(sample_id) for sample_id in damaged["id"].unique()[:3])
@@ -83,6 +78,13 @@ def notes(manifest: Manifest, damaged: pd.DataFrame) -> list[str]:
             f"{count} images could not be read and have no answer (column errors; errors.csv): {first_ids}."
         )
     sentences += [f"{note}." for note in manifest.notes]
+    pairs = zip(data.results["measured_on"], data.results["batch_size"], strict=True)
+    if pooled := sum(is_pooled(*pair) for pair in pairs):
+        sentences.append(
+            f"Times and memory of {pooled} of {len(data.results)} cells are left out: their shards were answered on "
+            "different hardware, with different numbers of threads, or at different batch sizes (columns measured_on "
+            "and batch_size of results.csv)."
+        )
     if manifest.left_out:
         sentences.append("Left out: " + "; ".join(manifest.left_out.values()) + ".")
     return sentences

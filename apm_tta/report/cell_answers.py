@@ -16,6 +16,7 @@ from apm_tta.columns import KEY, RECORD_COLUMNS
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.records import Recorded, cell_columns
 from apm_tta.harness.storage.run_records import RecordFile, present_files, read_recorded
 
@@ -52,6 +53,7 @@ class Answers:
         peak_memory_mb: largest of any batch; NaN where it was not measured.
         gflop: GFLOP per image; NaN where it was not counted.
         means: over the images, of every column that declares a mean; NaN where the value of any image is unknown.
+        headers: of the files that they were read from.
     """
 
     cell: dict[str, Any]
@@ -72,6 +74,7 @@ class Answers:
     peak_memory_mb: float
     gflop: float
     means: dict[str, float]
+    headers: tuple[RecordHeader, ...]
 
     def __len__(self) -> int:
         return len(self.label)
@@ -157,6 +160,7 @@ def _answers(run: Path, cell: dict[str, Any], recorded: Sequence[Recorded]) -> A
         peak_memory_mb=float(np.nanmax(peak)) if np.isfinite(peak).any() else float("nan"),
         gflop=float(gflop[np.isfinite(gflop)][0]) if np.isfinite(gflop).any() else float("nan"),
         means={name: _mean(_floats(answered, name)) for name in _MEANS},
+        headers=tuple(each.header for each in recorded),
     )
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from apm_tta.columns import RESULT_COLUMNS
+from apm_tta.columns import RESULT_COLUMNS, TIMINGS
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import Answers, positions
 from apm_tta.report.published import published_number
+from apm_tta.report.sites import batch_sizes, hardware, is_pooled
 from apm_tta.report.statistics import calibration_error, holm, mcnemar_p, paired_interval, wilson_interval
 
 ZEROSHOT = "zeroshot"
@@ -103,6 +104,8 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "published_source": published.source if published else "",
         "published_differs": published.differs if published else "",
         "iterations": answers.steps,
+        "measured_on": hardware(answers.headers),
+        "batch_size": batch_sizes(answers.headers),
         **answers.means,
     }
     if not count:
@@ -110,6 +113,7 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
     correct = int(answers.right.sum())
     low, high = wilson_interval(correct, count)
     latency = answers.latency_ms
+    pooled = is_pooled(row["measured_on"], row["batch_size"])
     votes = numbers.methods[cell["method"]].votes
     target = answers.target_prediction
     return {
@@ -124,4 +128,5 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "latency_ms_p50": float(np.quantile(latency, 0.5)) if len(latency) else _NAN,
         "latency_ms_p95": float(np.quantile(latency, 0.95)) if len(latency) else _NAN,
         "images_per_s": 1000 * count / answers.batch_ms,
+        **(dict.fromkeys(TIMINGS, _NAN) if pooled else {}),
     }

@@ -8,14 +8,17 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.errors import UserError
+from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.harness.storage.image_list import read_image_list, with_images
-from apm_tta.harness.storage.manifest import differences
+from apm_tta.harness.storage.manifest import Numbers, differences
 from apm_tta.harness.storage.manifest_file import read_manifest
+from apm_tta.harness.storage.run_records import read_headers
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import count_discordant
 from apm_tta.report.render import markdown, markdown_text
 from apm_tta.report.run_data import find_differing_label
+from apm_tta.report.sites import join_distinct, sites_of
 from apm_tta.report.statistics import holm, mcnemar_p, paired_interval
 from apm_tta.report.table import Table, interval, number, p_value, signed
 
@@ -107,11 +110,26 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
             "They differ in (there: A, now: B): " + ("; ".join(differing) or "nothing that decides a number.")
         ),
     ]
+    if elsewhere := differing_fields(_computed_on(run_a, numbers), _computed_on(run_b, others)):
+        sentences.append(
+            markdown_text(f"They were computed differently, which decides no answer: {'; '.join(elsewhere)}.")
+        )
     if incomplete:
         sentences.insert(
             1, f"Incomplete: in {incomplete} of {len(table)} rows, fewer than {expected} images were answered by both."
         )
     return "\n\n".join([*sentences, markdown(Table(headers, rows, 2, note=note))]) + "\n"
+
+
+def _computed_on(run: Path, numbers: Numbers) -> dict[str, str]:
+    """Describe where a run was computed: what may change times, and the last bits of a sum."""
+    sites = sites_of(read_headers(run, numbers))
+    return {
+        "device": join_distinct(site.device_type for site in sites.distinct),
+        "processor": join_distinct(site.device_name for site in sites.distinct),
+        "threads": join_distinct(str(site.threads) for site in sites.distinct),
+        "batch size": sites.batch_sizes_text(),
+    }
 
 
 def _key(answers: Answers) -> tuple[Any, ...]:

@@ -47,7 +47,7 @@ def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
     _refuse_mixture(data)
     results = pd.concat([merge_seeds(one.results) for one in data], ignore_index=True)
     tables = _tables(data, results)
-    captions = [caption(one.manifest) for one in data]
+    captions = [caption(one.manifest, one.sites) for one in data]
     text = "\n\n".join(["# Methods by data set", *map(markdown, tables), *map(markdown_text, captions)]) + "\n"
     write_file(out / MARKDOWN_FILE, text.encode())
     write_file(out / LATEX_FILE, latex_document(tables, " ".join(captions), "papers").encode())

@@ -11,6 +11,7 @@ from apm_tta.columns import RESULT_COLUMNS, Form, Omit, Shown
 from apm_tta.harness.plan import EPISODIC
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cells import BOLD
+from apm_tta.report.sites import varies
 from apm_tta.report.table import Table, interval, mean_and_deviation, number, p_value, signed
 
 _CONDITION = "condition"  # the first column, composed from corruption and severity
@@ -37,6 +38,7 @@ _OMITTED: dict[Omit, Callable[[pd.DataFrame, str], bool]] = {
     "zero": lambda results, name: not results[name].any(),
     "several seeds": lambda results, _: bool((results["seeds"] > 1).any()),
     "episodic": lambda results, name: bool((results[name] == EPISODIC).all()),
+    "same": lambda results, name: not varies(results[name]),
     # The methods were fitted to the teacher's own feature, so that the column repeats the agreement with the teacher.
     "teacher's own": lambda results, name: bool((results[name].isna() | (results[name] == results["agreement"])).all()),
 }

@@ -15,9 +15,11 @@ import pyarrow as pa
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest, Numbers
 from apm_tta.harness.storage.manifest_file import read_manifest
+from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import RESULT_NAMES, cell_rows
+from apm_tta.report.sites import Sites, sites_of
 from apm_tta.report.statistics import reliability
 
 _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
@@ -39,6 +41,7 @@ class ReportData:
             different ones.
         damaged: images that could not be read: corruption, severity, id, error.
         missing: descriptions of what an incomplete run lacks, cell by cell; empty for a complete one.
+        sites: where the cells of ``results`` were computed.
     """
 
     run: Path
@@ -50,6 +53,7 @@ class ReportData:
     disagreements: pd.DataFrame
     damaged: pd.DataFrame
     missing: list[str]
+    sites: Sites
 
     @property
     def seeds(self) -> list[int]:
@@ -80,6 +84,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     calibration: list[dict[str, Any]] = []
     damaged: list[dict[str, Any]] = []
     missing: list[str] = []
+    headers: list[tuple[str, RecordHeader]] = []
     groups = _Groups()
     seen = set()
     fingerprint = numbers.fingerprint
@@ -100,6 +105,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             if not _counts_votes(numbers, cell.cell["method"]):
                 calibration += [{**cell.cell, **row} for row in reliability(cell.confidence, cell.right)]
             groups.add(cell)
+            headers += [(cell.cell["method"], header) for header in cell.headers]
     missing += [
         f"all of {condition}, {method}, seed {seed}"
         for condition in numbers.conditions
@@ -127,6 +133,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             ignore_index=True
         ),
         missing=missing,
+        sites=sites_of(headers),
     )
 
 

@@ -7,10 +7,12 @@ import pandas as pd
 from apm_tta.columns import header
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.report.cells import BOLD
+from apm_tta.report.sites import varies
 from apm_tta.report.table import Table, mean_and_deviation, number
 
 _SHOWN_ITERATIONS = 8
 _PASSES = ("image_forwards", "image_backwards", "text_forwards", "text_backwards")
+_OF_TIMINGS = ("measured_on", "batch_size")
 _BY_ITERATION = ("top1", "agreement")
 
 
@@ -62,12 +64,17 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
         results: results from ``merge_seeds``.
         manifest: manifest of the run.
     """
+    told_apart = [name for name in _OF_TIMINGS if varies(results[name])]
     rows = []
-    for method, own in results.groupby("method", sort=False):
-        cost = manifest.costs.get(str(method))
+    order = list(dict.fromkeys(results["method"]))
+    groups = results.groupby(["method", *_OF_TIMINGS], sort=False)
+    for key, own in sorted(groups, key=lambda group: order.index(group[0][0])):
+        method, *texts = map(str, key)
+        cost = manifest.costs.get(method)
         rows.append(
             [
-                str(method),
+                method,
+                *(text for name, text in zip(_OF_TIMINGS, texts, strict=True) if name in told_apart),
                 number(own["latency_ms_p50"].median()),
                 number(own["latency_ms_p95"].median()),
                 number(own["images_per_s"].median(), 0),
@@ -77,15 +84,16 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
             ]
         )
     headers = [
-        *map(header, ("method", "latency_ms_p50", "latency_ms_p95", "images_per_s")),
+        *map(header, ("method", *told_apart, "latency_ms_p50", "latency_ms_p95", "images_per_s")),
         *("peak memory MB", "GFLOP per image", "image forwards", "backwards", "text forwards", "backwards"),
     ]
+    size = "the batch size of the row" if "batch_size" in told_apart else f"batch size {results['batch_size'].iloc[0]}"
     note = (
-        "Medians over the conditions; latency of one image alone, images per second at batch size "
-        f"{manifest.batch_size}; memory of the device, or of the whole process on a CPU; passes through the teacher "
-        "per image."
+        f"Medians over the conditions; latency of one image alone, images per second at {size}; memory of the device, "
+        "or of the whole process on a CPU; passes through the teacher per image."
     )
-    return Table(headers, rows, 1, title="Cost", note=note)
+    left = 1 + len(told_apart)
+    return Table(headers, rows, left, title="Cost", note=note)
 
 
 def iterations_table(iterations: pd.DataFrame, fits: pd.DataFrame, method: str, sentence: str) -> Table:

@@ -67,7 +67,7 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
             run's fits cannot be computed again here.
     """
     data = read_report_data(run, partial)
-    sentences = [caption(data.manifest), *notes(data.manifest, data.damaged)]
+    sentences = [caption(data.manifest, data.sites), *notes(data)]
     if data.missing:
         sentences.insert(
             0, f"Incomplete: {len(data.missing)} cells are missing or incomplete ({join_first_few(data.missing)})."

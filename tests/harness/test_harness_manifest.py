@@ -18,9 +18,10 @@ from pydantic_core import PydanticSerializationError
 
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.fingerprint import versions
-from apm_tta.harness.storage.manifest import Manifest, Numbers, differences, environment, refuse_other_run
+from apm_tta.harness.storage.manifest import Manifest, Numbers, differences, refuse_other_run
 from apm_tta.harness.storage.manifest_file import manifest_text, read_manifest, write_manifest
 from apm_tta.harness.storage.records import SCHEMA_VERSION
+from apm_tta.harness.storage.site import this_site
 
 PLAIN: dict[str, Any] = {
     "numbers": {
@@ -84,19 +85,8 @@ PLAIN: dict[str, Any] = {
             "other": "20 iterations",
         }
     },
-    "batch_size": 64,
-    "environment": {
-        "started": "2024-01-01T00:00:00+00:00",
-        "commit": "released",
-        "device": "cpu",
-        "device_name": "a processor",
-        "threads": 2,
-        "python": "3.11.7",
-        "platform": "Linux",
-        "clock": "time.perf_counter",
-        "devices": ["auto"],
-        "data_root": None,
-    },
+    "devices": ["auto"],
+    "data_root": None,
 }
 MANIFEST = Manifest.model_validate(PLAIN)
 plain = st.recursive(
@@ -320,15 +310,6 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
     assert differences(MANIFEST.numbers, changed()) == []
 
 
-def test_another_commit_decides_no_number() -> None:
-    """Where and when a run was computed, and by which commit, is kept beside what decides."""
-    elsewhere = MANIFEST.environment.model_copy(update={"commit": "a" * 40, "started": "2031-01-01T00:00:00+00:00"})
-    joined = MANIFEST.with_environment(elsewhere)
-    assert joined.environments == (MANIFEST.environment, elsewhere)
-    assert differences(MANIFEST.numbers, joined.numbers) == []
-    assert joined.with_environment(elsewhere.model_copy(update={"started": "later"})) == joined
-
-
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
@@ -502,9 +483,9 @@ def test_versions_state_this_package_and_every_library_that_computes_a_number() 
     assert all(isinstance(value, str) and value for value in found.values())
 
 
-def test_the_environment_is_plain_data_that_yaml_takes() -> None:
-    found = environment(torch.device("cpu"), ("auto",), Path("/data")).model_dump(mode="json")
-    assert yaml.safe_load(yaml.safe_dump(found)) == found
-    assert (found["device"], found["threads"]) == ("cpu", torch.get_num_threads())
-    assert re.fullmatch(r"released|unknown|[0-9a-f]{40}(-dirty)?", found["commit"])
-    assert found["device_name"]
+def test_a_site_is_what_the_process_finds() -> None:
+    found = this_site(torch.device("cpu"))
+    assert (found.device_type, found.threads) == ("cpu", torch.get_num_threads())
+    assert re.fullmatch(r"released|unknown|[0-9a-f]{40}(-dirty)?", found.commit)
+    assert found.hardware == f"{found.device_name}, {found.threads} thread{'' if found.threads == 1 else 's'}"
+    assert found.model_copy(update={"device": "cuda:1"}).device_type == "cuda"

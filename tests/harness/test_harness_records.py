@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records_by_hand import SITE
 
 from apm_tta.columns import KEY
 from apm_tta.data.sample import CLEAN, Condition
@@ -30,7 +31,7 @@ from apm_tta.harness.storage.records import (
     write_digest,
 )
 
-HEADER = RecordHeader(fingerprint="f" * 64, file="records/a.parquet")
+HEADER = RecordHeader(fingerprint="f" * 64, file="records/a.parquet", site=SITE, batch_sizes=(8,))
 CELL = Cell("fashion-mnist", Condition("fog", 3), "embedded", "apm", 7)
 classes = st.integers(0, 2**31 - 1)
 single = st.floats(width=32, allow_nan=False)

@@ -26,6 +26,18 @@ from apm_tta.harness.storage.records import (
     record_files,
     write_content,
 )
+from apm_tta.harness.storage.site import Site
+
+SITE = Site(
+    started="2024-05-06T07:08:09+00:00",
+    commit="fedcba9876543210" * 2 + "fedcba98",
+    device="cpu",
+    device_name="An Abacus",
+    threads=2,
+    python="3.11.7",
+    platform="Linux",
+    clock="time.perf_counter",
+)
 
 
 @dataclass(frozen=True)
@@ -64,8 +76,19 @@ def header_of(path: Path) -> RecordHeader:
     """Return the header of a file in a run folder, as the run would write it."""
     folder = next(parent for parent in path.parents if (parent / "run.yaml").exists())
     return RecordHeader(
-        fingerprint=fingerprint_of(read_plain(folder)["numbers"]), file=path.relative_to(folder).as_posix()
+        fingerprint=fingerprint_of(read_plain(folder)["numbers"]),
+        file=path.relative_to(folder).as_posix(),
+        site=SITE,
+        batch_sizes=(8,),
     )
+
+
+def relabel(path: Path, **changes: Any) -> None:
+    """Change what a file of records says of itself; a ``site`` is a mapping of what changes of it."""
+    recorded = decode_records(path, read_content(path))
+    if "site" in changes:
+        changes["site"] = recorded.header.site.model_copy(update=changes["site"])
+    write_content(path, encode_table(replace(recorded, header=recorded.header.model_copy(update=changes))))
 
 
 def fingerprint_of(numbers: dict[str, Any]) -> str:
@@ -92,6 +115,4 @@ def write_plain(folder: Path, manifest: dict[str, Any]) -> None:
     (folder / "run.yaml").write_text(manifest_text(manifest), encoding="utf-8")
     fingerprint = fingerprint_of(manifest.get("numbers", {}))
     for path in record_files(folder):
-        recorded = decode_records(path, read_content(path))
-        header = recorded.header.model_copy(update={"fingerprint": fingerprint})
-        write_content(path, encode_table(replace(recorded, header=header)))
+        relabel(path, fingerprint=fingerprint)

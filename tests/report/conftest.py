@@ -127,19 +127,8 @@ def manifest() -> dict[str, Any]:
         "costs": {
             "apm": {"image_forwards": 1, "image_backwards": 0, "text_forwards": 0, "text_backwards": 0, "other": ""}
         },
-        "batch_size": 8,
-        "environment": {
-            "started": "2024-05-06T07:08:09+00:00",
-            "commit": "fedcba9876543210" * 2 + "fedcba98",
-            "device": "cpu",
-            "device_name": "An Abacus",
-            "threads": 2,
-            "python": "3.11.7",
-            "platform": "Linux",
-            "clock": "time.perf_counter",
-            "devices": ["auto"],
-            "data_root": None,
-        },
+        "devices": ["auto"],
+        "data_root": None,
     }
 
 

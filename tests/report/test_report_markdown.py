@@ -10,7 +10,6 @@ import pytest
 from records_by_hand import read_plain
 
 from apm_tta.harness.storage.manifest import Manifest
-from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.report.aggregate import mean_over_corruptions, merge_seeds
 from apm_tta.report.caption import caption, disagreement_sentence
 from apm_tta.report.render import markdown
@@ -93,15 +92,15 @@ def test_of_many_iterations_eight_are_shown_including_the_first_and_the_last(las
     assert [line[2] for line in lines] == [f"{iteration:.1f}" for iteration in shown], "values are in their own line"
 
 
-def test_the_caption_states_everything_that_a_table_must(whole_run: Path) -> None:
+def test_the_caption_states_everything_that_a_table_must(data: ReportData) -> None:
     """n and the subset rule, teacher and weights, templates per method, protocol, seed, precision, commit, machine."""
-    text = caption(read_manifest(whole_run))
+    text = caption(data.manifest, data.sites)
     for part in (
         "Fashion-MNIST, 2,000 test images (fashion-mnist)",
         "8 of 2000 images, evenly over classes (--limit 8)",
         "CIFAR-10-C",
         "embedded (weights 0123456789ab)",
-        'zeroshot "a photo of a {}.", apm imagenet',
+        'zeroshot "a photo of a {}.", apm simple',
         "class weights from text",
         "protocol: episodic;",
         "seeds 3",
@@ -112,7 +111,9 @@ def test_the_caption_states_everything_that_a_table_must(whole_run: Path) -> Non
         assert part in text
 
 
-def test_the_caption_names_both_protocols_where_methods_differ_and_imagenets_severities(whole_run: Path) -> None:
+def test_the_caption_names_both_protocols_where_methods_differ_and_imagenets_severities(
+    whole_run: Path, data: ReportData
+) -> None:
     manifest: dict[str, Any] = read_plain(whole_run)
     manifest["numbers"]["methods"]["tent"] = {
         "protocol": "online",
@@ -121,7 +122,7 @@ def test_the_caption_names_both_protocols_where_methods_differ_and_imagenets_sev
         "sentences": ["a photo of a {}."],
     }
     manifest["numbers"]["dataset"]["corruption_parameters"] = "imagenet"
-    text = caption(Manifest.model_validate(manifest))
+    text = caption(Manifest.model_validate(manifest), data.sites)
     assert "protocol: episodic, online;" in text
     assert "ImageNet-C" in text
     assert "CIFAR" not in text

@@ -24,7 +24,6 @@ from apm_tta.harness.storage.manifest import (
     SourceFields,
     StreamFields,
     TeacherFields,
-    environment,
 )
 from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.methods import Method
@@ -44,7 +43,7 @@ _TOKENIZER_LIBRARIES = ("transformers", "tokenizers")
 
 
 def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
-    """Describe a run: what its numbers depend on, and where they are computed.
+    """Describe a run: what its numbers depend on, and what was asked for.
 
     Args:
         prepared: the run.
@@ -60,8 +59,8 @@ def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
         limit=request.suite.limit,
         left_out=prepared.left_out,
         costs={name: method.cost() for name, method in prepared.methods.items()},
-        batch_size=request.suite.batch_size,
-        environment=environment(prepared.teacher.device, request.device_names, request.data_root),
+        devices=request.device_names,
+        data_root=None if request.data_root is None else str(request.data_root),
     )
 
 

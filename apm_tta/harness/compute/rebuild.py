@@ -28,7 +28,7 @@ def rebuild_dataset(manifest: Manifest) -> Dataset:
     Raises:
         UserError: when it cannot be read here.
     """
-    recorded, root = manifest.numbers.dataset, manifest.environment.data_root
+    recorded, root = manifest.numbers.dataset, manifest.data_root
     data_root = None if root is None else Path(root)
     return Dataset(load_card(recorded.name), data_root, manifest.limit, jpeg_quality=recorded.jpeg_quality)
 

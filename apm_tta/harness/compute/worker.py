@@ -30,6 +30,7 @@ from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.progress.events import Answered, Emit, Finished, Note
 from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.records import encode_records
+from apm_tta.harness.storage.site import Site, this_site
 from apm_tta.methods import Batch, Method
 from apm_tta.methods.base import FEATURES, PIXELS, check_logits
 from apm_tta.methods.batch import Shared
@@ -63,6 +64,7 @@ class Worker:
         self._emit = emit
         self._fingerprint = fingerprint
         self._batch_limits: dict[Method[Any], int] = {}
+        self._batch_sizes: dict[str, set[int]] = {}
         self._read = ReadDigests(self._dataset)
 
     def compute(self, work: Work) -> Finished:
@@ -71,7 +73,8 @@ class Worker:
         Raises:
             UserError: when a method fails, naming the method, the images and the error.
         """
-        started = time.perf_counter()
+        started, site = time.perf_counter(), this_site(self._teacher.device)
+        self._batch_sizes = {cell.method: set() for cell in work.cells}
         parts: dict[Cell, list[pa.Table]] = {cell: [] for cell in work.cells}
         self._read = ReadDigests(self._dataset)
         with torch.no_grad():
@@ -79,11 +82,18 @@ class Worker:
             for cell, table in answers:
                 parts[cell].append(table)
                 self._emit(Answered(cell, len(table), count_right(table)))
-        files = tuple(self._file(work.file_of(cell), cell, tables) for cell, tables in parts.items())
+        files = tuple(self._file(work.file_of(cell), cell, tables, site) for cell, tables in parts.items())
         return Finished(work, files, time.perf_counter() - started, self._read.files(work))
 
-    def _file(self, name: PurePosixPath, cell: Cell, tables: Sequence[pa.Table]) -> tuple[PurePosixPath, bytes]:
-        header = RecordHeader(fingerprint=self._fingerprint, file=str(name))
+    def _file(
+        self, name: PurePosixPath, cell: Cell, tables: Sequence[pa.Table], site: Site
+    ) -> tuple[PurePosixPath, bytes]:
+        header = RecordHeader(
+            fingerprint=self._fingerprint,
+            file=str(name),
+            site=site,
+            batch_sizes=tuple(sorted(self._batch_sizes[cell.method])),
+        )
         return name, encode_records(cell, concatenate_rows(tables), header)
 
     def _answer_shard(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
@@ -146,11 +156,14 @@ class Worker:
             label=[damaged.entry.label for damaged in loaded.damaged],
             error=[damaged.reason for damaged in loaded.damaged],
         )
+        given = method.stream_batch or self._batch_size
         if not loaded.places:
+            self._batch_sizes[method.name].add(given)
             return errors
         with self._autocast(), _errors_named(method, loaded.places):
             solo = measure_alone(method, batch) if first else None
             answers = self._predict(method, batch)
+        self._batch_sizes[method.name].add(min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
         images = make_columns(count, id=batch.ids, label=[entry.label for _, entry in loaded.places])

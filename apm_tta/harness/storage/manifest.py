@@ -1,24 +1,20 @@
-"""The content of ``run.yaml``: what a run's numbers depend on, and where it ran."""
+"""The content of ``run.yaml``: what a run's numbers depend on, and what was asked for; it is written once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import AliasChoices, ConfigDict, Field
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.decoding import PUBLISHED, Reading
 from apm_tta.errors import UserError
-from apm_tta.harness.storage.code_identity import commit
 from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.methods import METHODS, Cost
 from apm_tta.output_folders import RUN_MARK
@@ -194,25 +190,6 @@ class Numbers(Configuration):
         return [*differing_fields(*code, common=True), *_explained(differing_fields(old, new))]
 
 
-class Environment(Configuration):
-    """Where a run takes place: nothing here decides a number, all of it explains a timing or where code came from."""
-
-    started: str
-    commit: str
-    device: str
-    device_name: str
-    threads: int
-    python: str
-    platform: str
-    clock: str
-    devices: tuple[str, ...]
-    data_root: str | None
-
-    def same_place(self, other: Environment) -> bool:
-        """Return whether all but the time is the same."""
-        return self.model_copy(update={"started": other.started}) == other
-
-
 class Manifest(Configuration):
     """The content of ``run.yaml``.
 
@@ -225,9 +202,8 @@ class Manifest(Configuration):
         limit: images under each condition; 0 for all.
         left_out: methods that cannot work with the teacher, and why.
         costs: of one image, by method.
-        batch_size: of episodic methods.
-        environment: where it was begun.
-        also_computed_on: where it went on.
+        devices: as they were asked for.
+        data_root: where the images lay when it was begun.
     """
 
     numbers: Numbers
@@ -238,36 +214,8 @@ class Manifest(Configuration):
     limit: int
     left_out: dict[str, str]
     costs: dict[str, Cost]
-    batch_size: int
-    environment: Environment
-    also_computed_on: tuple[Environment, ...] = Field(default=())
-
-    @property
-    def environments(self) -> tuple[Environment, ...]:
-        """Every place that computed a part."""
-        return (self.environment, *self.also_computed_on)
-
-    def with_environment(self, found: Environment) -> Manifest:
-        """Return the manifest with one more environment where none is the same; timings have to be told apart."""
-        if any(found.same_place(known) for known in self.environments):
-            return self
-        return self.model_copy(update={"also_computed_on": (*self.also_computed_on, found)})
-
-
-def environment(device: torch.device, devices: tuple[str, ...], data_root: Path | None) -> Environment:
-    """Describe this machine and the code that runs on it."""
-    return Environment(
-        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        commit=commit(),
-        device=str(device),
-        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        threads=torch.get_num_threads(),
-        python=platform.python_version(),
-        platform=platform.platform(),
-        clock="time.perf_counter",
-        devices=devices,
-        data_root=None if data_root is None else str(data_root),
-    )
+    devices: tuple[str, ...]
+    data_root: str | None
 
 
 def refuse_other_run(
@@ -319,14 +267,3 @@ def _parameter_defaults(methods: Iterable[str]) -> dict[str, Any]:
         for field in fields(METHODS.get(name).Parameters)
         if isinstance(field.default, str | int | float | bool | tuple | None)
     }
-
-
-def _processor() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -33,8 +33,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         UserError: when the folder cannot be written.
     """
     plain = manifest.model_dump(mode="json")
-    if not manifest.also_computed_on:
-        del plain["also_computed_on"]
     if not manifest.numbers.revisions.sources:
         del plain["numbers"]["revisions"]["sources"]
     write_file(folder / MANIFEST_FILE, manifest_text(plain).encode())

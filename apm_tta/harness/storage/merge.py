@@ -45,9 +45,8 @@ def merge(out: Path, parts: Sequence[Path]) -> int:
     folder = make_folder(out, first.numbers.suite)
     try:
         with only_writer(folder):
-            merged = _merged(folder, manifests, images[0])
+            merged = _merged(folder, first, images[0])
             present_files(folder, merged.numbers)
-            write_manifest(folder, merged)
             remove_leftovers(folder)
             for listed in images:
                 if listed is not None:
@@ -62,15 +61,14 @@ def merge(out: Path, parts: Sequence[Path]) -> int:
         remove_if_empty(folder)
 
 
-def _merged(folder: Path, manifests: Sequence[Manifest], images: ImageDigests | None) -> Manifest:
-    merged = manifests[0]
-    if (folder / MANIFEST_FILE).exists():
-        merged = read_manifest(folder)
-        listed = read_image_list(folder, merged.numbers)
-        refuse_other_run(folder, merged.numbers, manifests[0].numbers, lambda lines: with_images(lines, listed, images))
-    for manifest in manifests:
-        for environment in manifest.environments:
-            merged = merged.with_environment(environment)
+def _merged(folder: Path, first: Manifest, images: ImageDigests | None) -> Manifest:
+    """Return the manifest of the run in ``folder``; where there is none yet, write that of the first part."""
+    if not (folder / MANIFEST_FILE).exists():
+        write_manifest(folder, first)
+        return first
+    merged = read_manifest(folder)
+    listed = read_image_list(folder, merged.numbers)
+    refuse_other_run(folder, merged.numbers, first.numbers, lambda lines: with_images(lines, listed, images))
     return merged
 
 

@@ -1,4 +1,4 @@
-"""What every file of records says of itself: which run, which cell and which shard it belongs to."""
+"""What every file of records says of itself: the run, cell and shard that it belongs to, and where it was computed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from apm_tta.configuration import Configuration
+from apm_tta.harness.storage.site import Site
 
 _KEY = b"apm_tta"
 """Of the Parquet metadata, which other readers of the file leave alone."""
@@ -18,10 +19,14 @@ class RecordHeader(Configuration):
     Attributes:
         fingerprint: of what its numbers depend on; see ``Numbers.fingerprint``.
         file: the path below the run folder at which it was recorded: it names method, condition, setting, seed, shard.
+        site: where it was computed.
+        batch_sizes: how many images the method was given at once, ascending; several where memory ran out meanwhile.
     """
 
     fingerprint: str
     file: str
+    site: Site
+    batch_sizes: tuple[int, ...]
 
     def as_metadata(self) -> dict[bytes, bytes]:
         """Return the header as Parquet metadata."""

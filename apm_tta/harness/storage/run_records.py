@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from apm_tta.data.layouts.images import first_few
 from apm_tta.data.sample import parse_condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import EPISODIC, Cell, record_file
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
+from apm_tta.harness.storage.record_header import RecordHeader, read_header
 from apm_tta.harness.storage.records import REPAIR, Recorded, cell_columns, decode_records, read_content, record_files
 
 Image = tuple[str, int]
@@ -70,6 +73,25 @@ def present_files(run: Path, numbers: Numbers) -> list[RecordFile]:
             f"{run / 'records'}"
         )
     return [named[name] for name in found]
+
+
+def read_headers(run: Path, numbers: Numbers) -> list[tuple[str, RecordHeader]]:
+    """Read what each file of a run's records says of itself, with the method that it is of; its rows are not read.
+
+    Raises:
+        UserError: when a file is damaged where it says so, or is not one of the run's.
+    """
+    headers = []
+    for file in present_files(run, numbers):
+        path = run / file.name
+        try:
+            header = read_header(pq.read_schema(path).metadata or {})
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REPAIR}") from None
+        if header is None:
+            raise UserError(f"{path} does not say which run it belongs to; {REPAIR}")
+        headers.append((file.cell.method, header))
+    return headers
 
 
 def read_recorded(run: Path, file: RecordFile, fingerprint: str, images: Sequence[Image] | None = None) -> Recorded:

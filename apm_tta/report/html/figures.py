@@ -60,13 +60,14 @@ def _accuracy_against_latency(data: ReportData, results: pd.DataFrame) -> Figure
     if not len(measured):
         return None
     charts, rows = {}, []
+    told_apart = measured["measured_on"].nunique() > 1
     x = logarithmic_axis("latency of one image, ms (median, logarithmic)", list(measured["latency_ms_p50"]))
     for (corruption, severity), group in measured.groupby(["corruption", "severity"], sort=False):
         name = condition_name(str(corruption), int(str(severity)))
         records = group.to_dict("records")
         series = [
             Series(
-                row["method"],
+                f"{row['method']}, {row['measured_on']}" if told_apart else row["method"],
                 [(row["latency_ms_p50"], row["top1"])],
                 [] if math.isnan(row["top1_low"]) else [(row["top1_low"], row["top1_high"])],
                 data.methods.index(row["method"]),
@@ -76,14 +77,21 @@ def _accuracy_against_latency(data: ReportData, results: pd.DataFrame) -> Figure
         ]
         text = f"Under {name}: top-1 with its 95 % interval against the latency of one image."
         charts[name] = plot(series, x, _percent("top-1 %", series), f"Accuracy against latency, {name}", text)
-        rows += [[name, row["method"], number(row["latency_ms_p50"]), number(row["top1"])] for row in records]
+        rows += [
+            [
+                *(name, row["method"], *([row["measured_on"]] if told_apart else [])),
+                *(number(row["latency_ms_p50"]), number(row["top1"])),
+            ]
+            for row in records
+        ]
+    places = ["measured on"] if told_apart else []
     return Figure(
         "latency",
         "Accuracy against latency",
         "Top-1 with Wilson's 95 % interval against the latency of one image alone. Up and to the left is better; the "
         "vertical axis begins near the lowest value.",
         charts,
-        [Table(["condition", "method", "latency p50 ms", "top-1 %"], rows, 2)],
+        [Table(["condition", "method", *places, "latency p50 ms", "top-1 %"], rows, 2 + len(places))],
     )
 
 

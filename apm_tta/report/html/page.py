@@ -53,8 +53,8 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
     numbers = data.manifest.numbers
     text = environment.get_template("page.html.j2").render(
         title=data.manifest.title,
-        caption=caption(data.manifest),
-        notes=[note.replace("**", "") for note in notes(data.manifest, data.damaged)],
+        caption=caption(data.manifest, data.sites),
+        notes=[note.replace("**", "") for note in notes(data)],
         missing=data.missing,
         questions=answer_questions(data, results),
         table=results_table(results),
@@ -68,7 +68,8 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
         weights=numbers.teacher.weights_sha256,
         fingerprint=numbers.dataset.fingerprint,
         seeds=data.seeds,
-        environments=[environment.model_dump(mode="json") for environment in data.manifest.environments],
+        sites=[site.model_dump(mode="json") for site in data.sites.distinct],
+        batch_sizes=data.sites.batch_sizes_text(),
         policy=policy,
         script=Markup(script),
         style=Markup(style),

@@ -51,6 +51,8 @@ def _cost(results: pd.DataFrame) -> str:
     measured = results[results["latency_ms_p50"].notna()]
     if not len(measured):
         return "No latency was measured: features came from a cache, or no image was answered alone."
+    if measured["measured_on"].nunique() > 1:
+        return "Latencies were measured on different hardware and are not compared; the cost table tells them apart."
     medians = measured.groupby("method", sort=False)["latency_ms_p50"].median().sort_values()
     least, most = float(medians.iloc[0]), float(medians.iloc[-1])
     return (

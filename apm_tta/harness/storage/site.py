@@ -1,0 +1,76 @@
+"""Where a shard was computed: it decides no number, and explains its timings and where its code came from."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from apm_tta.configuration import Configuration
+from apm_tta.harness.storage.code_identity import commit
+
+
+class Site(Configuration):
+    """The machine and the process that computed a shard.
+
+    Attributes:
+        started: when it began with the shard, in UTC.
+        commit: see ``code_identity.commit``.
+        device: such as ``cuda:0``.
+        device_name: of the GPU, or of the processor.
+        threads: of PyTorch.
+        python: its version.
+        platform: the operating system.
+        clock: by which times were taken.
+    """
+
+    started: str
+    commit: str
+    device: str
+    device_name: str
+    threads: int
+    python: str
+    platform: str
+    clock: str
+
+    @property
+    def device_type(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return self.device.partition(":")[0]
+
+    @property
+    def hardware(self) -> str:
+        """What its timings are of, in words: those of two sites with the same can be pooled."""
+        return f"{self.device_name}, {self.threads} {'thread' if self.threads == 1 else 'threads'}"
+
+
+def this_site(device: torch.device) -> Site:
+    """Describe this process, and the code that runs in it."""
+    return Site(
+        started=utc_now(),
+        commit=commit(),
+        device=str(device),
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        clock="time.perf_counter",
+    )
+
+
+def utc_now() -> str:
+    """Return the time in UTC to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _processor() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
