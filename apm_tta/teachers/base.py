@@ -82,6 +82,15 @@ class Teacher(Protocol):
     def support(self) -> Support | None: ...
 
     @property
+    def tokenizer_sha256(self) -> str | None:
+        """Return the digest of what prompts become tokens with; None where class weights do not come from text.
+
+        Raises:
+            UserError: when the tokenizer is not available.
+        """
+        ...
+
+    @property
     def text_tower(self) -> TextTower | None:
         """Return the text tower through which prompts are tuned, always the same object; None where there is none.
 
@@ -165,6 +174,7 @@ class Source:
         transform: see ``Teacher.preprocess``.
         build: takes the device, reads the weights and returns the teacher.
         tokenizer: returns the tokenizer of its text tower, always the same; None where there is no such tower.
+        tokenizer_sha256: likewise, the digest of what that makes tokens with.
     """
 
     name: str
@@ -175,6 +185,7 @@ class Source:
     transform: Callable[[Image.Image], Tensor]
     build: Callable[[torch.device], Teacher]
     tokenizer: Callable[[], CheckedTokenizer] | None = None
+    tokenizer_sha256: Callable[[], str] | None = None
 
 
 Family = Callable[[str, str], Source]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from torch import Tensor
 
 from apm_tta.files import write_whole
 
-_VERSION = "2"
-# A new release of any of them may decode, resize or compute differently.
-_LIBRARIES = ("open_clip_torch", "timm", "torch", "torchvision", "pillow")
+_VERSION = "3"
+# A new release of any of them may decode, resize, tokenise or compute differently.
+_LIBRARIES = (
+    *("open_clip_torch", "timm", "torch", "torchvision", "pillow", "numpy", "safetensors"),
+    *("ftfy", "regex", "transformers", "tokenizers", "sentencepiece"),
+)
 
 
 def default_cache() -> Path:
@@ -35,7 +38,9 @@ def default_cache() -> Path:
 
 def entry_key(parts: Mapping[str, Any]) -> str:
     """Serialise everything that an entry depends on; two entries are the same exactly if their keys are equal."""
-    return json.dumps({"version": _VERSION, "libraries": _libraries(), **parts}, sort_keys=True, ensure_ascii=False)
+    return json.dumps(
+        {"version": _VERSION, "libraries": _libraries(), "code": _code(), **parts}, sort_keys=True, ensure_ascii=False
+    )
 
 
 def entry_path(folder: Path, key: str, suffix: str) -> Path:
@@ -75,7 +80,8 @@ class TensorCache:
         try:
             with safe_open(entry_path(self._folder, key, ".safetensors"), framework="pt") as file:
                 metadata = file.metadata() or {}
-                value: Tensor = file.get_tensor("value")
+                # Copied: what is checked must not change with the file afterwards.
+                value: Tensor = file.get_tensor("value").clone()
             return value if metadata == {"key": key, "sha256": _digest(value)} else None
         except (OSError, SafetensorError, ValueError, TypeError):
             return None
@@ -112,7 +118,23 @@ class JsonCache:
 
 @cache
 def _libraries() -> dict[str, str]:
-    return {name: version(name) for name in _LIBRARIES}
+    return {name: _version(name) for name in _LIBRARIES}
+
+
+@cache
+def _code() -> str:
+    """Return the digest of this package's code: another computation makes other entries."""
+    digest, package = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _digest(value: Tensor) -> str:

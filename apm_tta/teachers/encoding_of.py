@@ -30,6 +30,11 @@ class DelegatedEncoding(ABC):
         return self.encoder.text_tower
 
     @property
+    def tokenizer_sha256(self) -> str | None:
+        """Return the encoder's ``Teacher.tokenizer_sha256``."""
+        return self.encoder.tokenizer_sha256
+
+    @property
     def layers(self) -> int:
         """Return the encoder's ``Teacher.layers``."""
         return self.encoder.layers

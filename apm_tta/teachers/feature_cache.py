@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from apm_tta.errors import UserError
 from apm_tta.teachers.disk_cache import entry_key, entry_path, write_entry
 
 
@@ -36,6 +37,7 @@ class FeatureCache:
         self._array_path = entry_path(folder, self._key, ".npy")
         self._metadata_path = entry_path(folder, self._key, ".json")
         self._rows = {sample_id: row for row, sample_id in enumerate(ids)}
+        self._row_digests: list[str] = []  # of the array that was checked
         self._collected: dict[str, NDArray[np.float32]] = {}
 
     @property
@@ -48,10 +50,15 @@ class FeatureCache:
 
         Raises:
             ValueError: when the cache is not complete.
+            UserError: when the array on disk has changed since it was checked.
         """
         if self._array is None:
             raise ValueError("no features can be read: the cache is not complete")
-        return torch.from_numpy(self._array[[self._rows[sample_id] for sample_id in ids]])
+        rows = [self._rows[sample_id] for sample_id in ids]
+        found = self._array[rows]  # a copy, which no later change of the file reaches
+        if [_digest(row) for row in found] != [self._row_digests[row] for row in rows]:
+            raise UserError(f"{self._array_path} was written to while it was in use; start again")
+        return torch.from_numpy(found)
 
     def write(self, ids: Sequence[str], features: Tensor) -> None:
         """Collect features ``(B, F)`` in memory; they become readable with ``finish``."""
@@ -72,11 +79,15 @@ class FeatureCache:
     def _array(self) -> NDArray[np.float32] | None:
         try:
             metadata = json.loads(self._metadata_path.read_text(encoding="utf-8"))
-            array = np.load(self._array_path, mmap_mode="r", allow_pickle=False)
-            expected = {"key": self._key, "shape": list(array.shape), "sha256": _digest(array)}
-            return array if array.dtype == np.float32 and metadata == expected else None
+            whole = np.load(io.BytesIO(self._array_path.read_bytes()), allow_pickle=False)
+            expected = {"key": self._key, "shape": list(whole.shape), "sha256": _digest(whole)}
+            array: NDArray[np.float32] = np.load(self._array_path, mmap_mode="r", allow_pickle=False)
+            if whole.dtype != np.float32 or metadata != expected or array.shape != whole.shape:
+                return None
         except Exception:  # a damaged header can make numpy raise anything
             return None
+        self._row_digests = [_digest(row) for row in whole]
+        return array
 
 
 def _npy(array: NDArray[np.float32]) -> bytes:

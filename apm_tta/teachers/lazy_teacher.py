@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,14 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
         """Return class weights from memory, from the cache or from the model; see ``Teacher.class_weights``."""
         key = (tuple(classes), tuple(templates))
         if key not in self._known:
-            parts = {**self._key, "device": self.device.type, "classes": key[0], "templates": key[1]}
+            parts = {
+                **self._key,
+                "device": self.device.type,
+                "products": torch.get_float32_matmul_precision(),
+                "tokenizer": self.tokenizer_sha256,
+                "classes": key[0],
+                "templates": key[1],
+            }
             found = None if self._weights is None else self._weights.read(parts)
             if found is None:
                 # Computed in full precision in any context: the cache must not depend on the first caller.
@@ -104,7 +111,8 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
         return {"teacher": dict(self._source.identity), "classifier": self._source.classifier}
 
     def _describe(self, cache: JsonCache | None) -> Description:
-        if cache is not None and (found := cache.read(self._key)) is not None:
+        found = None if cache is None else cache.read(self._key)
+        if found is not None and found.keys() == {field.name for field in fields(Description)}:
             return Description(**found)
         description = Description(self.built.feature_dim, self.built.patch_size, self.built.logit_scale)
         if cache is not None:

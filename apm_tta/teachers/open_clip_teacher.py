@@ -13,9 +13,7 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.factory import _get_hf_config
-from open_clip.model import CLIPTextCfg
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
-from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transform import image_transform_v2
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -33,6 +31,7 @@ from apm_tta.teachers.open_clip_json import (
     split_configuration,
 )
 from apm_tta.teachers.open_clip_model import build_model
+from apm_tta.teachers.open_clip_tokenizer import load_tokenizer, tokenizer_sha256
 from apm_tta.teachers.preprocessing import patch_size
 from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 from apm_tta.teachers.quick_gelu import known_release, refuse_mismatch
@@ -150,29 +149,11 @@ def _make_source(name: str, classifier: str, release: Release) -> Source:
             return OpenClipTeacher(source, model, device)
 
     chosen: Classifier = "prototypes" if classifier == "prototypes" else "text"
-    tokenizer = cache(partial(_load_tokenizer, name, release))
-    source = Source(name, identity, chosen, _CLASSIFIERS, preprocessing, transform, build, tokenizer)
+    text = release.model["text_cfg"]
+    tokenizer = cache(partial(load_tokenizer, name, release.tokenizer, text))
+    digest = cache(partial(tokenizer_sha256, text, tokenizer))
+    source = Source(name, identity, chosen, _CLASSIFIERS, preprocessing, transform, build, tokenizer, digest)
     return source
-
-
-def _load_tokenizer(name: str, release: Release) -> CheckedTokenizer:
-    text: Mapping[str, Any] = release.model["text_cfg"]
-    vocabulary = None if "hf_model_name" in text else text.get("vocab_size", CLIPTextCfg.vocab_size)
-    try:
-        tokenizer = open_clip.get_tokenizer(release.tokenizer)
-    except ImportError as error:
-        raise UserError(f"the tokenizer of teacher {name} needs the package {error.name}; install it") from None
-    except Exception as error:  # whatever a hub client raises
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"the tokenizer of teacher {name} is not available: {reason}") from None
-    expected = HFTokenizer if text.get("hf_tokenizer_name") else SimpleTokenizer
-    length = text.get("context_length", CLIPTextCfg.context_length)
-    if not isinstance(tokenizer, expected) or tokenizer.context_length != length:
-        found = f"{type(tokenizer).__name__} for {tokenizer.context_length} tokens"
-        raise UserError(
-            f"teacher {name} needs a {expected.__name__} for {length} tokens, but open_clip gives a {found}"
-        )
-    return CheckedTokenizer(name, tokenizer, vocabulary)
 
 
 def _from_configuration(name: str, tokenizer: str, configuration: Any, weights: Path) -> Release:

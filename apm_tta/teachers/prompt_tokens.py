@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -77,18 +76,13 @@ class CheckedTokenizer:
         return tokens
 
     @property
-    def sha256(self) -> str:
-        """The digest of everything that turns a prompt into tokens: kind, settings and vocabulary."""
-        own, inner = self._tokenizer, self._inner
-        settings = {name: value for name, value in sorted(vars(own).items()) if isinstance(value, str | int | bool)}
-        parts = [type(own).__name__, json.dumps(settings), self._clean.__qualname__]
-        if inner is None:
-            parts += [json.dumps(own.encoder), repr(sorted(own.bpe_ranks.items()))]
-        else:
-            backend = getattr(inner, "backend_tokenizer", None)
-            parts += [type(inner).__name__, repr(inner.init_kwargs if backend is None else "")]
-            parts.append(json.dumps(inner.get_vocab(), sort_keys=True) if backend is None else _serialised(backend))
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    def content(self) -> bytes:
+        """What a tokenizer from Hugging Face makes tokens with: its kind, its vocabulary, and its rules."""
+        inner: Any = self._inner
+        backend = getattr(inner, "backend_tokenizer", None)
+        rules = repr(getattr(inner, "init_kwargs", "")) if backend is None else _serialised(backend)
+        vocabulary = json.dumps(inner.get_vocab(), sort_keys=True) if backend is None else ""
+        return "\n".join([type(self._tokenizer).__name__, type(inner).__name__, rules, vocabulary]).encode()
 
     @property
     def _padding(self) -> int:

@@ -35,6 +35,12 @@ class SourceTeacher:
         self.image_size: int = source.preprocessing.size
         self.support: Support | None = None
         self.device = device
+        self._digest_tokenizer = source.tokenizer_sha256
+
+    @property
+    def tokenizer_sha256(self) -> str | None:
+        """The digest of its tokenizer; see ``Teacher.tokenizer_sha256``."""
+        return None if self.classifier != "text" or self._digest_tokenizer is None else self._digest_tokenizer()
 
     def scales(self, features: Tensor) -> Tensor:
         """Return ``logit_scale`` per feature ``(..., F)`` as ``(..., 1)``; for a head, times the feature's norm."""

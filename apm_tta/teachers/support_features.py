@@ -76,6 +76,11 @@ class SupportedTeacher(DelegatedEncoding):
         """The wrapped teacher."""
         return self._teacher
 
+    @property
+    def tokenizer_sha256(self) -> str | None:
+        """The wrapped teacher's ``Teacher.tokenizer_sha256``, if its own class weights were chosen."""
+        return None if self.classifier == "prototypes" else self._teacher.tokenizer_sha256
+
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
         r"""Return prototypes, or the teacher's own class weights if these were chosen.
 

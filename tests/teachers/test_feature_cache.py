@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from apm_tta.errors import UserError
 from apm_tta.teachers import disk_cache
 from apm_tta.teachers.feature_cache import FeatureCache
 
@@ -109,3 +110,20 @@ def test_features_are_mapped_from_disk_and_not_kept_in_memory(tmp_path: Path) ->
     filled(tmp_path)
     cache = FeatureCache(tmp_path, PARTS, IDS)
     assert isinstance(cache._array, np.memmap)
+
+
+def test_features_that_were_checked_do_not_change_with_their_file(tmp_path: Path) -> None:
+    filled(tmp_path)
+    cache = FeatureCache(tmp_path, PARTS, IDS)
+    assert cache.complete
+    first = cache.read(IDS)
+    (path,) = tmp_path.glob("*.npy")
+    content = bytearray(path.read_bytes())
+    content[-4:] = b"\0\0\0\1"
+    with path.open("r+b") as file:
+        file.write(content)
+    assert torch.equal(first, FEATURES)
+    assert torch.equal(cache.read(IDS[:2]), FEATURES[:2])
+    with pytest.raises(UserError, match="was written to while it was in use; start again"):
+        cache.read(IDS)
+    assert read_if_complete(tmp_path) is None

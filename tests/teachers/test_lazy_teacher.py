@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
-from apm_tta.teachers import TEMPLATES, default_cache, load_teacher
+from apm_tta.teachers import TEMPLATES, default_cache, disk_cache, load_teacher, open_clip_tokenizer
 from apm_tta.teachers.embedded import FOLDER
 
 State = dict[str, Tensor]
@@ -157,3 +158,62 @@ def test_its_text_tower_is_the_built_teachers_and_stays_the_same(name: str, tmp_
     expected = teacher.class_weights(CLASSES, SIMPLE)
     torch.testing.assert_close(normalize(tower.encode(tower.embed(tokens), tokens), dim=-1), expected)
     assert teacher.support is None
+
+
+def test_other_rules_of_the_tokenizer_make_other_entries(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its vocabulary is a file of a library, which another may replace under the same version."""
+    first = load_teacher(name, cache=tmp_path / "cache")
+    first.class_weights(CLASSES, SIMPLE)
+    vocabulary = tmp_path / "vocabulary.gz"
+    vocabulary.write_bytes(Path(open_clip_tokenizer.default_bpe()).read_bytes() + b"\0")
+    monkeypatch.setattr(open_clip_tokenizer, "default_bpe", lambda: str(vocabulary))
+    second = load_teacher(name, cache=tmp_path / "cache")
+    assert second.tokenizer_sha256 != first.tokenizer_sha256
+    second.class_weights(CLASSES, SIMPLE)
+    assert second.loaded
+    assert load_teacher(name, classifier="prototypes", cache=tmp_path / "cache").tokenizer_sha256 is None
+
+
+@pytest.mark.parametrize(
+    ("module", "attribute", "value"),
+    [(disk_cache, "_code", lambda: "edited"), (disk_cache, "_libraries", lambda: {"ftfy": "9"})],
+)
+def test_other_code_and_other_libraries_make_other_entries(
+    module: Any, attribute: str, value: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_teacher(name, cache=tmp_path / "cache").class_weights(CLASSES, SIMPLE)
+    monkeypatch.setattr(module, attribute, value)
+    assert load_teacher(name, cache=tmp_path / "cache").loaded
+
+
+def test_entries_that_are_swapped_or_of_another_form_count_as_absent(name: str, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    expected = [load_teacher(name, cache=cache).class_weights(each, SIMPLE) for each in (CLASSES, CLASSES[::-1])]
+    one, other = files(cache, "class-weights")
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    (description,) = files(cache, "teachers")
+    stated = json.loads(description.read_text())
+    stated["value"] = {"feature_dim": 7}
+    stated["sha256"] = disk_cache._mapping_digest(stated["value"])
+    description.write_text(json.dumps(stated))
+    teacher = load_teacher(name, cache=cache)
+    assert teacher.loaded
+    for weights, each in zip(expected, (CLASSES, CLASSES[::-1]), strict=True):
+        assert torch.equal(teacher.class_weights(each, SIMPLE), weights)
+
+
+def test_a_value_that_was_read_does_not_change_with_its_file(tmp_path: Path) -> None:
+    """Tensors of safetensors are parts of the file until they are used."""
+    cache = disk_cache.TensorCache(tmp_path)
+    cache.write({"a": 1}, torch.ones(100_000))
+    found = cache.read({"a": 1})
+    (path,) = tmp_path.iterdir()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(1000))
+    assert found is not None
+    assert torch.equal(found, torch.ones(100_000))

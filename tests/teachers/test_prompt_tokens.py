@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer, get_clean_fn
+from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer, default_bpe, get_clean_fn
 
 from apm_tta import load_method
 from apm_tta.errors import UserError
-from apm_tta.teachers import Teacher, load_teacher
+from apm_tta.teachers import Teacher, load_teacher, open_clip_tokenizer
+from apm_tta.teachers.open_clip_tokenizer import tokenizer_sha256
 from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 
 PAD, UNKNOWN, END, BEGIN = 0, 1, 2, 3
@@ -116,18 +117,30 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
         CheckedTokenizer("small", [], None)
 
 
-def test_its_digest_is_of_everything_that_makes_tokens() -> None:
+def test_its_digest_is_of_everything_that_makes_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     other = hugging_face()
     other.tokenizer.vocabulary["wombat"] = 99
-    digests = {
-        CheckedTokenizer("small", each, None).sha256
-        for each in (
-            *(KINDS[kind] for kind in KINDS if "random" not in kind),
-            *(SimpleTokenizer(context_length=9), SimpleTokenizer(context_length=8, clean="whitespace"), other),
-        )
-    }
-    assert len(digests) == 8
-    assert CheckedTokenizer("another", hugging_face(), 3).sha256 in digests
+    text: dict[str, Any] = {"context_length": 8, "hf_tokenizer_name": "words"}
+
+    def never() -> CheckedTokenizer:
+        raise AssertionError("open_clip's own is loaded for its digest")
+
+    vocabulary = tmp_path / "vocabulary.gz"
+    vocabulary.write_bytes(Path(default_bpe()).read_bytes() + b"\0")
+    own = {"context_length": 8}
+    digests = [
+        tokenizer_sha256(text, lambda: CheckedTokenizer("small", hugging_face(), None)),
+        tokenizer_sha256(text, lambda: CheckedTokenizer("small", other, None)),
+        tokenizer_sha256({**text, "context_length": 9}, lambda: CheckedTokenizer("small", other, None)),
+        tokenizer_sha256({**text, "tokenizer_mode": "clips"}, lambda: CheckedTokenizer("small", other, None)),
+        tokenizer_sha256(own, never),
+        tokenizer_sha256({**own, "tokenizer_kwargs": {"clean": "whitespace"}}, never),
+    ]
+    again = tokenizer_sha256({**own, "width": 64}, never)
+    monkeypatch.setattr(open_clip_tokenizer, "default_bpe", lambda: str(vocabulary))
+    digests.append(tokenizer_sha256(own, never))
+    assert len(set(digests)) == len(digests)
+    assert again == digests[4]
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,8 @@ def numbers(prepared: Prepared) -> Numbers:
     chosen, content = len(dataset.entries(first)), dataset.expected
     assert content is not None, "the images are hashed before the numbers are stated"
     shots = {} if teacher.support is None else {"shots": suite.shots}
+    digest = teacher.tokenizer_sha256
+    tokenizer = {} if digest is None else {"tokenizer_sha256": digest}
     online = any(method.protocol == "online" for method in prepared.methods.values())
     made = (
         [] if dataset.layout.stores_corruptions else [each.corruption for each in request.conditions if not each.clean]
@@ -101,7 +103,7 @@ def numbers(prepared: Prepared) -> Numbers:
         ),
         conditions=tuple(str(condition) for condition in request.conditions),
         teacher=TeacherFields.model_validate(
-            {"name": request.teacher.name, "classifier": teacher.classifier, **teacher.identity, **shots}
+            {"name": request.teacher.name, "classifier": teacher.classifier, **teacher.identity, **tokenizer, **shots}
         ),
         methods={name: _resolved(method) for name, method in prepared.methods.items()},
         streams=StreamFields(setting=suite.setting, reset=suite.resets) if online else EPISODIC,
