@@ -37,7 +37,7 @@ class ReadImage:
         sha256: of the ``StoredImage`` that it was decoded from.
         uncropped: RGB, everything that the file shows, where ``image`` is a part of it; None where it is the whole.
         remarks: what reading it changed or left out that a viewer would show, one phrase each, such as
-            ``EXIF orientation ignored``; a report counts the images under each phrase.
+            ``the EXIF orientation is ignored``; a report counts the images under each phrase.
     """
 
     image: Image.Image
