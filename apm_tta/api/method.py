@@ -15,10 +15,11 @@ from torch import Tensor
 from apm_tta.api.images import batches
 from apm_tta.data.decoding import VIEWER, Reading
 from apm_tta.data.task import Family, Task
-from apm_tta.errors import UserError, describe_error
+from apm_tta.errors import UserError
 from apm_tta.harness.compute.answer_columns import answer_columns
+from apm_tta.harness.compute.spot_check import answer_alone, answer_part, refuse_other_answers
 from apm_tta.methods import Batch, Method, Predictions, build_method, build_parameters
-from apm_tta.methods.base import check_logits
+from apm_tta.methods.answering import failures_named, reset
 from apm_tta.methods.batch import Shared
 from apm_tta.teachers import Teacher, load_teacher
 
@@ -70,6 +71,7 @@ class LoadedMethod:
         self.batch_size = method.stream_batch or batch_size
         self._precision = precision
         self._reading = reading
+        self._asked = False
 
     def __call__(self, images: Any, ids: Sequence[str] | None = None) -> ImagePredictions:
         """Predict the classes of images.
@@ -115,21 +117,18 @@ class LoadedMethod:
 
     def reset(self) -> None:
         """Forget whatever earlier images left behind."""
-        self.method.reset()
+        reset(self.method)
 
     def _predict(self, batch: Batch) -> tuple[Tensor, Any]:
-        method = self.method
-        try:
-            with torch.no_grad(), self._autocast():
-                predictions = method.predict(batch)
-                check_logits(method.name, predictions, batch, len(method.classes))
-                teacher_classes = method.logits(method.features(batch)).argmax(1)
-            return predictions.logits.float().cpu(), answer_columns(predictions, teacher_classes)
-        except UserError:
-            raise
-        except Exception as error:
-            where = " to ".join(dict.fromkeys((batch.ids[0], batch.ids[-1])))
-            raise UserError(f"method {method.name} failed on {where}: {describe_error(error)}") from error
+        method, where = self.method, " to ".join(dict.fromkeys((batch.ids[0], batch.ids[-1])))
+        checked = not self._asked and len(batch) > 1
+        with torch.no_grad(), self._autocast(), failures_named(method.name, where):
+            alone = answer_alone(method, batch) if checked else []
+            together = answer_part(method, batch, "answer", thorough=not self._asked)
+            if alone:
+                refuse_other_answers(method, batch, alone, [together])
+        self._asked = True
+        return together.predictions.logits.cpu(), answer_columns(together.predictions, together.teacher.argmax(1))
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._precision == "bfloat16":

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any, ClassVar, Generic, Literal, Protocol, cast, get_args, get_origin
 
-import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 from typing_extensions import TypeVar
 
 from apm_tta.data.task import Task
@@ -18,15 +16,11 @@ from apm_tta.methods.batch import Batch
 from apm_tta.methods.default_parameters import DefaultParameters
 from apm_tta.methods.family_defaults import resolve_family
 from apm_tta.methods.method_check import check_method, check_name, require_parameters  # noqa: F401
-from apm_tta.methods.views import Views, ViewSpec, normalized, stack_pixels
+from apm_tta.methods.shared_values import cosine_logits, features_of, pixels_of, view_features_of, view_pixels_of
+from apm_tta.methods.views import ViewSpec
 from apm_tta.registry import Registry
 from apm_tta.sources.installed_files import note_installed
 from apm_tta.teachers import Teacher, read_templates
-
-# Keys of what every method may share; each goes with the teacher, so that no two teachers mistake theirs.
-PIXELS, PIXELS_ON_DEVICE, FEATURES = "pixels", "pixels on the device", "features"
-# More gain nothing on a CPU: what is computed together then no longer fits its caches.
-_ENCODED_AT_ONCE = {"cpu": 16, "cuda": 256}
 
 
 class MethodParameters(Protocol):
@@ -106,6 +100,8 @@ class Method(ABC, Generic[P]):
             that has both sets it on the object.
         stream_batch: images that an online method takes at once, as published: the harness gives it exactly that many
             (fewer at the end of its stream); None where its answers do not depend on it.
+        batch_dependent: whether the answer for an image depends on the others in its batch. The run's batch size is
+            then among what the method's numbers depend on; without it, such answers are refused.
         summary: what it does, for ``run-bench list methods``; the first line of the docstring unless stated.
         paper: where it comes from, ``arXiv NUMBER``.
         adapts: what it changes for an image.
@@ -116,11 +112,13 @@ class Method(ABC, Generic[P]):
         Parameters: type of ``parameters``; taken from the brackets behind ``Method`` where the class states none.
         parameters: those of this run, with a plain value for every default by family.
         class_weights: ``(C, F)`` unit rows under the parameters' templates.
+        teacher_weights: a copy of these, by which the teacher's own answers are computed.
     """
 
     name: ClassVar[str]
     protocol: Literal["episodic", "online"]
     stream_batch: int | None = None
+    batch_dependent: bool = False
     summary: ClassVar[str] = cast(str, _FirstDocstringLine())
     paper: ClassVar[str] = "none"
     adapts: ClassVar[str] = "nothing stated"
@@ -162,6 +160,7 @@ class Method(ABC, Generic[P]):
         self.check_teacher()
         self.templates = read_templates(parameters.templates, task.template)
         self.class_weights = teacher.class_weights(task.classes, self.templates)
+        self.teacher_weights = self.class_weights.clone()
         self.setup()
 
     def check_teacher(self) -> None:
@@ -208,63 +207,26 @@ class Method(ABC, Generic[P]):
 
     def pixels(self, batch: Batch) -> Tensor:
         """Return the teacher's input: evaluation crops, normalised, on its device, ``(B, 3, S, S)``. Shared."""
-        key, device = (PIXELS_ON_DEVICE, self.teacher), self.teacher.device
-        return batch.shared.get(key, lambda: self._pixels(batch).to(device, non_blocking=True))
+        return pixels_of(batch, self.teacher)
 
     def features(self, batch: Batch) -> Tensor:
         """Return the teacher's embeddings of the evaluation crops, ``(B, F)``, not normalised. Shared."""
-        return batch.shared.get((FEATURES, self.teacher), lambda: self._encode(self.pixels(batch)))
+        return features_of(batch, self.teacher)
 
     def logits(self, features: Tensor) -> Tensor:
         """Compute logits ``(..., C)`` of features ``(..., F)``, not normalised, against ``class_weights``.
 
         In float32 under autocast too: bfloat16 would round a logit of 25 to the next eighth, and make ties.
         """
-        with torch.autocast(self.teacher.device.type, enabled=False):
-            precise = features.float()
-            return self.teacher.scales(precise) * normalize(precise, dim=-1) @ self.class_weights.T
+        return cosine_logits(self.teacher, self.class_weights, features)
 
     def view_pixels(self, batch: Batch, index: int, spec: ViewSpec) -> Tensor:
         """Return the teacher's input for the views of one image, the evaluation crop first, ``(N, 3, S, S)``."""
-        views = self._views(batch, spec)
-        return stack_pixels(self.pixels(batch)[index], views[index], self.teacher.preprocessing)
+        return view_pixels_of(batch, self.teacher, index, spec, self.seed)
 
     def view_features(self, batch: Batch, spec: ViewSpec) -> Tensor:
         """Return the teacher's embeddings of the views ``(B, N, F)``, not normalised; index 0 is ``features``."""
-        key = ("view features", spec, self.seed, self.teacher)
-        return batch.shared.get(key, lambda: self._encode_views(batch, spec))
-
-    @property
-    def _encoded_at_once(self) -> int:
-        return _ENCODED_AT_ONCE.get(self.teacher.device.type, _ENCODED_AT_ONCE["cpu"])
-
-    def _pixels(self, batch: Batch) -> Tensor:
-        key = (PIXELS, self.teacher)
-        return batch.shared.get(key, lambda: torch.stack([self.teacher.preprocess(image) for image in batch.images]))
-
-    def _encode(self, pixels: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.cat([self.teacher.encode_image(part) for part in pixels.split(self._encoded_at_once)])
-
-    def _views(self, batch: Batch, spec: ViewSpec) -> list[Tensor]:
-        key = ("views", spec, self.seed, self.teacher)
-        return batch.shared.get(key, lambda: self._make_views(batch, spec))
-
-    def _make_views(self, batch: Batch, spec: ViewSpec) -> list[Tensor]:
-        views = Views(spec, self.teacher.preprocessing, self.seed)
-        return [views.of(sample_id, image) for sample_id, image in zip(batch.ids, batch.images, strict=True)]
-
-    def _encode_views(self, batch: Batch, spec: ViewSpec) -> Tensor:
-        first = self.features(batch)[:, None]
-        if spec.count == 1:
-            return first
-        views = self._views(batch, spec)
-        device, preprocessing = self.teacher.device, self.teacher.preprocessing
-        encoded = [
-            self._encode(normalized(part, preprocessing, device))
-            for part in torch.cat(views).split(self._encoded_at_once)
-        ]
-        return torch.cat([first, torch.cat(encoded).unflatten(0, (len(batch), spec.count - 1))], dim=1)
+        return view_features_of(batch, self.teacher, spec, self.seed)
 
 
 def _admit(name: str, method: type[Method], point: EntryPoint | None) -> None:
@@ -308,18 +270,3 @@ def register(method: M) -> M:
     check_name(method)
     METHODS.register(method.name)(method)
     return method
-
-
-def check_logits(method: str, predictions: Predictions, batch: Batch, classes: int) -> None:
-    """Refuse predictions that would become a wrong number.
-
-    Raises:
-        UserError: when logits have another shape than ``(B, C)`` or are not finite.
-    """
-    expected = (len(batch.ids), classes)
-    if tuple(predictions.logits.shape) != expected:
-        raise UserError(f"method {method} answered logits of shape {tuple(predictions.logits.shape)}, not {expected}")
-    finite = predictions.logits.isfinite().all(1)
-    if not bool(finite.all()):
-        first = batch.ids[int((~finite).nonzero()[0])]
-        raise UserError(f"method {method} answered logits that are not finite, first for image {first}")

@@ -11,6 +11,8 @@ from typing import Any, TypeVar, cast
 import torch
 from PIL import Image
 
+from apm_tta.guard.seals import Seal
+
 T = TypeVar("T")
 
 
@@ -28,10 +30,12 @@ class Meter:
         own: time spent by the method itself, excluding what it shares with others.
         shared: time of every shared value that it used, whichever method computed it first; None where that was not
             measured (features from a cache).
+        lent: keys of the shared values that the method itself was given.
     """
 
     own: float = 0.0
     shared: float | None = 0.0
+    lent: set[Hashable] = field(default_factory=set)
 
     @property
     def alone(self) -> float | None:
@@ -46,10 +50,12 @@ class _Frame:
     Attributes:
         nested: milliseconds that the computations inside it took.
         used: keys of the shared values that it used.
+        lent: keys of those that were given to a method itself.
     """
 
     nested: float = 0.0
     used: set[Hashable] = field(default_factory=set)
+    lent: set[Hashable] = field(default_factory=set)
 
 
 class Shared:
@@ -57,17 +63,27 @@ class Shared:
 
     Args:
         device: synchronised before every reading of the clock.
+
+    Attributes:
+        device: as given; the CPU unless given.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
-        self._device = device or torch.device("cpu")
+        self.device = device or torch.device("cpu")
         self._values: dict[Hashable, Any] = {}
         self._costs: dict[Hashable, float | None] = {}
         self._uses: dict[Hashable, set[Hashable]] = {}
         self._running: list[_Frame] = []
+        self._seals: dict[Hashable, Seal] = {}
 
-    def get(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return the value of ``key``, calling ``compute`` at the first request."""
+    def get(self, key: Hashable, compute: Callable[[], T], lend: bool = True) -> T:
+        """Return the value of ``key``, calling ``compute`` at the first request.
+
+        Args:
+            key: of the value.
+            compute: returns it.
+            lend: whether the caller may pass the value itself to a method, which must not change it.
+        """
         if key not in self._values:
             with self._timed() as frame:
                 started = self._clock()
@@ -78,7 +94,18 @@ class Shared:
                 self._running[-1].nested += elapsed
         if self._running:
             self._running[-1].used |= {key, *self._uses[key]}
+        # Inside another computation, whose result is what the method gets, it is in nobody's hands.
+        if lend and len(self._running) == 1:
+            self._lend(key)
         return cast(T, self._values[key])
+
+    def changed(self, meter: Meter) -> str | None:
+        """Return the name of a value that was lent within the metered block and is no longer what it was."""
+        for key in meter.lent:
+            seal = self._seals[key]
+            if self._values[key] is not seal.value or seal.broken:
+                return str(key[0] if isinstance(key, tuple) and key else key)
+        return None
 
     def has(self, key: Hashable) -> bool:
         """Return whether a value of ``key`` has been computed or stored."""
@@ -86,6 +113,8 @@ class Shared:
 
     def of(self, key: Hashable) -> Any:
         """Return the value of ``key``, which must exist."""
+        if self._running:
+            self._lend(key)
         return self._values[key]
 
     def cost(self, key: Hashable) -> float | None:
@@ -93,7 +122,13 @@ class Shared:
         return self._costs[key]
 
     def put(self, key: Hashable, value: Any, milliseconds: float | None) -> None:
-        """Store a value from elsewhere: a loading process that timed it, or a cache on disk (None: cost unknown)."""
+        """Store a value from elsewhere: a loading process that timed it, or a cache on disk (None: cost unknown).
+
+        Raises:
+            RuntimeError: when a method is answering.
+        """
+        if self._running:
+            raise RuntimeError("a method cannot put what others share; compute it with batch.shared.get")
         self._store(key, value, milliseconds, set())
 
     @contextmanager
@@ -104,9 +139,18 @@ class Shared:
             started = self._clock()
             yield meter
             elapsed = self._clock() - started
-        meter.own = elapsed - frame.nested
+        meter.own, meter.lent = elapsed - frame.nested, frame.lent
         costs = [self._costs[key] for key in frame.used]
         meter.shared = None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    def _lend(self, key: Hashable) -> None:
+        """Note that the method has the value, and what it is; that takes none of the method's time."""
+        frame = self._running[-1]
+        if key not in self._seals:
+            started = self._clock()
+            self._seals[key] = Seal(self._values[key])
+            frame.nested += self._clock() - started
+        frame.lent.add(key)
 
     def _store(self, key: Hashable, value: Any, cost: float | None, uses: set[Hashable]) -> None:
         self._values[key], self._costs[key], self._uses[key] = value, cost, uses
@@ -121,7 +165,7 @@ class Shared:
             self._running.pop()
 
     def _clock(self) -> float:
-        synchronize(self._device)
+        synchronize(self.device)
         return 1000 * time.perf_counter()
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError, describe_error
+from apm_tta.methods.answering import refuse_changed_teacher, watched
 from apm_tta.methods.base import METHODS, Method
+from apm_tta.randomness import seed_for
 from apm_tta.teachers import Teacher
 
 
@@ -16,10 +18,14 @@ def build_method(
     """Build the method of that name; arguments as of ``Method``.
 
     Raises:
-        UserError: when the method cannot work with the teacher, or its own ``setup`` fails, in one line that names it.
+        UserError: when the method cannot work with the teacher, or its own ``setup`` fails or changes what it shares,
+            in one line that names it.
     """
+    kind = METHODS.get(name)
+    refuse_changed_teacher(teacher)
     try:
-        return METHODS.get(name)(teacher, task, parameters, seed, memory)
+        with watched(name, teacher, seed_for(seed, name, "setup"), contents=True):
+            return kind(teacher, task, parameters, seed, memory)
     except UserError:
         raise
     except Exception as error:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from apm_tta.guard.object_state import state_of
 from apm_tta.teachers.base import Source, Teacher
 from apm_tta.teachers.class_weight_checks import check_class_weights
 from apm_tta.teachers.disk_cache import JsonCache, TensorCache
@@ -43,7 +44,7 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
         super().__init__(source, device)
         self._source = source
         self._weights = None if folder is None else TensorCache(folder / "class-weights")
-        self._known: dict[tuple[tuple[str, ...], tuple[str, ...]], Tensor] = {}
+        self._class_weights: dict[tuple[tuple[str, ...], tuple[str, ...]], Tensor] = {}
         description = self._describe(None if folder is None else JsonCache(folder / "teachers"))
         self.feature_dim: int = description.feature_dim
         self.patch_size: int | None = description.patch_size
@@ -63,7 +64,9 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
         """
         # The first image may arrive under autocast: checks and measurements of the model must not depend on that.
         with torch.autocast(self.device.type, enabled=False):
-            return self._source.build(self.device)
+            built = self._source.build(self.device)
+        state_of("teacher", built)  # before anything that needs the model can change it
+        return built
 
     @property
     def encoder(self) -> Teacher:
@@ -78,7 +81,7 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
     def class_weights(self, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
         """Return class weights from memory, from the cache or from the model; see ``Teacher.class_weights``."""
         key = (tuple(classes), tuple(templates))
-        if key not in self._known:
+        if key not in self._class_weights:
             parts = {
                 **self._key,
                 "device": self.device.type,
@@ -96,8 +99,8 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
                     self._weights.write(parts, found)
             # Whatever they come from: what is noted about them is noted in every run, not in the first alone.
             check_class_weights(self.name, self.classifier, key[0], found, self._tokens_in(key[1]))
-            self._known[key] = found.to(self.device)
-        return self._known[key]
+            self._class_weights[key] = found.to(self.device)
+        return self._class_weights[key]
 
     def _tokens_in(self, templates: tuple[str, ...]) -> Callable[[Sequence[str]], Tensor] | None:
         """Return what makes tokens of classes in the first of ``templates``; None where class weights are not text."""

@@ -15,7 +15,7 @@ from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.methods import METHODS, Batch, Method, Predictions, build_parameters
-from apm_tta.methods.base import check_logits
+from apm_tta.methods.valid_predictions import validated
 from apm_tta.teachers import Teacher
 
 PLUGIN = '''
@@ -140,7 +140,7 @@ def test_no_method_has_access_to_labels() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_answers_are_finite_logits_of_every_class(name: str, answers: Answers, embedded_batch: Batch) -> None:
     predictions = answers(name)
-    check_logits(name, predictions, embedded_batch, len(CLASSES))
+    validated(predictions, name, embedded_batch.ids, len(CLASSES))
     assert predictions.logits.std() > 0
 
 
@@ -319,12 +319,9 @@ def test_nearest_neighbours_need_labelled_images(embedded_teacher: Teacher) -> N
         (torch.tensor([[0.0] * 10, [float("nan")] * 10]), "image b"),
     ],
 )
-def test_predictions_that_would_become_wrong_numbers_are_refused(
-    logits: torch.Tensor, message: str, embedded_batch: Batch
-) -> None:
-    batch = Batch(("a", "b"), embedded_batch.images[:2])
+def test_predictions_that_would_become_wrong_numbers_are_refused(logits: torch.Tensor, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        check_logits("sample", Predictions(logits), batch, 10)
+        validated(Predictions(logits), "sample", ("a", "b"), 10)
 
 
 def test_a_third_party_method_is_found_through_its_entry_point(

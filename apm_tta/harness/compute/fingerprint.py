@@ -105,7 +105,7 @@ def numbers(prepared: Prepared) -> Numbers:
         teacher=TeacherFields.model_validate(
             {"name": request.teacher.name, "classifier": teacher.classifier, **teacher.identity, **tokenizer, **shots}
         ),
-        methods={name: _resolved(method) for name, method in prepared.methods.items()},
+        methods={name: _resolved(method, suite.batch_size) for name, method in prepared.methods.items()},
         streams=StreamFields(setting=suite.setting, reset=suite.resets) if online else EPISODIC,
         crop_scale=suite.crop_scale,
         seeds=suite.seeds,
@@ -150,12 +150,13 @@ def _version(library: str) -> str:
         return "not installed"
 
 
-def _resolved(method: Method[Any]) -> MethodFields:
-    """State a method's resolved parameters as plain data."""
+def _resolved(method: Method[Any], batch_size: int) -> MethodFields:
+    """State a method's resolved parameters as plain data, and the batch size where its answers depend on it."""
     parameters = {
         **asdict(method.parameters),
         **method.resolved_parameters(),
         "templates": templates_name(method.parameters.templates),
         "sentences": method.templates,
     }
-    return MethodFields.model_validate({"protocol": method.protocol, "votes": method.votes, **parameters})
+    batch = {"run_batch_size": batch_size} if method.batch_dependent else {}
+    return MethodFields.model_validate({"protocol": method.protocol, "votes": method.votes, **parameters, **batch})

@@ -1,6 +1,6 @@
 """What a method costs: time (after warm-up, with the device synchronised), memory and FLOPs.
 
-Timings never decide a number: answers computed only to be measured are discarded.
+Timings never decide a number: answers computed only to be measured are compared with the recorded ones and discarded.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from apm_tta.methods import Batch, Method, Predictions
-from apm_tta.methods.batch import Meter, Shared, synchronize
+from apm_tta.harness.compute.spot_check import Answers, answer_part, images_at_once, part_of, takes_single_images
+from apm_tta.methods import Batch, Method
+from apm_tta.methods.answering import answer, reset
+from apm_tta.methods.batch import synchronize
 
 LATENCY_IMAGES = 10
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -29,10 +31,12 @@ class SoloCost:
     Attributes:
         latencies: milliseconds per single image, for everything after decoding.
         gflop: 10^9 floating-point operations per image, where a multiplication and addition count as two.
+        alone: the answers that it gave meanwhile.
     """
 
     latencies: list[float]
     gflop: float
+    alone: list[Answers]
 
 
 @dataclass
@@ -42,34 +46,27 @@ class Peak:
     megabytes: float | None = None
 
 
-def timed(method: Method, batch: Batch) -> tuple[Predictions, Meter]:
-    """Return the method's predictions for ``batch``, and what they cost alone and with other methods."""
-    with batch.shared.metered() as meter:
-        predictions = method.predict(batch)
-    return predictions, meter
-
-
 def measure_alone(method: Method, batch: Batch) -> SoloCost:
     """Measure the cost of single images of ``batch``, at most ``LATENCY_IMAGES`` of them, with nothing shared.
 
     A method that requires several images at once has no latency of one image; its FLOPs are those of such a batch,
-    divided by the number of images. An online method is reset afterwards, so it must not be measured within a stream.
+    divided by the number of images. An online method is reset before and afterwards, so it must not be measured within
+    a stream.
     """
-    device = method.teacher.device
-    at_once = method.stream_batch or 1
-    count = min(at_once, len(batch))
+    count = images_at_once(method, batch)
     # The first call may also build what later calls reuse, which must not count as FLOPs of an image.
-    method.predict(_part(batch, slice(0, count), device))
+    reset(method)
+    alone = [answer_part(method, part_of(batch, slice(0, count)))]
     with count_flops() as counter:
-        method.predict(_part(batch, slice(0, count), device))
+        answer(method, part_of(batch, slice(0, count)), "operations")
     latencies = []
-    if at_once == 1:
-        alone = [_part(batch, slice(index, index + 1), device) for index in range(min(LATENCY_IMAGES, len(batch)))]
-        meters = [timed(method, single)[1] for single in alone]
-        latencies = [meter.own + (meter.shared or 0.0) for meter in meters]
-    if method.protocol == "online":
-        method.reset()
-    return SoloCost(latencies, counter.get_total_flops() / count / 1e9)
+    if takes_single_images(method):
+        reset(method)
+        singles = [part_of(batch, slice(index, index + 1)) for index in range(min(LATENCY_IMAGES, len(batch)))]
+        alone = [answer_part(method, single) for single in singles]
+        latencies = [each.meter.own + (each.meter.shared or 0.0) for each in alone]
+    reset(method)
+    return SoloCost(latencies, counter.get_total_flops() / count / 1e9, alone)
 
 
 @contextmanager
@@ -111,7 +108,3 @@ def process_peak() -> float | None:
     except (OSError, StopIteration):
         return None
     return kibibytes * 1024 / 1e6
-
-
-def _part(batch: Batch, part: slice, device: torch.device) -> Batch:
-    return Batch(batch.ids[part], batch.images[part], Shared(device))

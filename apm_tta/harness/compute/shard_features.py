@@ -16,7 +16,7 @@ from apm_tta.harness.compute.fingerprint import versions
 from apm_tta.harness.plan import Shard
 from apm_tta.harness.storage.code_identity import uncommitted
 from apm_tta.methods import Batch
-from apm_tta.methods.base import FEATURES
+from apm_tta.methods.shared_values import FEATURES
 from apm_tta.revision import ENGINE_REVISION
 from apm_tta.teachers import Teacher, default_cache
 from apm_tta.teachers.feature_cache import FeatureCache

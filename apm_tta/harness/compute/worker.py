@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from apm_tta.apm.engine import is_out_of_memory
-from apm_tta.errors import UserError, describe_error
+from apm_tta.errors import UserError
 from apm_tta.harness.compute.answer_columns import (
     answer_columns,
     concatenate_columns,
@@ -21,10 +21,11 @@ from apm_tta.harness.compute.answer_columns import (
     make_columns,
 )
 from apm_tta.harness.compute.loading import Loaded, Place, load
-from apm_tta.harness.compute.measure import measure_alone, peak_memory, timed
+from apm_tta.harness.compute.measure import SoloCost, measure_alone, peak_memory
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.compute.read_digests import ReadDigests
 from apm_tta.harness.compute.shard_features import CachedFeatures
+from apm_tta.harness.compute.spot_check import Answers, answer_alone, answer_part, part_of, refuse_other_answers
 from apm_tta.harness.compute.stream_order import stream_order
 from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.progress.events import Answered, Emit, Finished, Note
@@ -32,12 +33,9 @@ from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.records import encode_records
 from apm_tta.harness.storage.site import Site, this_site
 from apm_tta.methods import Batch, Method
-from apm_tta.methods.base import FEATURES, PIXELS, check_logits
+from apm_tta.methods.answering import failures_named, refuse_changed_teacher, reset
 from apm_tta.methods.batch import Shared
-from apm_tta.teachers import Teacher
-
-_KEPT_BY_PARTS = (PIXELS, FEATURES)
-"""The shared values that the parts of a split batch keep: those that a loader or a cache has put there."""
+from apm_tta.methods.shared_values import FEATURES, LOADED_PIXELS
 
 
 class Worker:
@@ -66,12 +64,16 @@ class Worker:
         self._batch_limits: dict[Method[Any], int] = {}
         self._batch_sizes: dict[str, set[int]] = {}
         self._read = ReadDigests(self._dataset)
+        self._checked: set[Cell] = set()
+        # What a loader or a cache has put there; parts of a batch keep their part of it.
+        self._kept = ((LOADED_PIXELS, self._teacher), (FEATURES, self._teacher))
 
     def compute(self, work: Work) -> Finished:
         """Answer ``work`` under each of its cells: one file per cell.
 
         Raises:
-            UserError: when a method fails, naming the method, the images and the error.
+            UserError: when a method fails, naming the method, the images and the error; when it does what a method must
+                not do, or answers an image otherwise among others than alone.
         """
         started, site = time.perf_counter(), this_site(self._teacher.device)
         self._batch_sizes = {cell.method: set() for cell in work.cells}
@@ -82,6 +84,7 @@ class Worker:
             for cell, table in answers:
                 parts[cell].append(table)
                 self._emit(Answered(cell, len(table), count_right(table)))
+        refuse_changed_teacher(self._teacher, {cell.method for cell in work.cells})
         files = tuple(self._file(work.file_of(cell), cell, tables, site) for cell, tables in parts.items())
         return Finished(work, files, time.perf_counter() - started, self._read.files(work))
 
@@ -103,11 +106,14 @@ class Worker:
         for number, loaded in enumerate(self._load(places, self._batch_size, cached.complete)):
             batch = self._batch(loaded)
             # A cell's first images are timed alone; where features come from a cache, their time is unknown.
-            first = shard.index == 0 and number == 0 and not cached.complete
+            measured = shard.index == 0 and number == 0 and not cached.complete
             if cached.complete and loaded.places:
                 batch.shared.put((FEATURES, self._teacher), cached.read(batch.ids), None)
             for cell in shard.cells:
-                yield cell, self._answer(self._methods[cell.method, cell.seed], batch, loaded, first)
+                checked = cell not in self._checked and len(batch) > 1
+                yield cell, self._answer(self._methods[cell.method, cell.seed], batch, loaded, measured, checked)
+                if checked:
+                    self._checked.add(cell)
             if loaded.places:
                 cached.store(batch)
         cached.close()
@@ -122,8 +128,8 @@ class Worker:
             for name in names:
                 method = self._methods[name, stream.seed]
                 if not number:
-                    method.reset()
-                answers = self._answer(method, batch, loaded, first=not number)
+                    reset(method)
+                answers = self._answer(method, batch, loaded, measured=not number, checked=not number)
                 for condition in dict.fromkeys(conditions):
                     rows = [row for row, own in enumerate(conditions) if own == condition]
                     yield cells[name, condition], answers.take(rows)
@@ -138,17 +144,18 @@ class Worker:
     def _batch(self, loaded: Loaded) -> Batch:
         shared = Shared(self._teacher.device)
         if loaded.pixels is not None:
-            shared.put((PIXELS, self._teacher), loaded.pixels, loaded.pixels_ms)
+            shared.put((LOADED_PIXELS, self._teacher), loaded.pixels, loaded.pixels_ms)
         return Batch(tuple(entry.id for _, entry in loaded.places), tuple(loaded.images), shared)
 
-    def _answer(self, method: Method[Any], batch: Batch, loaded: Loaded, first: bool) -> pa.Table:
+    def _answer(self, method: Method[Any], batch: Batch, loaded: Loaded, measured: bool, checked: bool) -> pa.Table:
         """Answer ``batch``: one row per image, followed by an error row for every image that could not be read.
 
         Args:
             method: the method that answers.
             batch: the images that could be read.
             loaded: these images with their labels, and those that could not be read.
-            first: whether the method is also measured on single images of the batch.
+            measured: whether the method is also measured on single images of the batch.
+            checked: whether it is also asked whether it answers them alone as it answers them together.
         """
         errors = make_columns(
             len(loaded.damaged),
@@ -160,9 +167,17 @@ class Worker:
         if not loaded.places:
             self._batch_sizes[method.name].add(given)
             return errors
-        with self._autocast(), _errors_named(method, loaded.places):
-            solo = measure_alone(method, batch) if first else None
-            answers = self._predict(method, batch)
+        solo: SoloCost | None = None
+        alone: list[Answers] = []
+        with self._autocast(), failures_named(method.name, _where(loaded.places)), _memory_named(method):
+            if measured:
+                solo = measure_alone(method, batch)
+                alone = solo.alone
+            elif checked:
+                alone = answer_alone(method, batch, self._kept)
+            parts = self._predict(method, batch, thorough=checked)
+            if alone:
+                refuse_other_answers(method, batch, alone, [answers for answers, _ in parts])
         self._batch_sizes[method.name].add(min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
@@ -172,36 +187,40 @@ class Worker:
             latency_ms=[*latencies, *[None] * (count - len(latencies))],
             gflop=[solo.gflop if solo else None, *[None] * (count - 1)],
         )
-        return concatenate_rows([concatenate_columns(images, answers, costs), errors])
+        answered = concatenate_rows([columns for _, columns in parts])
+        return concatenate_rows([concatenate_columns(images, answered, costs), errors])
 
-    def _predict(self, method: Method[Any], batch: Batch) -> pa.Table:
-        """Call the method and measure what that costs.
+    def _predict(self, method: Method[Any], batch: Batch, thorough: bool) -> list[tuple[Answers, pa.Table]]:
+        """Ask the method, part by part of the batch, with the columns of the answers and of what they cost.
 
-        Where memory runs out, the batch is halved, and the method gets batches of at most that size from then on.
+        There is one part, unless memory runs out: then the batch is halved, and the method gets batches of at most that
+        size from then on.
         """
         limit = self._batch_limits.get(method, len(batch))
         if len(batch) > limit:
-            return concatenate_rows([self._predict(method, part) for part in _split(batch, limit, self._teacher)])
+            starts = range(0, len(batch), limit)
+            halves = [part_of(batch, slice(start, start + limit), self._kept) for start in starts]
+            return [answered for half in halves for answered in self._predict(method, half, thorough)]
         device = self._teacher.device
         try:
             with peak_memory(device) as peak:
-                predictions, meter = timed(method, batch)
-            check_logits(method.name, predictions, batch, len(method.classes))
-            teacher_classes = method.logits(method.features(batch)).argmax(1)
+                answers = answer_part(method, batch, "answer", thorough=thorough)
         except (RuntimeError, MemoryError) as error:
             # Some of the images may already have changed the state of an online method: none may be shown to it again.
-            if not is_out_of_memory(error) or method.protocol == "online" or len(batch) == 1:
+            divisible = method.protocol != "online" and not method.batch_dependent and len(batch) > 1
+            if not is_out_of_memory(error) or not divisible:
                 raise
         else:
-            count = len(batch)
-            share = None if meter.alone is None else meter.alone / count
+            count, alone = len(batch), answers.meter.alone
+            share = None if alone is None else alone / count
             costs = make_columns(count, batch_ms=[share] * count, peak_memory_mb=[peak.megabytes] * count)
-            return concatenate_columns(answer_columns(predictions, teacher_classes), costs)
+            columns = answer_columns(answers.predictions, answers.teacher.argmax(1))
+            return [(answers, concatenate_columns(columns, costs))]
         self._batch_limits[method] = limit = (len(batch) + 1) // 2
         if device.type == "cuda":
             torch.cuda.empty_cache()
         self._emit(Note(f"out of memory on {device}: from now on {method.name} gets {limit} images at once"))
-        return self._predict(method, batch)
+        return self._predict(method, batch, thorough)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._precision == "bfloat16":
@@ -210,37 +229,26 @@ class Worker:
 
 
 @contextmanager
-def _errors_named(method: Method[Any], places: Sequence[Place]) -> Iterator[None]:
-    """Turn every error in the block into one that names the method and the images.
+def _memory_named(method: Method[Any]) -> Iterator[None]:
+    """Say what could help where a method cannot run with the memory that there is.
 
     Raises:
-        UserError: for anything that goes wrong in the block.
+        UserError: when memory runs out in the block.
     """
     try:
         yield
-    except UserError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            advice = "; try a smaller --batch-size" if method.protocol == "online" and not method.stream_batch else ""
-            message = (
-                f"out of memory on {method.teacher.device}: method {method.name} cannot run with less memory{advice}"
-            )
-            raise UserError(message) from error
-        reason = describe_error(error)
-        ids = list(dict.fromkeys((places[0][1].id, places[-1][1].id)))
-        where = ", ".join(str(condition) for condition in dict.fromkeys(condition for condition, _ in places))
-        raise UserError(f"method {method.name} failed on {' to '.join(ids)} ({where}): {reason}") from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fixed = method.stream_batch is not None or (method.protocol == "episodic" and not method.batch_dependent)
+        advice = "" if fixed else "; try a smaller --batch-size"
+        raise UserError(
+            f"out of memory on {method.teacher.device}: method {method.name} cannot run with less memory{advice}"
+        ) from error
 
 
-def _split(batch: Batch, limit: int, teacher: Teacher) -> Iterator[Batch]:
-    """Split ``batch`` into parts of ``limit`` images, each with its part of what a loader or a cache put there."""
-    for start in range(0, len(batch), limit):
-        part = slice(start, start + limit)
-        shared = Shared(teacher.device)
-        for key in ((name, teacher) for name in _KEPT_BY_PARTS):
-            if batch.shared.has(key):
-                cost = batch.shared.cost(key)
-                images = len(batch.ids[part])
-                shared.put(key, batch.shared.of(key)[part], None if cost is None else cost * images / len(batch))
-        yield Batch(batch.ids[part], batch.images[part], shared)
+def _where(places: Sequence[Place]) -> str:
+    """Name the first and the last image, and the conditions."""
+    ids = dict.fromkeys((places[0][1].id, places[-1][1].id))
+    conditions = dict.fromkeys(str(condition) for condition, _ in places)
+    return f"{' to '.join(ids)} ({', '.join(conditions)})"

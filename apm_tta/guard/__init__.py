@@ -1,0 +1,1 @@
+"""What a method shares with others, and how a change of it is noticed."""

@@ -1,0 +1,132 @@
+"""Whether a method answers an image alone as it answers it among others: asked for a few images of every cell.
+
+Sums in another order round otherwise, so answers are compared within a tolerance: what the teacher's own logits differ
+by, alone and together, times ``_AMPLIFIED``, but no less than ``_LEAST`` of the range of an image's logits. The
+package's methods stay below a millionth of it in float32 and a hundredth in bfloat16. A choice between two views may
+still fall the other way at a tie, so that more than ``_SHARE`` of the images have to differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from apm_tta.errors import UserError
+from apm_tta.methods import Batch, Method, Predictions
+from apm_tta.methods.answering import answer, reset, teacher_logits
+from apm_tta.methods.batch import Meter, Shared
+
+IMAGES = 3
+"""Images that are answered alone where no single ones are measured anyway."""
+
+_AMPLIFIED = 20
+_LEAST = 1e-4
+_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers for n images that were given together.
+
+    Attributes:
+        predictions: the method's.
+        teacher: the teacher's own logits, ``(n, C)``.
+        meter: what the answers cost.
+    """
+
+    predictions: Predictions
+    teacher: Tensor
+    meter: Meter
+
+
+def takes_single_images(method: Method[Any]) -> bool:
+    """Return whether the answer for an image is meant to be the same in a batch of any size."""
+    return not method.batch_dependent and method.stream_batch is None
+
+
+def images_at_once(method: Method[Any], batch: Batch) -> int:
+    """Return how many images of ``batch`` the method must be given together."""
+    if method.batch_dependent:
+        return len(batch)
+    return min(method.stream_batch or 1, len(batch))
+
+
+def part_of(batch: Batch, part: slice, keys: Sequence[Hashable] = ()) -> Batch:
+    """Return a part of a batch with its part of the values of ``keys``, where they are there, and of what they cost."""
+    ids, shared = batch.ids[part], Shared(batch.shared.device)
+    for key in keys:
+        if batch.shared.has(key):
+            cost = batch.shared.cost(key)
+            share = None if cost is None else cost * len(ids) / len(batch)
+            shared.put(key, batch.shared.of(key)[part], share)
+    return Batch(ids, batch.images[part], shared)
+
+
+def answer_part(method: Method[Any], part: Batch, purpose: str = "alone", *, thorough: bool = False) -> Answers:
+    """Ask ``method`` for one part of a batch; see ``answer``."""
+    predictions, meter = answer(method, part, purpose, thorough=thorough)
+    return Answers(predictions, teacher_logits(method, part), meter)
+
+
+def answer_alone(method: Method[Any], batch: Batch, keys: Sequence[Hashable] = ()) -> list[Answers]:
+    """Ask ``method`` for ``IMAGES`` images alone; an online one from its start, to which it is reset afterwards."""
+    at_once = images_at_once(method, batch)
+    count = min(len(batch), max(IMAGES, at_once))
+    reset(method)
+    starts = range(0, count - at_once + 1, at_once)
+    alone = [answer_part(method, part_of(batch, slice(start, start + at_once), keys)) for start in starts]
+    reset(method)
+    return alone
+
+
+def refuse_other_answers(
+    method: Method[Any], batch: Batch, alone: Sequence[Answers], together: Sequence[Answers]
+) -> None:
+    """Refuse a method that answers the first images of ``batch`` alone otherwise than together.
+
+    Raises:
+        UserError: in one line that names the method, the image and what it could declare.
+    """
+    logits, teacher = _concatenated(alone)
+    among, among_teacher = (each[: len(logits)] for each in _concatenated(together))
+    tolerance = max(_LEAST, _AMPLIFIED * float(_distances(teacher, among_teacher).max()))
+    differing = (_distances(logits, among) > tolerance).nonzero().flatten().tolist()
+    if len(differing) <= _SHARE * len(logits):
+        return
+    index = differing[0]
+    image = f"method {method.name} answers image {batch.ids[index]}"
+    if not takes_single_images(method) or _is_random(method, part_of(batch, slice(index, index + 1)), tolerance):
+        raise UserError(
+            f"{image} differently each time that it is asked: draw random numbers by apm_tta.randomness, from the "
+            "run's seed, the image's id and a purpose; where it keeps state between images, state "
+            'protocol = "online" and forget it in reset()'
+        )
+    largest = float((logits[index] - among[index]).abs().max())
+    raise UserError(
+        f"{image} alone otherwise than among {len(batch)} (logits differ by {largest:.2g}), though it is "
+        f"{method.protocol} and states nothing else: where that is meant, state batch_dependent = True, and the batch "
+        "size becomes part of what its numbers depend on"
+    )
+
+
+def _is_random(method: Method[Any], single: Batch, tolerance: float) -> bool:
+    asked = []
+    for purpose in ("once more", "and again"):
+        reset(method)
+        asked.append(answer_part(method, part_of(single, slice(0, 1)), purpose).predictions.logits)
+    reset(method)
+    return bool((_distances(*asked) > tolerance).any())
+
+
+def _concatenated(parts: Sequence[Answers]) -> tuple[Tensor, Tensor]:
+    return torch.cat([each.predictions.logits for each in parts]), torch.cat([each.teacher for each in parts])
+
+
+def _distances(one: Tensor, other: Tensor) -> Tensor:
+    """Return the largest difference of each image's logits ``(n, C)`` as a share of their range, ``(n,)``."""
+    difference = (one - other).abs().amax(1)
+    return torch.where(difference > 0, difference / (other.amax(1) - other.amin(1)), 0)

@@ -1,0 +1,136 @@
+"""Ask a method for its answer, trusting nothing that it does: what it shares, what it sets, what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from apm_tta.errors import UserError, describe_error
+from apm_tta.guard.object_state import state_of
+from apm_tta.guard.process_state import StateChanged, isolated
+from apm_tta.guard.seals import ImageSeals
+from apm_tta.methods.base import Method, Predictions
+from apm_tta.methods.batch import Batch, Meter
+from apm_tta.methods.shared_values import cosine_logits, features_of
+from apm_tta.methods.valid_predictions import validated
+from apm_tta.randomness import seed_for
+from apm_tta.teachers import Teacher
+
+
+def answer(
+    method: Method[Any], batch: Batch, purpose: str = "answer", *, thorough: bool = False
+) -> tuple[Predictions, Meter]:
+    """Return a method's predictions for ``batch``, and what they cost alone and with other methods.
+
+    The method finds the process in a state that depends on the run's seed, the batch and ``purpose`` alone.
+
+    Args:
+        method: the method.
+        batch: the images.
+        purpose: of the question; it decides what the global random generators draw, which no answer may depend on.
+        thorough: whether all of the teacher and of the images is looked at afterwards, and not only what the method was
+            given and what torch counts; done once per cell.
+
+    Raises:
+        UserError: in one line with the method's name: when it changed what all methods share, or a setting of the
+            process; when it tried to end the process; when its answer is not valid.
+    """
+    images = ImageSeals(batch.images, contents=thorough)
+    with watched(method.name, method.teacher, seed_for(method.seed, batch.ids[0], purpose), contents=thorough):
+        with batch.shared.metered() as meter:
+            predictions = method.predict(batch)
+        if (changed := batch.shared.changed(meter)) is not None:
+            raise _changed(method.name, f"the {changed}")
+        if (index := images.first_broken()) is not None:
+            raise _changed(method.name, f"the image {batch.ids[index]}")
+    return validated(predictions, method.name, batch.ids, len(method.classes)), meter
+
+
+def teacher_logits(method: Method[Any], batch: Batch) -> Tensor:
+    """Compute the teacher's own logits under the method's templates, ``(B, C)``, whatever the method makes of them."""
+    return cosine_logits(method.teacher, method.teacher_weights, features_of(batch, method.teacher))
+
+
+def reset(method: Method[Any]) -> None:
+    """Let an online method forget; an episodic one has nothing to forget.
+
+    Raises:
+        UserError: when that fails, or changes what all methods share, in one line with the method's name.
+    """
+    if method.protocol != "online":
+        return
+    seed = seed_for(method.seed, method.name, "reset")
+    with failures_named(method.name, "reset()"), watched(method.name, method.teacher, seed, contents=False):
+        method.reset()
+
+
+@contextmanager
+def watched(name: str, teacher: Teacher, seed: int, *, contents: bool) -> Iterator[None]:
+    """Run a method's own code in the block, isolated from the process, and look at the teacher afterwards.
+
+    Args:
+        name: of the method.
+        teacher: which all methods share.
+        seed: of the global random generators within the block.
+        contents: whether all of the teacher is compared; else only what torch has counted as changed.
+
+    Raises:
+        UserError: in one line with the method's name.
+    """
+    teacher_state = state_of("teacher", teacher)
+    try:
+        with isolated(seed, teacher.device):
+            yield
+    except StateChanged as error:
+        raise UserError(f"method {name} changed {error}, a setting of the whole process: it must not") from None
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit, GeneratorExit, or one of somebody's own
+        raise UserError(f"method {name} failed: it tried to end the process ({describe_error(error)})") from error
+    if (changed := teacher_state.difference(contents)) is not None:
+        raise _changed(name, changed)
+
+
+@contextmanager
+def failures_named(method: str, where: str) -> Iterator[None]:
+    """Turn every error in the block into one that names the method and the images.
+
+    Args:
+        method: its name.
+        where: the images, in words.
+
+    Raises:
+        UserError: for anything that goes wrong in the block.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"method {method} failed on {where}: {describe_error(error)}") from error
+
+
+def refuse_changed_teacher(teacher: Teacher, methods: Collection[str] = ()) -> None:
+    """Refuse a teacher that is not what it was when it was first used.
+
+    Args:
+        teacher: which all methods share.
+        methods: names of those that have used it since it was last looked at.
+
+    Raises:
+        UserError: naming the part that differs, and the methods.
+    """
+    if (changed := state_of("teacher", teacher).difference(contents=True)) is None:
+        return
+    if len(methods) == 1:
+        raise _changed(next(iter(methods)), changed)
+    if methods:
+        raise UserError(f"one of the methods {', '.join(sorted(methods))} changed {changed} that all methods share")
+    raise UserError(f"teacher {teacher.name} was changed after it was loaded ({changed}): load it again")
+
+
+def _changed(method: str, what: str) -> UserError:
+    return UserError(f"method {method} changed {what} that all methods share (in place): let it change a copy")
