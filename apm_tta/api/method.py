@@ -93,12 +93,12 @@ class LoadedMethod:
         method, names = self.method, list[str]()
         logits, tables = [], []
         for part_ids, part in batches(images, ids, self.batch_size, self._reading):
-            batch = Batch(part_ids, part, Shared(method.teacher.device))
+            batch = Batch(part_ids, part, Shared(method.given.teacher.device))
             predicted, table = self._predict(batch)
             names += part_ids
             logits.append(predicted)
             tables.append(table)
-        classes = tuple(method.classes)
+        classes = method.given.task.classes
         if not tables:
             none = torch.empty(0, len(classes))
             logits, tables = [none], [answer_columns(Predictions(none), none.argmax(1))]
@@ -132,7 +132,7 @@ class LoadedMethod:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._precision == "bfloat16":
-            return torch.autocast(self.method.teacher.device.type, torch.bfloat16)
+            return torch.autocast(self.method.given.teacher.device.type, torch.bfloat16)
         return nullcontext()
 
     def __repr__(self) -> str:

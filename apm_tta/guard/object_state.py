@@ -64,8 +64,18 @@ class ObjectState:
     def __init__(self, name: str, root: Any) -> None:
         self._holders: dict[int, _Holder] = {}
         self._tensors: dict[int, tuple[str, Tensor, bytes]] = {}
-        self._add(name, root)
-        self._counters = self._count()
+        self._counters: list[tuple[int, int]] = []
+        self.add(name, root)
+
+    def add(self, name: str, value: Any) -> None:
+        """Add what is not there yet, before it is in anybody's hands.
+
+        Args:
+            name: of the value, in words.
+            value: what the object now leads to.
+        """
+        self._add(name, value)
+        self._counters += self._count()[len(self._counters) :]
 
     def difference(self, contents: bool) -> str | None:
         """Return the name of the first part that is not what it was; None where all are.
@@ -75,12 +85,16 @@ class ObjectState:
         """
         if not contents and self._count() == self._counters:
             return None
+        looked_at: set[int] = set()
+        # What is added meanwhile may have been looked at earlier, and changed since.
+        while waiting := [key for key in self._holders if key not in looked_at]:
+            for key in waiting:
+                if (step := self._changed(self._holders[key])) is not None:
+                    return self._holders[key].name + step
+            looked_at.update(waiting)
         for name, tensor, content in self._tensors.values():
             if checksum(tensor) != content:
                 return name
-        for holder in list(self._holders.values()):
-            if (step := self._changed(holder)) is not None:
-                return holder.name + step
         self._counters = self._count()
         return None
 

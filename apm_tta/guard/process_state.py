@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from PIL import Image, ImageFile
 from torch.nn.modules import module as hooks
 
-Setter = Callable[[Any], object]
+_EXIT = os._exit
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class _Setting:
 
     name: str
     read: Callable[[], Any]
-    write: Setter
+    write: Callable[[Any], object]
 
 
 class StateChanged(Exception):
@@ -54,7 +55,7 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
     """
     before = [setting.read() for setting in _SETTINGS]
     variables, gradients = dict(os.environ), torch.is_grad_enabled()
-    with _seeded(seed, device):
+    with _seeded(seed, device), _not_ended():
         try:
             yield
         finally:
@@ -68,6 +69,26 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
                 os.environ.update(variables)
     for index in changed:
         raise StateChanged(f"{_SETTINGS[index].name} ({before[index]} before, {after[index]} after)")
+
+
+@contextmanager
+def _not_ended() -> Iterator[None]:
+    """Let ``os._exit`` raise ``SystemExit`` in the block: it would end the process with any exit code, 0 included.
+
+    Other threads, and processes that are forked in the block, end as they would.
+    """
+    owner = (os.getpid(), threading.get_ident())
+
+    def refuse(status: int) -> NoReturn:
+        if (os.getpid(), threading.get_ident()) == owner:
+            raise SystemExit(f"os._exit({status})")
+        _EXIT(status)
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = _EXIT
 
 
 @contextmanager

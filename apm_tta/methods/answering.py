@@ -38,20 +38,21 @@ def answer(
         UserError: in one line with the method's name: when it changed what all methods share, or a setting of the
             process; when it tried to end the process; when its answer is not valid.
     """
-    images = ImageSeals(batch.images, contents=thorough)
-    with watched(method.name, method.teacher, seed_for(method.seed, batch.ids[0], purpose), contents=thorough):
+    given, images = method.given, ImageSeals(batch.images, contents=thorough)
+    with watched(method.name, given.teacher, seed_for(given.seed, batch.ids[0], purpose), contents=thorough):
         with batch.shared.metered() as meter:
             predictions = method.predict(batch)
         if (changed := batch.shared.changed(meter)) is not None:
             raise _changed(method.name, f"the {changed}")
         if (index := images.first_broken()) is not None:
             raise _changed(method.name, f"the image {batch.ids[index]}")
-    return validated(predictions, method.name, batch.ids, len(method.classes)), meter
+    return validated(predictions, method.name, batch.ids, len(given.task.classes)), meter
 
 
 def teacher_logits(method: Method[Any], batch: Batch) -> Tensor:
     """Compute the teacher's own logits under the method's templates, ``(B, C)``, whatever the method makes of them."""
-    return cosine_logits(method.teacher, method.teacher_weights, features_of(batch, method.teacher))
+    given = method.given
+    return cosine_logits(given.teacher, given.class_weights, features_of(batch, given.teacher))
 
 
 def reset(method: Method[Any]) -> None:
@@ -62,8 +63,8 @@ def reset(method: Method[Any]) -> None:
     """
     if method.protocol != "online":
         return
-    seed = seed_for(method.seed, method.name, "reset")
-    with failures_named(method.name, "reset()"), watched(method.name, method.teacher, seed, contents=False):
+    seed = seed_for(method.given.seed, method.name, "reset")
+    with failures_named(method.name, "reset()"), watched(method.name, method.given.teacher, seed, contents=False):
         method.reset()
 
 

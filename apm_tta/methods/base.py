@@ -76,6 +76,23 @@ class Cost:
     other: str = ""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a method was built from, whatever it has made of its own attributes since.
+
+    Attributes:
+        teacher: the frozen encoder.
+        task: the classes, and what else a method may know of the data set.
+        seed: the run's.
+        class_weights: a copy of the teacher's, ``(C, F)``, by which the teacher's own answers are computed.
+    """
+
+    teacher: Teacher
+    task: Task
+    seed: int
+    class_weights: Tensor
+
+
 class _FirstDocstringLine:
     """An attribute that is the first line of the class's own docstring, where the class does not state it."""
 
@@ -112,7 +129,7 @@ class Method(ABC, Generic[P]):
         Parameters: type of ``parameters``; taken from the brackets behind ``Method`` where the class states none.
         parameters: those of this run, with a plain value for every default by family.
         class_weights: ``(C, F)`` unit rows under the parameters' templates.
-        teacher_weights: a copy of these, by which the teacher's own answers are computed.
+        given: what it was built from, for the harness.
     """
 
     name: ClassVar[str]
@@ -160,7 +177,7 @@ class Method(ABC, Generic[P]):
         self.check_teacher()
         self.templates = read_templates(parameters.templates, task.template)
         self.class_weights = teacher.class_weights(task.classes, self.templates)
-        self.teacher_weights = self.class_weights.clone()
+        self.given = Given(teacher, task, seed, self.class_weights.clone())
         self.setup()
 
     def check_teacher(self) -> None:
@@ -229,15 +246,25 @@ class Method(ABC, Generic[P]):
         return view_features_of(batch, self.teacher, spec, self.seed)
 
 
+_SHARED = ("pixels", "features", "view_pixels", "view_features")
+
+
 def _admit(name: str, method: type[Method], point: EntryPoint | None) -> None:
     """Check a class, and keep which files an installed one was imported from.
 
     Raises:
-        UserError: when the class lacks what a method has, or an entry point gives it another name than its own.
+        UserError: when the class lacks what a method has, replaces what all methods share, or is given another name
+            than its own by an entry point.
     """
     if not (isinstance(method, type) and issubclass(method, Method)):
         raise UserError(f"{method!r} is not a method: register a class Mine(Method)")
     check_method(method)
+    for shared in _SHARED:
+        if getattr(method, shared) is not getattr(Method, shared):
+            raise UserError(
+                f"method {method.name} replaces {shared}(), which returns what all methods share; give its own another "
+                "name"
+            )
     if method.name != name:
         where = f" of {point.value}" if point is not None else ""
         raise UserError(f"method {name!r}{where} calls itself {method.name!r}; give it one name")

@@ -100,6 +100,7 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
             # Whatever they come from: what is noted about them is noted in every run, not in the first alone.
             check_class_weights(self.name, self.classifier, key[0], found, self._tokens_in(key[1]))
             self._class_weights[key] = found.to(self.device)
+            state_of("teacher", self).add("teacher.class_weights", self._class_weights[key])
         return self._class_weights[key]
 
     def _tokens_in(self, templates: tuple[str, ...]) -> Callable[[Sequence[str]], Tensor] | None:

@@ -127,6 +127,9 @@ def _concatenated(parts: Sequence[Answers]) -> tuple[Tensor, Tensor]:
 
 
 def _distances(one: Tensor, other: Tensor) -> Tensor:
-    """Return the largest difference of each image's logits ``(n, C)`` as a share of their range, ``(n,)``."""
-    difference = (one - other).abs().amax(1)
-    return torch.where(difference > 0, difference / (other.amax(1) - other.amin(1)), 0)
+    """Return the largest difference of each image's logits ``(n, C)`` as a share of their range, ``(n,)``.
+
+    The range counts as a hundredth of the largest logit at least: it is rounding itself where classes are equal.
+    """
+    logits_range = torch.maximum(other.amax(1) - other.amin(1), other.abs().amax(1) / 100)
+    return (one - other).abs().amax(1) / logits_range.clamp_min(torch.finfo(other.dtype).tiny)

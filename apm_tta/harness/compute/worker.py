@@ -243,7 +243,7 @@ def _memory_named(method: Method[Any]) -> Iterator[None]:
         fixed = method.stream_batch is not None or (method.protocol == "episodic" and not method.batch_dependent)
         advice = "" if fixed else "; try a smaller --batch-size"
         raise UserError(
-            f"out of memory on {method.teacher.device}: method {method.name} cannot run with less memory{advice}"
+            f"out of memory on {method.given.teacher.device}: method {method.name} cannot run with less memory{advice}"
         ) from error
 
 
