@@ -19,6 +19,7 @@ Transform = Callable[[Image.Image], Tensor]
 _BLACK, _GREY, _WHITE = 0, 51, 255
 _TOLERANCE = 1e-4
 _PROBE_SIDE = 512
+_REGION_SIZES = ((512, 512), (640, 480), (480, 640))
 _REPETITIONS = 16
 """So often a transform has to make the same of an image: a coin is not thrown so often with one outcome."""
 _STATE_IT = "state it as apm_tta.Preprocessing(size, mean, std, interpolation)"
@@ -83,6 +84,28 @@ def measure_preprocessing(transform: Transform, interpolation: str | None = None
     if found is None:
         raise UserError("preprocessing does not say how it resizes; give interpolation='bilinear' or 'bicubic'", 2)
     return Preprocessing(size, _triple(mean), _triple(std), found)
+
+
+def measure_region(transform: Transform, preprocessing: Preprocessing) -> dict[str, list[int]]:
+    """Measure which part of an image ``transform`` shows, for a square, a wide and a high one.
+
+    Args:
+        transform: see ``measure_preprocessing``.
+        preprocessing: what that measured.
+
+    Returns:
+        By the image's size, where the first and last column and row of the result lie, in 255ths of width and height.
+    """
+    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+    found = {}
+    for width, height in _REGION_SIZES:
+        across, down = Image.linear_gradient("L").rotate(90).resize((width, height)), Image.linear_gradient("L")
+        image = Image.merge("RGB", (across, down.resize((width, height)), Image.new("L", (width, height))))
+        levels = (transform(image) * std + mean) * _WHITE
+        columns, rows = levels[0].mean(0), levels[1].mean(1)
+        edges = [columns[0], columns[-1], rows[0], rows[-1]]
+        found[f"{width} x {height}"] = [round(float(edge)) for edge in edges]
+    return found
 
 
 def _parts(transform: Any) -> tuple[Any, ...]:

@@ -23,7 +23,12 @@ from apm_tta.teachers.linear_head import (
     same_logits,
     with_constants,
 )
-from apm_tta.teachers.measured_preprocessing import Transform, evaluation_transform, measure_preprocessing
+from apm_tta.teachers.measured_preprocessing import (
+    Transform,
+    evaluation_transform,
+    measure_preprocessing,
+    measure_region,
+)
 from apm_tta.teachers.preprocessing import Preprocessing, patch_size
 
 
@@ -81,7 +86,9 @@ class NetworkTeacher(BuiltTeacher):
                 "weights_sha256": _weights_digest(network),
                 "architecture": f"{type(network).__module__}.{type(network).__qualname__}",
                 "labels": f"sha256 {hashlib.sha256(json.dumps(self.classes).encode()).hexdigest()}",
-                "preprocessing": json.dumps(asdict(known), sort_keys=True),
+                "preprocessing": json.dumps(
+                    {**asdict(known), "region": measure_region(transform, known)}, sort_keys=True
+                ),
                 "features": f"before {self.head_layer}, then 1 and 0" if self.head_layer else "logits, then 1 and 0",
             },
             classifier="head",

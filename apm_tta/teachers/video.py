@@ -111,4 +111,6 @@ def _downloaded(entry: MViT_V2_S_Weights) -> Path:
         except (OSError, RuntimeError) as error:  # no network, no room; another digest
             reason = " ".join(str(error).split())
             raise UserError(f"{entry.url} is not available ({reason}); give its file: --weights /path") from None
+    if not weights_file(path).sha256.startswith(path.stem.rpartition("-")[2]):
+        raise UserError(f"{path} is not what its name says; remove it, and it is downloaded again")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,25 @@ def test_the_order_of_its_classes_is_part_of_a_network_s_identity() -> None:
         for names in (TEN, TEN, [*TEN[:8], TEN[9], TEN[8]])
     ]
     assert identities[0] == identities[1] != identities[2]
+
+
+def crops(resized: int | tuple[int, int]) -> v2.Compose:
+    mode = v2.InterpolationMode.BILINEAR
+    pixels = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    return v2.Compose([v2.Resize(resized, mode), v2.CenterCrop(64), *pixels])
+
+
+def test_the_part_of_an_image_that_a_network_sees_is_part_of_its_identity() -> None:
+    """Nothing else tells these transforms apart: size, normalisation and interpolation are the same."""
+    transforms = [crops(64), crops(72), crops((64, 64)), crops(64)]
+    teachers = [load_teacher(seeded(Sharpened), classes=TEN, preprocessing=each) for each in transforms]
+    stated = [teacher.identity["preprocessing"] for teacher in teachers]
+    assert len(set(stated)) == 3
+    assert stated[0] == stated[3]
+    wide, cropped, squashed = (json.loads(each)["region"]["640 x 480"] for each in stated[:3])
+    assert wide == pytest.approx([32, 223, 1, 254], abs=2)
+    assert cropped == pytest.approx([43, 212, 15, 240], abs=2)
+    assert squashed == pytest.approx([1, 254, 1, 254], abs=2)
 
 
 def test_names_of_a_network_s_own_do_not_go_with_a_named_teacher() -> None:

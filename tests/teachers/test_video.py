@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models.video import mvit_v2_s
+from torchvision.models.video import MViT_V2_S_Weights, mvit_v2_s
 
 from apm_tta.errors import UserError
 from apm_tta.teachers.video import load_video_teacher
@@ -69,3 +69,16 @@ def test_loading_does_not_advance_the_global_generator(weights: Path) -> None:
     before = torch.get_rng_state()
     load_video_teacher(str(weights), CPU)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_downloaded_file_that_is_not_what_its_name_says_is_refused(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file's name ends in the digest that it must have, which torchvision compares only while it downloads."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    name = Path(MViT_V2_S_Weights.KINETICS400_V1.url).name
+    (folder / name).write_bytes(weights.read_bytes())
+    with pytest.raises(UserError, match=f"{name} is not what its name says; remove it"):
+        load_video_teacher("KINETICS400_V1", CPU)
