@@ -70,7 +70,7 @@ def _read(index: int, image: Any, reading: Reading) -> Image.Image:
         try:
             return to_rgb(image, reading)[0]
         except UndefinedPixels as error:
-            raise UserError(f"image {index} cannot be shown: {error}", 2) from None
+            raise UserError(f"image {index} cannot be shown: {error}; save it with 8 bits per channel", 2) from None
         except Exception as error:  # PIL decodes late, and damaged bytes can make a decoder raise anything
             raise UserError(f"image {index} cannot be decoded ({describe_error(error)})") from error
     if isinstance(image, np.ma.MaskedArray):

@@ -87,9 +87,9 @@ class SupportImages:
         unused = survey.unused.line(self._root)
         self._doubts += [f"--support: {unused}"] if unused else []
         if surplus:
-            number = pluralise(len(surplus), "folder is", "folders are")
-            reason = "the tested images have no class of that name"
-            self._doubts.append(f"--support {self._root}: {number} not used, {reason} ({first_few(surplus)})")
+            number = pluralise(len(surplus), "folder is no class", "folders are no classes")
+            of_what = f"of {self._dataset.card.name} and not used"
+            self._doubts.append(f"--support {self._root}: {number} {of_what} ({first_few(surplus)})")
         return survey.entries
 
     def _refuse_tested_files(self) -> None:

@@ -75,9 +75,7 @@ def test_folders_of_other_classes_are_not_used_and_that_is_said(tmp_path: Path, 
     assert tested.doubts == []
     shutil.copytree(root / "ant", root / "dog")
     assert SupportImages(root, tested, shots=2).entries == expected
-    assert tested.doubts == [
-        f"--support {root}: 1 folder is not used, the tested images have no class of that name (dog)"
-    ]
+    assert tested.doubts == [f"--support {root}: 1 folder is no class of folder and not used (dog)"]
 
 
 def test_files_of_the_support_that_are_not_used_are_counted(tmp_path: Path, tested: Dataset) -> None:

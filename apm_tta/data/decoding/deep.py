@@ -11,7 +11,6 @@ from PIL import Image
 from apm_tta.data.decoding.undefined import UndefinedPixels
 
 SCALED = "grey levels of more than 8 bits are reduced to 8"
-SAVE_IT = "save it with 8 bits per channel"
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
@@ -52,12 +51,12 @@ def _upper_bits(image: Image.Image, values: NDArray[Any], tags: Any) -> NDArray[
         return np.asarray(values >> (bits - 8), np.uint8)
     if image.format == "TIFF" and bits == 32 and tags.get(_SAMPLE_FORMAT, (1,)) == (_UNSIGNED,):
         return np.asarray(values.astype(np.int32).view(np.uint32) >> 24, np.uint8)
-    raise UndefinedPixels(f"its levels are signed or of 32 bits, and nothing states their range; {SAVE_IT}")
+    raise UndefinedPixels("its levels are signed or of 32 bits, and nothing states their range")
 
 
 def _from_floats(values: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):  # false for NaN too
-        raise UndefinedPixels(f"its levels are floats from {low:g} to {high:g}, outside 0 to 1; {SAVE_IT}")
+        raise UndefinedPixels(f"its levels are floats from {low:g} to {high:g}, outside 0 to 1")
     levels: NDArray[np.uint8] = np.floor(values * 255 + 0.5).astype(np.uint8)
     return levels

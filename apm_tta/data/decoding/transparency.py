@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from apm_tta.data.decoding.deep import SAVE_IT, is_deep, transparent_level
+from apm_tta.data.decoding.deep import is_deep, transparent_level
 from apm_tta.data.decoding.undefined import UndefinedPixels
 
 GROUND = (255, 255, 255)
@@ -40,7 +40,7 @@ def on_ground(image: Image.Image, alpha: Image.Image) -> Image.Image:
         UndefinedPixels: when no pixel of it would be seen.
     """
     if alpha.getextrema() == (0, 0):
-        raise UndefinedPixels("every pixel is transparent; leave it out")
+        raise UndefinedPixels("every pixel is transparent")
     ground = Image.new("RGB", image.size, GROUND)
     return Image.composite(image, ground, alpha)
 
@@ -52,7 +52,7 @@ def _split_deep(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     level = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(level, tuple) and max(level) > 255:
-        raise UndefinedPixels(f"one colour of 16 bits is transparent, of which 8 bits are read; {SAVE_IT}")
+        raise UndefinedPixels("one colour of 16 bits is transparent, of which 8 bits are read")
     grey = image.mode in ("1", "L", "LA", "La")
     colour_mode, alpha_mode = ("L", "LA") if grey else ("RGB", "RGBA")
     with_alpha = image if image.mode == alpha_mode else image.convert(alpha_mode)

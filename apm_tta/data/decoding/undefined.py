@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class UndefinedPixels(ValueError):
-    """Nothing says what the pixels of a file look like; the message completes "cannot be shown:", with an advice."""
+    """Nothing says how bright the pixels of a file are; the message completes "cannot be shown:"."""

@@ -145,7 +145,7 @@ def decode_image(path: Path, stored: StoredImage, reading: Reading) -> ReadImage
     except DamagedImage:
         raise
     except UndefinedPixels as error:
-        raise DamagedImage(f"{path} cannot be shown: {error}") from None
+        raise DamagedImage(f"{path} cannot be shown: {error}; save it with 8 bits per channel") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _damaged(path, f"it would have too many pixels: {error}") from None
     except Exception as error:  # damaged bytes can make a decoder raise anything

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from apm_tta.files import MAKE_ROOM, write_file
@@ -38,20 +39,13 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
     """
     results = merge_seeds(data.results)
     gallery = choose_samples(data, samples, islands)
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     script, style = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     numbers = data.manifest.numbers
-    text = environment.get_template("page.html.j2").render(
+    text = _template().render(
         title=data.manifest.title,
         caption=caption(data.manifest, data.sites),
         notes=[note.replace("**", "") for note in notes(data)],
@@ -84,6 +78,19 @@ _END = (
     '<footer><p class="note">This file: {:.2f} MB; its pictures: {:.2f} MB before base64 encoding. It needs no '
     "network.</p></footer>\n</body>\n</html>\n"
 )
+
+
+@cache
+def _template() -> Template:
+    """Compile the page's template, once per process."""
+    environment = Environment(
+        loader=PackageLoader(__package__, "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
 
 
 def _digest(script: str) -> str:
