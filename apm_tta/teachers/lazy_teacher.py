@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -16,17 +17,28 @@ from apm_tta.teachers.base import Source, Teacher
 from apm_tta.teachers.class_weight_checks import check_class_weights
 from apm_tta.teachers.disk_cache import JsonCache, TensorCache
 from apm_tta.teachers.encoding_of import DelegatedEncoding
+from apm_tta.teachers.remarks import gathered_remarks
 from apm_tta.teachers.source_teacher import SourceTeacher
 from apm_tta.teachers.templates import fill_template
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Description:
-    """The attributes of a teacher that are known only once its model is built; see ``Teacher``."""
+    """What is known of a teacher only once its model is built.
+
+    Attributes:
+        feature_dim: see ``Teacher``.
+        patch_size: see ``Teacher``.
+        logit_scale: see ``Teacher``.
+        remarks: what was logged meanwhile.
+    """
 
     feature_dim: int
     patch_size: int | None
     logit_scale: float
+    remarks: Sequence[str]
 
 
 class LazyTeacher(SourceTeacher, DelegatedEncoding):
@@ -117,8 +129,13 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
     def _describe(self, cache: JsonCache | None) -> Description:
         found = None if cache is None else cache.read(self._key)
         if found is not None and found.keys() == {field.name for field in fields(Description)}:
-            return Description(**found)
-        description = Description(self.built.feature_dim, self.built.patch_size, self.built.logit_scale)
+            description = Description(**found)
+            for remark in description.remarks:  # as if the model had been built
+                _log.warning("%s", remark)
+            return description
+        with gathered_remarks() as remarks:
+            built = self.built
+        description = Description(built.feature_dim, built.patch_size, built.logit_scale, remarks)
         if cache is not None:
             cache.write(self._key, asdict(description))
         return description

@@ -47,8 +47,8 @@ def find_weights(content: Any, path: Path) -> Mapping[str, Tensor]:
     if len(sets) == 2 and len(averaged) == len(last) == 1:
         (chosen,), (other,) = averaged, last
         _log.warning(
-            "%s has averaged weights (%s) beside those of the last step (%s): the averaged ones are used, as timm does",
-            *(path, ".".join(chosen), ".".join(other)),
+            "the weights are those averaged over training (%s), as timm takes them, not the last step's (%s)",
+            *(".".join(chosen), ".".join(other)),
         )
         sets = {chosen: sets[chosen]}
     if len(sets) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,14 @@ def test_a_value_that_was_read_does_not_change_with_its_file(tmp_path: Path) -> 
         file.write(bytes(1000))
     assert found is not None
     assert torch.equal(found, torch.ones(100_000))
+
+
+def test_what_was_noted_when_the_model_was_built_is_noted_again_when_it_is_not(
+    state: State, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save({"state_dict": state, "state_dict_ema": state}, tmp_path / "weights.pt")
+    for loaded in (True, False):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "apm_tta"):
+            assert load_teacher(f"{KIND}:{tmp_path / 'weights.pt'}", cache=tmp_path / "cache").loaded is loaded
+        assert ["averaged over training" in record.getMessage() for record in caplog.records] == [True]

@@ -105,7 +105,7 @@ def test_averaged_weights_are_taken_as_timm_does_and_said(
     with caplog.at_level(logging.WARNING, "apm_tta"):
         teacher = load({"state_dict": {**state, "head.bias": state["head.bias"] + 1}, "state_dict_ema": state})
     assert torch.equal(teacher.class_weights(IMAGENET, ()), load(state).class_weights(IMAGENET, ()))
-    assert "has averaged weights (state_dict_ema) beside those of the last step (state_dict)" in caplog.text
+    assert "averaged over training (state_dict_ema), as timm takes them, not the last step's" in caplog.text
 
 
 @pytest.mark.parametrize(
