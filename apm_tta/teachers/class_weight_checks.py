@@ -14,7 +14,7 @@ from apm_tta.teachers.base import Classifier
 _log = logging.getLogger(__name__)
 
 # Rounding: the same prompt at another place of a batch may come out this far away.
-_SAME = 1e-5
+SAME = 1e-5
 # Cosines of single precision above this may be those of equal rows, which their distance then tells.
 _SIMILAR = 1 - 1e-5
 _ROWS_AT_ONCE, _PAIRS_AT_ONCE = 1024, 2**16
@@ -45,7 +45,7 @@ def check_class_weights(
         UserError: for weights that are not finite or all zeros; for weights of several classes that have the same
             prompts; for those of a head or of prototypes that are equal for all classes. Exit code 2.
     """
-    usable = weights.isfinite().all(-1) & (weights.norm(dim=-1) > _SAME)
+    usable = weights.isfinite().all(-1) & (weights.norm(dim=-1) > SAME)
     if not bool(usable.all()):
         first = classes[int((~usable).nonzero()[0])]
         raise UserError(f"teacher {name} has no weights for class {first!r}: they are all zeros, or not finite", 2)
@@ -83,7 +83,7 @@ def equal_rows(weights: Tensor) -> list[tuple[int, int]]:
         similar = rows[start : start + _ROWS_AT_ONCE] @ rows.T > _SIMILAR
         for candidates in similar.triu(start + 1).nonzero().split(_PAIRS_AT_ONCE):
             one, other = candidates[:, 0] + start, candidates[:, 1]
-            same = (rows[one] - rows[other]).norm(dim=1) <= _SAME
+            same = (rows[one] - rows[other]).norm(dim=1) <= SAME
             pairs += [(int(first), int(second)) for first, second in zip(one[same], other[same], strict=True)]
     return pairs
 

@@ -22,6 +22,7 @@ from apm_tta.errors import UnknownName, UserError
 from apm_tta.teachers.base import FAMILIES, Classifier, Source
 from apm_tta.teachers.built_teacher import BuiltTeacher
 from apm_tta.teachers.checkpoints import WeightsFile, one_line_errors, weights_file
+from apm_tta.teachers.class_weight_checks import SAME
 from apm_tta.teachers.embedded import FOLDER as EMBEDDED_FOLDER
 from apm_tta.teachers.open_clip_json import (
     FILE,
@@ -101,7 +102,8 @@ class OpenClipTeacher(BuiltTeacher):
         """Return the text tower's class weights; see ``Teacher.class_weights``.
 
         Raises:
-            UserError: when prototypes were requested: these come from labelled images. Exit code 2.
+            UserError: when prototypes were requested: these come from labelled images; for a prompt that is cut off, or
+                a tower that tells no prompts apart. Exit code 2.
         """
         if self.classifier != "text":
             raise UserError(f"the prototypes of teacher {self.name} have to come from --support FOLDER", exit_code=2)
@@ -112,7 +114,30 @@ class OpenClipTeacher(BuiltTeacher):
                 tokens = self.tokenizer(prompts[start : start + _PROMPTS_AT_ONCE]).to(self.device)
                 embeddings.append(normalize(self.model.encode_text(tokens).float(), dim=-1))  # type: ignore[operator]
         per_class = torch.cat(embeddings).unflatten(0, (len(classes), len(templates)))
-        return normalize(per_class.mean(1), dim=-1)
+        weights = normalize(per_class.mean(1), dim=-1)
+        self._refuse_one_for_all(prompts[:: len(templates)], weights)
+        return weights
+
+    def _refuse_one_for_all(self, prompts: Sequence[str], weights: Tensor) -> None:
+        """Refuse a tower that gives different words one embedding, as one does that pools the wrong position.
+
+        Args:
+            prompts: one of each class.
+            weights: of the classes, ``(C, F)``.
+
+        Raises:
+            UserError: when no class differs from another, though some words do for the tower itself. Exit code 2.
+        """
+        if len(prompts) < 2 or (weights - weights[0]).norm(dim=1).max() > SAME:
+            return
+        words = getattr(getattr(self.model, "text", self.model), "token_embedding", None)
+        tokens = self.tokenizer(prompts).to(self.device)
+        if words is None or bool((words(tokens) - words(tokens[:1])).any()):
+            raise UserError(
+                f"the text tower of teacher {self.name} gives all of the {len(prompts)} classes one embedding, though "
+                "their words differ: its configuration, such as its pooling, is not that of its weights",
+                exit_code=2,
+            )
 
 
 class _ImageEncoder(nn.Module):

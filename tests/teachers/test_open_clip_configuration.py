@@ -159,3 +159,16 @@ def test_the_tokenizer_is_the_one_that_the_configuration_states(file: Path, monk
     monkeypatch.setattr(open_clip, "get_tokenizer", lambda _: other)
     with pytest.raises(UserError, match=r"a SimpleTokenizer for 77 tokens, but open_clip gives a .* for 12"):
         loaded(file).class_weights(["cat", "dog"], ("a {}",))
+
+
+@pytest.mark.parametrize("pool", [{"pool_type": "eos", "eos_id": 2}, {"pool_type": "first"}])
+def test_a_text_tower_that_pools_the_wrong_position_is_refused(
+    pool: dict[str, Any], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a causal mask the first position sees no word, and open_clip falls back to it where no end is found."""
+    monkeypatch.setattr(open_clip_teacher, "_get_hf_config", lambda _: {"model_cfg": changed("text_cfg", **pool)})
+    monkeypatch.setattr(open_clip_teacher, "download_pretrained_from_hf", lambda _: str(file))
+    monkeypatch.setattr(open_clip, "get_tokenizer", lambda _: open_clip.tokenizer.SimpleTokenizer())
+    teacher = load_teacher("hf-hub:somebody/something", cache=None)
+    with pytest.raises(UserError, match="gives all of the 2 classes one embedding, though their words differ"):
+        teacher.class_weights(["cat", "dog"], ("a photo of a {}.", "a {}"))
