@@ -13,9 +13,6 @@ from apm_tta.teachers.grids import Grids, Intermediates
 from apm_tta.teachers.linear_head import probe_pixels
 from apm_tta.teachers.source_teacher import SourceTeacher
 
-# Relative to the largest feature: rounding, which differs between the rows of a batch.
-_SAME = 1e-6
-
 
 class BuiltTeacher(SourceTeacher):
     """The members of ``Teacher`` that need only the image encoder of a model.
@@ -38,9 +35,10 @@ class BuiltTeacher(SourceTeacher):
         probe = probe_pixels(self.image_size, device)
         self._grids = Grids(source.name, intermediates, probe[:1])
         with torch.no_grad():
-            features = self.encode_image(probe)
-        self.feature_dim = int(features.shape[1])
+            # One after another: in one batch, equal images may come out differently in the last digits.
+            features = torch.cat([self.encode_image(image) for image in probe.split(1)])
         _refuse_constant(source, features)
+        self.feature_dim = int(features.shape[1])
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Embed images ``(B, 3, S, S)`` as ``(B, F)``; see ``Teacher.encode_image``."""
@@ -65,10 +63,12 @@ def _refuse_constant(source: Source, features: Tensor) -> None:
     """Refuse features ``(2, F)`` of two images that tell nothing about either.
 
     Raises:
-        UserError: when they are not finite, or the same. Exit code 2.
+        UserError: when they are not one vector each, not finite, or the same. Exit code 2.
     """
+    if features.ndim != 2:
+        raise UserError(f"teacher {source.name} gives no vector for an image, but {tuple(features.shape[1:])}", 2)
     own = features[:, :-2] if source.classifier == "head" else features  # without constants
     if not bool(own.isfinite().all()):
         raise UserError(f"teacher {source.name} gives features that are not finite: its weights are damaged", 2)
-    if float((own[0] - own[1]).abs().max()) <= _SAME * float(own.abs().max()):
+    if torch.equal(own[0], own[1]):
         raise UserError(f"teacher {source.name} gives every image the same features: its weights are damaged", 2)

@@ -71,6 +71,8 @@ class HeadLabels:
                 return list(known)
             own = "ImageNet's 1000" if self.count == _IMAGENET_CLASSES else str(self.count)
             raise UserError(f"the head of teacher {name} has {own} classes, not these {len(classes)}; {advice}", 2)
+        if [_plain(self.names.get(row, "")) for row in range(self.count)] == [_plain(name) for name in classes]:
+            return list(range(self.count))  # by place, though two may share a name
         described = {row: self.descriptions.get(label, label) for row, label in self.names.items()}
         # ImageNet's classes go by several names; two of them share one, so that their synsets tell them apart.
         indices = [_index(labels) for labels in (self.names, described)]

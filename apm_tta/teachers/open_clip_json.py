@@ -22,7 +22,9 @@ FILE = "open_clip_config.json"
 _log = logging.getLogger(__name__)
 
 _Pixels = Annotated[int, Gt(0)]
-_Positive = Annotated[float, Gt(0)]
+# Of values in 0 .. 1: a mean of 123.7 would be one of bytes.
+_Mean = Annotated[float, Ge(0), Le(1)]
+_Deviation = Annotated[float, Gt(0), Le(1)]
 # Of training, or of where weights come from; the activation is compared by itself.
 _WITHOUT_INFLUENCE = {
     *("quick_gelu", "custom_text", "output_dict", "init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"),
@@ -36,8 +38,8 @@ class PreprocessFields(Configuration):
 
     size: _Pixels | tuple[_Pixels, _Pixels] | tuple[_Pixels] | None = None
     mode: Literal["RGB"] = "RGB"
-    mean: tuple[float, float, float] | float = PreprocessCfg.mean
-    std: tuple[_Positive, _Positive, _Positive] | _Positive = PreprocessCfg.std
+    mean: tuple[_Mean, _Mean, _Mean] | _Mean = PreprocessCfg.mean
+    std: tuple[_Deviation, _Deviation, _Deviation] | _Deviation = PreprocessCfg.std
     # Random is the choice of training; open_clip evaluates with bicubic then.
     interpolation: Literal["bicubic", "bilinear", "random"] = "bicubic"
     resize_mode: Literal["shortest", "longest", "squash"] = "shortest"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
@@ -285,7 +286,7 @@ def _local_release(kind: str, path: Path) -> Release:
     if known is not None and bool(known[1].get("quick_gelu")) != quick_gelu:
         refuse_mismatch(kind, path, not quick_gelu, f"it is open_clip's {known[0]}")
     configuration_file = path.with_name(FILE)
-    if not configuration_file.is_file():
+    if not os.path.lexists(configuration_file):  # a broken link too: what it said is unknown
         shared = _common_preprocessing(kind) if known is None else _tag_preprocessing(known[1])
         return Release(kind, model, shared, weights, quick_gelu)
     own, preprocess = split_configuration(str(path), read_strict_json(configuration_file))

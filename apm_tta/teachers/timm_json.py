@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from pydantic import Field, ValidationError
 from timm.models import PretrainedCfg
 from torchvision.transforms import InterpolationMode
@@ -18,7 +18,11 @@ from apm_tta.teachers.strict_json import read_strict_json
 
 FILE = "config.json"
 
-_Positive = Annotated[float, Gt(0)]
+# Of values in 0 .. 1: a mean of 123.7 would be one of bytes.
+_Mean = Annotated[float, Ge(0), Le(1)]
+_Deviation = Annotated[float, Gt(0), Le(1)]
+# Above 1 the crop has a border, as some releases have it; 95 would be a percentage.
+_Crop = Annotated[float, Gt(0), Le(1.5)]
 _Pixels = Annotated[int, Gt(0)]
 _Size = tuple[Literal[3], _Pixels, _Pixels]
 _Names = str | tuple[str, ...]
@@ -36,11 +40,11 @@ class PretrainedFields(Configuration):
     test_input_size: _Size | None = None
     fixed_input_size: bool | None = None
     interpolation: InterpolationMode | None = None
-    crop_pct: _Positive | None = None
-    test_crop_pct: _Positive | None = None
+    crop_pct: _Crop | None = None
+    test_crop_pct: _Crop | None = None
     crop_mode: Literal["center", "squash", "border"] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[_Positive, _Positive, _Positive] | None = None
+    mean: tuple[_Mean, _Mean, _Mean] | None = None
+    std: tuple[_Deviation, _Deviation, _Deviation] | None = None
     num_classes: Annotated[int, Ge(0)] | None = None
     label_offset: Literal[0] | None = None
     label_names: _Labels | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +74,7 @@ def find_release(name: str, kind: str, path: str) -> TimmRelease:
         raise UserError(f"teacher {name}: there is no file {path}", exit_code=2)
     beside = Path(path).with_name(FILE)
     release, stated = TimmRelease(kind, configuration), set[str]()
-    if beside.is_file():
+    if os.path.lexists(beside):  # a broken link too: what it said is unknown
         release, stated = _stated_release(kind, configuration, beside)
     releases = [timm.get_pretrained_cfg(f"{plain}.{each}") for each in tags]
     unstated = [key for key in _PIXELS if key not in stated]

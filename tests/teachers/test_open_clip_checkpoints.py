@@ -91,6 +91,18 @@ def test_safetensors_and_torchs_own_format_yield_the_same(state: State, checkpoi
     assert ours.weights_sha256 != plain.weights_sha256
 
 
+@pytest.mark.parametrize("prefix", ["model.", "module.clip.", "student.module."])
+def test_names_behind_the_prefix_of_a_training_framework_are_read(prefix: str, state: State, tmp_path: Path) -> None:
+    """Though the names of the text tower are part of those of the image tower."""
+    path = tmp_path / "last.ckpt"
+    content = {prefix + name: value for name, value in state.items()}
+    torch.save({"state_dict": content, "optimizer_states": [{}]}, path)
+    assert load_teacher(f"{SMALL}:{path}", cache=None).class_weights(CLASSES, TEMPLATES["simple"]).shape[0] == 2
+    torch.save({"state_dict": {**content, **{f"ema.{name}": value for name, value in state.items()}}}, path)
+    with pytest.raises(UserError, match="contains the model's names more than once"):
+        load_teacher(f"{SMALL}:{path}", cache=None)
+
+
 def test_weights_of_another_input_size_are_not_resized_silently(state: State, tmp_path: Path) -> None:
     """open_clip's own loader would interpolate the positions."""
     positions = "visual.positional_embedding"

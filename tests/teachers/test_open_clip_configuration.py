@@ -79,6 +79,7 @@ def test_another_size_than_the_model_s_is_overridden_as_in_open_clip_and_said(
         ({"mode": "L"}, "mode: Input should be 'RGB'"),
         ({"mean": [0.5, 0.5]}, "mean"),
         ({"mean": "0.5"}, "mean"),
+        ({"mean": [123.7, 116.3, 103.5]}, "mean"),
         ({"std": [1, 1, 0]}, "std"),
         ({"interpolation": "nearest"}, "interpolation: Input should be 'bicubic', 'bilinear' or 'random'"),
         ({"resize_mode": "crop"}, "resize_mode: Input should be 'shortest', 'longest' or 'squash'"),

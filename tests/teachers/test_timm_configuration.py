@@ -153,6 +153,23 @@ def test_imagenet_in_another_order_is_found_by_synset_or_description(tmp_path: P
     assert teacher.identity["labels"] == "not stated: ImageNet's in the order of its synsets"
 
 
+def test_published_names_in_their_order_are_rows_by_place(tmp_path: Path) -> None:
+    """Two pairs of these names are equal: as a whole list they are told apart, in another order they are not."""
+    stated = loaded(tmp_path, RESNET, nested(RESNET, {"label_names": IMAGENET.names}))
+    unstated = loaded(tmp_path, RESNET, nested(RESNET))
+    assert torch.equal(stated.class_weights(IMAGENET.names, ()), unstated.class_weights(IMAGENET.names, ()))
+    reordered = loaded(tmp_path, RESNET, nested(RESNET, {"label_names": IMAGENET.names[::-1]}))
+    with pytest.raises(UserError, match="no row of its own for class 'missile'"):
+        reordered.class_weights(IMAGENET.names, ())
+
+
+def test_a_configuration_that_a_link_no_longer_leads_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").touch()
+    (tmp_path / "config.json").symlink_to(tmp_path / "removed")
+    with pytest.raises(UserError, match=r"config.json cannot be read as JSON: .*No such file"):
+        load_teacher(f"timm:{VIT}:{tmp_path / 'w.pt'}", cache=None)
+
+
 def test_what_timm_itself_saves_for_the_hub_is_read(tmp_path: Path) -> None:
     kind = "vit_tiny_patch16_224"
     with torch.random.fork_rng(devices=[]):
@@ -178,6 +195,9 @@ def test_what_timm_itself_saves_for_the_hub_is_read(tmp_path: Path) -> None:
         (nested(VIT, input_size=[3, 160]), "pretrained_cfg.input_size.2: Field required"),
         (nested(VIT, input_size="160"), "pretrained_cfg.input_size: Input should be"),
         (nested(VIT, crop_pct=0), "pretrained_cfg.crop_pct: Input should be greater than 0"),
+        (nested(VIT, crop_pct=95), "pretrained_cfg.crop_pct: Input should be less than or equal to 1.5"),
+        (nested(VIT, mean=[123.7, 116.3, 103.5]), "pretrained_cfg.mean.0: Input should be less than or equal to 1"),
+        (nested(VIT, {"global_pool": ""}, num_classes=0), r"gives no vector for an image, but \(101, 64\)"),
         (nested(VIT, crop_pct="0.9"), "pretrained_cfg.crop_pct: Input should be a valid number"),
         (nested(VIT, crop_mode="middle"), "pretrained_cfg.crop_mode: Input should be 'center'"),
         (nested(VIT, interpolation="random"), "pretrained_cfg.interpolation: Input should be 'nearest'"),
