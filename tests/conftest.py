@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -54,6 +55,12 @@ def shared_folder() -> Path:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker with which tests request vectors."""
     config.addinivalue_line("markers", "vectors(pattern): run once per file of the shared folder, as ``vector_file``")
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector look no more at what has been imported: it is most of what there is, and it stays."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,7 +25,7 @@ from apm_tta.harness.compute.parcel import unpack
 from apm_tta.harness.plan import Cell, Shard
 from apm_tta.harness.request.run_request import resolve_request
 from apm_tta.harness.storage.image_list import read_image_list
-from apm_tta.harness.storage.manifest import read_manifest
+from apm_tta.harness.storage.manifest_file import read_manifest
 
 Run = Callable[..., int]
 

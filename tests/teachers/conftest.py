@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,13 @@ def random_weights(model: nn.Module) -> State:
         else:
             state[name] = torch.zeros(own.shape, dtype=own.dtype)
     return state
+
+
+@pytest.fixture(autouse=True)
+def models_are_freed() -> Iterator[None]:
+    """Free the models of a test at its end: they refer to themselves, and hundreds of megabytes would wait."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
