@@ -49,8 +49,8 @@ class Teacher(Protocol):
         classifier: where its class weights come from.
         classifiers: where they can come from, the default first.
         identity: what features and class weights depend on besides the image and the classes, as plain text: the
-            SHA-256 of the weights file as ``sha256sum`` prints it (``weights_sha256``), architecture, preprocessing
-            and activation.
+            SHA-256 of the weights file as ``sha256sum`` prints it (``weights_sha256``), architecture with its
+            arguments, preprocessing, activation, and what is stated of the classes of a head.
         preprocessing: size, normalisation and interpolation of its input, for augmented views.
         image_encoder: module whose forward is ``encode_image``, for methods that adapt its parameters on a copy.
         support: features of labelled images, for methods that use them; None where no images were given.
