@@ -115,8 +115,8 @@ class CheckedTokenizer:
             rows = (tokens == unknown).any(1).nonzero().flatten().tolist()
             if rows:
                 _log.warning(
-                    "%d prompts contain words that the tokenizer of teacher %s does not know, such as %s",
-                    *(len(rows), self._name, _quoted(prompts[rows[0]])),
+                    "prompts contain words that the tokenizer of teacher %s does not know (%d of %d), such as %s",
+                    *(self._name, len(rows), len(prompts), _quoted(prompts[rows[0]])),
                 )
 
 

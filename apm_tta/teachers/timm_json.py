@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, ValidationError
 from timm.models import PretrainedCfg
 from torchvision.transforms import InterpolationMode
 
@@ -70,6 +70,20 @@ class PretrainedFields(Configuration):
     notes: Any = None
 
 
+class ModelArguments(Configuration):
+    """Arguments of building a model: those that are compared with what else is known, and any of the architecture's."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    in_chans: Literal[3] | None = None
+    num_classes: Annotated[int, Ge(0)] | None = None
+    global_pool: str | None = None
+    img_size: _Pixels | tuple[_Pixels, _Pixels] | None = None
+    dynamic_img_size: bool | None = None
+    strict_img_size: bool | None = None
+    use_naflex: bool | None = None
+
+
 class CheckpointFields(Configuration):
     """A ``config.json``; what stands at the top overrides ``pretrained_cfg``, as in timm."""
 
@@ -79,7 +93,7 @@ class CheckpointFields(Configuration):
     global_pool: str | None = None
     label_names: _Labels | None = None
     label_descriptions: dict[str, str] | None = None
-    model_args: dict[str, Any] = Field(default_factory=dict)
+    model_args: ModelArguments = ModelArguments()
     # Written by timm and by transformers for readers, and read by neither.
     num_features: Any = None
     model_type: Any = None

@@ -122,20 +122,21 @@ def _stated_release(kind: str, configuration: PretrainedCfg, beside: Path) -> tu
     """
     fields = read_json(beside, kind.partition(".")[0])
     found = apply_fields(configuration, fields, beside)
-    arguments = dict(fields.model_args)
+    own, arguments = fields.model_args, fields.model_args.model_dump(exclude_none=True)
     for key in arguments.keys() & {*_NOT_OF_THE_NETWORK}:
         raise UserError(f"{beside} states model_args.{key}, which is no argument of a network", exit_code=2)
-    for key, expected in (("in_chans", 3), ("num_classes", found.num_classes)):
-        if arguments.get(key, expected) != expected:
-            raise UserError(f"{beside} states model_args.{key} {arguments[key]!r}; it would have to be {expected}", 2)
-    pools = {fields.global_pool, arguments.pop("global_pool", None)} - {None}
+    if own.num_classes not in (None, found.num_classes):
+        expected = found.num_classes
+        raise UserError(f"{beside} states model_args.num_classes {own.num_classes}; it would have to be {expected}", 2)
+    arguments.pop("global_pool", None)
+    pools = {fields.global_pool, own.global_pool} - {None}
     if len(pools) > 1:
         raise UserError(f"{beside} states global_pool {' and '.join(sorted(map(repr, pools)))}; it is one of them", 2)
     # As timm does: such a model takes any size; one of a fixed size is built for the size that its arguments state.
-    if arguments.get("dynamic_img_size") or arguments.get("strict_img_size") is False or arguments.get("use_naflex"):
+    if own.dynamic_img_size or own.strict_img_size is False or own.use_naflex:
         found.fixed_input_size = False
-    if found.fixed_input_size and (size := arguments.get("img_size")) is not None:
-        found.input_size = (3, size, size) if isinstance(size, int) else (3, *size)
+    if found.fixed_input_size and own.img_size is not None:
+        found.input_size = (3, *((own.img_size,) * 2 if isinstance(own.img_size, int) else own.img_size))
     stated = fields.pretrained_cfg.model_dump(exclude_none=True)
     implied = {tested for trained, tested in TESTED_LIKE_TRAINED.items() if trained in stated}
     return TimmRelease(kind, found, arguments, next(iter(pools), None)), {*stated, *implied}
