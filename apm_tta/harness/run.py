@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from apm_tta.harness.compute.prepare import open_data, plan, prepare
 from apm_tta.harness.plan import Cell, Shard, Work, select_part
 from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
 from apm_tta.harness.progress.hashing_bar import hashing_bar
+from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.progress.json_lines import JsonLines
 from apm_tta.harness.progress.logged_notes import LoggedNotes
 from apm_tta.harness.progress.progress_bar import Progress
@@ -50,14 +52,18 @@ def run(request: RunRequest) -> Path:
     Raises:
         UserError: one line for anything that cannot be carried out; finished shards are kept.
     """
-    engine = ENGINES.get(request.engine)
+    with heard_warnings() as heard:
+        return _recorded(request, ENGINES.get(request.engine), heard)
+
+
+def _recorded(request: RunRequest, engine: Engine, heard: Counter[str]) -> Path:
     dataset = open_data(request)
     folder = make_folder(request.out, request.suite.name, request.force_new)
     try:
         with terminable(), only_writer(folder):
             log = LogFile(folder)
             try:
-                _run(request, dataset, folder, engine, log)
+                _run(request, dataset, folder, engine, log, heard)
             except KeyboardInterrupt as stop:
                 log.failed(stop)
                 raise UserError(f"{stop_word(stop)} before anything was computed", stop_code(stop)) from None
@@ -71,12 +77,15 @@ def run(request: RunRequest) -> Path:
     return folder
 
 
-def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, log: LogFile) -> None:
+def _run(
+    request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, log: LogFile, heard: Counter[str]
+) -> None:
     ids, images = images_to_hash(dataset, request.conditions)
     with hashing_bar(len(ids), hidden=request.quiet or request.json) as advance:
         digests = hash_content(dataset, ids, images, advance)
     with _gathered_warnings() as notes:
         prepared = prepare(request, request.devices[0], dataset)
+    setup_warnings = dict(heard)
     notes += dataset.doubts
     notes += content_notes(dataset, request.conditions, digests)
     manifest = describe(prepared, notes)
@@ -104,6 +113,7 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
                 return
             said.add(event)
         if isinstance(event, Finished):
+            heard.update(event.warnings)
             for path, content in event.images:
                 keep_read_images(folder / path, content)
             for path, content in event.files:
@@ -122,9 +132,11 @@ def _run(request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, lo
         emit(Planned(len({cell for unit in work for cell in unit.cells}), tuple(remaining)))
         with _errors_with_advice(folder), _warnings_as_notes(emit):
             if remaining:
-                engine(remaining, Job(request, manifest.numbers, digests, prepared), emit)
+                engine(remaining, Job(request, manifest.numbers, digests, setup_warnings, prepared), emit)
         log.line("done")
     finally:
+        for text in counted(heard):
+            emit(Note(text))
         if progress is not None:
             progress.close()
 

@@ -68,7 +68,7 @@ def disagreement_sentence(method: str, counts: dict[str, int]) -> str:
 
 
 def notes(data: ReportData) -> list[str]:
-    """List what a reader must know besides the caption: images without an answer, timings and methods left out."""
+    """List what a reader must know besides the caption: images without an answer, remarks, what is left out."""
     manifest, damaged = data.manifest, data.damaged
     sentences = []
     if len(damaged):
@@ -78,6 +78,7 @@ def notes(data: ReportData) -> list[str]:
             f"{count} images could not be read and have no answer (column errors; errors.csv): {first_ids}."
         )
     sentences += [f"{note}." for note in manifest.notes]
+    sentences += data.remarks
     pairs = zip(data.results["measured_on"], data.results["batch_size"], strict=True)
     if pooled := sum(is_pooled(*pair) for pair in pairs):
         sentences.append(

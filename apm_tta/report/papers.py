@@ -12,7 +12,7 @@ import pandas as pd
 from apm_tta.errors import UserError
 from apm_tta.files import write_file
 from apm_tta.report.aggregate import merge_seeds
-from apm_tta.report.caption import caption
+from apm_tta.report.caption import caption, notes
 from apm_tta.report.cells import BOLD
 from apm_tta.report.render import markdown, markdown_text
 from apm_tta.report.run_data import ReportData, read_report_data
@@ -47,7 +47,7 @@ def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
     _refuse_mixture(data)
     results = pd.concat([merge_seeds(one.results) for one in data], ignore_index=True)
     tables = _tables(data, results)
-    captions = [caption(one.manifest, one.sites) for one in data]
+    captions = [" ".join([caption(one.manifest, one.sites), *notes(one)]) for one in data]
     text = "\n\n".join(["# Methods by data set", *map(markdown, tables), *map(markdown_text, captions)]) + "\n"
     write_file(out / MARKDOWN_FILE, text.encode())
     write_file(out / LATEX_FILE, latex_document(tables, " ".join(captions), "papers").encode())

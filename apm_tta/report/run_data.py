@@ -19,6 +19,7 @@ from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import RESULT_NAMES, cell_rows
+from apm_tta.report.remarks import Remarks
 from apm_tta.report.sites import Sites, sites_of
 from apm_tta.report.statistics import reliability
 
@@ -42,6 +43,7 @@ class ReportData:
         damaged: images that could not be read: corruption, severity, id, error.
         missing: descriptions of what an incomplete run lacks, cell by cell; empty for a complete one.
         sites: where the cells of ``results`` were computed.
+        remarks: sentences on what was remarked while their images were read and answered.
     """
 
     run: Path
@@ -54,6 +56,7 @@ class ReportData:
     damaged: pd.DataFrame
     missing: list[str]
     sites: Sites
+    remarks: list[str]
 
     @property
     def seeds(self) -> list[int]:
@@ -85,7 +88,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     damaged: list[dict[str, Any]] = []
     missing: list[str] = []
     headers: list[tuple[str, RecordHeader]] = []
-    groups = _Groups()
+    groups, remarks = _Groups(), Remarks()
     seen = set()
     fingerprint = numbers.fingerprint
     for files in condition_files(run, numbers).values():
@@ -105,6 +108,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             if not _counts_votes(numbers, cell.cell["method"]):
                 calibration += [{**cell.cell, **row} for row in reliability(cell.confidence, cell.right)]
             groups.add(cell)
+            remarks.add(cell)
             headers += [(cell.cell["method"], header) for header in cell.headers]
     missing += [
         f"all of {condition}, {method}, seed {seed}"
@@ -121,10 +125,12 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         )
     if not rows:
         raise UserError(f"{run} has no complete cell to show; rerun the same command with --out {run} to resume")
+    results = _ordered(pd.DataFrame(rows, columns=RESULT_NAMES), numbers)
+    pairs = zip(results["corruption"], results["severity"], strict=True)
     return ReportData(
         run=run,
         manifest=manifest,
-        results=_ordered(pd.DataFrame(rows, columns=RESULT_NAMES), numbers),
+        results=results,
         iterations=groups.iterations(numbers),
         fits=groups.fits(numbers),
         calibration=_ordered(pd.DataFrame(calibration, columns=_CALIBRATION_COLUMNS), numbers),
@@ -134,6 +140,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         ),
         missing=missing,
         sites=sites_of(headers),
+        remarks=remarks.sentences(expected, list(dict.fromkeys(condition_name(*pair) for pair in pairs))),
     )
 
 

@@ -31,7 +31,16 @@ from apm_tta.harness.storage.records import (
     write_digest,
 )
 
-HEADER = RecordHeader(fingerprint="f" * 64, file="records/a.parquet", site=SITE, batch_sizes=(8,))
+HEADER = RecordHeader(
+    fingerprint="f" * 64,
+    file="records/a.parquet",
+    site=SITE,
+    batch_sizes=(8,),
+    unit="clean, images 0 to 1",
+    remarks={"EXIF orientation ignored": 1},
+    warnings={},
+    setup_warnings={},
+)
 CELL = Cell("fashion-mnist", Condition("fog", 3), "embedded", "apm", 7)
 classes = st.integers(0, 2**31 - 1)
 single = st.floats(width=32, allow_nan=False)

@@ -80,6 +80,10 @@ def header_of(path: Path) -> RecordHeader:
         file=path.relative_to(folder).as_posix(),
         site=SITE,
         batch_sizes=(8,),
+        unit=f"{path.parent.name} {path.name}",
+        remarks={},
+        warnings={},
+        setup_warnings={},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -18,7 +18,8 @@ from apm_tta.harness.compute.loading import default_workers
 from apm_tta.harness.compute.parcel import pack, unpack
 from apm_tta.harness.compute.prepare import Prepared, open_data, prepare
 from apm_tta.harness.compute.worker import Worker
-from apm_tta.harness.progress.events import Emit
+from apm_tta.harness.progress.events import Emit, Note
+from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.storage.manifest import Numbers, differences
 from apm_tta.teachers import default_cache
@@ -35,12 +36,14 @@ class Job:
         numbers: what the answers depend on, as the run's manifest states it: a process that would compute other
             numbers refuses. None where nothing is recorded.
         digests: of the images, which every process compares as it reads them; None where nothing is recorded.
+        setup_warnings: what libraries warned of while the process that was asked for the run prepared it.
         prepared: what this process has built already; it is not sent.
     """
 
     request: RunRequest
     numbers: Numbers | None = None
     digests: ImageDigests | None = None
+    setup_warnings: Mapping[str, int] = field(default_factory=dict)
     prepared: Prepared | None = field(default=None, compare=False)
 
     def packed(self) -> bytes:
@@ -51,7 +54,7 @@ class Job:
         """
         number = uuid4().bytes
         _PACKED_HERE[number] = self
-        return _THIS_PROCESS + number + pack((self.request, self.numbers, self.digests), self.request.parameters)
+        return _THIS_PROCESS + number + pack(self._sent, self.request.parameters)
 
     @staticmethod
     def unpacked(packed: bytes) -> Job:
@@ -66,7 +69,11 @@ class Job:
         # Unpickled where they come from, classes would be overwritten by copies, which no later cell reaches.
         if (own := _PACKED_HERE.get(number)) is None:
             raise UserError("a job can be unpacked in another process, or in its own while it is there")
-        return Job(own.request, own.numbers, own.digests)
+        return Job(*own._sent)
+
+    @property
+    def _sent(self) -> tuple[Any, ...]:
+        return self.request, self.numbers, self.digests, dict(self.setup_warnings)
 
     def __reduce__(self) -> tuple[Callable[[bytes], Job], tuple[Any, ...]]:
         return Job.unpacked, (self.packed(),)
@@ -82,19 +89,23 @@ class Job:
         Raises:
             UserError: when this process would compute other numbers than the manifest states, naming what differs.
         """
-        prepared, request = self.prepared, self.request
+        prepared, request, warned = self.prepared, self.request, dict(self.setup_warnings)
         if prepared is None:
-            dataset = open_data(request)
-            if self.digests is not None:
-                dataset.expect(self.digests)
-            prepared = prepare(request, device, dataset)
+            with heard_warnings() as heard:
+                dataset = open_data(request)
+                if self.digests is not None:
+                    dataset.expect(self.digests)
+                prepared = prepare(request, device, dataset)
+            for text in counted({text: count for text, count in heard.items() if text not in warned}):
+                emit(Note(text))
+            warned = {**warned, **heard}
             if self.numbers is not None and (differing := differences(self.numbers, numbers(prepared))):
                 raise UserError(f"{socket.gethostname()} would compute other numbers ({'; '.join(differing)})")
         workers = default_workers(device, processes) if request.workers is None else request.workers
         # Of this machine's own cache: another one may have its home elsewhere.
         features = default_cache() / "features" if request.feature_cache else None
         fingerprint = "" if self.numbers is None else self.numbers.fingerprint
-        return Worker(prepared, emit, fingerprint, workers, features)
+        return Worker(prepared, emit, fingerprint, workers, features, warned)
 
 
 _KEY = 16

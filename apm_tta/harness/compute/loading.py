@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import cv2
@@ -18,6 +20,7 @@ from apm_tta.data.dataset import Dataset, RefusedImage
 from apm_tta.data.layouts import DamagedImage, Entry
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.quiet_processes import quiet_context
+from apm_tta.harness.progress.heard_warnings import drained, heard_warnings
 
 Preprocess = Callable[[Image.Image], Tensor]
 Place = tuple[Condition, Entry]
@@ -51,6 +54,8 @@ class Loaded:
         damaged: the images that could not be read.
         refused: why the run must not use these images; None where it may.
         digests: SHA-256 of every image that could be read, as stored, by id.
+        remarks: of every image that could be read; see ``ReadImage.remarks``.
+        warnings: what libraries warned of in the loading process, and how often.
     """
 
     places: list[Place]
@@ -60,6 +65,8 @@ class Loaded:
     damaged: list[Damaged]
     refused: RefusedImage | None = None
     digests: dict[str, str] = field(default_factory=dict)
+    remarks: list[tuple[str, ...]] = field(default_factory=list)
+    warnings: Counter[str] = field(default_factory=Counter)
 
     @property
     def answered_and_damaged(self) -> list[Place]:
@@ -115,7 +122,7 @@ def load(
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=2 if workers else None,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_begin if workers else None,
         multiprocessing_context=quiet_context() if workers else None,
     )
     for loaded in loader:
@@ -133,6 +140,7 @@ class _Item:
     reason: str
     refused: RefusedImage | None = None
     sha256: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 class _Places(TorchDataset[_Item]):
@@ -154,7 +162,7 @@ class _Places(TorchDataset[_Item]):
         started = time.perf_counter()
         pixels = None if self._preprocess is None else self._preprocess(found.image)
         milliseconds = 1000 * (time.perf_counter() - started)
-        return _Item(place, found.image, pixels, milliseconds, "", sha256=found.sha256)
+        return _Item(place, found.image, pixels, milliseconds, "", sha256=found.sha256, remarks=found.remarks)
 
 
 def _collate(items: list[_Item]) -> Loaded:
@@ -167,9 +175,20 @@ def _collate(items: list[_Item]) -> Loaded:
         damaged=[Damaged(*item.place, item.reason) for item in items if item.image is None],
         refused=next((item.refused for item in items if item.refused is not None), None),
         digests={item.place[1].id: item.sha256 for item in items if item.image is not None},
+        remarks=[item.remarks for item in items if item.image is not None],
+        warnings=Counter({} if _Process.heard is None else drained(_Process.heard)),
     )
 
 
-def _one_thread(_worker: int) -> None:
+class _Process:
+    """What a loading process hears from its start to its end; None in the process that computes, which hears itself."""
+
+    hearing: AbstractContextManager[Counter[str]]
+    heard: Counter[str] | None = None
+
+
+def _begin(_worker: int) -> None:
     """Limit OpenCV to one thread: its threads would compete with the other loading processes for the cores."""
     cv2.setNumThreads(0)
+    _Process.hearing = heard_warnings()
+    _Process.heard = _Process.hearing.__enter__()

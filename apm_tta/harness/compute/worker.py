@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import torch
 
 from apm_tta.apm.engine import is_out_of_memory
 from apm_tta.errors import UserError
+from apm_tta.harness.compute.account import Account
 from apm_tta.harness.compute.answer_columns import (
     answer_columns,
     concatenate_columns,
@@ -29,9 +31,8 @@ from apm_tta.harness.compute.spot_check import Answers, answer_alone, answer_par
 from apm_tta.harness.compute.stream_order import stream_order
 from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.progress.events import Answered, Emit, Finished, Note
-from apm_tta.harness.storage.record_header import RecordHeader
+from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.storage.records import encode_records
-from apm_tta.harness.storage.site import Site, this_site
 from apm_tta.methods import Batch, Method
 from apm_tta.methods.answering import failures_named, refuse_changed_teacher, reset
 from apm_tta.methods.batch import Shared
@@ -47,10 +48,17 @@ class Worker:
         fingerprint: of the run, which every file of records carries; see ``Numbers.fingerprint``.
         workers: number of loading processes.
         feature_cache: folder of the cached teacher features; None computes them.
+        setup_warnings: what libraries warned of while this process prepared the run, with counts.
     """
 
     def __init__(
-        self, prepared: Prepared, emit: Emit, fingerprint: str, workers: int = 0, feature_cache: Path | None = None
+        self,
+        prepared: Prepared,
+        emit: Emit,
+        fingerprint: str,
+        workers: int = 0,
+        feature_cache: Path | None = None,
+        setup_warnings: Mapping[str, int] | None = None,
     ) -> None:
         self._dataset = prepared.dataset
         self._teacher = prepared.teacher
@@ -62,7 +70,7 @@ class Worker:
         self._emit = emit
         self._fingerprint = fingerprint
         self._batch_limits: dict[Method[Any], int] = {}
-        self._batch_sizes: dict[str, set[int]] = {}
+        self._setup_warnings = setup_warnings or {}
         self._read = ReadDigests(self._dataset)
         self._checked: set[Cell] = set()
         # What a loader or a cache has put there; parts of a batch keep their part of it.
@@ -75,29 +83,34 @@ class Worker:
             UserError: when a method fails, naming the method, the images and the error; when it does what a method must
                 not do, or answers an image otherwise among others than alone.
         """
-        started, site = time.perf_counter(), this_site(self._teacher.device)
-        self._batch_sizes = {cell.method: set() for cell in work.cells}
+        started = time.perf_counter()
         parts: dict[Cell, list[pa.Table]] = {cell: [] for cell in work.cells}
         self._read = ReadDigests(self._dataset)
-        with torch.no_grad():
+        self._account = Account(work, self._fingerprint, self._teacher.device, self._setup_warnings)
+        with self._heard_or_noted() as heard, torch.no_grad():
             answers = self._answer_stream(work) if isinstance(work, Stream) else self._answer_shard(work)
             for cell, table in answers:
                 parts[cell].append(table)
                 self._emit(Answered(cell, len(table), count_right(table)))
         refuse_changed_teacher(self._teacher, {cell.method for cell in work.cells})
-        files = tuple(self._file(work.file_of(cell), cell, tables, site) for cell, tables in parts.items())
-        return Finished(work, files, time.perf_counter() - started, self._read.files(work))
-
-    def _file(
-        self, name: PurePosixPath, cell: Cell, tables: Sequence[pa.Table], site: Site
-    ) -> tuple[PurePosixPath, bytes]:
-        header = RecordHeader(
-            fingerprint=self._fingerprint,
-            file=str(name),
-            site=site,
-            batch_sizes=tuple(sorted(self._batch_sizes[cell.method])),
+        self._account.warnings.update(heard)
+        files = tuple(
+            (work.file_of(cell), encode_records(cell, concatenate_rows(tables), self._account.header(cell)))
+            for cell, tables in parts.items()
         )
-        return name, encode_records(cell, concatenate_rows(tables), header)
+        seconds = time.perf_counter() - started
+        return Finished(work, files, seconds, self._read.files(work), dict(self._account.warnings))
+
+    @contextmanager
+    def _heard_or_noted(self) -> Iterator[Counter[str]]:
+        """Hear what libraries warn of in the block; where it fails, that is noted, since no file will state it."""
+        with heard_warnings() as heard:
+            try:
+                yield heard
+            except BaseException:
+                for text in counted(heard):
+                    self._emit(Note(text))
+                raise
 
     def _answer_shard(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
         entries = self._dataset.entries(shard.condition)[shard.start : shard.stop]
@@ -139,6 +152,7 @@ class Worker:
         preprocess = None if cached else self._teacher.preprocess
         for loaded in load(self._dataset, places, batch_size, preprocess, self._workers, pin=on_gpu):
             self._read.add(loaded)
+            self._account.add_loaded(loaded)
             yield loaded
 
     def _batch(self, loaded: Loaded) -> Batch:
@@ -165,7 +179,7 @@ class Worker:
         )
         given = method.stream_batch or self._batch_size
         if not loaded.places:
-            self._batch_sizes[method.name].add(given)
+            self._account.add_batch(method.name, given)
             return errors
         solo: SoloCost | None = None
         alone: list[Answers] = []
@@ -178,7 +192,7 @@ class Worker:
             parts = self._predict(method, batch, thorough=checked)
             if alone:
                 refuse_other_answers(method, batch, alone, [answers for answers, _ in parts])
-        self._batch_sizes[method.name].add(min(given, self._batch_limits.get(method, given)))
+        self._account.add_batch(method.name, min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
         images = make_columns(count, id=batch.ids, label=[entry.label for _, entry in loaded.places])

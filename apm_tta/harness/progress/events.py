@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from apm_tta.harness.plan import Cell, Shard, Work
@@ -46,12 +46,14 @@ class Finished:
         files: the records to write: for every cell a path below the run folder and its content.
         seconds: time that it took.
         images: likewise, the digests of images that were hashed as they were read.
+        warnings: what libraries warned of meanwhile, and how often.
     """
 
     work: Work
     files: tuple[tuple[PurePosixPath, bytes], ...]
     seconds: float
     images: tuple[tuple[PurePosixPath, bytes], ...] = ()
+    warnings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,10 @@ def work_name(work: Work) -> str:
         return f"{work.condition}, images {work.start} to {work.stop - 1} ({methods})"
     conditions = ", ".join(str(condition) for condition, _ in work.conditions)
     return f"{work.setting} stream over {conditions} ({methods})"
+
+
+def unit_name(work: Work) -> str:
+    """Name a shard whichever methods answer it now, and a stream apart from every other."""
+    if isinstance(work, Shard):
+        return f"{work.condition}, images {work.start} to {work.stop - 1}"
+    return f"{work_name(work)}, seed {work.seed}"

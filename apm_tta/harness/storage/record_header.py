@@ -21,12 +21,20 @@ class RecordHeader(Configuration):
         file: the path below the run folder at which it was recorded: it names method, condition, setting, seed, shard.
         site: where it was computed.
         batch_sizes: how many images the method was given at once, ascending; several where memory ran out meanwhile.
+        unit: the shard or stream that it was answered in, in words: its other files state the same warnings.
+        remarks: how many of its images were read with which remark; see ``ReadImage.remarks``.
+        warnings: what libraries warned of while the unit was answered, and how often.
+        setup_warnings: likewise, while the process that answered it prepared the run.
     """
 
     fingerprint: str
     file: str
     site: Site
     batch_sizes: tuple[int, ...]
+    unit: str
+    remarks: dict[str, int]
+    warnings: dict[str, int]
+    setup_warnings: dict[str, int]
 
     def as_metadata(self) -> dict[bytes, bytes]:
         """Return the header as Parquet metadata."""

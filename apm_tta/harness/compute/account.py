@@ -1,0 +1,56 @@
+"""What the records of a shard or stream state besides answers: where, at which batch sizes, and what was remarked."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+import torch
+
+from apm_tta.data.sample import Condition
+from apm_tta.harness.compute.loading import Loaded
+from apm_tta.harness.plan import Cell, Work
+from apm_tta.harness.progress.events import unit_name
+from apm_tta.harness.storage.record_header import RecordHeader
+from apm_tta.harness.storage.site import this_site
+
+
+class Account:
+    """Collects what happens while a shard or a stream is answered.
+
+    Args:
+        work: the shard or stream.
+        fingerprint: of the run.
+        device: of the teacher.
+        setup_warnings: what libraries warned of while this process prepared the run, with counts.
+    """
+
+    def __init__(self, work: Work, fingerprint: str, device: torch.device, setup_warnings: Mapping[str, int]) -> None:
+        self.warnings: Counter[str] = Counter()
+        self._work, self._fingerprint, self._site = work, fingerprint, this_site(device)
+        self._setup_warnings = dict(setup_warnings)
+        self._remarks: dict[Condition, Counter[str]] = defaultdict(Counter)
+        self._batch_sizes: dict[str, set[int]] = defaultdict(set)
+
+    def add_loaded(self, loaded: Loaded) -> None:
+        """Add what was remarked while images were read."""
+        for (condition, _), phrases in zip(loaded.places, loaded.remarks, strict=True):
+            self._remarks[condition].update(dict.fromkeys(phrases, 1))
+        self.warnings.update(loaded.warnings)
+
+    def add_batch(self, method: str, size: int) -> None:
+        """Add the number of images that a method was given at once."""
+        self._batch_sizes[method].add(size)
+
+    def header(self, cell: Cell) -> RecordHeader:
+        """Return what the file of a cell states."""
+        return RecordHeader(
+            fingerprint=self._fingerprint,
+            file=str(self._work.file_of(cell)),
+            site=self._site,
+            batch_sizes=tuple(sorted(self._batch_sizes[cell.method])),
+            unit=unit_name(self._work),
+            remarks=dict(self._remarks[cell.condition]),
+            warnings=dict(self.warnings),
+            setup_warnings=self._setup_warnings,
+        )
