@@ -84,6 +84,7 @@ class SupportImages:
         survey = walk_classes(self._root, [(self._root / name, label) for label, name in enumerate(expected)])
         if survey.problems:
             raise UserError("; ".join(survey.problems))
+        survey.unused.add_passed_over(self._root)
         unused = survey.unused.line(self._root)
         self._doubts += [f"--support: {unused}"] if unused else []
         if surplus:

@@ -15,10 +15,10 @@ from apm_tta.data.dataset import Dataset
 from apm_tta.data.decoding import VIEWER, Reading
 from apm_tta.data.layouts import LAYOUTS, Entry
 from apm_tta.data.layouts.images import is_image_name, list_folder, read_image
+from apm_tta.data.layouts.output_folders import is_output
 from apm_tta.data.layouts.unused import Unused
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
-from apm_tta.output_folders import is_output
 from apm_tta.resources import DATASETS, yaml_names
 
 
@@ -91,6 +91,7 @@ def unused_files(name: str) -> str:
     folder, unused = Path(name), Unused()
     for inner in _folders_below(folder) if folder.is_dir() else []:
         start = inner.relative_to(folder).as_posix()
+        unused.add_passed_over(folder, inner)
         unused.add_by_suffix(start, (file for file in list_folder(inner)[1] if not is_image_name(file)))
     return unused.line(folder)
 

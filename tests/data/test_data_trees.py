@@ -7,43 +7,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from class_trees import FOLDER, doubts, picture, two_classes
 from PIL import Image
 
-from apm_tta.data.cards import load_card
 from apm_tta.data.check import CheckReport, check
 from apm_tta.data.class_names import equal_names, wordless_names
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.output_folders import RUN_MARK, is_output
-
-FOLDER = load_card("folder")
-
-
-def picture(path: Path, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(values).save(path)
-    return path
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Make two classes of two images each."""
-    for number, path in enumerate(("ant/0.png", "ant/1.png", "bee/0.png", "bee/1.png")):
-        picture(tmp_path / "tree" / path, number)
-    return tmp_path / "tree"
-
-
-def doubts(root: Path, deep: bool = False) -> list[str]:
-    report = check(FOLDER, root, deep)
-    assert report.passed, report.problems
-    assert all("\n" not in doubt for doubt in report.doubts)
-    last = "a run can use it; see above" if report.doubts else "everything is as expected"
-    assert report.lines()[-1] == last
-    return report.doubts
+    return two_classes(tmp_path / "tree")
 
 
 def test_a_tree_without_anything_else_is_as_expected(tree: Path) -> None:
@@ -245,48 +222,6 @@ def test_a_class_folder_that_is_a_link_to_another_is_named(tree: Path) -> None:
 def test_a_picture_that_is_twice_in_one_class_is_none_of_two(tree: Path) -> None:
     shutil.copy(tree / "ant" / "0.png", tree / "ant" / "9.png")
     assert doubts(tree, deep=True) == []
-
-
-# What this program has written.
-
-
-def run_folder(path: Path) -> None:
-    (path / "records" / "zeroshot").mkdir(parents=True)
-    (path / "records" / "zeroshot" / "a.parquet").touch()
-    (path / RUN_MARK).write_text("numbers: {}\n")
-    (path / "results.md").touch()
-
-
-@pytest.mark.parametrize("where", ["run", "results/folder/20261127-064201", "results/imagenet-part/20261127-064201-2"])
-@pytest.mark.parametrize("name", ["folder", "imagenet-part"])
-def test_a_run_among_the_classes_is_no_class(where: str, name: str, tree: Path, tmp_path: Path, trees: Any) -> None:
-    if name == "imagenet-part":
-        tree = trees.class_folders(tmp_path / "part", name, {"n02123045": 281, "n01440764": 0}).root
-    before = Dataset(load_card(name), tree).entries(CLEAN)
-    run_folder(tree / where)
-    report = check(load_card(name), tree)
-    assert (report.problems, report.doubts) == ([], [])
-    assert Dataset(load_card(name), tree).entries(CLEAN) == before
-
-
-def test_pictures_under_their_default_name_are_no_class(tree: Path) -> None:
-    picture(tree / "results" / "islands" / "20261127-064201" / "islands.png")
-    run_folder(tree / "results" / "folder" / "20261127-064202")
-    assert doubts(tree) == []
-
-
-def test_a_run_in_a_class_folder_is_passed_over(tree: Path) -> None:
-    run_folder(tree / "ant" / "run")
-    picture(tree / "ant" / "run" / "islands.png")
-    assert doubts(tree) == []
-
-
-def test_a_folder_of_images_that_holds_a_file_of_that_name_is_a_class(tree: Path) -> None:
-    (tree / "ant" / RUN_MARK).touch()
-    assert not is_output(tree / "ant")
-    assert len(Dataset(FOLDER, tree).entries(CLEAN)) == 4
-    (tree / "empty").mkdir()
-    assert not is_output(tree / "empty")
 
 
 def test_a_report_says_what_is_worth_a_look_before_its_last_line() -> None:

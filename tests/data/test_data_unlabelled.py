@@ -31,14 +31,15 @@ def test_a_folder_yields_every_image_below_it_in_order(folder: Path) -> None:
     assert one_image(str(folder / "b" / "2.png")).id == "2.png"
 
 
-def test_what_is_not_read_is_named_and_what_this_program_has_written_is_neither(folder: Path) -> None:
+def test_what_is_not_read_is_named_and_what_this_program_has_written_too(folder: Path) -> None:
     (folder / "b" / "4.heic").touch()
     written = folder / "results" / "islands" / "20261127-064201"
     written.mkdir(parents=True)
     Image.new("RGB", (6, 4)).save(written / "islands.png")
     assert len(all_images(str(folder))) == 4
-    reasons = "1 with the suffix .txt (notes.txt), 1 with the suffix .heic (b/4.heic)"
-    assert unused_files(str(folder)) == f"2 files below {folder} are not used: {reasons}"
+    own = f"1 in folders that this program has written ({(written / 'islands.png').relative_to(folder)})"
+    reasons = f"{own}, 1 with the suffix .txt (notes.txt), 1 with the suffix .heic (b/4.heic)"
+    assert unused_files(str(folder)) == f"3 files below {folder} are not used: {reasons}"
     assert unused_files("fashion-mnist") == unused_files(str(folder / "b" / "c")) == ""
 
 

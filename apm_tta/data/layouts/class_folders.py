@@ -9,12 +9,14 @@ from typing import ClassVar
 from apm_tta.configuration import Configuration
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, O, Survey
 from apm_tta.data.layouts.images import first_few, is_image_name, link_problems, list_folder, pluralise
+from apm_tta.data.layouts.output_folders import is_output
 from apm_tta.data.sample import Condition
-from apm_tta.output_folders import is_output
 
 
 def list_tree(place: Path) -> tuple[list[str], list[str], list[str]]:
     """List a folder of class folders as ``list_folder`` does, without the folders that this program has written.
+
+    ``Unused.add_passed_over`` counts what lies in these.
 
     Raises:
         UserError: when it cannot be read.
@@ -91,6 +93,7 @@ class LabelledFoldersLayout(Layout[O]):
         found = walk_classes(place, [(folder, label) for folder, label in labelled if folder.name not in bad_links])
         found.problems[:0] = problems + wrong
         found.unused.add("beside the class folders", [name for name in files if name not in self.side_files])
+        found.unused.add_passed_over(place)
         return found
 
     def label_folders(self, place: Path, folders: Sequence[str]) -> tuple[list[tuple[Path, int]], list[str]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from apm_tta.data.layouts.images import is_image_name, pluralise
-from apm_tta.output_folders import is_output
+from apm_tta.data.layouts.output_folders import is_output
 
 _RESOURCE_FORK = "._"
 
@@ -40,23 +40,49 @@ class Unused:
             self.add(f"with the suffix {suffix}" if suffix else "without a suffix", [f"{start}{name}"])
 
     def add_below(self, place: Path, folder: Path) -> None:
-        """Count the files of a class folder's own folders, and images whose names begin with a dot.
+        """Count the files of a class folder's own folders, and images hidden by their own name or a folder's.
 
-        Links to folders are not followed, and what this program has written is passed over.
+        Links to folders are not followed.
         """
 
         def cannot_read(error: OSError) -> None:
             self.add("in folders that cannot be read", [f"{Path(error.filename).relative_to(place).as_posix()}/*"])
 
         for root, folders, files in os.walk(folder, onerror=cannot_read):
-            kept = sorted(name for name in folders if not name.startswith(".") and not is_output(Path(root, name)))
-            folders[:] = kept
+            for name in sorted(folders):
+                if name.startswith("."):
+                    self._add_hidden(place, Path(root, name))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
             start = Path(root).relative_to(place).as_posix()
             hidden = [name for name in sorted(files) if name.startswith(".")]
             self.add("hidden", [f"{start}/{name}" for name in hidden if _is_hidden_image(name)])
             if Path(root) != folder:
                 seen = sorted(set(files) - set(hidden))
                 self.add("in folders below a class folder", [f"{start}/{name}" for name in seen])
+
+    def add_passed_over(self, place: Path, folder: Path | None = None) -> None:
+        """Count what is taken for no class folder of a folder: this program's own output, hidden folders with images.
+
+        Links to folders are followed.
+
+        Args:
+            place: where the tree starts; paths are below it.
+            folder: the folder that is looked into; ``place`` where it is left out.
+        """
+        with os.scandir(folder or place) as found:
+            items = sorted(found, key=lambda item: item.name)
+        for item in items:
+            if not item.is_dir():
+                hidden = item.name.startswith(".") and _is_hidden_image(item.name)
+                self.add("hidden", [Path(item.path).relative_to(place).as_posix()] if hidden else [])
+            elif item.name.startswith("."):
+                self._add_hidden(place, Path(item.path))
+            elif is_output(Path(item.path)):
+                self.add("in folders that this program has written", _files_below(place, Path(item.path)))
+
+    def _add_hidden(self, place: Path, folder: Path) -> None:
+        images = [name for name in _files_below(place, folder) if _is_hidden_image(name.rpartition("/")[2])]
+        self.add("hidden", images)
 
     def line(self, place: Path) -> str:
         """State what is not used below ``place`` in one line; empty for nothing."""
@@ -65,6 +91,14 @@ class Unused:
             return ""
         parts = [f"{count:,} {reason} ({self.first[reason]})" for reason, count in self.counts.items()]
         return f"{pluralise(total, 'file')} below {place} {'is' if total == 1 else 'are'} not used: {', '.join(parts)}"
+
+
+def _files_below(place: Path, folder: Path) -> list[str]:
+    """Return the files below a folder, sorted, as paths below ``place``; those in a folder above it are none."""
+    if place.resolve().is_relative_to(folder.resolve()):
+        return []
+    found = (Path(root, name) for root, _, files in os.walk(folder) for name in files)
+    return sorted(path.relative_to(place).as_posix() for path in found)
 
 
 def _is_hidden_image(name: str) -> bool:

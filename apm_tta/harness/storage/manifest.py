@@ -14,10 +14,10 @@ from pydantic import AliasChoices, ConfigDict, Field
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.decoding import PUBLISHED, Reading
+from apm_tta.data.layouts.output_folders import RUN_MARK
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.methods import METHODS, Cost
-from apm_tta.output_folders import RUN_MARK
 
 MANIFEST_FILE = RUN_MARK
 _SOURCE_DIGEST = re.compile(r"revisions\.sources\.(?P<method>.+)\.sha256: (?!absent there)(?!.* absent now$)")
