@@ -12,7 +12,10 @@ Example:
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from apm_tta.package_files import note_files
 
 if TYPE_CHECKING:
     from apm_tta.api.check import check_dataset
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from apm_tta.errors import UserError
     from apm_tta.methods import Batch, Cost, Method, Predictions, ViewSpec, register
     from apm_tta.teachers import Preprocessing, load_teacher
+
+note_files(Path(__file__).parent)
 
 _MODULES = {
     "apm_tta.api.check": ("check_dataset",),

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from apm_tta.package_commit import package_code
+
 ROOT = Path(__file__).resolve().parents[1]
 MEGABYTE = 1_000_000
 
@@ -48,6 +50,7 @@ def test_the_wheel_contains_cards_suites_weights_and_images(wheel: Path) -> None
         "apm_tta/teachers/embedded/open_clip_config.json",
         "apm_tta/data/embedded/fashion_mnist.npz",
         "apm_tta/data/embedded/LICENCE",
+        *(["apm_tta/_resources/built_from.json"] if package_code(ROOT / "apm_tta").is_commit else []),
     ):
         assert name in sizes
     assert sizes["apm_tta/teachers/embedded/open_clip_model.safetensors"] <= 3 * MEGABYTE
@@ -63,7 +66,8 @@ def test_the_installed_demo_runs_from_another_folder(clean_environment: Path, tm
     command = [clean_environment / "bin" / "run-bench", *words]
     process = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    assert "commit released" in process.stdout
+    code = package_code(ROOT / "apm_tta")
+    assert f"commit {code.commit[:12] if code.is_commit and code.commit else 'unknown'}" in process.stdout
     (run,) = (tmp_path / "results" / "demo").iterdir()
     assert (run / "results.csv").is_file()
 

@@ -53,8 +53,8 @@ class Sites:
 
     @property
     def commits(self) -> list[str]:
-        """Return the commits of the code that computed them."""
-        return list(dict.fromkeys(site.commit for site in self.distinct))
+        """Return the commits of the code that computed them, in short; with its digest where it is of none."""
+        return list(dict.fromkeys(site.code for site in self.distinct))
 
     @property
     def hardware(self) -> list[str]:
@@ -63,7 +63,7 @@ class Sites:
 
     def text(self) -> str:
         """Name commits, hardware, time, and batch sizes where a method had several."""
-        commits = [commit[:12] for commit in self.commits]
+        commits = self.commits
         earliest = min(site.started for site in self.distinct)
         several = len(self.distinct) > 1 and self.latest != earliest
         pooled = _by_size({name: sizes for name, sizes in self.by_method.items() if is_pooled(sizes)})

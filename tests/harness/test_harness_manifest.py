@@ -486,6 +486,11 @@ def test_versions_state_this_package_and_every_library_that_computes_a_number() 
 def test_a_site_is_what_the_process_finds() -> None:
     found = this_site(torch.device("cpu"))
     assert (found.device_type, found.threads) == ("cpu", torch.get_num_threads())
-    assert re.fullmatch(r"released|unknown|[0-9a-f]{40}(-dirty)?", found.commit)
+    assert re.fullmatch(r"unknown|[0-9a-f]{40}(-dirty)?", found.commit)
+    assert re.fullmatch(r"[0-9a-f]{64}", found.source_sha256)
+    digest = f" (source {found.source_sha256[:12]})"
+    assert found.model_copy(update={"commit": "5ab2f0de3791" * 2}).code == "5ab2f0de3791"
+    assert found.model_copy(update={"commit": "5ab2f0de3791" * 2 + "-dirty"}).code == f"5ab2f0de3791-dirty{digest}"
+    assert found.model_copy(update={"commit": "unknown"}).code == f"unknown{digest}"
     assert found.hardware == f"{found.device_name}, {found.threads} thread{'' if found.threads == 1 else 's'}"
     assert found.model_copy(update={"device": "cuda:1"}).device_type == "cuda"

@@ -14,7 +14,7 @@ from apm_tta.data.subset import subset_rule
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.plan import EPISODIC
 from apm_tta.harness.request.suite import command_words
-from apm_tta.harness.storage.code_identity import uncommitted
+from apm_tta.harness.storage.code_identity import refuse_edited_code, uncommitted
 from apm_tta.harness.storage.manifest import (
     DatasetFields,
     Manifest,
@@ -68,8 +68,10 @@ def numbers(prepared: Prepared) -> Numbers:
     """State everything that a number of this run depends on.
 
     Raises:
-        UserError: when a user-defined method refers to something that cannot be compared between processes.
+        UserError: when a user-defined method refers to something that cannot be compared between processes, or files of
+            this package were edited since they were imported.
     """
+    refuse_edited_code()
     request, dataset, teacher = prepared.request, prepared.dataset, prepared.teacher
     suite, first = request.suite, request.conditions[0]
     chosen, content = len(dataset.entries(first)), dataset.expected

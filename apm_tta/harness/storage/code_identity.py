@@ -1,97 +1,112 @@
-"""Which code runs: its commit, and what sets it apart from every commit and release."""
+"""Which code runs: its commit, and its content where that is no commit's."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.metadata
-import subprocess
-from collections.abc import Iterable
+import marshal
+import sys
 from functools import cache
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
+from types import CodeType
 
 import apm_tta
+from apm_tta.errors import UserError
+from apm_tta.package_commit import PackageCode, package_code
+from apm_tta.package_files import AT_IMPORT, content, files_sha256, stamps
 
 NO_CHANGES = "none"
-_DECIDING = ("apm_tta", "datasets", "benchmarks/suites")
-"""Folders of a checkout whose content can change a number."""
+UNKNOWN = "unknown"
+_RESTART = "start Python again (in a notebook: restart the kernel)"
+_HEADER = 16
+"""Bytes before the code in a file of byte code: magic number, flags, and time and size of its source."""
 
 
-@cache
 def commit() -> str:
-    """Return the commit of the checkout that runs, with ``-dirty`` where its files differ; ``released`` outside one."""
-    if not _in_checkout():
-        return "released"
+    """Return the commit of the code that runs, with ``-dirty`` where its files are others; ``unknown`` for none."""
+    code = _code()
+    if code.commit is None:
+        return UNKNOWN
+    return code.commit if code.is_commit else f"{code.commit}-dirty"
+
+
+def uncommitted() -> str:
+    """Return the SHA-256 of the code that runs, unless it is exactly that of a commit: then ``none``.
+
+    Of a commit, the integers decide that it raises where it changes numbers; of anything else, its content does. Two
+    copies of the same content are the same code, wherever they lie.
+    """
+    code = _code()
+    return NO_CHANGES if code.is_commit else code.sha256
+
+
+def source_sha256() -> str:
+    """Return the SHA-256 of the package's files that can change a number, as they were imported."""
+    return _code().sha256
+
+
+def refuse_edited_code() -> None:
+    """Refuse files of the package that are not those that were imported: nobody can say then which code runs.
+
+    Raises:
+        UserError: naming one of them.
+    """
+    package = Path(apm_tta.__file__).parent
+    if not package.is_dir() or not AT_IMPORT:
+        return
     try:
-        head = _git("rev-parse", "HEAD").strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("-dirty" if uncommitted() != NO_CHANGES else "")
+        now = stamps(package)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror})") from None
+    for path, before in AT_IMPORT.items():
+        if now.get(path) != before:
+            raise UserError(f"{path} was edited after it was imported: {_RESTART}")
 
 
 @cache
-def uncommitted() -> str:
-    """Return the SHA-256 of what sets the running code apart from every commit and release; ``none`` for nothing.
+def _code() -> PackageCode:
+    refuse_edited_code()
+    package = Path(apm_tta.__file__).resolve().parent
+    code, elsewhere = package_code(package), {}
+    for name in sorted(name for name in sys.modules if name.partition(".")[0] == apm_tta.__name__):
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and package.is_dir():
+            path = Path(file).resolve()
+            if not path.is_relative_to(package):
+                elsewhere[name] = content(str(path))
+            _refuse_stale_byte_code(path, getattr(sys.modules[name], "__cached__", None))
+    if elsewhere:
+        return PackageCode(code.commit, False, files_sha256({**elsewhere, "": code.sha256.encode()}))
+    return code
 
-    In a checkout: of the difference to its commit and of files that git does not track yet. Of an installed wheel:
-    of the files that differ from its own list of digests. Of a source tree that is neither: of all its files, since
-    nobody can say which release it is. Computed once per process: that is the code that was imported.
+
+def _refuse_stale_byte_code(source: Path, cached: str | None) -> None:
+    """Refuse byte code that Python takes for that of ``source`` by its time and size, though it is not.
+
+    Only byte code that is older than the last change of its source can be; it is compiled again and compared.
+
+    Raises:
+        UserError: naming both files.
     """
     try:
-        parts = _difference_to_commit() if _in_checkout() else _difference_to_release()
-    except (OSError, subprocess.CalledProcessError):
-        parts = _files([path for path in sorted(_package().rglob("*")) if path.is_file()], _package())
-    digest, empty = hashlib.sha256(), True
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-        empty = False
-    return NO_CHANGES if empty else digest.hexdigest()
+        byte_code = None if cached is None else Path(cached)
+        if byte_code is None or byte_code.stat().st_mtime_ns > source.stat().st_ctime_ns:
+            return
+        held = byte_code.read_bytes()
+        found = marshal.loads(held[_HEADER:]) if held[:4] == MAGIC_NUMBER else None
+        compiled = compile(source.read_bytes(), str(source), "exec", dont_inherit=True, optimize=sys.flags.optimize)
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError):  # no byte code, or none that Python would take
+        return
+    if isinstance(found, CodeType) and found != compiled and _is_taken(held, source):
+        raise UserError(
+            f"{byte_code} is byte code of another {source.name} of the same time and size: delete it, and {_RESTART}"
+        )
 
 
-def _package() -> Path:
-    return Path(apm_tta.__file__).parent
-
-
-def _in_checkout() -> bool:
-    return (_package().parent / ".git").exists()
-
-
-def _git(*words: str) -> str:
-    command = ["git", "-C", str(_package().parent), *words]
-    return subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", check=True).stdout
-
-
-def _difference_to_commit() -> Iterable[bytes]:
-    difference = _git("diff", "HEAD", "--no-ext-diff", "--binary", "--", *_DECIDING)
-    parts = [difference.encode(errors="surrogateescape")] if difference else []
-    untracked = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *_DECIDING)
-    root = _package().parent
-    return [*parts, *_files([root / name for name in sorted(untracked.split("\0")) if name], root)]
-
-
-def _difference_to_release() -> Iterable[bytes]:
-    """Return the package's files that are not as its distribution installed them; all where it installed none."""
-    recorded = {}
-    try:
-        installed = importlib.metadata.files("apm-tta") or []
-    except importlib.metadata.PackageNotFoundError:
-        installed = []
-    for file in installed:
-        if file.hash is not None and file.hash.mode == "sha256":
-            recorded[Path(str(file.locate())).resolve()] = file.hash.value
-    ours = [path for path in sorted(_package().rglob("*")) if path.is_file() and path.suffix not in (".pyc", ".pyo")]
-    changed = [path for path in ours if recorded.get(path.resolve()) != _record_digest(path)]
-    return _files(changed, _package())
-
-
-def _record_digest(path: Path) -> str:
-    """Return the digest of a file as a wheel's RECORD writes it."""
-    return base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
-
-
-def _files(paths: Iterable[Path], root: Path) -> list[bytes]:
-    parts = []
-    for path in paths:
-        if "__pycache__" not in path.parts:
-            parts += [path.relative_to(root).as_posix().encode(errors="surrogateescape"), path.read_bytes()]
-    return parts
+def _is_taken(held: bytes, source: Path) -> bool:
+    """Return whether Python takes byte code for that of ``source``: by time and size, or unasked."""
+    flags = int.from_bytes(held[4:8], "little")
+    if flags & 1:
+        return not flags & 2
+    state = source.stat()
+    times = (int.from_bytes(held[8:12], "little"), int.from_bytes(held[12:16], "little"))
+    return times == (int(state.st_mtime) & 0xFFFFFFFF, state.st_size & 0xFFFFFFFF)

@@ -9,7 +9,10 @@ from pathlib import Path
 import torch
 
 from apm_tta.configuration import Configuration
-from apm_tta.harness.storage.code_identity import commit
+from apm_tta.harness.storage.code_identity import UNKNOWN, commit, source_sha256
+
+_SHORT = 12
+"""Characters of a commit or a digest that a reader is shown."""
 
 
 class Site(Configuration):
@@ -18,6 +21,7 @@ class Site(Configuration):
     Attributes:
         started: when it began with the shard, in UTC.
         commit: see ``code_identity.commit``.
+        source_sha256: see ``code_identity.source_sha256``.
         device: such as ``cuda:0``.
         device_name: of the GPU, or of the processor.
         threads: of PyTorch.
@@ -28,12 +32,20 @@ class Site(Configuration):
 
     started: str
     commit: str
+    source_sha256: str = ""
     device: str
     device_name: str
     threads: int
     python: str
     platform: str
     clock: str
+
+    @property
+    def code(self) -> str:
+        """The commit in short; with the digest of the code where that is not exactly the commit's."""
+        commit, dash, changed = self.commit.partition("-")
+        exact = not dash and commit != UNKNOWN
+        return f"{commit[:_SHORT]}{dash}{changed}{'' if exact else f' (source {self.source_sha256[:_SHORT]})'}"
 
     @property
     def device_type(self) -> str:
@@ -51,6 +63,7 @@ def this_site(device: torch.device) -> Site:
     return Site(
         started=utc_now(),
         commit=commit(),
+        source_sha256=source_sha256(),
         device=str(device),
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         threads=torch.get_num_threads(),

@@ -89,8 +89,8 @@ def _teacher_differences(data: ReportData) -> str:
 def _reproducibility(data: ReportData) -> str:
     if data.manifest.numbers.revisions.uncommitted != NO_CHANGES:
         return (
-            "Not necessarily: the code had changes that are in no commit and no release. run.yaml has the versions and "
-            "the digests of weights and images; the command is at the end of this page."
+            "Not necessarily: the code was not exactly that of a known commit. run.yaml has the digests of code, "
+            "weights and images, and the versions; the command is at the end of this page."
         )
     own = ", ".join(data.manifest.numbers.revisions.sources)
     code = f" and the code of {own}, whose digest is in run.yaml" if own else ""
