@@ -21,6 +21,7 @@ from apm_tta.data.layouts import DamagedImage, Entry
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.quiet_processes import quiet_context
 from apm_tta.harness.progress.heard_warnings import drained, heard_warnings
+from apm_tta.harness.storage.code_identity import refuse_edited_code
 
 Preprocess = Callable[[Image.Image], Tensor]
 Place = tuple[Condition, Entry]
@@ -114,7 +115,10 @@ def load(
 
     Raises:
         RefusedImage: for an image that changed, or that is one of the labelled images.
+        UserError: when loading processes would import code that was edited since.
     """
+    if workers:
+        refuse_edited_code()  # they import it again
     loader = DataLoader(
         _Places(dataset, places, preprocess),
         batch_size=batch_size,
