@@ -6,6 +6,7 @@ from PIL import Image, features
 
 from apm_tta.data.decoding.published import as_published
 from apm_tta.data.decoding.reading import PUBLISHED, VIEWER, Reading
+from apm_tta.data.decoding.transparency import scale_transparent_level
 from apm_tta.data.decoding.undefined import UndefinedPixels
 from apm_tta.data.decoding.viewer import as_viewer_shows
 
@@ -28,6 +29,7 @@ def to_rgb(image: Image.Image, reading: Reading) -> tuple[Image.Image, tuple[str
         UndefinedPixels: when a viewer could not show it.
         OSError: when it cannot be decoded, as for anything else that Pillow raises.
     """
+    scale_transparent_level(image)
     return _CONVERSIONS[reading](image)
 
 

@@ -7,6 +7,9 @@ from PIL import Image
 from apm_tta.data.decoding.deep import is_deep, transparent_level
 from apm_tta.data.decoding.undefined import UndefinedPixels
 
+_HIGHEST_LEVELS = {"1": 1, "L;2": 3, "L;4": 15}
+"""By Pillow's name of how the pixels of a PNG are packed."""
+
 GROUND = (255, 255, 255)
 """What shows through in a viewer: white, the colour of a page."""
 
@@ -31,6 +34,19 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         return image, None
     colours, alpha = _split_deep(image) if is_deep(image) else _split(image)
     return colours, None if alpha is None or alpha.getextrema() == (255, 255) else alpha
+
+
+def scale_transparent_level(image: Image.Image) -> None:
+    """Scale the transparent level of a grey PNG of fewer than 8 bits, in ``info``, as Pillow scales its pixels.
+
+    Args:
+        image: opened and not yet decoded, when it still has the number of bits; of other images nothing changes.
+    """
+    level, tiles = image.info.get("transparency"), getattr(image, "tile", ())
+    if image.format != "PNG" or image.mode not in ("1", "L") or not isinstance(level, int) or not tiles:
+        return
+    highest = _HIGHEST_LEVELS.get(tiles[0].args, 255)
+    image.info["transparency"] = (level & highest) * 255 // highest
 
 
 def on_ground(image: Image.Image, alpha: Image.Image) -> Image.Image:

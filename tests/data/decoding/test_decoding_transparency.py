@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +45,15 @@ def grey_level(hidden: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, "PNG", transparency=hidden)
     return buffer.getvalue()
+
+
+def png(head: bytes, transparency: bytes, rows: bytes) -> bytes:
+    """Make a PNG of its header, its transparent level or colour, and its rows before they are compressed."""
+    parts = [(b"IHDR", head), (b"tRNS", transparency), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [(struct.pack(">I", len(data)), name + data) for name, data in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        length + body + struct.pack(">I", zlib.crc32(body)) for length, body in chunks
+    )
 
 
 def one_colour(hidden: int) -> bytes:
@@ -140,18 +151,28 @@ def test_an_image_of_which_nothing_can_be_seen_is_refused(read: Any) -> None:
     assert read(buffer.getvalue(), PUBLISHED).image.getpixel((0, 0)) == (9, 9, 9)
 
 
+@pytest.mark.parametrize(("bits", "level"), [(1, 0), (1, 1), (2, 1), (2, 3), (4, 1), (4, 2), (4, 15)])
+def test_a_transparent_level_of_few_bits_is_scaled_like_the_pixels(bits: int, level: int, read: Any) -> None:
+    values = np.arange(64).reshape(8, 8) % 2**bits
+    packed = np.packbits((values[..., None] >> np.arange(bits - 1, -1, -1)) & 1, axis=None).reshape(8, bits)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+    content = png(struct.pack(">IIBBBBB", 8, 8, bits, 0, 0, 0, 0), struct.pack(">H", level), rows)
+    shown = read(content, VIEWER)
+    grey = values * 255 // (2**bits - 1)
+    assert (np.asarray(shown.image)[..., 0] == np.where(values == level, 255, grey)).all()
+    assert shown.remarks == (ON_WHITE,)
+    published = read(content, PUBLISHED)
+    assert (np.asarray(published.image)[..., 0] == grey).all()
+    assert published.remarks == (DROPPED,)
+    with Image.open(io.BytesIO(content)) as image:
+        assert to_rgb(image, VIEWER)[0].tobytes() == shown.image.tobytes()
+        assert to_rgb(image, VIEWER)[0].tobytes() == shown.image.tobytes(), "once is enough"
+
+
 def test_one_transparent_colour_of_16_bits_is_refused(read: Any) -> None:
     """Pillow keeps 8 bits of the pixels and 16 of the transparent colour: it would take another colour for it."""
-    import struct
-    import zlib
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     rows = b"".join(b"\0" + struct.pack(">6H", 256, 0, 0, 40_000, 1, 2) for _ in range(2))
-    head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"tRNS", struct.pack(">3H", 256, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in parts)
+    content = png(struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0), struct.pack(">3H", 256, 0, 0), rows)
     with pytest.raises(DamagedImage, match="one colour of 16 bits is transparent"):
         read(content, VIEWER)
     assert read(content, PUBLISHED).remarks == (DROPPED,)
