@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 _USUAL_GAMMA = 1 / 2.2
 _GAMMA_TOLERANCE = 0.02
 
 _SEEKING = ("GIF", "TIFF")
 """Formats in which Pillow looks for a second frame only when asked, and moves there: not in an image that is in use."""
+
+_BIG = b"\x2b"
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF_SAMPLES = {1: "whole numbers", 2: "signed numbers", 3: "floats", 5: "complex numbers", 6: "complex numbers"}
 
 FIRST_FRAME = "only the first of several frames is read"
 GAMMA_IGNORED = "the gamma that the file states is ignored"
@@ -38,6 +42,28 @@ def frame_remarks(image: Image.Image, content: bytes) -> tuple[str, ...]:
     except Exception:  # a later frame is damaged
         several = True
     return (FIRST_FRAME,) if several else ()
+
+
+def tiff_levels(content: bytes) -> str:
+    """Describe the levels of a TIFF that Pillow does not open, such as ``3 channels of 32 bits, floats``.
+
+    Empty for what is no TIFF, or one whose tags cannot be read.
+    """
+    if content[:4] not in _TIFF_STARTS:
+        return ""
+    try:
+        header = content[:16] if content[2:3] == _BIG or content[3:4] == _BIG else content[:8]
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+        file = io.BytesIO(content)
+        file.seek(tags.next)
+        tags.load(file)
+        bits, kinds = tags[TiffImagePlugin.BITSPERSAMPLE], tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
+        channels = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    except Exception:  # damaged tags can make the parser raise anything
+        return ""
+    each = "" if len(set(bits)) != 1 else f" of {bits[0]} bits"
+    number = "1 channel" if channels == 1 else f"{channels} channels"
+    return f"{number}{each}, {_TIFF_SAMPLES.get(kinds[0], 'levels of an unknown kind')}"
 
 
 def gamma_remarks(image: Image.Image) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from apm_tta.data.decoding import Reading, UndefinedPixels, to_rgb
-from apm_tta.data.decoding.file_facts import frame_remarks
+from apm_tta.data.decoding.file_facts import frame_remarks, tiff_levels
 from apm_tta.data.sample import ReadImage, StoredImage
 from apm_tta.errors import UserError
 
@@ -152,6 +152,9 @@ def decode_image(path: Path, stored: StoredImage, reading: Reading) -> ReadImage
         if _is_text(data):
             raise _damaged(path, "the file is text") from None
         unknown = isinstance(error, UnidentifiedImageError)
+        if unknown and (levels := tiff_levels(data)):
+            reason = f"a TIFF with {levels} is not supported; save it with 8 bits per channel"
+            raise DamagedImage(f"{path} cannot be shown: {reason}") from None
         raise _damaged(path, "unknown format" if unknown else f"truncated? {error}") from None
 
 

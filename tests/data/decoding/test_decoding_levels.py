@@ -113,3 +113,33 @@ def test_fewer_bits_fill_the_range(bits: int, read: Any) -> None:
 def test_the_reader_knows_the_tags_that_pillow_knows() -> None:
     assert (TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, TiffImagePlugin.BITSPERSAMPLE) == (262, 258)
     assert TiffImagePlugin.SAMPLEFORMAT == 339
+
+
+@pytest.mark.parametrize(
+    ("values", "samples", "levels"),
+    [
+        (np.zeros((4, 4), np.float64), 3, "1 channel of 64 bits, floats"),
+        (np.zeros((4, 4), np.float16), 3, "1 channel of 16 bits, floats"),
+        (np.zeros((4, 4), np.uint64), 1, "1 channel of 64 bits, whole numbers"),
+    ],
+)
+def test_a_valid_tiff_of_levels_that_are_not_read_is_named_as_such(
+    values: np.ndarray, samples: int, levels: str, read: Any
+) -> None:
+    for reading in (PUBLISHED, VIEWER):
+        with pytest.raises(DamagedImage, match=f"a TIFF with {levels} is not supported; save it with 8 bits"):
+            read(tiff(values, _339=samples), reading)
+    with pytest.raises(DamagedImage, match="unknown format"):
+        read(tiff(values, _339=samples)[:60], VIEWER)
+
+
+def test_a_colour_tiff_of_floats_is_named_as_such(read: Any) -> None:
+    # Three equal values of a tag do not fit beside it, and lie behind the pixels.
+    values = np.zeros((4, 12), np.float32)
+    content = bytearray(tiff(values, _256=4, _262=2, _277=3, _339=3))
+    for tag, number in ((258, 32), (339, 3)):
+        start = content.index(struct.pack("<HHI", tag, 3, 1))
+        content[start : start + 12] = struct.pack("<HHII", tag, 3, 3, len(content))
+        content += struct.pack("<3H", number, number, number)
+    with pytest.raises(DamagedImage, match="3 channels of 32 bits, floats is not supported"):
+        read(bytes(content), VIEWER)
