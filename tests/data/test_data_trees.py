@@ -193,6 +193,21 @@ def test_images_of_one_class_among_several_are_named(tree: Path, tmp_path: Path,
     assert carried.doubts == []
 
 
+def test_a_folder_that_no_class_list_can_name_has_to_be_renamed(tree: Path) -> None:
+    (tree / "bee").rename(tree / " ant")
+    with pytest.raises(UserError, match=r"two classes with the same name.*rename the folder ' ant'"):
+        Dataset(FOLDER, tree).entries(CLEAN)
+
+
+def test_digits_of_other_scripts_are_names_of_folders(tree: Path) -> None:
+    for name, other in (("ant", "²"), ("bee", "³")):
+        (tree / name).rename(tree / other)
+    assert len(Dataset(FOLDER, tree).entries(CLEAN)) == 4
+    (tree / "classes.txt").write_text("³\n²\n", encoding="utf-8")
+    assert Dataset(FOLDER, tree).classes == ("³", "²")
+    assert check(FOLDER, tree).passed
+
+
 # Twins.
 
 

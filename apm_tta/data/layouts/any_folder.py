@@ -68,9 +68,13 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
         classes = self._read_class_list() if self._class_file.exists() else self._listed_folders()
         if pairs := equal_names(classes.names):
             one, other = (f"{classes.folders[label]} ({classes.names[label]})" for label in pairs[0])
+            unlistable = [classes.folders[label] for label in pairs[0] if not _can_be_listed(classes.folders[label])]
+            advice = f"give each its own in {self._class_file}, a line 'folder<TAB>name' per class"
+            if unlistable:
+                advice = f"rename the folder {unlistable[0]!r}, or remove it if its images are the other's"
             raise UserError(
                 f"{self.place} has two classes with the same name, {one} and {other}, of which the second could never "
-                f"be predicted; give each its own in {self._class_file}, a line 'folder<TAB>name' per class"
+                f"be predicted; {advice}"
             )
         return classes
 
@@ -78,7 +82,7 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
         folders = tuple(list_tree(self.place)[0])
         if not folders:
             raise UserError(f"{self.place} has no class folders; expected tree: {self.card.tree}")
-        if all(name.isdigit() for name in folders):
+        if all(name.isdecimal() for name in folders):
             raise UserError(
                 f"the class folders of {self.place} are integers, whose order as text (0, 1, 10, 2) is not their "
                 f"numerical order; list them in {self._class_file}: one line per class in label order, 'folder' or "
@@ -105,10 +109,15 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
                 raise UserError(f"{path}, class {number}: more than one tab; write 'folder' or 'folder<TAB>name'")
             if "/" in folder or folder in (".", ".."):
                 raise UserError(f"{path}, class {number}: {folder!r} is not the name of a folder beside this file")
-        integers = all(name.isdigit() for name in folders)
+        integers = all(name.isdecimal() for name in folders)
         if integers and folders == tuple(sorted(folders)) != tuple(sorted(folders, key=int)):
             raise UserError(
                 f"{path} lists integer folders in text order ({', '.join(folders[:4])}, ...), not in numerical order; "
                 "sort its lines numerically"
             )
         return ClassList(tuple((name or folder).replace("_", " ") for folder, name in pairs), folders)
+
+
+def _can_be_listed(folder: str) -> bool:
+    """Return whether a line of ``classes.txt`` can name a folder: it is stripped, and a tab ends the name."""
+    return folder == folder.strip() and "\t" not in folder and len(folder.splitlines()) == 1

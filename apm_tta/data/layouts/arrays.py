@@ -104,6 +104,6 @@ def row_number(sample_id: str, rows: int) -> int:
         DamagedImage: when that row does not exist.
     """
     last = sample_id.rpartition("/")[2]
-    if not last.isdigit() or int(last) >= rows:
+    if not last.isdecimal() or int(last) >= rows:
         raise DamagedImage(f"there is no image {sample_id} among {rows}")
     return int(last)
