@@ -52,6 +52,22 @@ STATE = """
 self.seen = getattr(self, "seen", 0) + len(batch)
 return Predictions(self.logits(self.features(batch)) * torch.linspace(1, self.seen, 10))
 """
+KEPT = """
+features = self.features(batch)
+{place}.centre = getattr({place}, "centre", features[0].clone())
+return Predictions(self.logits(features - {place}.centre / 2))
+"""
+IN_A_LIST = """
+features = self.features(batch)
+self.seen += [features[0].clone()] if not self.seen else []
+return Predictions(self.logits(features - self.seen[0] / 2))
+"""
+IN_THE_MODULE = """
+global CENTRE
+features = self.features(batch)
+CENTRE = features[0].clone() if CENTRE is None else CENTRE
+return Predictions(self.logits(features - CENTRE / 2))
+"""
 RANDOM = "differently each time that it is asked: draw random numbers by apm_tta.randomness"
 DEPENDENT = r"alone otherwise than among 10 \(logits differ by \d.*\), though it is episodic and states nothing else"
 
@@ -85,6 +101,28 @@ def test_an_episodic_method_that_is_none_is_refused(
     images = [Image.effect_noise((28, 28), 60).convert("RGB") for _ in range(10)]
     with pytest.raises(UserError, match=message):
         load_method("mine", "embedded", CLASSES)(images)
+
+
+@pytest.mark.parametrize(
+    ("body", "attributes"),
+    [
+        (KEPT.format(place="self"), ""),
+        (KEPT.format(place="type(self)"), ""),
+        (IN_A_LIST, "seen = []"),
+        (IN_THE_MODULE, ""),
+    ],
+    ids=["object", "class", "list", "module"],
+)
+def test_an_episodic_method_that_keeps_what_it_saw_first_is_refused(
+    body: str, attributes: str, notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Within one process it answers alike: its halves would merge, each centred on another image."""
+    for part in ("1/2", "2/2"):
+        notebook.run(f"CENTRE = None\n@register\n{mine(body, attributes)}")
+        assert bench(tmp_path / part[0], "--shard-range", part) == 1
+        said = capsys.readouterr().err
+        assert re.search(r"method mine answers image test/\d+ otherwise where it is the first that it sees", said)
+        assert said.count("\n") == 1
 
 
 def test_cached_features_do_not_hide_it(notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

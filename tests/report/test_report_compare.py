@@ -71,7 +71,7 @@ def test_a_comparison_names_what_differs(tmp_path: Path, whole_run: Path, capsys
 def test_runs_with_different_images_are_not_compared(tmp_path: Path, whole_run: Path) -> None:
     a = run_of(tmp_path / "a", whole_run, {"apm": "x."})
     b = run_of(tmp_path / "b", whole_run, {"apm": "x."}, dataset="imagenet")
-    with pytest.raises(UserError, match="used different images"):
+    with pytest.raises(UserError, match="used different images or labels"):
         compare(a, b)
 
 

@@ -113,6 +113,14 @@ def refuse_other_answers(
     )
 
 
+def differing_answers(alone: Sequence[Answers], together: Sequence[Answers], rows: Sequence[int]) -> list[int]:
+    """Return those of ``rows`` of the answers given together that differ from the answers given alone, row by row."""
+    logits, teacher = _concatenated(alone)
+    among, among_teacher = (each[list(rows)] for each in _concatenated(together))
+    tolerance = max(_LEAST, _AMPLIFIED * float(_distances(teacher, among_teacher).max()))
+    return [row for row, distance in zip(rows, _distances(logits, among).tolist(), strict=True) if distance > tolerance]
+
+
 def _is_random(method: Method[Any], single: Batch, tolerance: float) -> bool:
     asked = []
     for purpose in ("once more", "and again"):

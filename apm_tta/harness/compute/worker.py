@@ -22,6 +22,7 @@ from apm_tta.harness.compute.answer_columns import (
     count_right,
     make_columns,
 )
+from apm_tta.harness.compute.fresh_start import FreshStart
 from apm_tta.harness.compute.loading import Loaded, Place, load
 from apm_tta.harness.compute.measure import SoloCost, measure_alone, peak_memory
 from apm_tta.harness.compute.prepare import Prepared
@@ -73,6 +74,7 @@ class Worker:
         self._setup_warnings = setup_warnings or {}
         self._read = ReadDigests(self._dataset)
         self._checked: set[Cell] = set()
+        self._fresh_start = FreshStart(self._methods.values(), prepared.request.parameters)
         # What a loader or a cache has put there; parts of a batch keep their part of it.
         self._kept = ((LOADED_PIXELS, self._teacher), (FEATURES, self._teacher))
 
@@ -190,8 +192,11 @@ class Worker:
             elif checked:
                 alone = answer_alone(method, batch, self._kept)
             parts = self._predict(method, batch, thorough=checked)
+            together = [answers for answers, _ in parts]
             if alone:
-                refuse_other_answers(method, batch, alone, [answers for answers, _ in parts])
+                refuse_other_answers(method, batch, alone, together)
+            if checked:
+                self._fresh_start.refuse_memory(method, batch, together, self._kept)
         self._account.add_batch(method.name, min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
