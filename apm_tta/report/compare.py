@@ -49,7 +49,8 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
             images = (read_image_list(run_a, a), read_image_list(run_b, b))
             (named,) = with_images([f"dataset.{field}: {value_a} and {value_b}"], *images)
             raise UserError(
-                f"{run_a} and {run_b} used different images or labels ({named}); only answers for the same ones can be compared"
+                f"{run_a} and {run_b} used different images or labels ({named}); only answers for the same ones can be "
+                "compared"
             )
     files_a, files_b = condition_files(run_a, a), condition_files(run_b, b)
     print_a, print_b = a.fingerprint, b.fingerprint
