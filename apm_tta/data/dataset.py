@@ -155,8 +155,8 @@ class Dataset:
         return self._available[condition]
 
     def doubt_support(self, doubts: Sequence[str]) -> None:
-        """Add lines on the support set to ``doubts``."""
-        self._support_doubts += doubts
+        """Add lines on the support set to ``doubts``, each once."""
+        self._support_doubts = list(dict.fromkeys([*self._support_doubts, *doubts]))
 
     def exclude_support(self, support_ids: Mapping[str, str], support_folder: Path) -> None:
         """Refuse from now on to read images of the support set; copies in other processes refuse them too.

@@ -13,6 +13,7 @@ from apm_tta.data.layouts import Entry
 from apm_tta.data.layouts.class_folders import folder_problems, list_tree, walk_classes
 from apm_tta.data.layouts.images import first_few, pluralise, read_image
 from apm_tta.data.subset import shots_per_class
+from apm_tta.data.twins import Twins
 from apm_tta.errors import UserError
 
 
@@ -49,18 +50,22 @@ class SupportImages:
         dataset.doubt_support(self._doubts)
 
     def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
-        """Decode the images in the order of ``entries``, and yield each with its label.
+        """Decode the images in the order of ``entries``, and yield each with its label; then doubt twins among them.
 
         Raises:
             DamagedImage: when a file is damaged.
             UserError: when a file has changed since it was last read.
         """
+        twins = Twins()
         for entry in self.entries:
             found = read_image(self._root / entry.id, self._dataset.layout.reading)
             if self._contents.setdefault(entry.id, found.sha256) != found.sha256:
                 raise UserError(f"--support {self._root}: {entry.id} has changed since it was read; start again")
-            self._dataset.exclude_support({pixel_digest(found.image): entry.id}, self._root)
+            digest = pixel_digest(found.image)
+            self._dataset.exclude_support({digest: entry.id}, self._root)
+            twins.add(digest, entry)
             yield found.image, entry.label
+        self._dataset.doubt_support([f"--support {self._root}: {doubt}" for doubt in twins.doubts()])
 
     @property
     def fingerprint(self) -> str:

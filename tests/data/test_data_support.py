@@ -88,6 +88,19 @@ def test_files_of_the_support_that_are_not_used_are_counted(tmp_path: Path, test
     )
 
 
+@pytest.mark.parametrize("kind", ["png", "bmp"])
+def test_a_support_picture_in_two_classes_is_named(kind: str, tmp_path: Path, tested: Dataset) -> None:
+    root = fill(tmp_path / "train", 2, seed=1)
+    with Image.open(root / "ant" / "0.png") as image:
+        image.save(root / "bee" / f"9.{kind}")
+    (root / "bee" / "1.png").unlink()
+    support = SupportImages(root, tested, shots=2)
+    for _ in range(2):
+        assert len(list(support)) == 6
+        (doubt,) = tested.doubts
+        assert doubt.startswith(f"--support {root}: 1 picture is in two classes, such as ant/0.png and bee/9.{kind}")
+
+
 def test_the_tested_folder_is_refused_as_support(tmp_path: Path, tested: Dataset) -> None:
     with pytest.raises(UserError, match="share a folder"):
         SupportImages(tmp_path / "test", tested, shots=2)
