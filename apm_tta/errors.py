@@ -25,8 +25,9 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
-        # One line, whatever name or path it quotes.
-        super().__init__(message.replace("\r", "\\r").replace("\n", "\\n"))
+        # One line, and text, whatever name or path it quotes.
+        printable = message.encode(errors="backslashreplace").decode()
+        super().__init__(printable.replace("\r", "\\r").replace("\n", "\\n"))
         self.exit_code = exit_code
 
     def __reduce__(self) -> tuple[Any, ...]:

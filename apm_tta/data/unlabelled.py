@@ -14,7 +14,7 @@ from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.decoding import VIEWER, Reading
 from apm_tta.data.layouts import LAYOUTS, Entry
-from apm_tta.data.layouts.images import is_image_name, list_folder, read_image
+from apm_tta.data.layouts.images import is_image_name, list_folder, read_image, refuse_no_text
 from apm_tta.data.layouts.output_folders import is_output
 from apm_tta.data.layouts.unused import Unused
 from apm_tta.data.sample import CLEAN
@@ -45,6 +45,7 @@ def one_image(name: str) -> Unlabelled:
     """
     path = Path(name)
     if path.is_file():
+        refuse_no_text(path)
         return Unlabelled(path.name, partial(_read_file, path), VIEWER)
     if path.is_dir():
         raise UserError(f"{name} is a folder; name one image file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from apm_tta.data.check import check
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.layouts.output_folders import RUN_MARK, is_output
 from apm_tta.data.sample import CLEAN
+from apm_tta.errors import UserError
 
 
 @pytest.fixture
@@ -95,3 +97,44 @@ def test_a_folder_of_images_that_holds_a_file_of_that_name_is_a_class(tree: Path
     assert len(Dataset(FOLDER, tree).entries(CLEAN)) == 4
     (tree / "empty").mkdir()
     assert not is_output(tree / "empty")
+
+
+# Names that are no text.
+
+
+@pytest.mark.parametrize("where", ["ant/caf\udce9.png", "ant/a\udce4.txt", "caf\udce9/0.png", "bee/caf\udce9/0.png"])
+def test_a_name_that_is_no_text_is_refused_in_one_line(where: str, tree: Path) -> None:
+    try:
+        (tree / where).parent.mkdir(exist_ok=True)
+        shutil.copy(tree / "ant" / "0.png", tree / where)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (problem,) = check(FOLDER, tree).problems
+    with pytest.raises(UserError) as refused:
+        Dataset(FOLDER, tree).entries(CLEAN)
+    assert problem == str(refused.value)
+    assert problem.isprintable()
+    assert problem.startswith(f"the name '{tree}/")
+    assert problem.endswith("is no text in UTF-8; rename it")
+
+
+def test_a_data_root_whose_path_is_no_text_is_refused(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        moved = tree.rename(tmp_path / "d\udce4ta")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    monkeypatch.chdir(moved)
+    for root in (moved, Path()):
+        with pytest.raises(UserError, match="is no text in UTF-8; rename it"):
+            Dataset(FOLDER, root).entries(CLEAN)
+
+
+def test_an_unused_name_that_is_no_text_is_escaped(tree: Path) -> None:
+    try:
+        picture(tree / ".caf\udce9" / "0.png")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (doubt,) = doubts(tree)
+    assert "1 hidden (.caf\\udce9/0.png)" in doubt

@@ -16,7 +16,7 @@ from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.decoding import PUBLISHED, VIEWER, Reading
-from apm_tta.data.layouts.images import decode_image, first_few, pluralise, read_stored
+from apm_tta.data.layouts.images import decode_image, first_few, pluralise, read_stored, refuse_no_text
 from apm_tta.data.layouts.unused import Unused
 from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
@@ -194,11 +194,12 @@ class Layout(ABC, Generic[O]):
         """The folder where the tree starts; ids are paths below it.
 
         Raises:
-            UserError: when no data root is given, or it is not a folder.
+            UserError: when no data root is given, it is not a folder, or its path is no text.
         """
         if self.data_root is None or not self.data_root.is_dir():
             where = "needs --data-root FOLDER" if self.data_root is None else f"is not at {self.data_root}"
             raise UserError(f"{self.card.name} {where}; expected tree: {self.card.tree}; to get it: {self.card.get}")
+        refuse_no_text(self.data_root.resolve())
         return next(self._fitting_places(), self._own_folder() or self.data_root)
 
     @property

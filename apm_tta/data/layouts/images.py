@@ -6,6 +6,7 @@ import codecs
 import errno
 import io
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,14 +54,17 @@ def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
     above counts as circular, so that no caller walks in circles.
 
     Raises:
-        UserError: when the folder cannot be read.
+        UserError: when the folder cannot be read, or its path or a name in it is no text; see ``refuse_no_text``.
     """
     folders, files, bad_links = [], [], []
+    refuse_no_text(folder)
     try:
         with os.scandir(folder) as found:
             for item in found:
                 if item.name.startswith("."):
                     continue
+                if not item.name.isascii():
+                    refuse_no_text(folder / item.name)
                 if item.is_symlink() and _is_bad_link(item.path):
                     bad_links.append(item.name)
                 elif item.is_dir():
@@ -72,6 +76,25 @@ def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from None
     return sorted(folders), sorted(files), sorted(bad_links)
+
+
+def refuse_no_text(path: Path) -> None:
+    """Refuse a file or folder whose name cannot be decoded: a run's files could not hold it.
+
+    Raises:
+        UserError: that names it.
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        try:
+            os.fsencode(path).decode("utf-8")
+        except UnicodeDecodeError:
+            advice = "rename it"
+        else:
+            advice = f"set PYTHONUTF8=1, as names are read as {encoding} here"
+        raise UserError(f"the name {os.fspath(path)!r} is no text in UTF-8; {advice}") from None
 
 
 def _is_bad_link(link: str) -> bool:

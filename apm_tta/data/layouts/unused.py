@@ -90,6 +90,7 @@ class Unused:
         if not total:
             return ""
         parts = [f"{count:,} {reason} ({self.first[reason]})" for reason, count in self.counts.items()]
+        parts = [part.encode(errors="backslashreplace").decode() for part in parts]  # a name may be no text
         return f"{pluralise(total, 'file')} below {place} {'is' if total == 1 else 'are'} not used: {', '.join(parts)}"
 
 
