@@ -133,6 +133,17 @@ def test_mistakes_get_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["islands", IMAGE], ["train-field", "--data", "fashion-mnist"]])
+def test_pictures_are_not_written_among_images(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    (tmp_path / "islands.png").touch()
+    assert main([*words, "--out", str(tmp_path)]) == 1
+    assert f"{tmp_path} holds images of others (1.png)" in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_an_unreadable_image_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     assert main(["islands", str(tmp_path / "broken.jpg"), "--out", str(tmp_path / "out")]) == 1

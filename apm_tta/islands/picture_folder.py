@@ -6,8 +6,12 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+from apm_tta.data.layouts.images import first_few, is_image_name, list_folder
 from apm_tta.errors import UserError
 from apm_tta.files import write_file
+
+PICTURES = frozenset({"agreement", "curve", "field", "interpolation", "islands", "levels", "video"})
+"""The names of all pictures, without their suffixes."""
 
 
 class PictureFolder:
@@ -18,7 +22,7 @@ class PictureFolder:
         kind: what is drawn, part of the new folder's name.
 
     Raises:
-        UserError: when it cannot be created, before anything is computed.
+        UserError: when it cannot be created, or holds images of others, before anything is computed.
     """
 
     def __init__(self, out: Path | None, kind: str) -> None:
@@ -27,15 +31,27 @@ class PictureFolder:
         existing = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise UserError(f"{self.path} cannot be written: {existing} is not a writable folder; choose another --out")
+        if foreign := _images_of_others(self.path):
+            raise UserError(
+                f"{self.path} holds images of others ({first_few(foreign)}), among which pictures would be taken for "
+                "images: name another folder with --out"
+            )
 
     def write(self, name: str, content: bytes) -> None:
-        """Write one file, replacing any of the same name.
+        """Write one file, replacing any of the same name; pictures are named as in ``PICTURES``.
 
         Raises:
             UserError: when it cannot be written.
         """
+        assert not is_image_name(name) or Path(name).stem in PICTURES
         write_file(self.path / name, content)
         self.files.append(name)
 
     def __str__(self) -> str:
         return f"{self.path} ({', '.join(self.files)})"
+
+
+def _images_of_others(folder: Path) -> list[str]:
+    """Return the images in a folder that no command for pictures has written."""
+    names = list_folder(folder)[1] if folder.is_dir() else []
+    return [name for name in names if is_image_name(name) and Path(name).stem not in PICTURES]
