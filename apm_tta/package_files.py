@@ -19,10 +19,9 @@ FOLDERS = ("datasets", "benchmarks/suites")
 
 
 class Stamp(NamedTuple):
-    """What the file system says of one file; any edit changes it."""
+    """What the file system says of one file; an edit changes it, and a link or a mode that is set does not."""
 
     modified: int
-    changed: int
     size: int
     inode: int
 
@@ -64,7 +63,7 @@ def stamps(package: Path) -> dict[str, Stamp]:
 
 def _stamp(path: str) -> Stamp:
     state = os.stat(path)  # noqa: PTH116  while the package is imported, every path made would be felt
-    return Stamp(state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
+    return Stamp(state.st_mtime_ns, state.st_size, state.st_ino)
 
 
 def _below(folder: Path) -> Iterator[tuple[str, str]]:
