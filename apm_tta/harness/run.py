@@ -30,6 +30,7 @@ from apm_tta.harness.storage.manifest_file import read_manifest, write_manifest
 from apm_tta.harness.storage.records import write_content
 from apm_tta.harness.storage.run_folder import (
     make_folder,
+    refuse_orphans,
     remove_if_empty,
     remove_leftovers,
     select_unfinished,
@@ -94,9 +95,11 @@ def _run(
         listed = read_image_list(folder, before.numbers)
         refuse_other_run(folder, before.numbers, manifest.numbers, lambda lines: with_images(lines, listed, digests))
         manifest = before
+        present_files(folder, manifest.numbers)
     else:
+        refuse_orphans(folder, manifest.numbers.fingerprint)
+        present_files(folder, manifest.numbers)
         write_manifest(folder, manifest)
-    present_files(folder, manifest.numbers)
     write_image_list(folder, digests)
     remove_leftovers(folder)
     _, work = plan(prepared)
@@ -114,6 +117,8 @@ def _run(
             said.add(event)
         if isinstance(event, Finished):
             heard.update(event.warnings)
+            if not (folder / MANIFEST_FILE).exists():
+                raise UserError(f"{folder} is gone: it was renamed or removed while the run wrote into it; put it back")
             for path, content in event.images:
                 keep_read_images(folder / path, content)
             for path, content in event.files:

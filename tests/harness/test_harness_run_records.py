@@ -10,6 +10,9 @@ import pyarrow as pa
 import pytest
 
 from apm_tta.cli import main
+from apm_tta.harness.compute.worker import Worker
+from apm_tta.harness.plan import Work
+from apm_tta.harness.progress.events import Finished
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.run_records import files_of_run
 
@@ -119,3 +122,58 @@ def test_a_stray_file_is_refused_before_anything_is_computed_and_the_advice_work
     assert not lost.exists()
     stray.rename(tmp_path / "x.parquet")
     assert main([*WORDS, "--out", str(run)]) == 0
+
+
+def test_a_folder_that_lost_its_manifest_is_gone_on_with_by_its_own_command_alone(
+    run: Path, whole: Path, answers: Answers, refusal: Callable[..., str]
+) -> None:
+    """As the refusal of a damaged one advises: it is written anew, and what lies there is kept."""
+    manifest = (run / "run.yaml").read_bytes()
+    (run / "run.yaml").write_bytes(manifest[:-100])
+    assert "restore it from a copy, or move it out of the folder: the run's own command" in refusal("report", run)
+    (run / "run.yaml").unlink()
+    assert "has no run.yaml; the run's own command with --out writes it anew" in refusal("report", run)
+    log = (run / "run.log").read_bytes()
+    message = refusal(*WORDS, "--precision", "bfloat16", "--out", run)
+    assert "has no run.yaml, and its records are of another run than this one" in message
+    assert not (run / "run.yaml").exists()
+    assert (run / "run.log").read_bytes().startswith(log)
+    kept = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
+    assert main([*WORDS, "--out", str(run)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == kept
+    assert (run / "run.yaml").read_bytes() == manifest
+    assert answers(run).equals(answers(whole))
+
+
+def test_a_folder_of_something_else_gets_no_manifest(run: Path, refusal: Callable[..., str]) -> None:
+    """Parquet files of another program in a folder of that name."""
+    shutil.rmtree(run / "records")
+    (run / "run.yaml").unlink()
+    (run / "records").mkdir()
+    (run / "records" / "sales.parquet").write_text("none of ours")
+    assert "does not name: records/sales.parquet" in refusal(*WORDS, "--out", run)
+    assert not (run / "run.yaml").exists()
+
+
+def test_a_run_whose_folder_is_renamed_stops_with_one_line(
+    tmp_path: Path, whole: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
+) -> None:
+    """Before it records anything elsewhere; put back, it is gone on with."""
+    run, away = tmp_path / "run", tmp_path / "away"
+    compute = Worker.compute
+
+    def renamed(self: Worker, work: Work) -> Finished:
+        if len(recorded(run)) >= 2:
+            run.rename(away)
+        return compute(self, work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "compute", renamed)
+        assert f"{run} is gone: it was renamed or removed while the run wrote into it; put it back" in (
+            refusal(*WORDS, "--out", run)
+        )
+    assert not recorded(run)
+    shutil.rmtree(run, ignore_errors=True)
+    away.rename(run)
+    assert main([*WORDS, "--out", str(run)]) == 0
+    assert answers(run).equals(answers(whole))

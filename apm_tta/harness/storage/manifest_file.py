@@ -15,7 +15,7 @@ from apm_tta.errors import UserError
 from apm_tta.files import write_file
 from apm_tta.harness.storage.field_differences import flatten
 from apm_tta.harness.storage.manifest import MANIFEST_FILE, Manifest, canonical_json
-from apm_tta.harness.storage.records import SCHEMA_VERSION
+from apm_tta.harness.storage.records import SCHEMA_VERSION, record_files
 
 MANIFEST_SCHEMA = 2
 """Of the file as a whole; files without one are of schema 1."""
@@ -59,7 +59,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     if not path.is_file():
-        raise UserError(f"{folder} is not a run folder: it has no {MANIFEST_FILE}")
+        lost = "; the run's own command with --out writes it anew" if record_files(folder) else ""
+        raise UserError(f"{folder} is not a run folder: it has no {MANIFEST_FILE}{lost}")
     try:
         content = read_yaml(path)
     except UserError as error:
@@ -84,7 +85,10 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-_REPAIR = "restore it from a copy, or choose another --out"
+_REPAIR = (
+    "restore it from a copy, or move it out of the folder: the run's own command with --out then writes it anew, and "
+    "keeps the records"
+)
 
 
 def _refuse_changed(path: Path, content: dict[Any, Any]) -> None:

@@ -13,7 +13,7 @@ from apm_tta.files import PARTIAL, unwritable
 from apm_tta.harness.plan import Cell, Shard, Work
 from apm_tta.harness.progress.run_log import LOG_FILE
 from apm_tta.harness.storage.manifest import MANIFEST_FILE
-from apm_tta.harness.storage.records import REPAIR
+from apm_tta.harness.storage.records import REPAIR, decode_records, read_content, record_files
 from apm_tta.harness.storage.run_records import Image, RecordFile, read_recorded
 from apm_tta.writer_lock import LOCK_FILE, OWNER_FILE
 
@@ -38,7 +38,7 @@ def make_folder(out: Path | None, suite: str, force_new: bool = False) -> Path:
         probe.touch()
         probe.unlink()
         others = [path for path in folder.iterdir() if path.suffix != PARTIAL and path.name not in _OWN_FILES]
-        foreign = bool(others) and not (folder / MANIFEST_FILE).exists()
+        foreign = bool(others) and not (folder / MANIFEST_FILE).exists() and not record_files(folder)
     except OSError as error:
         raise unwritable(folder, error) from None
     if foreign:
@@ -51,8 +51,27 @@ def remove_if_empty(folder: Path) -> None:
     if (folder / MANIFEST_FILE).exists():
         return
     with suppress(OSError):
-        (folder / LOG_FILE).unlink(missing_ok=True)
-        folder.rmdir()
+        if {path.name for path in folder.iterdir()} <= {LOG_FILE}:
+            (folder / LOG_FILE).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def refuse_orphans(folder: Path, fingerprint: str) -> None:
+    """Refuse a folder without ``run.yaml`` in which records of another run lie; its own are gone on with.
+
+    Raises:
+        UserError: naming one of them.
+    """
+    for path in record_files(folder):
+        try:
+            header = decode_records(path, read_content(path)).header
+        except UserError:  # what is damaged is set aside later
+            continue
+        if header.fingerprint != fingerprint:
+            raise UserError(
+                f"{folder} has no {MANIFEST_FILE}, and its records are of another run than this one ({path}); name "
+                "another folder with --out"
+            )
 
 
 def remove_leftovers(folder: Path) -> None:
