@@ -17,6 +17,9 @@ from apm_tta.data.sample import CLEAN
 from apm_tta.report import write_report
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\"></script><script>document.title='run'</script>"
+HOSTILE_CLASS = "</script><img src=x onerror=document.title=1>"
+"""Short enough for a prompt of the teacher."""
+
 Open = Callable[..., Any]
 
 
@@ -59,7 +62,7 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         picture: Image.Image = dataset.read(entry, CLEAN).image
         picture.save(place / ('"><script>document.title=1<' + "b>.png" if index == 0 else f"{index}.png"))
-    names = [HOSTILE, *(f"class {index}" for index in range(1, 10))]
+    names = [HOSTILE_CLASS, *(f"class {index}" for index in range(1, 10))]
     (root / "classes.txt").write_text("".join(f"{index:02d}\t{name}\n" for index, name in enumerate(names)))
     words = ["folder", "--teacher", "embedded", "--data-root", str(root), "--methods", "zeroshot", "--quiet"]
     assert main([*words, "--out", str(folder / "run")]) == 0
@@ -73,8 +76,8 @@ def test_class_names_and_ids_that_hold_tags_are_text(open_page: Open, hostile_ru
     assert text.count("</script>") == 1
     one = open_page(hostile_run / "report.html")
     labels = [label.inner_text() for label in one.page.query_selector_all(".samples > li strong")]
-    assert HOSTILE in labels
-    assert f"{HOSTILE}, clean" in one.page.evaluate("[...document.images].map(image => image.alt)")
+    assert HOSTILE_CLASS in labels
+    assert f"{HOSTILE_CLASS}, clean" in one.page.evaluate("[...document.images].map(image => image.alt)")
     assert any('"><script>' in small.inner_text() for small in one.page.query_selector_all(".samples p small"))
     assert one.page.title() not in ("run", "1")
     assert one.messages == []
