@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from apm_tta.data.corruptions import CORRUPTIONS, SEVERITIES
 from apm_tta.data.sample import Condition
+from apm_tta.harness.compute.account import Account
 from apm_tta.harness.compute.measure import process_peak
 from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
 from apm_tta.harness.storage.records import encode_records, read_shard, record_files, write_content
@@ -51,7 +53,8 @@ def write_and_read(run: Path) -> None:
     for shard in plan_shards(cells, dict.fromkeys(conditions, IMAGES), SHARD_SIZE):
         for cell in shard.cells:
             columns = simulated_columns(range(shard.start, shard.stop))
-            write_content(run / shard.file_of(cell), encode_records(cell, columns))
+            content = encode_records(cell, columns, Account(shard, "", torch.device("cpu"), {}).header(cell))
+            write_content(run / shard.file_of(cell), content)
     written = time.perf_counter()
     files = record_files(run)
     rows_read = sum(len(read_shard(path)) for path in files)

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+import torch
 
 from apm_tta.data.sample import Condition
+from apm_tta.harness.compute.account import Account
 from apm_tta.harness.compute.measure import process_peak
-from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
+from apm_tta.harness.plan import SHARD_SIZE, Cell, Shard, plan_shards
+from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.harness.storage.manifest_file import write_manifest
-from apm_tta.harness.storage.records import SCHEMA, write_content
+from apm_tta.harness.storage.records import SCHEMA_VERSION, encode_records, write_content
 from apm_tta.report import write_report
 from apm_tta.report.corruption_error import ALEXNET
 
@@ -25,9 +27,9 @@ IMAGES, CLASSES, ITERATIONS = 50_000, 1000, 20
 ALLOWED_S, ALLOWED_MB = 60, 2000
 
 
-def simulated_shard(cell: Cell, start: int, stop: int, random: np.random.Generator) -> bytes:
+def simulated_shard(shard: Shard, cell: Cell, fingerprint: str, random: np.random.Generator) -> bytes:
     """Return a shard as an APM writes it."""
-    count = stop - start
+    start, stop, count = shard.start, shard.stop, shard.stop - shard.start
     label = np.arange(start, stop) // 50
     wrong = random.random(count) < 0.4
     prediction = (label + wrong) % CLASSES
@@ -38,13 +40,6 @@ def simulated_shard(cell: Cell, start: int, stop: int, random: np.random.Generat
         return pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), pa.int32()))
 
     columns: dict[str, Any] = {
-        "dataset": [cell.dataset] * count,
-        "corruption": [cell.condition.corruption] * count,
-        "severity": [cell.condition.severity] * count,
-        "setting": [cell.setting] * count,
-        "teacher": [cell.teacher] * count,
-        "method": [cell.method] * count,
-        "seed": [cell.seed] * count,
         "id": [f"{index // 50:04d}/ILSVRC2012_val_{index:08d}.JPEG" for index in range(start, stop)],
         "label": label,
         "error": [None] * count,
@@ -63,11 +58,7 @@ def simulated_shard(cell: Cell, start: int, stop: int, random: np.random.Generat
         "peak_memory_mb": [1000.0] * count,
         "gflop": [None] * count,
     }
-    table = pa.table({field.name: pa.array(columns[field.name]).cast(field.type) for field in SCHEMA}, schema=SCHEMA)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    return encode_records(cell, columns, Account(shard, fingerprint, torch.device("cpu"), {}).header(cell))
 
 
 def simulate(run: Path) -> None:
@@ -87,6 +78,7 @@ def simulate(run: Path) -> None:
             "subset": f"all {IMAGES} images",
             "corruptions": "stored",
             "corruption_parameters": "imagenet",
+            "corruption_seed": 0,
             "jpeg_quality": None,
         },
         "conditions": [str(condition) for condition in conditions],
@@ -95,27 +87,25 @@ def simulate(run: Path) -> None:
             "apm": {"protocol": "episodic", "votes": False, "templates": "simple", "sentences": ["a photo of a {}."]}
         },
         "streams": "episodic",
+        "crop_scale": [0.08, 1.0],
         "seeds": [0],
         "precision": "float32",
-        "versions": {"apm-tta": "0", "commit": "simulated"},
+        "shard_size": SHARD_SIZE,
+        "versions": {"apm-tta": "0", "record_schema": str(SCHEMA_VERSION)},
+        "revisions": {"engine": 1, "methods": {"apm": 1}, "corruptions": {}, "uncommitted": "none"},
     }
-    place = {"device_name": "simulated", "threads": 2, "started": "now"}
-    run.mkdir()
-    write_manifest(
-        run,
-        {
-            "numbers": numbers,
-            "title": "Simulated",
-            "dataset_title": "ImageNet-C",
-            "batch_size": 64,
-            "environment": place,
-        },
+    asked = {"title": "Simulated", "command": [], "limit": 0, "devices": ["auto"], "data_root": None}
+    manifest = Manifest.model_validate(
+        {"numbers": numbers, **asked, "dataset_title": "ImageNet-C", "left_out": {}, "costs": {}}
     )
+    run.mkdir()
+    write_manifest(run, manifest)
+    fingerprint = manifest.numbers.fingerprint
     cells = [Cell("imagenet-c", condition, "ViT-B-16:openai", "apm", 0) for condition in conditions]
     random = np.random.default_rng(0)
     for shard in plan_shards(cells, dict.fromkeys(conditions, IMAGES), SHARD_SIZE):
         for cell in shard.cells:
-            write_content(run / shard.file_of(cell), simulated_shard(cell, shard.start, shard.stop, random))
+            write_content(run / shard.file_of(cell), simulated_shard(shard, cell, fingerprint, random))
 
 
 def report(run: Path) -> None:

@@ -27,9 +27,10 @@ from tabulate import tabulate
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
+from apm_tta.harness.compute.account import Account
 from apm_tta.harness.compute.measure import count_flops
 from apm_tta.harness.estimate import duration
-from apm_tta.harness.plan import SHARD_SIZE, Cell
+from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
 from apm_tta.harness.storage.records import encode_records, write_content
 from apm_tta.methods import METHODS, Batch, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
@@ -108,7 +109,8 @@ def _records(folder: Path) -> list[tuple[str, str, float]]:
         "batch_ms": [8.0 + index % 13 / 7 for index in images],
         "peak_memory_mb": [1000.0] * SHARD_SIZE,
     }
-    content = encode_records(cell, columns)
+    (shard,) = plan_shards([cell], {CLEAN: SHARD_SIZE})
+    content = encode_records(cell, columns, Account(shard, "0" * 64, torch.device("cpu"), {}).header(cell))
     seconds = _seconds(lambda: write_content(folder / "shard.parquet", content))
     return [("record", "bytes", len(content) / SHARD_SIZE), ("writing a shard", "ms", 1000 * seconds)]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
@@ -234,6 +235,9 @@ def test_where_memory_runs_out_batches_are_halved_with_a_note_and_the_same_answe
     ]
     columns = ["corruption", "id", "prediction"]
     assert answers(run).select(columns).equals(answers(whole).select(columns))
+    results = pd.read_csv(run / "results.csv", dtype=str)
+    assert set(results["batch_size"]) == {"3"}, "what was measured was measured at this size"
+    assert "images per second at batch size 3;" in (run / "results.md").read_text()
 
 
 @pytest.mark.parametrize(
