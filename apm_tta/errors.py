@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from apm_tta.wording import visible
+
 DAMAGED = 3
 """Exit code of a run that is done, but for images that could not be read."""
 
@@ -14,21 +16,40 @@ INTERRUPTED = 130
 TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""
 
+_LONGEST = 160
+"""Characters of another library's message that are quoted; a traceback has all of it."""
+
 
 class UserError(Exception):
     """One line that says what is wrong, where, and what would be right.
+
+    Args:
+        problem: what is wrong, and where; or the whole line, where nothing is added to it later.
+        exit_code: see the attribute.
+        advice: what to do about it, which the line ends with.
+        passing: see the attribute.
 
     Attributes:
         exit_code: what ``run-bench`` ends with: 2 for a request that cannot be understood, 1 for one that can
             be understood and cannot be carried out here, 3 for a run that lacks images that could not be read, 130
             for one that was interrupted, 143 for one that was terminated.
+        advice: what to do about it; ``advise`` adds to it.
+        passing: whether the cause may be gone without a change to the request: a full disk, a lost process. Only then
+            does a run that ends with it advise the same command again.
     """
 
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        # One line, and text, whatever name or path it quotes.
-        printable = message.encode(errors="backslashreplace").decode()
-        super().__init__(printable.replace("\r", "\\r").replace("\n", "\\n"))
+    def __init__(self, problem: str, exit_code: int = 1, *, advice: str = "", passing: bool = False) -> None:
+        super().__init__(visible(problem))  # one line, and text, whatever name or path it quotes
         self.exit_code = exit_code
+        self.advice = visible(advice)
+        self.passing = passing
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, (*self.args, self.advice)))
+
+    def advise(self, advice: str) -> None:
+        """Add what to do, known to a caller of the code that raised the error."""
+        self.advice = "; ".join(filter(None, (self.advice, visible(advice))))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a worker process send it: rebuilt without the constructor, whose arguments a subclass chooses."""
@@ -49,5 +70,6 @@ def _rebuilt(kind: type[UserError], args: tuple[Any, ...], attributes: dict[str,
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the kind and the message of an exception in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """Return the kind and the message of an exception in one line, the message cut where it is long."""
+    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -60,5 +60,5 @@ def write_file(path: Path, content: bytes, advice: str = OTHER_FOLDER) -> None:
 
 
 def unwritable(path: Path, error: OSError, advice: str = OTHER_FOLDER) -> UserError:
-    """Return the one-line error of a failed write."""
-    return UserError(f"{path} cannot be written ({error.strerror or error}); {advice}")
+    """Return the one-line error of a failed write, after which there may be room again."""
+    return UserError(f"{path} cannot be written ({error.strerror or error})", advice=advice, passing=True)

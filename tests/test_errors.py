@@ -12,6 +12,8 @@ from typing import Any, get_type_hints
 
 import cloudpickle
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import apm_tta
 from apm_tta.errors import UnknownName, UserError
@@ -37,7 +39,12 @@ def made(kind: type[BaseException]) -> BaseException:
     if not own:
         return kind("some text")
     hints = get_type_hints(own[0].__init__)
-    return kind(*(ARGUMENTS[hints[name]] for name in list(inspect.signature(own[0].__init__).parameters)[1:]))
+    return kind(*(ARGUMENTS[hints[name]] for name in _positional(own[0])))
+
+
+def _positional(kind: type) -> list[str]:
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+    return [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
 
 
 def test_all_of_them_are_found() -> None:
@@ -86,6 +93,24 @@ def test_an_exception_that_cannot_be_sent_becomes_its_line() -> None:
     assert sendable(plain) is plain
     found = sendable(OfThisCell("two\nlines"))
     assert (type(found), str(found)) == (UserError, "OfThisCell: two lines")
-    ours = sendable(OursOfThisCell("one line", exit_code=3))
+    ours = sendable(OursOfThisCell("one line", exit_code=3, advice="do this", passing=True))
     assert isinstance(ours, UserError)
-    assert (type(ours), str(ours), ours.exit_code) == (UserError, "one line", 3)
+    assert (type(ours), str(ours), ours.exit_code, ours.passing) == (UserError, "one line; do this", 3, True)
+
+
+@given(problem=st.text(), advice=st.lists(st.text(), max_size=2))
+def test_whatever_a_message_quotes_it_is_one_line_that_a_terminal_only_shows(problem: str, advice: list[str]) -> None:
+    error = UserError(problem)
+    for words in advice:
+        error.advise(words)
+    line = str(error)
+    assert line.splitlines() in ([line], []), "no separator of lines of any alphabet"
+    assert line.encode().decode() == line
+    assert not {"\x1b", "\x00", "\x9b", "\u202e", "\u2066"} & {*line}
+
+
+def test_advice_is_kept_apart_from_the_problem_and_joined_to_one_line() -> None:
+    error = UserError("out of memory", advice="try a smaller batch")
+    error.advise("what is finished is kept")
+    assert str(error) == "out of memory; try a smaller batch; what is finished is kept"
+    assert error.args == ("out of memory",)

@@ -14,9 +14,9 @@ from apm_tta.data.data_root import resolve_data_root
 from apm_tta.data.dataset import Dataset, add_entries
 from apm_tta.data.decode_all import Progress, decode_all
 from apm_tta.data.layouts import LAYOUTS, Layout
-from apm_tta.data.layouts.images import pluralise
 from apm_tta.data.twins import linked_twins
 from apm_tta.errors import UserError
+from apm_tta.wording import pluralise
 
 ANY, UNKNOWN = "any", "-"
 _MAX_SHOWN = 20

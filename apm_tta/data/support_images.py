@@ -11,10 +11,11 @@ from PIL import Image
 from apm_tta.data.dataset import Dataset, pixel_digest
 from apm_tta.data.layouts import Entry
 from apm_tta.data.layouts.class_folders import folder_problems, list_tree, walk_classes
-from apm_tta.data.layouts.images import first_few, pluralise, read_image
+from apm_tta.data.layouts.images import read_image
 from apm_tta.data.subset import shots_per_class
 from apm_tta.data.twins import Twins
 from apm_tta.errors import UserError
+from apm_tta.wording import first_few, pluralise
 
 
 class SupportImages:

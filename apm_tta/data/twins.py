@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from apm_tta.data.layouts import Entry, Layout
-from apm_tta.data.layouts.images import pluralise
+from apm_tta.wording import pluralise
 
 
 class Twins:

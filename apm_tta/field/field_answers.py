@@ -78,7 +78,8 @@ def teacher_of(field: Field, name: str, layer: int | None, device: torch.device)
     try:
         teacher = load_teacher(settings.teacher, device)
     except UserError as error:
-        raise UserError(f"{error}; to do without a teacher: --teacher none", error.exit_code) from None
+        error.advise("to do without a teacher: --teacher none")
+        raise
     if dict(teacher.identity) != settings.teacher_identity:
         raise UserError(
             f"teacher {settings.teacher} is not the one that the field was trained on: its weights or its "

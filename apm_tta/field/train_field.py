@@ -27,6 +27,7 @@ from apm_tta.islands.targets import sizes_for_grid
 from apm_tta.stop_signals import stop_code, stop_word, terminable
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
+from apm_tta.wording import resume
 from apm_tta.writer_lock import only_writer
 
 # The pretraining variant of the public code, for teachers whose APM has the published sizes.
@@ -73,11 +74,8 @@ def train_field(
         try:
             return _train(folder, images, teacher, chosen, hidden, quiet, notify)
         except KeyboardInterrupt as stop:
-            raise UserError(
-                f"{stop_word(stop)}; completed epochs are kept in {folder.path}; the same command with "
-                f"--out {folder.path} resumes the training",
-                exit_code=stop_code(stop),
-            ) from None
+            advice = f"completed epochs are kept; {resume(folder.path)}"
+            raise UserError(stop_word(stop), stop_code(stop), advice=advice) from None
 
 
 def _train(

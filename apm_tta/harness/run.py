@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from apm_tta.data.dataset import Dataset, RefusedImage
+from apm_tta.data.dataset import Dataset
 from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.content import content_notes, hash_content, images_to_hash
 from apm_tta.harness.compute.engines import ENGINES, Engine
@@ -38,6 +38,7 @@ from apm_tta.harness.storage.run_folder import (
 )
 from apm_tta.harness.storage.run_records import Image, present_files
 from apm_tta.stop_signals import stop_code, stop_word, terminable
+from apm_tta.wording import resume
 from apm_tta.writer_lock import only_writer
 
 
@@ -118,7 +119,11 @@ def _run(
         if isinstance(event, Finished):
             heard.update(event.warnings)
             if not (folder / MANIFEST_FILE).exists():
-                raise UserError(f"{folder} is gone: it was renamed or removed while the run wrote into it; put it back")
+                raise UserError(
+                    f"{folder} is gone: it was renamed or removed while the run wrote into it",
+                    advice="put it back",
+                    passing=True,
+                )
             for path, content in event.images:
                 keep_read_images(folder / path, content)
             for path, content in event.files:
@@ -156,23 +161,28 @@ def _images_of(dataset: Dataset, unit: Work, cell: Cell) -> list[Image]:
 
 @contextmanager
 def _errors_with_advice(folder: Path) -> Iterator[None]:
-    """Turn every error in the block into a message that ends with what is kept and how to resume.
+    """Turn every error in the block into a message that ends with what is kept and, where that helps, how to resume.
+
+    The same command is advised only after what may have passed: a stop, a system's error, a ``passing`` error.
 
     Raises:
         UserError: for anything that goes wrong in the block.
     """
-    advice = f"finished shards are kept; rerun the same command with --out {folder} to resume"
+    kept = "finished shards are kept"
     try:
         yield
-    except RefusedImage:  # such a run cannot be resumed before what the message says is done
-        raise
     except UserError as error:
-        raise UserError(f"{error}; {advice}", error.exit_code) from error.__cause__ or error
+        error.advise(f"{kept}; {resume(folder)}" if error.passing else f"{kept} in {folder}")
+        raise
     except KeyboardInterrupt as stop:
-        raise UserError(f"{stop_word(stop)}; {advice}", stop_code(stop)) from None
+        raise UserError(stop_word(stop), stop_code(stop), advice=f"{kept}; {resume(folder)}") from None
     except Exception as error:
-        message = describe_error(error)
-        raise UserError(f"stopped by {message} (traceback in {folder / LOG_FILE}); {advice}") from error
+        passing = isinstance(error, OSError)
+        raise UserError(
+            f"stopped by {describe_error(error)} (traceback in {folder / LOG_FILE})",
+            advice=f"{kept}; {resume(folder)}" if passing else kept,
+            passing=passing,
+        ) from error
 
 
 @contextmanager

@@ -6,9 +6,10 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from apm_tta.data.layouts.images import first_few, is_image_name, list_folder
+from apm_tta.data.layouts.images import is_image_name, list_folder
 from apm_tta.errors import UserError
 from apm_tta.files import write_file
+from apm_tta.wording import first_few
 
 PICTURES = frozenset({"agreement", "curve", "field", "interpolation", "islands", "levels", "video"})
 """The names of all pictures, without their suffixes."""

@@ -19,6 +19,7 @@ from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.records import Recorded, cell_columns
 from apm_tta.harness.storage.run_records import RecordFile, present_files, read_recorded
+from apm_tta.wording import resume
 
 _ROUNDING = 1e-6  # of a float32 softmax
 CELL = list(KEY)
@@ -95,7 +96,7 @@ def condition_files(run: Path, numbers: Numbers) -> dict[str, list[RecordFile]]:
     for file in present_files(run, numbers):
         by_condition.setdefault(str(file.cell.condition), []).append(file)
     if not by_condition:
-        raise UserError(f"{run} holds no records yet; rerun its own command with --out {run} to resume")
+        raise UserError(f"{run} holds no records yet", advice=resume(run))
     return by_condition
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from apm_tta.report.cells import RESULT_NAMES, cell_rows
 from apm_tta.report.remarks import Remarks
 from apm_tta.report.sites import Sites, sites_of
 from apm_tta.report.statistics import reliability
+from apm_tta.wording import first_few, resume
 
 _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
 
@@ -120,11 +120,11 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     if missing and not partial:
         cells = len(numbers.conditions) * len(numbers.methods) * len(numbers.seeds)
         raise UserError(
-            f"{run} is incomplete: it lacks {len(missing)} of {cells} cells ({join_first_few(missing)}); rerun the "
-            f"same command with --out {run} to resume, or use report --partial to show the complete cells"
+            f"{run} is incomplete: it lacks {len(missing)} of {cells} cells ({first_few(missing, '; ')})",
+            advice=f"{resume(run)}, or use report --partial to show the complete cells",
         )
     if not rows:
-        raise UserError(f"{run} has no complete cell to show; rerun the same command with --out {run} to resume")
+        raise UserError(f"{run} has no complete cell to show", advice=resume(run))
     results = _ordered(pd.DataFrame(rows, columns=RESULT_NAMES), numbers)
     pairs = zip(results["corruption"], results["severity"], strict=True)
     return ReportData(
@@ -142,11 +142,6 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         sites=sites_of(headers),
         remarks=remarks.sentences(expected, list(dict.fromkeys(condition_name(*pair) for pair in pairs))),
     )
-
-
-def join_first_few(missing: Sequence[str]) -> str:
-    """Join the first few descriptions, and state how many more there are."""
-    return "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if len(missing) > 3 else "")
 
 
 class _Groups:

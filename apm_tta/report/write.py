@@ -15,7 +15,7 @@ from apm_tta.report.html import Islands, write_html
 from apm_tta.report.html.page import SAMPLES
 from apm_tta.report.render import latex, markdown, markdown_text
 from apm_tta.report.results_table import results_table
-from apm_tta.report.run_data import ReportData, join_first_few, read_report_data
+from apm_tta.report.run_data import ReportData, read_report_data
 from apm_tta.report.table import Table
 from apm_tta.report.tables import (
     by_corruption_table,
@@ -24,6 +24,7 @@ from apm_tta.report.tables import (
     iterations_table,
     means_table,
 )
+from apm_tta.wording import first_few
 
 CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"
 MARKDOWN_FILE, LATEX_FILE, ERRORS_FILE = "results.md", "results.tex", "errors.csv"
@@ -70,7 +71,7 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
     sentences = [caption(data.manifest, data.sites), *notes(data)]
     if data.missing:
         sentences.insert(
-            0, f"Incomplete: {len(data.missing)} cells are missing or incomplete ({join_first_few(data.missing)})."
+            0, f"Incomplete: {len(data.missing)} cells are missing or incomplete ({first_few(data.missing, '; ')})."
         )
     tables = tables_of(data)
     text = "\n\n".join(

@@ -114,9 +114,7 @@ def test_ctrl_c_says_how_to_resume(
     os.kill(process.pid or 0, signal.SIGINT)
     process.join()
     assert process.exitcode == 130
-    assert (
-        errors.read_text().strip().splitlines()[-1].endswith(f"the same command with --out {out} resumes the training")
-    )
+    assert errors.read_text().strip().splitlines()[-1].endswith(f"rerun the same command with --out {out} to resume")
 
 
 def test_another_training_in_the_folder_is_refused_by_field(

@@ -258,9 +258,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A file is in the place of a folder."""
     (tmp_path / "records").write_text("a file")
     path = tmp_path / "records" / "apm" / "a.parquet"
-    with pytest.raises(UserError, match=r"cannot be written .*finished shards are kept") as caught:
+    with pytest.raises(UserError, match="cannot be written") as caught:
         write_rows(path, CELL, [row()])
     assert str(path) in str(caught.value)
+    assert caught.value.passing
 
 
 def test_a_wrong_type_never_becomes_a_record(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from apm_tta.data.class_lists import ClassList
 from apm_tta.data.class_names import are_synsets, equal_names, wordless_names
 from apm_tta.data.layouts.base import LAYOUTS, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems, list_tree
-from apm_tta.data.layouts.images import first_few, pluralise
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
+from apm_tta.wording import first_few, pluralise
 
 CLASSES_FILE = "classes.txt"
 

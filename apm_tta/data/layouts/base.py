@@ -16,11 +16,12 @@ from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.decoding import PUBLISHED, VIEWER, Reading
-from apm_tta.data.layouts.images import decode_image, first_few, pluralise, read_stored, refuse_no_text
+from apm_tta.data.layouts.images import decode_image, read_stored, refuse_no_text
 from apm_tta.data.layouts.unused import Unused
 from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.registry import Registry
+from apm_tta.wording import first_few, pluralise
 
 
 @dataclass(frozen=True)

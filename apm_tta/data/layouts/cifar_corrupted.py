@@ -20,9 +20,10 @@ from apm_tta.data.layouts.arrays import (
     row_number,
 )
 from apm_tta.data.layouts.base import LAYOUTS, Entry, NoOptions, Survey
-from apm_tta.data.layouts.images import first_few, list_folder
+from apm_tta.data.layouts.images import list_folder
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
+from apm_tta.wording import first_few
 
 SEVERITIES = 5
 LABELS = "labels.npy"

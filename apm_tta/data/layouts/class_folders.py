@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, O, Survey
-from apm_tta.data.layouts.images import first_few, is_image_name, link_problems, list_folder, pluralise
+from apm_tta.data.layouts.images import is_image_name, link_problems, list_folder
 from apm_tta.data.layouts.output_folders import is_output
 from apm_tta.data.sample import Condition
+from apm_tta.wording import first_few, pluralise
 
 
 def list_tree(place: Path) -> tuple[list[str], list[str], list[str]]:

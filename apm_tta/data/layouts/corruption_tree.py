@@ -8,9 +8,10 @@ from pathlib import Path
 from apm_tta.data.decoding import PUBLISHED
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import folder_problems, walk_classes
-from apm_tta.data.layouts.images import DamagedImage, first_few, is_image_name, link_problems, list_folder, read_image
+from apm_tta.data.layouts.images import DamagedImage, is_image_name, link_problems, list_folder, read_image
 from apm_tta.data.sample import Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
+from apm_tta.wording import first_few
 
 SEVERITIES = tuple("12345")
 TINY_CLASSES, TINY_SIDE = 200, 64

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from apm_tta.data.decoding import Reading, UndefinedPixels, to_rgb
 from apm_tta.data.decoding.file_facts import frame_remarks, tiff_levels
 from apm_tta.data.sample import ReadImage, StoredImage
 from apm_tta.errors import UserError
+from apm_tta.wording import first_few
 
 _OPTIONAL = {"avif": (".avif",), "jpg_2000": (".jp2", ".j2k"), "webp": (".webp",)}
 SUFFIXES = frozenset(
@@ -33,16 +34,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "PPM", "GIF", "AVIF", "JPEG2000"
 
 class DamagedImage(UserError):
     """An image that cannot be read, among others that can."""
-
-
-def first_few(names: Sequence[str]) -> str:
-    """Join the first three names, and state how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "none"
-
-
-def pluralise(number: int, singular: str, plural: str = "") -> str:
-    """Format a number with its noun: ``1 image``, ``2,000 images``."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:

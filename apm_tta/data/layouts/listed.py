@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.base import Entry, Layout, O, Survey
-from apm_tta.data.layouts.images import first_few, list_folder, pluralise
+from apm_tta.data.layouts.images import list_folder
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
+from apm_tta.wording import first_few, pluralise
 
 
 class ListedLayout(Layout[O]):

@@ -11,9 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import walk_classes
-from apm_tta.data.layouts.images import DamagedImage, first_few, link_problems, list_folder
+from apm_tta.data.layouts.images import DamagedImage, link_problems, list_folder
 from apm_tta.data.sample import Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
+from apm_tta.wording import first_few
 
 FOLDERS = "mappings/folder_to_objectnet_label.json"
 OVERLAP = "mappings/objectnet_to_imagenet_1k.json"

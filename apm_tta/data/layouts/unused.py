@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from apm_tta.data.layouts.images import is_image_name, pluralise
+from apm_tta.data.layouts.images import is_image_name
 from apm_tta.data.layouts.output_folders import is_output
+from apm_tta.wording import pluralise
 
 _RESOURCE_FORK = "._"
 

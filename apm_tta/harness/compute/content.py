@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.hash_images import Advance, hash_images
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests, ids_to_hash
-from apm_tta.data.layouts.images import pluralise
 from apm_tta.data.sample import Condition
 from apm_tta.teachers import default_cache
+from apm_tta.wording import pluralise
 
 INDEX_FOLDER = "digests"
 """Below the cache: of the files that were hashed before."""

@@ -13,6 +13,8 @@ def sendable(error: Exception) -> Exception:
         pickle.loads(pickle.dumps(error))
     except Exception:
         if isinstance(error, UserError):
-            return UserError(str(error), error.exit_code)
+            found = UserError("")
+            found.args, found.__dict__ = error.args, {name: vars(error)[name] for name in vars(found)}
+            return found
         return UserError(describe_error(error))
     return error

@@ -260,9 +260,10 @@ def _memory_named(method: Method[Any]) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         fixed = method.stream_batch is not None or (method.protocol == "episodic" and not method.batch_dependent)
-        advice = "" if fixed else "; try a smaller --batch-size"
+        device = method.given.teacher.device
         raise UserError(
-            f"out of memory on {method.given.teacher.device}: method {method.name} cannot run with less memory{advice}"
+            f"out of memory on {device}: method {method.name} cannot run with less memory",
+            advice="" if fixed else "try a smaller --batch-size",
         ) from error
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests, parse_digests
-from apm_tta.data.layouts.images import first_few
 from apm_tta.errors import UserError
 from apm_tta.files import write_file
 from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.wording import first_few
 
 IMAGES_FILE = "images.sha256"
 READ_FOLDER = "images"
@@ -45,7 +45,7 @@ def keep_read_images(path: Path, content: bytes) -> None:
         UserError: when an image is not what it was, naming it; when the file cannot be written.
     """
     if not path.exists():
-        write_file(path, content)
+        write_file(path, content, advice="")
         return
     now = parse_digests(content, 0)
     try:

@@ -103,7 +103,7 @@ def write_content(path: Path, content: bytes) -> None:
         write_digest(path, content)
         write_whole(path, content)
     except OSError as error:
-        raise unwritable(path, error, "finished shards are kept") from error
+        raise unwritable(path, error, advice="") from error
 
 
 def write_digest(path: Path, content: bytes) -> None:

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from apm_tta.data.layouts.images import first_few
 from apm_tta.data.sample import parse_condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import EPISODIC, Cell, record_file
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
 from apm_tta.harness.storage.record_header import RecordHeader, read_header
 from apm_tta.harness.storage.records import REPAIR, Recorded, cell_columns, decode_records, read_content, record_files
+from apm_tta.wording import first_few
 
 Image = tuple[str, int]
 """Id and label of an image."""

@@ -15,8 +15,9 @@ from PIL import Image
 
 from apm_tta.data.decoding import PUBLISHED
 from apm_tta.data.layouts import DamagedImage
-from apm_tta.data.layouts.images import first_few, is_image_name, list_folder, read_image
+from apm_tta.data.layouts.images import is_image_name, list_folder, read_image
 from apm_tta.errors import UserError
+from apm_tta.wording import first_few
 
 
 def saved(kind: str, mode: str = "RGB", size: tuple[int, int] = (60, 40), **options: Any) -> bytes:

@@ -52,7 +52,7 @@ def local(work: Sequence[Work], job: Job, emit: Emit) -> None:
         while waiting:
             waiting = _hear(waiting, events, emit)
     except BrokenProcessPool as error:
-        raise UserError("a worker process was lost: it was killed, or ran out of memory") from error
+        raise UserError("a worker process was lost: it was killed, or ran out of memory", passing=True) from error
     finally:
         for child in multiprocessing.active_children():
             child.terminate()

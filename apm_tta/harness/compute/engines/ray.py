@@ -96,7 +96,8 @@ def _result(module: Any, reference: Any) -> list[Event]:
             raise cause from error
         raise
     except module.exceptions.RayError as error:
-        raise UserError(f"a Ray worker was lost more than {_RETRIES} times ({type(error).__name__})") from error
+        reason = type(error).__name__
+        raise UserError(f"a Ray worker was lost more than {_RETRIES} times ({reason})", passing=True) from error
     return events
 
 
