@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import threading
@@ -61,8 +62,10 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
         finally:
             after = [setting.read() for setting in _SETTINGS]
             changed = [index for index, value in enumerate(before) if value != after[index]]
-            for index in changed:
-                _SETTINGS[index].write(before[index])
+            # One by one: what puts back a setting may set another that comes after it.
+            for setting, value in zip(_SETTINGS, before, strict=True) if changed else ():
+                if setting.read() != value:
+                    setting.write(value)
             torch.set_grad_enabled(gradients)
             if os.environ != variables:
                 os.environ.clear()
@@ -138,6 +141,15 @@ def _enter(directory: str | None) -> None:
         os.chdir(directory)
 
 
+def _cuda_device() -> int:
+    return torch.cuda.current_device() if torch.cuda.is_initialized() else 0  # where CUDA begins
+
+
+def _use_cuda_device(index: int) -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.set_device(index)
+
+
 def _default_device(device: torch.device) -> None:
     torch.set_default_device(None if device.type == "cpu" else device)
 
@@ -191,9 +203,13 @@ _SETTINGS: tuple[_Setting, ...] = (
     *(
         _attribute(name)
         for name in (
-            *("cudnn.benchmark", "cudnn.deterministic", "cudnn.enabled", "cudnn.conv.fp32_precision"),
-            *("mkldnn.enabled", "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision"),
-            *("cuda.matmul.fp32_precision", "cuda.matmul.allow_bf16_reduced_precision_reduction"),
+            *("cudnn.benchmark", "cudnn.deterministic", "cudnn.enabled", "mkldnn.enabled"),
+            # From the general to the particular, which is put back last: the former sets the latter too.
+            *("fp32_precision", "cudnn.fp32_precision", "cudnn.conv.fp32_precision", "cudnn.rnn.fp32_precision"),
+            *("mkldnn.fp32_precision", "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision"),
+            *("mkldnn.rnn.fp32_precision", "cuda.matmul.fp32_precision"),
+            *("cuda.matmul.allow_bf16_reduced_precision_reduction", "cuda.matmul.allow_fp16_accumulation"),
+            "cuda.matmul.allow_fp16_reduced_precision_reduction",
         )
     ),
     _Setting(
@@ -216,5 +232,7 @@ _SETTINGS: tuple[_Setting, ...] = (
     _Setting("OpenCV's optimised code", cv2.useOptimized, cv2.setUseOptimized),
     _attribute("LOAD_TRUNCATED_IMAGES", ImageFile, "PIL.ImageFile"),
     _attribute("MAX_IMAGE_PIXELS", Image, "PIL.Image"),
+    _Setting("the current CUDA device", _cuda_device, _use_cuda_device),
+    _Setting("the level below which all logs are silent", lambda: logging.root.manager.disable, logging.disable),
     _Setting("the current folder", _directory, _enter),
 )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
@@ -43,6 +44,17 @@ class Meter:
         return None if self.shared is None else self.own + self.shared
 
 
+@dataclass(frozen=True)
+class _Computed:
+    """The key of a value that a method shares by itself, with the code that computes it."""
+
+    key: Hashable
+    code: Hashable
+
+    def __str__(self) -> str:
+        return str(self.key[0] if isinstance(self.key, tuple) and self.key else self.key)
+
+
 @dataclass
 class _Frame:
     """One running computation.
@@ -58,8 +70,27 @@ class _Frame:
     lent: set[Hashable] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class CommonKey:
+    """The key of a value that every method gets, whichever requests it first: see ``shared_values``.
+
+    Attributes:
+        what: the value, in words.
+        of: what it depends on beside the images.
+    """
+
+    what: str
+    of: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return self.what
+
+
 class Shared:
     """Values that several methods request, each computed at the first request, along with its own cost.
+
+    Under a ``CommonKey`` lies what this package computes for all methods. Any other key goes with the code that makes
+    its value, so that a method which happens to choose another's key does not get the other's value.
 
     Args:
         device: synchronised before every reading of the clock.
@@ -80,10 +111,12 @@ class Shared:
         """Return the value of ``key``, calling ``compute`` at the first request.
 
         Args:
-            key: of the value.
+            key: of the value, among those that the same code computes.
             compute: returns it.
             lend: whether the caller may pass the value itself to a method, which must not change it.
         """
+        if not isinstance(key, CommonKey):
+            key = _Computed(key, _code_of(compute))
         if key not in self._values:
             with self._timed() as frame:
                 started = self._clock()
@@ -104,24 +137,24 @@ class Shared:
         for key in meter.lent:
             seal = self._seals[key]
             if self._values[key] is not seal.value or seal.broken:
-                return str(key[0] if isinstance(key, tuple) and key else key)
+                return str(key)
         return None
 
-    def has(self, key: Hashable) -> bool:
+    def has(self, key: CommonKey) -> bool:
         """Return whether a value of ``key`` has been computed or stored."""
         return key in self._values
 
-    def of(self, key: Hashable) -> Any:
+    def of(self, key: CommonKey) -> Any:
         """Return the value of ``key``, which must exist."""
         if self._running:
             self._lend(key)
         return self._values[key]
 
-    def cost(self, key: Hashable) -> float | None:
+    def cost(self, key: CommonKey) -> float | None:
         """Return the milliseconds that ``key``, which must exist, took by itself; None where that was not measured."""
         return self._costs[key]
 
-    def put(self, key: Hashable, value: Any, milliseconds: float | None) -> None:
+    def put(self, key: CommonKey, value: Any, milliseconds: float | None) -> None:
         """Store a value from elsewhere: a loading process that timed it, or a cache on disk (None: cost unknown).
 
         Raises:
@@ -185,3 +218,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def _code_of(function: Callable[[], Any]) -> Hashable:
+    """Return what is the same for one function wherever it is defined anew, and differs from every other's."""
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__code__", None) or (type(function).__module__, type(function).__qualname__)

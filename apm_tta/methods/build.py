@@ -8,6 +8,7 @@ from apm_tta.data.task import Task
 from apm_tta.errors import UserError, describe_error
 from apm_tta.methods.answering import refuse_changed_teacher, watched
 from apm_tta.methods.base import METHODS, Method
+from apm_tta.methods.method_check import check_built
 from apm_tta.randomness import seed_for
 from apm_tta.teachers import Teacher
 
@@ -25,7 +26,9 @@ def build_method(
     refuse_changed_teacher(teacher)
     try:
         with watched(name, teacher, seed_for(seed, name, "setup"), contents=True):
-            return kind(teacher, task, parameters, seed, memory)
+            method = kind(teacher, task, parameters, seed, memory)
+        check_built(method)
+        return method
     except UserError:
         raise
     except Exception as error:

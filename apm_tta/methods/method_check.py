@@ -39,13 +39,22 @@ def check_method(method: Any) -> None:
     abstract = sorted(getattr(method, "__abstractmethods__", ()))
     if abstract:
         raise UserError(f"method {method.name} does not implement {', '.join(abstract)} (class {method.__name__})")
-    protocol = getattr(method, "protocol", None)
-    if protocol not in _PROTOCOLS:
-        raise UserError(
-            f"method {method.name} states {'no protocol' if protocol is None else f'protocol {protocol!r}'}; write "
-            'protocol = "episodic", or "online" where it keeps state between images'
-        )
+    _check_protocol(method)
     require_parameters(method)
+
+
+def check_built(method: Any) -> None:
+    """Refuse an object that says of itself what cannot be: its constructor may have set it.
+
+    Raises:
+        UserError: in one line.
+    """
+    _check_protocol(method)
+    if type(method.batch_dependent) is not bool:
+        raise UserError(f"method {method.name} states batch_dependent {method.batch_dependent!r}; write True or False")
+    at_once = method.stream_batch
+    if at_once is not None and not (type(at_once) is int and at_once > 0):
+        raise UserError(f"method {method.name} states stream_batch {at_once!r}; write a whole number from 1, or None")
 
 
 def require_parameters(method: Any) -> type[Any]:
@@ -68,6 +77,15 @@ def require_parameters(method: Any) -> type[Any]:
     if wrong:
         raise UserError(f"the parameters of method {method.name} {wrong}")
     return parameters
+
+
+def _check_protocol(method: Any) -> None:
+    protocol = getattr(method, "protocol", None)
+    if not isinstance(protocol, str) or protocol not in _PROTOCOLS:
+        raise UserError(
+            f"method {method.name} states {'no protocol' if protocol is None else f'protocol {protocol!r}'}; write "
+            'protocol = "episodic", or "online" where it keeps state between images'
+        )
 
 
 def _proposed(method: type) -> str:

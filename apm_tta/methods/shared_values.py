@@ -6,16 +6,32 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from apm_tta.methods.batch import Batch
+from apm_tta.methods.batch import Batch, CommonKey
 from apm_tta.methods.views import Views, ViewSpec, normalized, stack_pixels
 from apm_tta.teachers import Teacher
 
-# Keys, each of which goes with the teacher, so that no two teachers mistake theirs.
-LOADED_PIXELS, PIXELS, FEATURES = "loaded pixels", "pixels", "features"
-_VIEWS, _VIEW_FEATURES = "views", "view features"
-
 # More gain nothing on a CPU: what is computed together then no longer fits its caches.
 _ENCODED_AT_ONCE = {"cpu": 16, "cuda": 256}
+
+
+def loaded_pixels_key(teacher: Teacher) -> CommonKey:
+    """Return the key of the teacher's input on the CPU, which a loader may have made."""
+    return CommonKey("loaded pixels", (teacher,))
+
+
+def pixels_key(teacher: Teacher) -> CommonKey:
+    """Return the key of what ``pixels_of`` returns."""
+    return CommonKey("pixels", (teacher,))
+
+
+def features_key(teacher: Teacher) -> CommonKey:
+    """Return the key of what ``features_of`` returns, which a cache on disk may have."""
+    return CommonKey("features", (teacher,))
+
+
+def views_key(teacher: Teacher, spec: ViewSpec, seed: int) -> CommonKey:
+    """Return the key of the views of every image beside its evaluation crop, ``uint8``."""
+    return CommonKey("views", (teacher, spec, seed))
 
 
 def pixels_of(batch: Batch, teacher: Teacher) -> Tensor:
@@ -25,14 +41,14 @@ def pixels_of(batch: Batch, teacher: Teacher) -> Tensor:
         return torch.stack([teacher.preprocess(image) for image in batch.images])
 
     def move() -> Tensor:
-        return batch.shared.get((LOADED_PIXELS, teacher), prepare).to(teacher.device, non_blocking=True)
+        return batch.shared.get(loaded_pixels_key(teacher), prepare).to(teacher.device, non_blocking=True)
 
-    return batch.shared.get((PIXELS, teacher), move)
+    return batch.shared.get(pixels_key(teacher), move)
 
 
 def features_of(batch: Batch, teacher: Teacher) -> Tensor:
     """Return the teacher's embeddings of the evaluation crops, ``(B, F)``, not normalised."""
-    return batch.shared.get((FEATURES, teacher), lambda: _encode(pixels_of(batch, teacher), teacher))
+    return batch.shared.get(features_key(teacher), lambda: _encode(pixels_of(batch, teacher), teacher))
 
 
 def view_pixels_of(batch: Batch, teacher: Teacher, index: int, spec: ViewSpec, seed: int) -> Tensor:
@@ -52,7 +68,7 @@ def view_features_of(batch: Batch, teacher: Teacher, spec: ViewSpec, seed: int) 
         encoded = [_encode(normalized(part, teacher.preprocessing, teacher.device), teacher) for part in parts]
         return torch.cat([first, torch.cat(encoded).unflatten(0, (len(batch), spec.count - 1))], dim=1)
 
-    return batch.shared.get((_VIEW_FEATURES, spec, seed, teacher), encode)
+    return batch.shared.get(CommonKey("view features", (teacher, spec, seed)), encode)
 
 
 def cosine_logits(teacher: Teacher, class_weights: Tensor, features: Tensor) -> Tensor:
@@ -72,7 +88,7 @@ def _views_of(batch: Batch, teacher: Teacher, spec: ViewSpec, seed: int) -> list
         views = Views(spec, teacher.preprocessing, seed)
         return [views.of(sample_id, image) for sample_id, image in zip(batch.ids, batch.images, strict=True)]
 
-    return batch.shared.get((_VIEWS, spec, seed, teacher), make, lend=False)
+    return batch.shared.get(views_key(teacher, spec, seed), make, lend=False)
 
 
 def _encode(pixels: Tensor, teacher: Teacher) -> Tensor:

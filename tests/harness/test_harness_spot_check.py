@@ -68,6 +68,10 @@ features = self.features(batch)
 CENTRE = features[0].clone() if CENTRE is None else CENTRE
 return Predictions(self.logits(features - CENTRE / 2))
 """
+LATE = """
+self.seen = getattr(self, "seen", 0) + len(batch)
+return Predictions(self.logits(self.features(batch)) * torch.linspace(1, 1 + (self.seen > 40), 10))
+"""
 RANDOM = "differently each time that it is asked: draw random numbers by apm_tta.randomness"
 DEPENDENT = r"alone otherwise than among 10 \(logits differ by \d.*\), though it is episodic and states nothing else"
 
@@ -123,6 +127,19 @@ def test_an_episodic_method_that_keeps_what_it_saw_first_is_refused(
         said = capsys.readouterr().err
         assert re.search(r"method mine answers image test/\d+ otherwise where it is the first that it sees", said)
         assert said.count("\n") == 1
+
+
+def test_what_a_method_begins_to_use_late_is_found_when_its_shard_ends(
+    notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first answers are as they should be, and so are a fresh one's: only the last ones are not."""
+    notebook.run(f"@register\n{mine(LATE)}")
+    words = ("--limit", "60", "--shard-size", "60", "--batch-size", "10")
+    assert bench(tmp_path / "run", *words) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"method mine answers image test/\d+ otherwise after it has seen others: it keeps something", said)
+    assert said.count("\n") == 1
+    assert not list((tmp_path / "run").rglob("*.parquet"))
 
 
 def test_cached_features_do_not_hide_it(notebook: Notebook, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

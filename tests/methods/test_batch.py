@@ -8,7 +8,7 @@ import torch
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, ViewSpec, build_parameters
-from apm_tta.methods.batch import Batch, Shared
+from apm_tta.methods.batch import Batch, CommonKey, Shared
 from apm_tta.teachers import Teacher, load_teacher
 
 
@@ -77,17 +77,18 @@ def test_the_inputs_of_a_shared_value_are_charged_once_to_each_method(clock: Clo
 
 def test_the_time_of_another_process_counts_and_that_of_a_cache_is_unknown(clock: Clock) -> None:
     shared = Shared()
-    shared.put("pixels", "loaded", 40.0)
-    shared.put("features", "read from disk", None)
+    pixels, features = CommonKey("pixels", ()), CommonKey("features", ())
+    shared.put(pixels, "loaded", 40.0)
+    shared.put(features, "read from disk", None)
     with shared.metered() as loaded:
-        assert shared.get("pixels", lambda: "computed") == "loaded"
+        assert shared.get(pixels, lambda: "computed") == "loaded"
         clock.work(2)
     with shared.metered() as cached:
-        assert shared.get("features", lambda: "computed") == "read from disk"
+        assert shared.get(features, lambda: "computed") == "read from disk"
     assert loaded.alone == pytest.approx(42)
     assert cached.alone is None
-    assert shared.has("features")
-    assert not shared.has("views")
+    assert shared.has(features)
+    assert not shared.has(CommonKey("views", ()))
 
 
 def test_an_error_leaves_the_accounts_correct(clock: Clock) -> None:
@@ -106,7 +107,7 @@ def test_an_error_leaves_the_accounts_correct(clock: Clock) -> None:
 
 def test_batches_with_the_same_images_are_equal_whatever_was_computed() -> None:
     one, two = Batch(("a",), ()), Batch(("a",), ())
-    one.shared.put("features", 1, None)
+    one.shared.put(CommonKey("features", ()), 1, None)
     assert one == two
     assert len(one) == 1
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -20,7 +22,10 @@ from apm_tta.errors import UserError
 from apm_tta.guard.object_state import state_of
 from apm_tta.methods import METHODS, Batch, Method, Predictions, ViewSpec, build_method, register
 from apm_tta.methods.answering import answer, refuse_changed_teacher, reset, teacher_logits
+from apm_tta.methods.base import Cost
 from apm_tta.methods.default_parameters import DefaultParameters
+from apm_tta.methods.shared_values import features_key
+from apm_tta.methods.stated import stated_cost, stated_parameters
 from apm_tta.teachers import LazyTeacher, Teacher, load_teacher
 
 TASK = Task(load_card("fashion-mnist").class_list.names, crop_scale=(0.5, 1.0))
@@ -75,6 +80,37 @@ def flip(tensor: torch.Tensor) -> None:
     tensor.data.copy_(tensor.flip(-1))
 
 
+def test_a_method_cannot_plant_what_others_get(embedded_teacher: Teacher, batch: Batch) -> None:
+    """Under a name that this package uses, or another method does: a value goes with the code that computes it."""
+
+    def plant(_: Method, part: Batch) -> None:
+        for name in ("loaded pixels", "pixels", "features", "views", "view features"):
+            for key in (name, (name, embedded_teacher), (name, (embedded_teacher,))):
+                part.shared.get(key, lambda: torch.zeros(4, 64))
+
+    seen = []
+
+    def look(_: Method, part: Batch) -> None:
+        seen.append(part.shared.get("features", partial(torch.ones, 4)))
+
+    asked(plant, embedded_teacher, batch)
+    asked(look, embedded_teacher, batch)
+    planted = asked(lambda *_: None, embedded_teacher, batch).logits
+    assert torch.equal(planted, asked(lambda *_: None, embedded_teacher, Batch(batch.ids, batch.images)).logits)
+    assert torch.equal(seen[0], torch.ones(4))
+
+
+def test_one_function_computes_once_for_all_that_use_it(embedded_teacher: Teacher, batch: Batch) -> None:
+    calls = []
+
+    def share(_: Method, part: Batch) -> None:
+        part.shared.get("mine", lambda: calls.append(1))
+
+    asked(share, embedded_teacher, batch)
+    asked(share, embedded_teacher, batch)
+    assert len(calls) == 1
+
+
 SHARED: dict[str, Callable[[Method, Batch], torch.Tensor]] = {
     "the pixels": lambda method, batch: method.pixels(batch),
     "the features": lambda method, batch: method.features(batch),
@@ -114,16 +150,20 @@ def test_a_changed_shared_tensor_is_named(shared: str, change: str, embedded_tea
 def test_a_value_that_a_method_shares_by_itself_is_watched_too(embedded_teacher: Teacher, batch: Batch) -> None:
     """Of whatever kind; and no method puts anything in the place of what others get."""
     found = {"rows": [torch.zeros(3)], "array": np.zeros(3)}
-    batch.shared.get("mine", lambda: found)
+
+    def compute() -> object:
+        return found
+
+    batch.shared.get("mine", compute)
     for change in (lambda: found["rows"].append(torch.ones(1)), lambda: found["array"].fill(1)):  # type: ignore[attr-defined]
 
         def act(method: Method, part: Batch, change: Any = change) -> None:
-            part.shared.get("mine", lambda: None)
+            part.shared.get("mine", compute)
             change()
 
         with pytest.raises(UserError, match="changed the mine that all methods share"):
             asked(act, embedded_teacher, batch)
-    features = ("features", embedded_teacher)
+    features = features_key(embedded_teacher)
     with pytest.raises(RuntimeError, match="cannot put what others share"):
         asked(lambda _, part: part.shared.put(features, torch.zeros(4, 64), 0.0), embedded_teacher, batch)
     with pytest.raises(UserError, match="changed the features"):
@@ -273,6 +313,64 @@ def test_setup_is_watched_too(setup: Callable[[Method], Any], message: str, teac
         build_method("eager", teacher, TASK, DefaultParameters(), 0)
 
 
+@pytest.mark.usefixtures("nothing_stays_registered")
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"protocol": None}, "states no protocol; write"),
+        ({"protocol": "batch"}, "states protocol 'batch'; write"),
+        ({"protocol": ["online"]}, r"states protocol \['online'\]; write"),
+        ({"stream_batch": 0}, "states stream_batch 0; write a whole number from 1, or None"),
+        ({"stream_batch": True}, "states stream_batch True; write"),
+        ({"stream_batch": 2.0}, r"states stream_batch 2\.0; write"),
+        ({"batch_dependent": 1}, "states batch_dependent 1; write True or False"),
+    ],
+)
+def test_what_setup_states_is_checked(stated: dict[str, Any], message: str, teacher: Teacher) -> None:
+    @register
+    class Misstated(Method):
+        name, protocol = "misstated", "episodic"
+
+        def setup(self) -> None:
+            vars(self).update(stated)
+
+        def predict(self, batch: Batch) -> Predictions:
+            raise NotImplementedError
+
+    with pytest.raises(UserError, match=f"^method misstated {message}"):
+        build_method("misstated", teacher, TASK, DefaultParameters(), 0)
+
+
+RECURSIVE: dict[str, Any] = {}
+RECURSIVE["self"] = RECURSIVE
+
+
+@pytest.mark.parametrize(
+    ("ask", "name", "answer", "message"),
+    [
+        (stated_cost, "cost", lambda: 1 / 0, r"failed on cost\(\): ZeroDivisionError"),
+        (stated_cost, "cost", lambda: None, r"returns None from cost\(\); return a Cost"),
+        (stated_cost, "cost", lambda: Cost(image_forwards=-1), "whole numbers from 0"),
+        (stated_cost, "cost", lambda: Cost(text_forwards=True), "whole numbers from 0"),
+        (stated_cost, "cost", lambda: sys.exit(0), "tried to end the process"),
+        (stated_cost, "cost", lambda: os.chdir("/"), "changed the current folder"),
+        (stated_parameters, "resolved_parameters", lambda: [], "what run.yaml cannot hold"),
+        (stated_parameters, "resolved_parameters", lambda: {1: 2}, "what run.yaml cannot hold"),
+        (stated_parameters, "resolved_parameters", lambda: {"a": float("nan")}, "what run.yaml cannot hold"),
+        (stated_parameters, "resolved_parameters", lambda: {"a": torch.ones(1)}, "what run.yaml cannot hold"),
+        (stated_parameters, "resolved_parameters", lambda: RECURSIVE, "what run.yaml cannot hold"),
+    ],
+)
+def test_what_a_method_states_for_the_manifest_is_checked(
+    ask: Callable[[Method], Any], name: str, answer: Callable[[], Any], message: str, embedded_teacher: Teacher
+) -> None:
+    method = Careless(embedded_teacher, lambda *_: None)
+    assert ask(method) in (Cost(), {})
+    setattr(method, name, answer)
+    with pytest.raises(UserError, match=f"^method careless .*{message}"):
+        ask(method)
+
+
 @pytest.mark.parametrize(
     ("change", "setting"),
     [
@@ -293,6 +391,9 @@ def test_setup_is_watched_too(setup: Callable[[Method], Any], message: str, teac
         (lambda: cv2.setNumThreads(cv2.getNumThreads() + 1), "OpenCV's number of threads"),
         (lambda: cv2.setUseOptimized(not cv2.useOptimized()), "OpenCV's optimised code"),
         (lambda: setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True), "PIL.ImageFile.LOAD_TRUNCATED_IMAGES"),
+        (lambda: setattr(torch.backends.cudnn, "allow_tf32", False), "torch.backends.cudnn.conv.fp32_precision"),
+        (lambda: setattr(torch.backends, "fp32_precision", "tf32"), "torch.s precision of matrix products"),
+        (lambda: logging.disable(logging.CRITICAL), "the level below which all logs are silent"),
         (lambda: os.chdir("/"), "the current folder"),
     ],
 )

@@ -27,6 +27,7 @@ from apm_tta.harness.storage.manifest import (
 )
 from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.methods import Method
+from apm_tta.methods.stated import stated_cost, stated_parameters
 from apm_tta.revision import ENGINE_REVISION
 from apm_tta.sources import method_source
 from apm_tta.teachers.templates import templates_name
@@ -58,7 +59,7 @@ def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
         command=tuple(command_words(request.suite)),
         limit=request.suite.limit,
         left_out=prepared.left_out,
-        costs={name: method.cost() for name, method in prepared.methods.items()},
+        costs={name: stated_cost(method) for name, method in prepared.methods.items()},
         devices=request.device_names,
         data_root=None if request.data_root is None else str(request.data_root),
     )
@@ -156,7 +157,7 @@ def _resolved(method: Method[Any], batch_size: int) -> MethodFields:
     """State a method's resolved parameters as plain data, and the batch size where its answers depend on it."""
     parameters = {
         **asdict(method.parameters),
-        **method.resolved_parameters(),
+        **stated_parameters(method),
         "templates": templates_name(method.parameters.templates),
         "sentences": method.templates,
     }

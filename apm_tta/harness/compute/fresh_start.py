@@ -1,21 +1,30 @@
 """Whether an episodic method answers an image that is its first as it answers it later: asked of user-defined ones.
 
 A method that fits a centre or a scale to the first images that it sees, on itself, its class or in its module, answers
-alike within one process, and otherwise in the next: parts of a run would not be one run.
+alike within one process, and otherwise in the next: parts of a run would not be one run. One that begins to use what it
+kept only after some images is found when a shard ends.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from types import FunctionType, ModuleType
 from typing import Any
 
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.spot_check import Answers, answer_part, differing_answers, part_of, takes_single_images
+from apm_tta.harness.compute.spot_check import (
+    IMAGES,
+    Answers,
+    answer_part,
+    differing_answers,
+    part_of,
+    takes_single_images,
+)
 from apm_tta.methods import Batch, Method, build_method
+from apm_tta.methods.batch import CommonKey
 from apm_tta.sources.method_source import is_package_method
 
 
@@ -33,10 +42,11 @@ class FreshStart:
         classes = {each for kind in kinds for each in kind.__mro__ if issubclass(each, Method)}
         own = [each for each in classes if not is_package_method(each)]
         self._kinds = kinds
+        self._earlier: dict[Method[Any], tuple[Batch, Answers]] = {}
         self._namespaces = [*(_Attributes(each) for each in own), *(_Globals(names) for names in _globals(own))]
 
     def refuse_memory(
-        self, method: Method[Any], batch: Batch, together: Sequence[Answers], kept: Sequence[Hashable] = ()
+        self, method: Method[Any], batch: Batch, together: Sequence[Answers], kept: Sequence[CommonKey] = ()
     ) -> None:
         """Refuse a method that answers images of ``batch`` otherwise where each is the first that it sees.
 
@@ -49,7 +59,7 @@ class FreshStart:
         Raises:
             UserError: in one line that names the method, an image and what to do.
         """
-        if type(method) not in self._kinds or method.protocol != "episodic" or not takes_single_images(method):
+        if not self._concerns(method):
             return
         given = method.given
         asked = sorted({len(batch) // 2, len(batch) - 1})
@@ -64,11 +74,39 @@ class FreshStart:
         # All of them: a choice between two views may fall the other way at a tie.
         if len(differing_answers(first, together, asked)) == len(asked):
             image = batch.ids[asked[-1]]
-            raise UserError(
-                f"method {method.name} answers image {image} otherwise where it is the first that it sees: it keeps "
-                "something from image to image, though it is episodic; prepare what all images need in setup(), or "
-                'state protocol = "online" and forget it in reset()'
-            )
+            raise _keeps_something(method, image, "where it is the first that it sees")
+
+    def remember(
+        self, method: Method[Any], batch: Batch, together: Sequence[Answers], kept: Sequence[CommonKey] = ()
+    ) -> None:
+        """Keep the answers for the first images of a shard, for ``refuse_late_memory``; arguments as there."""
+        if self._concerns(method):
+            count = min(IMAGES, len(batch))
+            self._earlier[method] = part_of(batch, slice(0, count), kept), together[0].part(slice(0, count))
+
+    def refuse_late_memory(self, method: Method[Any], kept: Sequence[CommonKey] = ()) -> None:
+        """Refuse a method that answers the first images of a shard otherwise once it has answered the others.
+
+        Raises:
+            UserError: in one line that names the method, an image and what to do.
+        """
+        if method not in self._earlier:
+            return
+        batch, before = self._earlier.pop(method)
+        rows = range(min(len(batch), len(before.teacher)))
+        now = [answer_part(method, part_of(batch, slice(row, row + 1), kept), "at the end") for row in rows]
+        if len(differing_answers(now, [before], rows)) == len(rows):
+            raise _keeps_something(method, batch.ids[0], "after it has seen others")
+
+    def _concerns(self, method: Method[Any]) -> bool:
+        return type(method) in self._kinds and method.protocol == "episodic" and takes_single_images(method)
+
+
+def _keeps_something(method: Method[Any], image: str, when: str) -> UserError:
+    return UserError(
+        f"method {method.name} answers image {image} otherwise {when}: it keeps something from image to image, though "
+        'it is episodic; prepare what all images need in setup(), or state protocol = "online" and forget it in reset()'
+    )
 
 
 class _Namespace(ABC):

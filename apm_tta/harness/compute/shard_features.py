@@ -16,7 +16,7 @@ from apm_tta.harness.compute.fingerprint import versions
 from apm_tta.harness.plan import Shard
 from apm_tta.harness.storage.code_identity import uncommitted
 from apm_tta.methods import Batch
-from apm_tta.methods.shared_values import FEATURES
+from apm_tta.methods.shared_values import features_key
 from apm_tta.revision import ENGINE_REVISION
 from apm_tta.teachers import Teacher, default_cache
 from apm_tta.teachers.feature_cache import FeatureCache
@@ -68,8 +68,8 @@ class CachedFeatures:
 
     def store(self, batch: Batch) -> None:
         """Store the features that were computed for ``batch``, if any."""
-        if self._cache is not None and not self.complete and batch.shared.has((FEATURES, self._teacher)):
-            self._cache.write(batch.ids, batch.shared.of((FEATURES, self._teacher)))
+        if self._cache is not None and not self.complete and batch.shared.has(features_key(self._teacher)):
+            self._cache.write(batch.ids, batch.shared.of(features_key(self._teacher)))
 
     def close(self) -> None:
         """Make the shard's features readable, if all of them were stored."""

@@ -8,7 +8,7 @@ still fall the other way at a tie, so that more than ``_SHARE`` of the images ha
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from apm_tta.errors import UserError
 from apm_tta.methods import Batch, Method, Predictions
 from apm_tta.methods.answering import answer, reset, teacher_logits
-from apm_tta.methods.batch import Meter, Shared
+from apm_tta.methods.batch import CommonKey, Meter, Shared
 
 IMAGES = 3
 """Images that are answered alone where no single ones are measured anyway."""
@@ -42,6 +42,10 @@ class Answers:
     teacher: Tensor
     meter: Meter
 
+    def part(self, rows: slice) -> Answers:
+        """Return the logits of some of the images, and the teacher's."""
+        return Answers(Predictions(self.predictions.logits[rows]), self.teacher[rows], self.meter)
+
 
 def takes_single_images(method: Method[Any]) -> bool:
     """Return whether the answer for an image is meant to be the same in a batch of any size."""
@@ -55,7 +59,7 @@ def images_at_once(method: Method[Any], batch: Batch) -> int:
     return min(method.stream_batch or 1, len(batch))
 
 
-def part_of(batch: Batch, part: slice, keys: Sequence[Hashable] = ()) -> Batch:
+def part_of(batch: Batch, part: slice, keys: Sequence[CommonKey] = ()) -> Batch:
     """Return a part of a batch with its part of the values of ``keys``, where they are there, and of what they cost."""
     ids, shared = batch.ids[part], Shared(batch.shared.device)
     for key in keys:
@@ -72,7 +76,7 @@ def answer_part(method: Method[Any], part: Batch, purpose: str = "alone", *, tho
     return Answers(predictions, teacher_logits(method, part), meter)
 
 
-def answer_alone(method: Method[Any], batch: Batch, keys: Sequence[Hashable] = ()) -> list[Answers]:
+def answer_alone(method: Method[Any], batch: Batch, keys: Sequence[CommonKey] = ()) -> list[Answers]:
     """Ask ``method`` for ``IMAGES`` images alone; an online one from its start, to which it is reset afterwards."""
     at_once = images_at_once(method, batch)
     count = min(len(batch), max(IMAGES, at_once))

@@ -37,7 +37,7 @@ from apm_tta.harness.storage.records import encode_records
 from apm_tta.methods import Batch, Method
 from apm_tta.methods.answering import failures_named, refuse_changed_teacher, reset
 from apm_tta.methods.batch import Shared
-from apm_tta.methods.shared_values import FEATURES, LOADED_PIXELS
+from apm_tta.methods.shared_values import features_key, loaded_pixels_key
 
 
 class Worker:
@@ -76,7 +76,7 @@ class Worker:
         self._checked: set[Cell] = set()
         self._fresh_start = FreshStart(self._methods.values(), prepared.request.parameters)
         # What a loader or a cache has put there; parts of a batch keep their part of it.
-        self._kept = ((LOADED_PIXELS, self._teacher), (FEATURES, self._teacher))
+        self._kept = (loaded_pixels_key(self._teacher), features_key(self._teacher))
 
     def compute(self, work: Work) -> Finished:
         """Answer ``work`` under each of its cells: one file per cell.
@@ -123,14 +123,19 @@ class Worker:
             # A cell's first images are timed alone; where features come from a cache, their time is unknown.
             measured = shard.index == 0 and number == 0 and not cached.complete
             if cached.complete and loaded.places:
-                batch.shared.put((FEATURES, self._teacher), cached.read(batch.ids), None)
+                batch.shared.put(features_key(self._teacher), cached.read(batch.ids), None)
             for cell in shard.cells:
                 checked = cell not in self._checked and len(batch) > 1
-                yield cell, self._answer(self._methods[cell.method, cell.seed], batch, loaded, measured, checked)
+                method = self._methods[cell.method, cell.seed]
+                yield cell, self._answer(method, batch, loaded, measured, checked, remembered=not number)
                 if checked:
                     self._checked.add(cell)
             if loaded.places:
                 cached.store(batch)
+        for cell in shard.cells:
+            method = self._methods[cell.method, cell.seed]
+            with self._autocast(), failures_named(method.name, f"images of {shard.condition} that it had answered"):
+                self._fresh_start.refuse_late_memory(method, self._kept)
         cached.close()
 
     def _answer_stream(self, stream: Stream) -> Iterator[tuple[Cell, pa.Table]]:
@@ -160,10 +165,18 @@ class Worker:
     def _batch(self, loaded: Loaded) -> Batch:
         shared = Shared(self._teacher.device)
         if loaded.pixels is not None:
-            shared.put((LOADED_PIXELS, self._teacher), loaded.pixels, loaded.pixels_ms)
+            shared.put(loaded_pixels_key(self._teacher), loaded.pixels, loaded.pixels_ms)
         return Batch(tuple(entry.id for _, entry in loaded.places), tuple(loaded.images), shared)
 
-    def _answer(self, method: Method[Any], batch: Batch, loaded: Loaded, measured: bool, checked: bool) -> pa.Table:
+    def _answer(
+        self,
+        method: Method[Any],
+        batch: Batch,
+        loaded: Loaded,
+        measured: bool,
+        checked: bool,
+        remembered: bool = False,
+    ) -> pa.Table:
         """Answer ``batch``: one row per image, followed by an error row for every image that could not be read.
 
         Args:
@@ -172,6 +185,7 @@ class Worker:
             loaded: these images with their labels, and those that could not be read.
             measured: whether the method is also measured on single images of the batch.
             checked: whether it is also asked whether it answers them alone as it answers them together.
+            remembered: whether it is asked for some of them again when the shard ends.
         """
         errors = make_columns(
             len(loaded.damaged),
@@ -197,6 +211,8 @@ class Worker:
                 refuse_other_answers(method, batch, alone, together)
             if checked:
                 self._fresh_start.refuse_memory(method, batch, together, self._kept)
+            if remembered:
+                self._fresh_start.remember(method, batch, together, self._kept)
         self._account.add_batch(method.name, min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
