@@ -1,83 +1,79 @@
-"""``run-bench``: find the command, and turn what went wrong into one line and an exit code."""
+"""The outermost frame of ``run-bench``: whatever happens in it ends in one line and an exit code.
+
+Hardly anything is imported before ``main`` is called: an import can fail, and be interrupted.
+"""
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
 from collections.abc import Sequence
 
-import click
-
-from apm_tta.commands import all_commands
-from apm_tta.commands.suites import suite_command
-from apm_tta.errors import INTERRUPTED, UnknownName, UserError
-from apm_tta.resources import SUITES, yaml_names
-
-
-class Commands(click.Group):
-    """The commands below, and one per suite."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*yaml_names(SUITES), *super().list_commands(ctx)]
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List suites apart from the commands that work on runs and data."""
-        for title, names in (("Suites", yaml_names(SUITES)), ("Commands", super().list_commands(ctx))):
-            found = [(name, self.get_command(ctx, name)) for name in names]
-            width = formatter.width - 6 - max(len(name) for name in names)
-            rows = [(name, command.get_short_help_str(width)) for name, command in found if command is not None]
-            with formatter.section(title):
-                formatter.write_dl(rows)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        command = super().get_command(ctx, name)
-        return command or (suite_command(name) if name in yaml_names(SUITES) else None)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None:
-            raise UnknownName("suite or command", args[0], self.list_commands(ctx))
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="apm-tta")
-def main_group() -> None:
-    """Benchmark test-time adaptation: accuracy, agreement with the teacher, and cost, in one table.
-
-    Start with: run-bench demo. Every suite is a command; run-bench SUITE --help shows its options.
-    """
-
-
-for command in all_commands():
-    main_group.add_command(command)
+from apm_tta.details import keep_tracebacks_in_files, unexpected
+from apm_tta.environment import complete_environment, instruct_libraries
+from apm_tta.errors import UNEXPECTED, UserError
+from apm_tta.standard_streams import own_streams, say, whole_output
+from apm_tta.stop_signals import STOP_SIGNALS, OutputLost, stop_code, stop_word, stoppable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``run-bench`` and return its exit code.
 
     0: done. 1: understood, but it cannot be carried out here. 2: not understood. 3: done, except for images that could
-    not be read. 130: interrupted. 143: terminated.
+    not be read. 70: an error that nobody expected; a file has the details. 128 and a signal's number: that signal
+    stopped it, such as 130 after Ctrl-C, 143 when it was terminated, 141 when nobody reads its output any more.
     """
+    with stoppable():
+        try:
+            complete_environment()
+            with whole_output():
+                return _carry_out(list(sys.argv[1:] if arguments is None else arguments))
+        except BaseException as error:
+            return _say_end(error)
+
+
+def _carry_out(words: list[str]) -> int:
+    import click
+
+    from apm_tta.command_line import main_group
+
     try:
-        main_group.main(list(sys.argv[1:] if arguments is None else arguments), "run-bench", standalone_mode=False)
-    except UserError as error:
-        return _print_error(str(error), error.exit_code)
+        main_group.main(words, "run-bench", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
-        return _print_error(error.format_message(), 2)
-    except (KeyboardInterrupt, click.Abort):
-        return _print_error("interrupted; what a run had finished is kept in its folder", INTERRUPTED)
+        raise UserError(re.sub(r"\s*\n\s*", " ", error.format_message()), 2) from None
+    except click.Abort:
+        raise KeyboardInterrupt from None
     return 0
 
 
-def _print_error(message: str, exit_code: int) -> int:
-    click.echo(f"run-bench: {message}", err=True)
-    return exit_code
+def _say_end(error: BaseException) -> int:
+    """Say in one line what ended the command, and return its exit code."""
+    if isinstance(error, UserError):
+        say(str(error))
+        return error.exit_code
+    if isinstance(error, OutputLost):  # without a word, as every tool of a shell whose reader has gone
+        return stop_code(error)
+    if isinstance(error, KeyboardInterrupt):
+        say(f"{stop_word(error)}; the same command goes on with what it has kept, or begins again")
+        return stop_code(error)
+    say(unexpected(error))
+    return UNEXPECTED
 
 
 def console() -> None:
     """Run ``run-bench`` as the console script, and exit with its code."""
-    sys.exit(main())
+    own_streams()
+    keep_tracebacks_in_files()
+    instruct_libraries()
+    try:
+        code = main()
+    except KeyboardInterrupt as stop:  # while the end was said
+        code = stop_code(stop)
+    for number in STOP_SIGNALS:  # all is written and said: what the interpreter still does may be cut off
+        if signal.getsignal(number) == signal.default_int_handler:
+            signal.signal(number, signal.SIG_DFL)
+    sys.exit(code)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import cv2
 import torch
 
+from apm_tta.cores import usable_threads
 from apm_tta.errors import UserError
 
 AUTO, ALL = "auto", "all"
@@ -48,8 +48,8 @@ def resolve_device(name: str) -> torch.device:
 
 
 def share_cores(processes: int) -> None:
-    """Limit this process to its share of the cores, where ``processes`` processes compute side by side."""
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    """Limit this process to its share of the usable cores, where ``processes`` processes compute side by side."""
+    threads = max(1, usable_threads() // processes)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 

@@ -10,11 +10,8 @@ from apm_tta.wording import visible
 DAMAGED = 3
 """Exit code of a run that is done, but for images that could not be read."""
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
-TERMINATED = 143
-"""Exit code after SIGTERM, as shells have it."""
+UNEXPECTED = 70
+"""Exit code after an error that this program has no line for: a fault of it, or of a library."""
 
 _LONGEST = 160
 """Characters of another library's message that are quoted; a traceback has all of it."""
@@ -31,8 +28,8 @@ class UserError(Exception):
 
     Attributes:
         exit_code: what ``run-bench`` ends with: 2 for a request that cannot be understood, 1 for one that can
-            be understood and cannot be carried out here, 3 for a run that lacks images that could not be read, 130
-            for one that was interrupted, 143 for one that was terminated.
+            be understood and cannot be carried out here, 3 for a run that lacks images that could not be read, 128
+            and the signal's number for one that a signal stopped.
         advice: what to do about it; ``advise`` adds to it.
         passing: whether the cause may be gone without a change to the request: a full disk, a lost process. Only then
             does a run that ends with it advise the same command again.

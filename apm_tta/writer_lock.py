@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -14,37 +15,87 @@ from apm_tta.errors import UserError
 from apm_tta.files import unwritable, write_whole
 
 LOCK_FILE, OWNER_FILE = "run.lock", "run.owner"
-# The loading processes of a killed run notice its end within five seconds, and hold its lock until then.
+# The processes of a killed run notice its end at once, unless they are in the middle of something.
 _PATIENCE_S = 6.0
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+"""What network mounts, and file systems in user space, answer to a request for a lock."""
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path) -> Iterator[list[str]]:
     """Lock ``folder`` for the block. The system releases the lock when this process ends, however it ends.
+
+    Yields:
+        What is to be noted: that the file system has no locks, so that only a writer on this machine is noticed.
 
     Raises:
         UserError: when another process holds the lock, naming that process.
     """
-    lock = FileLock(folder / LOCK_FILE)
     owner = folder / OWNER_FILE
+    lock = FileLock(folder / LOCK_FILE)
     try:
-        lock.acquire(timeout=_PATIENCE_S, poll_interval=0.2)
+        locks = _has_locks(folder / LOCK_FILE)
+        if locks:
+            lock.acquire(timeout=_PATIENCE_S, poll_interval=0.2)
+        elif (who := _owner(owner)) and _is_running_here(who):
+            raise _held(folder, who)
     except Timeout:
-        who = "another process"
-        with suppress(OSError):
-            who = owner.read_text(encoding="utf-8").strip() or who
-        raise UserError(
-            f"{folder} is being written by {who}; wait for it, choose another --out, or use --force-new"
-        ) from None
+        raise _held(folder, _owner(owner) or "another process") from None
     except OSError as error:
         raise unwritable(folder, error) from None
     try:
         with suppress(OSError):
             write_whole(owner, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        yield
+        yield (
+            []
+            if locks
+            else [
+                f"the file system of {folder} has no locks: nothing but you keeps a second machine from writing into it"
+            ]
+        )
     finally:
-        with suppress(OSError):
-            owner.unlink()
-        with suppress(OSError):
-            (folder / LOCK_FILE).unlink()  # before it is released: a process that opened it notices that it is gone
+        for path in (owner, folder / LOCK_FILE):  # before it is released: who has opened it notices that it is gone
+            with suppress(OSError):
+                path.unlink()
         lock.release()
+
+
+def _held(folder: Path, who: str) -> UserError:
+    return UserError(f"{folder} is being written by {who}; wait for it, choose another --out, or use --force-new")
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _is_running_here(who: str) -> bool:
+    """Return whether it is a living process of this machine; of another machine nobody can tell."""
+    match who.split():
+        case ["process", number, "on", machine] if machine == socket.gethostname() and number.isdecimal():
+            try:
+                os.kill(int(number), 0)
+            except (OSError, OverflowError):
+                return False
+            return int(number) != os.getpid()
+    return False
+
+
+def _has_locks(path: Path) -> bool:
+    """Return whether the file system knows locks at all.
+
+    Raises:
+        OSError: when the file cannot be opened.
+    """
+    if os.name != "posix":
+        return True
+    import fcntl
+
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in _NO_LOCKS
+    return True

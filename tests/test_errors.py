@@ -49,7 +49,7 @@ def _positional(kind: type) -> list[str]:
 
 def test_all_of_them_are_found() -> None:
     names = {kind.__name__ for kind in exceptions()}
-    assert {"UserError", "UnknownName", "TestedInSupport", "DamagedImage", "Terminated", "WrongArray"} <= names
+    assert {"UserError", "UnknownName", "TestedInSupport", "DamagedImage", "Stopped", "WrongArray"} <= names
 
 
 @pytest.mark.parametrize("kind", exceptions(), ids=lambda kind: kind.__name__)

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 @click.option("--deep", is_flag=True, help="Also decode every image and compare published digests.")
 def check_command(name: str, data_root: Path | None, deep: bool) -> None:
     """Check the data set NAME (see run-bench list datasets), and report what is missing, surplus or unreadable."""
-    from tqdm import tqdm
-
     from apm_tta.api.check import check_dataset
+    from apm_tta.bars import bar
 
     def show_progress(entries: Iterator[Entry], total: int) -> Iterable[Entry]:
-        return tqdm(entries, total=total, leave=False, disable=None)
+        return bar(entries, total=total)
 
     report = check_dataset(name, data_root, deep, show_progress)
     click.echo("\n".join(report.lines()))

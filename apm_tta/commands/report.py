@@ -45,12 +45,12 @@ def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, isla
 def compare_command(run_a: Path, run_b: Path, csv_file: Path | None) -> None:
     """Print the difference RUN_B minus RUN_A for every condition and method that both have, with interval and p."""
     from apm_tta.api.run_folder import compare
-    from apm_tta.files import MAKE_ROOM, write_file
+    from apm_tta.files import write_output
     from apm_tta.report.compare import comparison_text
 
     table = compare(run_a, run_b)
     if csv_file is not None:
-        write_file(csv_file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode(), MAKE_ROOM)
+        write_output(csv_file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
     click.echo(comparison_text(run_a, run_b, table))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from apm_tta.cores import usable_cores
 from apm_tta.data.layouts import DamagedImage, Entry, Layout
 from apm_tta.data.twins import Twins
 
@@ -51,7 +51,7 @@ def decode_all(layout: Layout[Any], entries: Sequence[Entry], progress: Progress
 
     decoded, twins = Decoded(), Twins()
     remaining = iter(progress(iter(entries), len(entries)))
-    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(min(8, usable_cores())) as threads:
         warnings.simplefilter("always")
         while chunk := list(islice(remaining, _IMAGES_AT_ONCE)):
             for entry, sha256, remarks in threads.map(read, chunk):

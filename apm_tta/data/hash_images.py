@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from apm_tta.cores import usable_cores
 from apm_tta.data.digest_index import DigestIndex, stamp_of
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests
 from apm_tta.data.layouts import DamagedImage, Layout
@@ -34,7 +34,7 @@ def hash_images(
     """
     index = None if cache is None else DigestIndex(cache, layout.place)
     by_id: dict[str, str] = {}
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as threads:
         for hashed in threads.map(lambda chunk: _hash(layout, index, chunk), _chunks(ids)):
             by_id.update(hashed)
             if advance is not None:

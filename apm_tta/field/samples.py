@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +17,7 @@ from torchvision.transforms.functional import hflip
 from apm_tta.apm import APMConfig
 from apm_tta.apm.heads import rgb_target
 from apm_tta.apm.memory import free_memory
+from apm_tta.cores import usable_cores
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.islands.targets import resample
 from apm_tta.methods.apm_input import apm_input
@@ -160,5 +160,5 @@ def images_digest(images: Sequence[Unlabelled], validation: Sequence[Unlabelled]
 
 def _in_threads(work: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
     """Return the results in order; decoding and resizing release Python's lock."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(work, items))

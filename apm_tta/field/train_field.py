@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from apm_tta.apm import APMConfig
+from apm_tta.bars import bar
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
 from apm_tta.field.checkpoint import CHECKPOINT_FILE, Measures, TrainingState, refuse_other_training
@@ -24,7 +24,7 @@ from apm_tta.islands.number_tables import as_csv, as_table
 from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Curve, draw_strip
 from apm_tta.islands.targets import sizes_for_grid
-from apm_tta.stop_signals import stop_code, stop_word, terminable
+from apm_tta.stop_signals import stop_says, stoppable
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
 from apm_tta.wording import resume
@@ -70,12 +70,11 @@ def train_field(
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(folder.path, error) from None
-    with terminable(), only_writer(folder.path):
-        try:
-            return _train(folder, images, teacher, chosen, hidden, quiet, notify)
-        except KeyboardInterrupt as stop:
-            advice = f"completed epochs are kept; {resume(folder.path)}"
-            raise UserError(stop_word(stop), stop_code(stop), advice=advice) from None
+    advice = f"completed epochs are kept; {resume(folder.path)}"
+    with stoppable(), stop_says(advice), only_writer(folder.path) as doubts:
+        for doubt in doubts:
+            notify(doubt)
+        return _train(folder, images, teacher, chosen, hidden, quiet, notify)
 
 
 def _train(
@@ -92,10 +91,10 @@ def _train(
     if path.exists():
         refuse_other_training(path, settings)
 
-    def bar(label: str) -> Callable[[Sequence[Sequence[int]]], tqdm[Sequence[int]]]:
-        return lambda batches: tqdm(batches, desc=label, leave=False, disable=quiet or None)
+    def shown(label: str) -> Callable[[Sequence[Sequence[int]]], Iterable[Sequence[int]]]:
+        return lambda batches: bar(batches, hidden=quiet, desc=label)
 
-    kept = training.keep(bar("teacher: training images")) and validation.keep(bar("teacher: validation images"))
+    kept = training.keep(shown("teacher: training images")) and validation.keep(shown("teacher: validation images"))
     if not kept:
         notify("the images and their tokens do not fit into half of the free memory: each epoch computes them anew")
     schedule = settings.schedule
@@ -112,7 +111,7 @@ def _train(
                 f"mse {row['validation mse']:.3f}, rgb mse {row['validation rgb mse']:.4f}, {row['seconds']:.1f} s"
             )
 
-    train(folder.path, state, training, validation, bar("training"), report)
+    train(folder.path, state, training, validation, shown("training"), report)
     summary = {
         **state.epochs[-1],
         "training cosine": validate(state, training_subset)["validation cosine"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,9 +37,12 @@ from apm_tta.harness.storage.run_folder import (
     set_damaged_aside,
 )
 from apm_tta.harness.storage.run_records import Image, present_files
-from apm_tta.stop_signals import stop_code, stop_word, terminable
+from apm_tta.stop_signals import stop_says, stoppable
+from apm_tta.teachers.disk_cache import cache_doubts
 from apm_tta.wording import resume
 from apm_tta.writer_lock import only_writer
+
+_KEPT = "finished shards are kept"
 
 
 def run(request: RunRequest) -> Path:
@@ -62,13 +65,10 @@ def _recorded(request: RunRequest, engine: Engine, heard: Counter[str]) -> Path:
     dataset = open_data(request)
     folder = make_folder(request.out, request.suite.name, request.force_new)
     try:
-        with terminable(), only_writer(folder):
+        with stoppable(), stop_says(f"{_KEPT}; {resume(folder)}"), only_writer(folder) as doubts:
             log = LogFile(folder)
             try:
-                _run(request, dataset, folder, engine, log, heard)
-            except KeyboardInterrupt as stop:
-                log.failed(stop)
-                raise UserError(f"{stop_word(stop)} before anything was computed", stop_code(stop)) from None
+                _run(request, dataset, folder, engine, log, heard, [*doubts, *cache_doubts()])
             except BaseException as error:
                 log.failed(error)
                 raise
@@ -80,7 +80,13 @@ def _recorded(request: RunRequest, engine: Engine, heard: Counter[str]) -> Path:
 
 
 def _run(
-    request: RunRequest, dataset: Dataset, folder: Path, engine: Engine, log: LogFile, heard: Counter[str]
+    request: RunRequest,
+    dataset: Dataset,
+    folder: Path,
+    engine: Engine,
+    log: LogFile,
+    heard: Counter[str],
+    doubts: Sequence[str],
 ) -> None:
     ids, images = images_to_hash(dataset, request.conditions)
     with hashing_bar(len(ids), hidden=request.quiet or request.json) as advance:
@@ -136,7 +142,7 @@ def _run(
         fingerprint = manifest.numbers.fingerprint
         for reason in set_damaged_aside(work, folder, fingerprint, lambda *unit: _images_of(dataset, *unit)):
             emit(Note(f"{reason}: it is set aside, and its images are answered again"))
-        for note in notes:
+        for note in (*notes, *doubts):  # doubts are about this place, and no reader of the table needs them
             emit(Note(note))
         remaining = select_unfinished(work, folder)
         emit(Planned(len({cell for unit in work for cell in unit.cells}), tuple(remaining)))
@@ -163,24 +169,21 @@ def _images_of(dataset: Dataset, unit: Work, cell: Cell) -> list[Image]:
 def _errors_with_advice(folder: Path) -> Iterator[None]:
     """Turn every error in the block into a message that ends with what is kept and, where that helps, how to resume.
 
-    The same command is advised only after what may have passed: a stop, a system's error, a ``passing`` error.
+    The same command is advised only after what may have passed: a system's error, a ``passing`` error.
 
     Raises:
         UserError: for anything that goes wrong in the block.
     """
-    kept = "finished shards are kept"
     try:
         yield
     except UserError as error:
-        error.advise(f"{kept}; {resume(folder)}" if error.passing else f"{kept} in {folder}")
+        error.advise(f"{_KEPT}; {resume(folder)}" if error.passing else f"{_KEPT} in {folder}")
         raise
-    except KeyboardInterrupt as stop:
-        raise UserError(stop_word(stop), stop_code(stop), advice=f"{kept}; {resume(folder)}") from None
     except Exception as error:
         passing = isinstance(error, OSError)
         raise UserError(
             f"stopped by {describe_error(error)} (traceback in {folder / LOG_FILE})",
-            advice=f"{kept}; {resume(folder)}" if passing else kept,
+            advice=f"{_KEPT}; {resume(folder)}" if passing else _KEPT,
             passing=passing,
         ) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from apm_tta.cores import usable_cores
 from apm_tta.data.dataset import Dataset, RefusedImage
 from apm_tta.data.layouts import DamagedImage, Entry
 from apm_tta.data.sample import Condition
@@ -92,7 +92,7 @@ def default_workers(device: torch.device, processes: int = 1) -> int:
         processes: number of processes that share this machine's cores; each keeps one core for itself and has at most
             8 loading processes.
     """
-    return min(8, max(1, (os.cpu_count() or 1) // processes - 1)) if device.type == "cuda" else 0
+    return min(8, max(1, usable_cores() // processes - 1)) if device.type == "cuda" else 0
 
 
 def load(

@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from apm_tta.bars import bar
+
 _DELAY_S = 1.0
 
 
@@ -19,6 +21,6 @@ def hashing_bar(images: int, hidden: bool) -> Iterator[Callable[[int], object]]:
         images: how many there are to hash.
         hidden: whether nothing is shown.
     """
-    options: dict[str, Any] = {"delay": _DELAY_S, "leave": False, "disable": True if hidden else None}
-    with tqdm(desc="hashing images", total=images, unit="image", **options) as bar:
-        yield bar.update
+    shown: tqdm[Any] = bar(hidden=hidden, delay=_DELAY_S, desc="hashing images", total=images, unit="image")
+    with shown:
+        yield shown.update

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
+from apm_tta.errors import UserError
 from apm_tta.harness.progress.events import Event, Finished, Note, Planned, work_name
 
 LOG_FILE = "run.log"
@@ -24,7 +25,7 @@ class LogFile:
     def __init__(self, folder: Path) -> None:
         self._file: TextIO | None = None
         try:
-            self._file = (folder / LOG_FILE).open("a", encoding="utf-8", buffering=1)
+            self._file = (folder / LOG_FILE).open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         except OSError:
             return
 
@@ -43,8 +44,8 @@ class LogFile:
         self._write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {text}\n")
 
     def failed(self, error: BaseException) -> None:
-        """Log the error that ended the run, with the traceback of its cause, which a one-line message leaves out."""
-        cause = error.__cause__
+        """Log the error that ended the run, with the traceback that a one-line message leaves out."""
+        cause = error.__cause__ if isinstance(error, UserError) else error
         self.line(f"stopped: {error or type(error).__name__}")
         if cause is not None:
             self._write("".join(traceback.format_exception(cause)))

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from apm_tta.cores import usable_threads
 from apm_tta.devices import AUTO, resolve_device, share_cores
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.engines.base import ENGINES
@@ -123,13 +124,14 @@ def _compute(packed: bytes, unit: Work, threads: int) -> list[Event]:
 
 
 def _build(packed: bytes, threads: int) -> Worker:
-    share_cores((os.cpu_count() or 1) // threads)
+    processes = max(1, usable_threads() // threads)
+    share_cores(processes)
     _Process.heard = []
     logging.getLogger("apm_tta").addHandler(LoggedNotes(_hear))
     job = Job.unpacked(packed)
     name = job.request.device_names[0]
     device = resolve_device(name) if name != "cuda" else torch.device("cuda")
-    return job.worker(device, _hear, max(1, (os.cpu_count() or 1) // threads))
+    return job.worker(device, _hear, processes)
 
 
 def _hear(event: Event) -> None:

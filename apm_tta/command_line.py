@@ -1,0 +1,50 @@
+"""The command ``run-bench`` as click sees it: one command per suite, and those of ``apm_tta.commands``."""
+
+from __future__ import annotations
+
+import click
+
+from apm_tta.commands import all_commands
+from apm_tta.commands.suites import suite_command
+from apm_tta.errors import UnknownName
+from apm_tta.resources import SUITES, yaml_names
+
+
+class Commands(click.Group):
+    """The commands below, and one per suite."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*yaml_names(SUITES), *super().list_commands(ctx)]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List suites apart from the commands that work on runs and data."""
+        for title, names in (("Suites", yaml_names(SUITES)), ("Commands", super().list_commands(ctx))):
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            width = formatter.width - 6 - max(len(name) for name in names)
+            rows = [(name, command.get_short_help_str(width)) for name, command in found if command is not None]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        command = super().get_command(ctx, name)
+        return command or (suite_command(name) if name in yaml_names(SUITES) else None)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            raise UnknownName("suite or command", args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="apm-tta")
+def main_group() -> None:
+    """Benchmark test-time adaptation: accuracy, agreement with the teacher, and cost, in one table.
+
+    Start with: run-bench demo. Every suite is a command; run-bench SUITE --help shows its options.
+    """
+
+
+for command in all_commands():
+    main_group.add_command(command)
