@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,10 +55,25 @@ class UserError(Exception):
 
 
 class UnknownName(UserError):
-    """A name that no registry holds; the message lists those that exist. Exit code 2."""
+    """A name that no registry holds; the message lists those that exist, or the closest of many. Exit code 2."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}; there are: {', '.join(sorted(known)) or 'none'}", exit_code=2)
+        super().__init__(f"unknown {kind} {_cut(name)!r}; there are: {_listed(name, sorted(known))}", exit_code=2)
+
+
+def _listed(name: str, known: list[str]) -> str:
+    """Join all names, or as many as fit, those first that look like ``name``."""
+    if len(text := ", ".join(known)) <= _LONGEST:
+        return text or "none"
+    ordered = list(dict.fromkeys([*difflib.get_close_matches(name, known, len(known), 0.5), *known]))
+    while len(text) > _LONGEST:
+        ordered.pop()
+        text = ", ".join(ordered)
+    return f"{text} and {len(known) - len(ordered)} more"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST // 2 else f"{text[: _LONGEST // 2]}..."
 
 
 def _rebuilt(kind: type[UserError], args: tuple[Any, ...], attributes: dict[str, Any]) -> UserError:

@@ -262,7 +262,7 @@ def to_path(value: Any) -> Path:
     Raises:
         UserError: for what cannot be one. Exit code 2.
     """
-    if not isinstance(value, str | PathLike) or "\0" in str(value):
+    if not isinstance(value, str | PathLike) or "\0" in str(value) or value == "":
         raise UserError(f"{value!r} is not a path", exit_code=2)
     return Path(value)
 

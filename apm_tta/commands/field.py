@@ -7,15 +7,19 @@ from typing import Any
 
 import click
 
-from apm_tta.commands.option_types import Integers
+from apm_tta.commands.option_types import Integers, NamedImage, NamedPath
 from apm_tta.commands.options import drawing_options, open_picture_folder, picture_options
 
-_PATH = click.Path(path_type=Path)
+_PATH = NamedPath()
 
 
 @click.command("train-field", short_help="Train one APM on many images: a field that answers for any of them.")
 @click.option(
-    "--data", default="fashion-mnist", show_default=True, help="Folder of images, or a set that the package carries."
+    "--data",
+    type=NamedImage(),
+    default="fashion-mnist",
+    show_default=True,
+    help="Folder of images, or a set that the package carries.",
 )
 @click.option("--teacher", "teacher_name", default="embedded", show_default=True, help="See run-bench list teachers.")
 @click.option("--layer", type=int, help="Teacher's layer with the target tokens, from 0 or the end.  [default: -1]")
@@ -73,7 +77,7 @@ def train_field_command(
 
 
 @click.command("field", short_help="Show a trained field's answers for one image: features, islands, colours.")
-@click.argument("image")
+@click.argument("image", type=NamedImage())
 @click.option("--checkpoint", type=_PATH, required=True, help="Checkpoint of train-field, or a released one (.pth).")
 @click.option(
     "--teacher",
@@ -108,8 +112,8 @@ def field_command(
 
 
 @click.command("interpolate", short_help="Turn one image into another through the column of a trained field.")
-@click.argument("image_a")
-@click.argument("image_b")
+@click.argument("image_a", type=NamedImage())
+@click.argument("image_b", type=NamedImage())
 @click.option("--checkpoint", type=_PATH, required=True, help="Checkpoint of train-field, or a released one (.pth).")
 @click.option("--steps", type=click.IntRange(min=2), default=24, show_default=True, help="Steps, both ends included.")
 @drawing_options("out", "device", "animation", kind="interpolate")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from apm_tta.commands.option_types import Integers
+from apm_tta.commands.option_types import Integers, NamedImage
 from apm_tta.commands.options import open_picture_folder, picture_options
 from apm_tta.errors import UserError
 
@@ -17,7 +17,7 @@ _COUNT = click.IntRange(min=1)
 @click.command(
     "islands", short_help="Draw islands of agreement: of a fresh APM during its fit, or of a teacher's layers."
 )
-@click.argument("image")
+@click.argument("image", type=NamedImage())
 @click.option("--teacher", "teacher_name", default="embedded", show_default=True, help="See run-bench list teachers.")
 @click.option("--iterations", type=click.IntRange(min=0), default=250, show_default=True, help="Adam steps of the fit.")
 @click.option("--every", type=_COUNT, default=50, show_default=True, help="Iterations between two pictures.")
@@ -92,7 +92,7 @@ def islands_command(
 
 
 @click.command("video", short_help="Draw islands of a video transformer in a video in which nothing happens.")
-@click.argument("image")
+@click.argument("image", type=NamedImage())
 @click.option(
     "--weights",
     default="KINETICS400_V1",

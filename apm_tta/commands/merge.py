@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from apm_tta.commands.option_types import NamedPath
+
 
 @click.command("merge", short_help="Merge the parts of one run that --shard-range made.")
-@click.argument("parts", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to merge into.")
+@click.argument("parts", type=NamedPath(), nargs=-1, required=True)
+@click.option("--out", type=NamedPath(), required=True, help="Run folder to merge into.")
 def merge_command(parts: tuple[Path, ...], out: Path) -> None:
     """Copy the records of the run folders PARTS into one run folder, and print its tables.
 

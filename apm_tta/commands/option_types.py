@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +10,28 @@ import yaml
 
 from apm_tta.errors import UserError
 from apm_tta.harness.request.part import parse_part
+
+
+class NamedPath(click.ParamType[Path]):
+    """A path; an empty text is none, though ``pathlib`` takes it for the current folder."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if isinstance(value, str) and not value:
+            self.fail("the path is empty; leave the option out, or write . for the current folder", param, ctx)
+        return Path(value)
+
+
+class NamedImage(click.ParamType[str]):
+    """The path of a file or folder, or a name of the package's own data; never empty."""
+
+    name = "image"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("the name is empty; write a path, or a name such as fashion-mnist:test/00000", param, ctx)
+        return str(value)
 
 
 class Names(click.ParamType[list[str]]):

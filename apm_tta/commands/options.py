@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from apm_tta.commands.option_types import NamedPath
 
 if TYPE_CHECKING:
     from apm_tta.islands.gallery import Drawing
@@ -19,7 +20,7 @@ def data_root_option() -> click.Option:
     """Make the option ``--data-root``; ``apm_tta.data.data_root.resolve_data_root`` decides what it means."""
     return click.Option(
         ["--data-root"],
-        type=click.Path(path_type=Path),
+        type=NamedPath(),
         help="Folder of the data set, or one that contains it under its name; also from APM_TTA_DATA_ROOT.",
     )
 
@@ -32,9 +33,7 @@ def picture_options(kind: str) -> Decorator:
 def drawing_options(*names: str, kind: str) -> Decorator:
     """Add some options of commands that draw, by name; ``kind`` names the default folder."""
     known = {
-        "out": click.option(
-            "--out", type=click.Path(path_type=Path), help=f"Folder to write to.  [default: results/{kind}/TIME]"
-        ),
+        "out": click.option("--out", type=NamedPath(), help=f"Folder to write to.  [default: results/{kind}/TIME]"),
         "seed": click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
         "device": click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."),
         "threshold": click.option(

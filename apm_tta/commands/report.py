@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from apm_tta.commands.option_types import NamedPath
 from apm_tta.errors import UserError
 
-_FOLDER = click.Path(path_type=Path)
+_FOLDER = NamedPath()
 
 
 @click.command("report", short_help="Rebuild the tables of run folders; of several, one common table.")

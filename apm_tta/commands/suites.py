@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from apm_tta.commands.option_types import Integers, JpegQuality, MethodSetting, Names, Part, by_method
+from apm_tta.commands.option_types import Integers, JpegQuality, MethodSetting, NamedPath, Names, Part, by_method
 from apm_tta.commands.options import data_root_option
 from apm_tta.errors import DAMAGED, UserError
 
@@ -84,7 +83,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
     def choice(kind: Any) -> click.Choice[str]:
         return click.Choice(list(get_args(kind)))
 
-    path, count = click.Path(path_type=Path), click.IntRange(min=1)
+    path, count = NamedPath(), click.IntRange(min=1)
     return [
         of_suite("--methods", Names(), "Methods, in the order of the table; all for every one that works here."),
         of_suite("--teacher", str, "Teacher: embedded, ViT-B-16:openai, ViT-B-32:/path, timm:NAME[:/path], hf-hub:..."),
