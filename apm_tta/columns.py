@@ -103,6 +103,18 @@ COLUMNS: tuple[Column, ...] = (
     Column("id", pa.string(), "image", "path of the image below the data set's root", required=True),
     Column("label", _CLASS, "image", "class of the image, from 0", required=True),
     Column("error", pa.string(), "image", "why there is no answer; null where there is one"),
+    Column(
+        "error_kind",
+        _NAME,
+        "image",
+        "unreachable, damaged, missing, too large or unsupported; null where there is an answer",
+    ),
+    Column(
+        "image_sha256",
+        pa.string(),
+        "image",
+        "SHA-256 of the image, where images.sha256 has none or another for it, since it was repaired; null elsewhere",
+    ),
     Column("prediction", _CLASS, "image", "predicted class; null, like all columns below, where there is an error"),
     Column("top5", pa.list_(_CLASS), "image", "at most five classes by descending logit"),
     Column("confidence", _SMALL, "image", "softmax probability of the prediction", "0 .. 1"),

@@ -13,8 +13,9 @@ from PIL import Image
 from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
 from apm_tta.data.corruptions.frame import WrongSize, frame_of
-from apm_tta.data.image_digests import UNREADABLE, ImageDigests
-from apm_tta.data.layouts import LAYOUTS, DamagedImage, Entry, Layout
+from apm_tta.data.image_digests import ImageDigests
+from apm_tta.data.image_files import UnsupportedImage, failed_step
+from apm_tta.data.layouts import LAYOUTS, Entry, Layout
 from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
 from apm_tta.data.subset import even_subset
 from apm_tta.errors import UnknownName, UserError
@@ -73,6 +74,7 @@ class Dataset:
         self._chosen: dict[Condition, Sequence[Entry]] = {}
         self._available: dict[Condition, int] = {}
         self._expected: ImageDigests | None = None
+        self._first_read: dict[str, str] = {}
         self._support_folder = Path()
         self._support_ids: dict[str, str] = {}
         self._support_doubts: list[str] = []
@@ -172,6 +174,7 @@ class Dataset:
     def expect(self, digests: ImageDigests) -> None:
         """Refuse from now on to read an image that is not what was hashed; copies in other processes refuse it too."""
         self._expected = digests
+        self.layout.patience.exhaust(str(self.layout.file_of(each)) for each in digests.unreached)
 
     @property
     def expected(self) -> ImageDigests | None:
@@ -184,7 +187,8 @@ class Dataset:
         The bytes are read once: those that are hashed and compared are those that are decoded.
 
         Raises:
-            DamagedImage: when the file is damaged.
+            UnreadImage: when it cannot be read, decoded or corrupted.
+            OutOfReach: when it is the last of too many that cannot be reached.
             ChangedImage: when it is not what was hashed, see ``expect``.
             TestedInSupport: when the decoded image, before it is corrupted, is in the support set.
         """
@@ -193,7 +197,12 @@ class Dataset:
         found = self.layout.decode(entry.id, stored)
         if self._support_ids and found.sha256 not in self._compared_digests:
             self._compare_with_support(entry, found)
-        return self._apply_condition(condition, entry, found)
+        try:
+            return self._apply_condition(condition, entry, found)
+        except WrongSize as error:
+            raise UnsupportedImage(f"{entry.id} of {self.card.name} cannot be corrupted: it has {error}") from None
+        except Exception as error:
+            raise failed_step(entry.id, f"corrupted by {condition}", error) from error
 
     def fingerprint(self, conditions: Sequence[Condition]) -> str:
         """Compute the SHA-256 over the ids and labels of the chosen images under all ``conditions``."""
@@ -203,9 +212,11 @@ class Dataset:
         return digest.hexdigest()
 
     def _compare_with_expected(self, entry: Entry, stored: StoredImage) -> None:
-        expected = None if self._expected is None else self._expected.by_id.get(entry.id)
-        if expected == UNREADABLE:
-            raise DamagedImage(f"{entry.id} could not be read when the run began; start a new run to answer it")
+        if self._expected is None:
+            return
+        expected = self._expected.expected(entry.id)
+        if expected is None and entry.id in self._expected.by_id:  # could not be read then: from now on it is this
+            expected = self._first_read.setdefault(entry.id, stored.sha256)
         if expected not in (None, stored.sha256):
             raise ChangedImage(
                 f"{self.layout.file_of(entry.id) or entry.id} is not what it was when this run began: restore it and "
@@ -225,10 +236,7 @@ class Dataset:
         if condition.clean or self.layout.stores_corruptions:
             return replace(found, uncropped=None)
         assert self.frame is not None
-        try:
-            framed, remarks = self.frame.cut(found.image)
-        except WrongSize as error:
-            raise DamagedImage(f"{entry.id} of {self.card.name} cannot be corrupted: it has {error}") from None
+        framed, remarks = self.frame.cut(found.image)
         generator = numpy_generator(CORRUPTION_SEED, entry.id, f"corruption {condition}")
         parameters = self.card.corruption_parameters
         corrupted = corrupt(framed, condition.corruption, condition.severity, rng=generator, parameters=parameters)

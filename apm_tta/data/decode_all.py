@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any
 
 from apm_tta.cores import usable_cores
-from apm_tta.data.layouts import DamagedImage, Entry, Layout
+from apm_tta.data.image_files import UnreadImage
+from apm_tta.data.layouts import Entry, Layout
 from apm_tta.data.twins import Twins
 
 Progress = Callable[[Iterator[Entry], int], Iterable[Entry]]
@@ -42,10 +43,10 @@ def decode_all(layout: Layout[Any], entries: Sequence[Entry], progress: Progress
         progress: wraps them, given with their number; for a bar.
     """
 
-    def read(entry: Entry) -> tuple[Entry, str, tuple[str, ...] | DamagedImage]:
+    def read(entry: Entry) -> tuple[Entry, str, tuple[str, ...] | UnreadImage]:
         try:
             found = layout.read(entry.id)
-        except DamagedImage as error:
+        except UnreadImage as error:
             return entry, "", error
         return entry, found.sha256, found.remarks
 
@@ -55,7 +56,7 @@ def decode_all(layout: Layout[Any], entries: Sequence[Entry], progress: Progress
         warnings.simplefilter("always")
         while chunk := list(islice(remaining, _IMAGES_AT_ONCE)):
             for entry, sha256, remarks in threads.map(read, chunk):
-                if isinstance(remarks, DamagedImage):
+                if isinstance(remarks, UnreadImage):
                     decoded.problems.append(str(remarks))
                 else:
                     decoded.remarks.update(remarks)

@@ -11,7 +11,8 @@ from typing import Any
 from apm_tta.cores import usable_cores
 from apm_tta.data.digest_index import DigestIndex, stamp_of
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests
-from apm_tta.data.layouts import DamagedImage, Layout
+from apm_tta.data.image_files import UnreadImage
+from apm_tta.data.layouts import Layout
 
 Advance = Callable[[int], object]
 """Take the number of images that were hashed since the last call."""
@@ -31,14 +32,20 @@ def hash_images(
         images: how many there are in all.
         cache: folder of the index that spares files which have not changed; None to read every file.
         advance: is called now and then, in this thread; for a bar.
+
+    Raises:
+        OutOfReach: where too many images in a row could not be reached.
     """
     index = None if cache is None else DigestIndex(cache, layout.place)
     by_id: dict[str, str] = {}
-    with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as threads:
+    threads = ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()))
+    try:
         for hashed in threads.map(lambda chunk: _hash(layout, index, chunk), _chunks(ids)):
             by_id.update(hashed)
             if advance is not None:
                 advance(len(hashed))
+    finally:
+        threads.shutdown(cancel_futures=True)
     if index is not None:
         index.save()
     return ImageDigests(by_id, images)
@@ -65,5 +72,5 @@ def _digest(layout: Layout[Any], index: DigestIndex | None, sample_id: str) -> s
         if stamp_of(path) == before:
             index.add(path, before, started, digest)
         return digest
-    except (DamagedImage, OSError):
+    except (UnreadImage, OSError):
         return UNREADABLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 MOST_HASHED = 200_000
@@ -22,17 +22,34 @@ class ImageDigests:
     """Digests of images as they are stored, by id.
 
     Attributes:
-        by_id: hexadecimal SHA-256, or ``UNREADABLE``.
+        by_id: hexadecimal SHA-256, or ``UNREADABLE``: what a run's images are, from its beginning on.
         images: how many there are, those included that were not hashed.
+        since: likewise, of images without an answer, which may have been repaired: what they are now. It is no part of
+            what a run is; its records state the content of such an image beside the answer.
     """
 
     by_id: Mapping[str, str]
     images: int
+    since: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether every image was hashed."""
         return len(self.by_id) == self.images
+
+    @property
+    def unreached(self) -> list[str]:
+        """The ids of the images whose bytes could not be read when they were last hashed."""
+        return [each for each, digest in {**self.by_id, **self.since}.items() if digest == UNREADABLE]
+
+    def expected(self, sample_id: str) -> str | None:
+        """Return the digest that an image must have when it is read; None where it may have any."""
+        digest = self.since.get(sample_id) or self.by_id.get(sample_id)
+        return None if digest == UNREADABLE else digest
+
+    def is_other(self, sample_id: str, digest: str) -> bool:
+        """Return whether ``by_id`` does not state this content of an image that it lists."""
+        return self.by_id.get(sample_id, digest) != digest
 
     @cached_property
     def content(self) -> bytes:

@@ -54,7 +54,7 @@ class SupportImages:
         """Decode the images in the order of ``entries``, and yield each with its label; then doubt twins among them.
 
         Raises:
-            DamagedImage: when a file is damaged.
+            UnreadImage: when a file cannot be read.
             UserError: when a file has changed since it was last read.
         """
         twins = Twins()

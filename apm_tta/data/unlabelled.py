@@ -28,7 +28,7 @@ class Unlabelled:
 
     Attributes:
         id: the path below the named folder, or the id in its data set: stable across machines.
-        read: decodes it, RGB; raises ``DamagedImage`` when that is impossible.
+        read: decodes it, RGB; raises ``UnreadImage`` when that is impossible.
         reading: by whose rules.
     """
 

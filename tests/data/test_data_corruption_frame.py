@@ -14,7 +14,7 @@ from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.corruptions import corrupt, through_jpeg
 from apm_tta.data.corruptions.frame import ENLARGED, AsStored, CentreCrop, WrongSize
 from apm_tta.data.dataset import Dataset
-from apm_tta.data.layouts import DamagedImage
+from apm_tta.data.image_files import UnsupportedImage
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.randomness import numpy_generator
 
@@ -98,7 +98,7 @@ def test_an_image_of_another_size_than_its_card_states_is_not_corrupted_with_cif
     dataset = Dataset(card, limit=10)
     entry = dataset.entries(CLEAN)[0]
     assert dataset.read(entry, CLEAN).image.size == (28, 28)
-    with pytest.raises(DamagedImage, match="cannot be corrupted: it has 28 x 28 pixels, not 32 x 32"):
+    with pytest.raises(UnsupportedImage, match="cannot be corrupted: it has 28 x 28 pixels, not 32 x 32"):
         dataset.read(entry, BLUR)
     with pytest.raises(WrongSize):
         AsStored(32, 32).cut(Image.new("RGB", (32, 33)))

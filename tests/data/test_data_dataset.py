@@ -14,7 +14,8 @@ import torch
 from apm_tta.data.cards import load_card
 from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
 from apm_tta.data.dataset import Dataset, open_dataset
-from apm_tta.data.layouts import DamagedImage, Entry
+from apm_tta.data.image_files import DamagedImage
+from apm_tta.data.layouts import Entry
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator

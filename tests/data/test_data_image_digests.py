@@ -18,7 +18,7 @@ from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import ChangedImage, Dataset
 from apm_tta.data.hash_images import hash_images
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests, ids_to_hash, parse_digests
-from apm_tta.data.layouts import DamagedImage, Layout
+from apm_tta.data.layouts import Layout
 from apm_tta.data.layouts.any_folder import FolderLayout
 from apm_tta.data.sample import CLEAN, StoredImage
 
@@ -91,8 +91,11 @@ def test_an_image_that_cannot_be_read_has_no_digest(folder: Path) -> None:
     assert digests.by_id == {"a/0.bmp": UNREADABLE, "a/1.bmp": _digest(folder / "a" / "1.bmp")}
     Image.new("RGB", (8, 8)).save(folder / "a" / "0.bmp")
     dataset.expect(digests)
-    with pytest.raises(DamagedImage, match=r"a/0\.bmp could not be read when the run began"):
-        dataset.read(dataset.entries(CLEAN)[0], CLEAN)
+    entry = dataset.entries(CLEAN)[0]
+    assert dataset.read(entry, CLEAN).sha256 == _digest(folder / "a" / "0.bmp"), "it is tried again"
+    Image.new("RGB", (8, 8), "red").save(folder / "a" / "0.bmp")
+    with pytest.raises(ChangedImage, match=r"a/0\.bmp is not what it was"):
+        dataset.read(entry, CLEAN)
 
 
 @pytest.fixture

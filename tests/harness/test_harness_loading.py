@@ -80,10 +80,10 @@ def test_a_damaged_image_is_named_and_the_others_are_loaded(
     assert len(loaded.images) == len(loaded.places) == 5
     assert loaded.pixels is not None
     assert len(loaded.pixels) == 5
-    (unreadable,) = loaded.damaged
+    (unreadable,) = loaded.unread
     assert (unreadable.condition, unreadable.entry.label) == (CLEAN, 1)
-    assert "1.jpg" in unreadable.reason
-    assert "\n" not in unreadable.reason
+    assert "1.jpg" in str(unreadable.error)
+    assert "\n" not in str(unreadable.error)
 
 
 def test_a_gpu_gets_loading_processes_and_a_cpu_keeps_its_cores() -> None:

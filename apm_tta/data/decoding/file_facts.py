@@ -14,6 +14,7 @@ _SEEKING = ("GIF", "TIFF")
 
 _BIG = b"\x2b"
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SIGNATURES = (*_TIFF_STARTS, b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")
 _TIFF_SAMPLES = {1: "whole numbers", 2: "signed numbers", 3: "floats", 5: "complex numbers", 6: "complex numbers"}
 
 FIRST_FRAME = "only the first of several frames is read"
@@ -42,6 +43,11 @@ def frame_remarks(image: Image.Image, content: bytes) -> tuple[str, ...]:
     except Exception:  # a later frame is damaged
         several = True
     return (FIRST_FRAME,) if several else ()
+
+
+def is_signed_as_known(content: bytes) -> bool:
+    """Return whether the first bytes are those of a format that is read, whatever follows."""
+    return content.startswith(_SIGNATURES) or content[:4] + content[8:12] == b"RIFFWEBP" or content[4:11] == b"ftypavi"
 
 
 def tiff_levels(content: bytes) -> str:

@@ -10,9 +10,8 @@ import pkgutil
 
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, Survey
 from apm_tta.data.layouts.corruption_tree import CorruptionTreeLayout
-from apm_tta.data.layouts.images import DamagedImage
 
-__all__ = ["LAYOUTS", "CorruptionTreeLayout", "DamagedImage", "Entry", "Layout", "Survey"]
+__all__ = ["LAYOUTS", "CorruptionTreeLayout", "Entry", "Layout", "Survey"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

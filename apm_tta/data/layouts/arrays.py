@@ -2,43 +2,122 @@
 
 from __future__ import annotations
 
+import io
+import math
+import os
 from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
+from apm_tta.data.image_files import DamagedImage, MissingImage, Patience
+from apm_tta.data.image_files.stored_bytes import named_error, read_whole
 from apm_tta.data.layouts.base import Entry, Layout, O
-from apm_tta.data.layouts.images import DamagedImage
 from apm_tta.data.sample import ReadImage, StoredImage
 
 IMAGE_SHAPE = (32, 32, 3)
+_HEADER = 1 << 16
+"""Bytes in which the header of an array of numbers lies, whatever its version."""
 
 
 class WrongArray(Exception):
     """An array file is not what it has to be; the message is one line for the user."""
 
 
-def open_npy(path: Path, get: str) -> NDArray[Any]:
-    """Map the array of a ``.npy`` file into memory without reading it; pickled objects are refused.
+def open_npy(path: Path, get: str, patience: Patience) -> NpyFile:
+    """Read where the values of a ``.npy`` file lie, not the values; pickled objects are refused.
 
     Raises:
-        WrongArray: when the file is missing, truncated, or not a ``.npy`` file.
+        WrongArray: when the file is missing, truncated, or not a ``.npy`` file of numbers.
+        UnreachableImage: when it cannot be read.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
+        stated = patience.read(os.fspath(path), lambda: read_whole(path, 0, min(_HEADER, _size(path))))
+        header = io.BytesIO(stated)
+        version = npy.read_magic(header)
+        shape, fortran, dtype = npy.read_array_header_1_0(header) if version == (1, 0) else _header_2(header)
+    except MissingImage:
         raise WrongArray(f"{path} is missing; to get it: {get}") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (ValueError, EOFError) as error:
         raise WrongArray(f"{path} is not a complete .npy file ({error}); unpack it again") from None
-    if not isinstance(array, np.ndarray):
-        raise WrongArray(f"{path} is an archive of arrays, not one .npy file; unpack it again")
-    return array
+    opened = NpyFile(path, patience, tuple(shape), dtype, header.tell(), by_columns=fortran)
+    if dtype.hasobject:
+        raise WrongArray(f"{path} holds Python objects, not an array of numbers; unpack it again")
+    if _size(path) < opened.start + opened.row_bytes * len(opened):
+        raise WrongArray(f"{path} is not a complete .npy file (its end is missing); unpack it again")
+    return opened
 
 
-def check_shape(path: Path, array: NDArray[Any], shape: tuple[int, ...], meaning: str) -> None:
+@dataclass(frozen=True)
+class NpyFile:
+    """A ``.npy`` file whose rows are read one by one: of one mapped into memory, a failing mount would end the process.
+
+    Attributes:
+        path: of the file.
+        patience: with the file.
+        shape: of the array.
+        dtype: of its values.
+        start: of the first value, in bytes.
+        by_columns: whether the first index varies fastest: then a row can be read only with all others.
+    """
+
+    path: Path
+    patience: Patience
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    start: int
+    by_columns: bool
+
+    def __len__(self) -> int:
+        return self.shape[0] if self.shape else 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    def row(self, number: int) -> NDArray[Any]:
+        """Read one row.
+
+        Raises:
+            UnreachableImage: when that is impossible.
+        """
+        row: NDArray[Any] = self._columns[number] if self.by_columns else self._read(number, 1)[0]
+        return row
+
+    def whole(self) -> NDArray[Any]:
+        """Read all rows; see ``row``."""
+        return self._columns if self.by_columns else self._read(0, len(self))
+
+    @cached_property
+    def _columns(self) -> NDArray[Any]:
+        return self._read(0, len(self)).reshape(-1).reshape(self.shape, order="F")
+
+    def _read(self, first: int, count: int) -> NDArray[Any]:
+        start, length = self.start + first * self.row_bytes, count * self.row_bytes
+        content = self.patience.read(os.fspath(self.path), lambda: read_whole(self.path, start, length))
+        return np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+
+
+def _header_2(header: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = npy.read_array_header_2_0(header)
+    return found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise named_error(path, error) from None
+
+
+def check_shape(path: Path, array: NpyFile, shape: tuple[int, ...], meaning: str) -> None:
     """Check that an array of bytes has the expected shape.
 
     Raises:
@@ -79,7 +158,7 @@ class ArrayLayout(Layout[O]):
 
         Raises:
             WrongArray: when its array is not what it has to be.
-            DamagedImage: when there is no such row.
+            UnreadImage: when there is no such row, or it cannot be read.
         """
 
     def file_of(self, sample_id: str) -> None:

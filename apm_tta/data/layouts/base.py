@@ -16,6 +16,7 @@ from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.decoding import PUBLISHED, VIEWER, Reading
+from apm_tta.data.image_files import Patience
 from apm_tta.data.layouts.images import decode_image, read_stored, refuse_no_text
 from apm_tta.data.layouts.unused import Unused
 from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
@@ -79,6 +80,7 @@ class Layout(ABC, Generic[O]):
         carried: whether the package carries the images.
         open_ended: whether the tree may be anyone's: then it is never taken for the tree of a published data set.
         doubts: of the conditions whose images were asked for; see ``Survey.doubts``.
+        patience: with images that cannot be reached.
     """
 
     Options: ClassVar[type[Configuration]] = NoOptions
@@ -90,6 +92,7 @@ class Layout(ABC, Generic[O]):
         self.card = card
         self.data_root = data_root
         self.doubts: dict[str, None] = {}
+        self.patience = Patience()
         self.options: O = _checked_options(type(self), card)
 
     @property
@@ -122,15 +125,16 @@ class Layout(ABC, Generic[O]):
         """Read the bytes in which this image is stored, without decoding them.
 
         Raises:
-            DamagedImage: when they cannot be read.
+            UnreadImage: when they cannot be read.
+            OutOfReach: when it is the last of too many that cannot.
         """
-        return read_stored(self.place / sample_id)
+        return read_stored(self.place / sample_id, self.patience)
 
     def decode(self, sample_id: str, stored: StoredImage) -> ReadImage:
         """Decode the image with this id from its bytes.
 
         Raises:
-            DamagedImage: when they are not an image.
+            UnreadImage: when they are not an image, or not one that can be used.
         """
         return decode_image(self.place / sample_id, stored, self.reading)
 
@@ -138,7 +142,8 @@ class Layout(ABC, Generic[O]):
         """Read and decode the image with this id.
 
         Raises:
-            DamagedImage: when it is damaged.
+            UnreadImage: when that is impossible.
+            OutOfReach: when it is the last of too many that cannot be reached.
         """
         return self.decode(sample_id, self.stored(sample_id))
 

@@ -15,6 +15,7 @@ from apm_tta.configuration import Configuration
 from apm_tta.data.cards import DatasetCard
 from apm_tta.data.layouts.arrays import ArrayLayout, WrongArray, check_labels, numbered_entries, row_number
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Survey
+from apm_tta.data.layouts.images import read_stored
 from apm_tta.data.layouts.inert_pickle import read_pickle
 from apm_tta.data.sample import Condition
 
@@ -133,10 +134,7 @@ def _read_pickled_batch(path: Path, labels_key: bytes) -> tuple[NDArray[np.uint8
 
 
 def _read_binary_batch(path: Path, label_bytes: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    try:
-        values = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise WrongArray(f"{path} cannot be read ({error.strerror}); unpack it again") from None
+    values = np.frombuffer(read_stored(path).content, dtype=np.uint8)
     if not values.size or values.size % (label_bytes + PIXELS):
         raise WrongArray(
             f"{path} has {values.size:,} bytes, not a multiple of {label_bytes + PIXELS:,}; unpack it again"
@@ -153,10 +151,7 @@ def _read_pickled_names(path: Path, key: bytes) -> list[str]:
 
 
 def _read_text_names(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").split()
-    except OSError as error:
-        raise WrongArray(f"{path} cannot be read ({error.strerror}); unpack it again") from None
+    return read_stored(path).content.decode("ascii", errors="replace").split()
 
 
 def _read_dictionary(path: Path) -> dict[Any, Any]:

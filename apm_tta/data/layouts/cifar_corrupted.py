@@ -12,6 +12,7 @@ from apm_tta.data.cards import DatasetCard
 from apm_tta.data.layouts.arrays import (
     IMAGE_SHAPE,
     ArrayLayout,
+    NpyFile,
     WrongArray,
     check_labels,
     check_shape,
@@ -37,11 +38,7 @@ class CifarCorruptedLayout(ArrayLayout[NoOptions]):
 
     def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
         super().__init__(card, data_root)
-        self._opened: dict[str, NDArray[Any]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the mapped arrays: a loading process with a copy of this object opens its own."""
-        return {**self.__dict__, "_opened": {}}
+        self._opened: dict[str, NpyFile] = {}
 
     def fits(self, folder: Path) -> bool:
         files = set(list_folder(folder)[1])
@@ -51,7 +48,7 @@ class CifarCorruptedLayout(ArrayLayout[NoOptions]):
         if not self.fits(folder):
             return False
         try:
-            labels = open_npy(folder / LABELS, self.card.get)
+            labels = open_npy(folder / LABELS, self.card.get, self.patience).whole()
             check_labels(folder / LABELS, labels, len(self.class_list()))
         except WrongArray:
             return False
@@ -74,7 +71,7 @@ class CifarCorruptedLayout(ArrayLayout[NoOptions]):
         images = self._images(corruption)
         images_per_severity = len(images) // SEVERITIES
         first = images_per_severity * (int(severity) - 1)
-        row: NDArray[Any] = images[first + row_number(sample_id, images_per_severity)]
+        row: NDArray[Any] = images.row(first + row_number(sample_id, images_per_severity))
         return row
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
@@ -92,20 +89,20 @@ class CifarCorruptedLayout(ArrayLayout[NoOptions]):
         return [f"{self.place} has no {first_few(missing)}; unpack what is missing"] if missing else []
 
     def _labels(self) -> NDArray[Any]:
-        path, labels = self.place / LABELS, self._open(LABELS)
+        path, labels = self.place / LABELS, self._open(LABELS).whole()
         check_labels(path, labels, len(self.class_list()))
         if len(labels) % SEVERITIES or (labels.reshape(SEVERITIES, -1) != labels[: len(labels) // SEVERITIES]).any():
             raise WrongArray(f"{path} does not repeat the same labels for each of the 5 severities; unpack it again")
         return labels
 
-    def _images(self, corruption: str) -> NDArray[Any]:
+    def _images(self, corruption: str) -> NpyFile:
         name = f"{corruption}.npy"
         images, rows = self._open(name), len(self._open(LABELS))
         meaning = f"{rows // SEVERITIES:,} images at each of severities 1 to 5, as in {LABELS}"
         check_shape(self.place / name, images, (rows, *IMAGE_SHAPE), meaning)
         return images
 
-    def _open(self, name: str) -> NDArray[Any]:
+    def _open(self, name: str) -> NpyFile:
         if name not in self._opened:
-            self._opened[name] = open_npy(self.place / name, self.card.get)
+            self._opened[name] = open_npy(self.place / name, self.card.get, self.patience)
         return self._opened[name]

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from apm_tta.data.decoding import PUBLISHED
+from apm_tta.data.image_files import UnreadImage
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import folder_problems, walk_classes
-from apm_tta.data.layouts.images import DamagedImage, is_image_name, link_problems, list_folder, read_image
+from apm_tta.data.layouts.images import is_image_name, link_problems, list_folder, read_image
 from apm_tta.data.sample import Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few
@@ -85,6 +86,6 @@ def _is_tiny(folder: Path, names: list[str], expected: tuple[str, ...]) -> bool:
     images = [name for name in list_folder(folder / names[0])[1] if is_image_name(name)]
     try:
         size = read_image(folder / names[0] / images[0], PUBLISHED).image.size if images else None
-    except DamagedImage:
+    except UnreadImage:
         return False
     return size == (TINY_SIDE, TINY_SIDE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import io
 import os
 import sys
@@ -16,7 +15,10 @@ from pathlib import Path
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from apm_tta.data.decoding import Reading, UndefinedPixels, to_rgb
-from apm_tta.data.decoding.file_facts import frame_remarks, tiff_levels
+from apm_tta.data.decoding.file_facts import frame_remarks, is_signed_as_known, tiff_levels
+from apm_tta.data.image_files import DamagedImage, Patience, TooLargeImage, UnreadImage, UnsupportedImage
+from apm_tta.data.image_files.size_limit import LIMIT_VARIABLE, pillows_limit_lifted, size_problem
+from apm_tta.data.image_files.stored_bytes import read_whole
 from apm_tta.data.sample import ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few
@@ -30,10 +32,6 @@ SUFFIXES = frozenset(
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "PPM", "GIF", "AVIF", "JPEG2000", "WEBP")
 """Pillow's names of the formats that are read, whatever the file's name: the others need other programs, or guess."""
-
-
-class DamagedImage(UserError):
-    """An image that cannot be read, among others that can."""
 
 
 def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
@@ -117,17 +115,18 @@ def read_image(path: Path, reading: Reading) -> ReadImage:
     return decode_image(path, read_stored(path), reading)
 
 
-def read_stored(path: Path) -> StoredImage:
-    """Read the bytes of an image's file, once.
+def read_stored(path: Path, patience: Patience | None = None) -> StoredImage:
+    """Read the bytes of an image's file, once, however often that has to be tried.
+
+    Args:
+        path: of the file.
+        patience: tries; None for one that is for this image alone.
 
     Raises:
-        DamagedImage: when they cannot be read.
+        UnreachableImage: when they cannot be read.
+        MissingImage: when the file is gone.
     """
-    try:
-        return StoredImage(path.read_bytes())
-    except OSError as error:
-        circular = error.errno == errno.ELOOP
-        raise _damaged(path, "its symbolic link is circular" if circular else str(error.strerror)) from None
+    return StoredImage((patience or Patience()).read(os.fspath(path), lambda: read_whole(path)))
 
 
 def decode_image(path: Path, stored: StoredImage, reading: Reading) -> ReadImage:
@@ -137,8 +136,9 @@ def decode_image(path: Path, stored: StoredImage, reading: Reading) -> ReadImage
     warnings are the whole process's.
 
     Raises:
-        DamagedImage: when it is empty, truncated, text, has more pixels than Pillow considers safe, cannot be decoded
-            for any other reason, or cannot be shown.
+        DamagedImage: when it is empty, truncated, text, or cannot be decoded for any other reason.
+        UnsupportedImage: when it is in a format that is not read, or could not be shown.
+        TooLargeImage: when it has too many pixels, or would have once it is resized; or when memory does not suffice.
     """
     data = stored.content
     if not data:
@@ -149,39 +149,49 @@ def decode_image(path: Path, stored: StoredImage, reading: Reading) -> ReadImage
             "be read as grey; set it to False"
         )
     try:
-        with _warnings_as_remarks() as warned, Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
-            if limit is not None and pixels > limit:
-                raise _damaged(path, f"it would have {pixels:,} pixels")
+        with (
+            _warnings_as_remarks() as warned,
+            pillows_limit_lifted(),
+            Image.open(io.BytesIO(data), formats=FORMATS) as image,
+        ):
+            if problem := size_problem(image.width, image.height):
+                raise TooLargeImage(f"{path} is too large ({problem}); set {LIMIT_VARIABLE} to a higher limit")
             rgb, remarks = to_rgb(image, reading)
             remarks += frame_remarks(image, data)
         return ReadImage(rgb, stored.sha256, remarks=(*remarks, *warned))
-    except DamagedImage:
+    except UserError:
         raise
     except UndefinedPixels as error:
-        raise DamagedImage(f"{path} cannot be shown: {error}; save it with 8 bits per channel") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _damaged(path, f"it would have too many pixels: {error}") from None
+        raise UnsupportedImage(f"{path} cannot be shown: {error}; save it with 8 bits per channel") from None
+    except MemoryError:
+        raise TooLargeImage(f"{path} is too large: memory does not suffice to decode it; make it smaller") from None
     except Exception as error:  # damaged bytes can make a decoder raise anything
-        if _is_text(data):
-            raise _damaged(path, "the file is text") from None
-        unknown = isinstance(error, UnidentifiedImageError)
-        if unknown and (levels := tiff_levels(data)):
-            reason = f"a TIFF with {levels} is not supported; save it with 8 bits per channel"
-            raise DamagedImage(f"{path} cannot be shown: {reason}") from None
-        raise _damaged(path, "unknown format" if unknown else f"truncated? {error}") from None
+        if not isinstance(error, UnidentifiedImageError):
+            raise _damaged(path, "the file is text" if _is_text(data) else f"truncated? {error}") from None
+        raise _unidentified(path, data) from None
+
+
+def _unidentified(path: Path, data: bytes) -> UnreadImage:
+    """Tell apart the bytes that no format's reader took for its own."""
+    if _is_text(data):
+        return _damaged(path, "the file is text")
+    if levels := tiff_levels(data):
+        reason = f"a TIFF with {levels} is not supported; save it with 8 bits per channel"
+        return UnsupportedImage(f"{path} cannot be shown: {reason}")
+    if is_signed_as_known(data):
+        return _damaged(path, "truncated? only its first bytes are an image's")
+    return UnsupportedImage(f"{path} is in an unknown format; convert it to PNG, or extract it from the archive again")
 
 
 @contextmanager
 def _warnings_as_remarks() -> Iterator[list[str]]:
-    """Collect the warnings in the block as remarks, complete at its end; ``DecompressionBombWarning`` is raised."""
+    """Collect the warnings in the block as remarks, complete at its end."""
     remarks: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield remarks
         return
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield remarks
     remarks += dict.fromkeys(f"Pillow warns: {' '.join(str(warning.message).split())}" for warning in caught)
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from apm_tta.data.layouts.images import read_stored
+
 
 class _Array:
     """A stand-in for a numpy array that keeps what the array would be built from."""
@@ -67,13 +69,13 @@ def read_pickle(path: Path) -> Any:
     A pickle is a program that can call anything; this one can call nothing but the four stand-ins above.
 
     Raises:
-        ValueError: with one line, when the file cannot be read, is truncated, or requests anything else.
+        ValueError: with one line, when the file is truncated or requests anything else.
+        UnreadImage: when it cannot be read.
     """
+    stored = read_stored(path).content
     try:
-        content = _Unpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        content = _Unpickler(io.BytesIO(stored), encoding="bytes").load()
         return _with_arrays(content)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); unpack it again") from None
     except Exception as error:  # damaged bytes can make the unpickler raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from apm_tta.configuration import Configuration
-from apm_tta.data.cards import DatasetCard
 from apm_tta.data.layouts.arrays import (
     IMAGE_SHAPE,
     ArrayLayout,
+    NpyFile,
     WrongArray,
     check_labels,
     check_shape,
@@ -42,31 +43,23 @@ class NpyPairLayout(ArrayLayout[NpyPairOptions]):
 
     Options = NpyPairOptions
 
-    def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
-        super().__init__(card, data_root)
-        self._opened: NDArray[Any] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the mapped array: a loading process with a copy of this object opens its own."""
-        return {**self.__dict__, "_opened": None}
-
     def fits(self, folder: Path) -> bool:
         return (folder / self.options.data).is_file()
 
     def walk(self, condition: Condition) -> Survey:
         path = self.place / self.options.labels
         try:
-            labels = open_npy(path, self.card.get)
+            labels = open_npy(path, self.card.get, self.patience).whole()
             check_labels(path, labels, len(self.class_list()))
-            images = self._images()
-            check_shape(self._data, images, (len(labels), *IMAGE_SHAPE), f"an image for each label of {path.name}")
+            check_shape(
+                self._data, self._images, (len(labels), *IMAGE_SHAPE), f"an image for each label of {path.name}"
+            )
         except WrongArray as error:
             return Survey(problems=[str(error)])
         return Survey(numbered_entries("test", labels))
 
     def row(self, sample_id: str) -> NDArray[Any]:
-        images = self._images()
-        row: NDArray[Any] = images[row_number(sample_id, len(images))]
+        row: NDArray[Any] = self._images.row(row_number(sample_id, len(self._images)))
         return row
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
@@ -76,7 +69,6 @@ class NpyPairLayout(ArrayLayout[NpyPairOptions]):
     def _data(self) -> Path:
         return self.place / self.options.data
 
-    def _images(self) -> NDArray[Any]:
-        if self._opened is None:
-            self._opened = open_npy(self._data, self.card.get)
-        return self._opened
+    @cached_property
+    def _images(self) -> NpyFile:
+        return open_npy(self._data, self.card.get, self.patience)

@@ -9,9 +9,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from apm_tta.data.class_lists import ClassList
+from apm_tta.data.image_files import DamagedImage
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import walk_classes
-from apm_tta.data.layouts.images import DamagedImage, link_problems, list_folder
+from apm_tta.data.layouts.images import link_problems, list_folder
 from apm_tta.data.sample import Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few

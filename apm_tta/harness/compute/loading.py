@@ -17,7 +17,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from apm_tta.cores import usable_cores
 from apm_tta.data.dataset import Dataset, RefusedImage
-from apm_tta.data.layouts import DamagedImage, Entry
+from apm_tta.data.image_files import OutOfReach, UnreachableImage, UnreadImage, failed_step
+from apm_tta.data.layouts import Entry
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.quiet_processes import quiet_context
 from apm_tta.harness.progress.heard_warnings import drained, heard_warnings
@@ -29,18 +30,18 @@ Place = tuple[Condition, Entry]
 
 
 @dataclass(frozen=True)
-class Damaged:
-    """An image that could not be read, which becomes an error row.
+class Unread:
+    """An image that could not be read, which becomes a row without an answer.
 
     Attributes:
         condition: the condition under which it was to be seen.
         entry: the image.
-        reason: why it could not be read.
+        error: why it could not be read.
     """
 
     condition: Condition
     entry: Entry
-    reason: str
+    error: UnreadImage
 
 
 @dataclass
@@ -52,8 +53,8 @@ class Loaded:
         images: these images in RGB, as the methods see them.
         pixels: the teacher's input ``(B, 3, S, S)`` on the CPU; None where it was not requested, or B is 0.
         pixels_ms: milliseconds that preprocessing took.
-        damaged: the images that could not be read.
-        refused: why the run must not use these images; None where it may.
+        unread: the images that could not be read.
+        refused: why the run must not use these images, or cannot; None where it may.
         digests: SHA-256 of every image that could be read, as stored, by id.
         remarks: of every image that could be read; see ``ReadImage.remarks``.
         warnings: what libraries warned of in the loading process, and how often.
@@ -63,16 +64,16 @@ class Loaded:
     images: list[Image.Image]
     pixels: Tensor | None
     pixels_ms: float
-    damaged: list[Damaged]
-    refused: RefusedImage | None = None
+    unread: list[Unread]
+    refused: RefusedImage | OutOfReach | None = None
     digests: dict[str, str] = field(default_factory=dict)
     remarks: list[tuple[str, ...]] = field(default_factory=list)
     warnings: Counter[str] = field(default_factory=Counter)
 
     @property
-    def answered_and_damaged(self) -> list[Place]:
+    def read_and_unread(self) -> list[Place]:
         """All images: first those that could be read, then the others."""
-        return [*self.places, *((damaged.condition, damaged.entry) for damaged in self.damaged)]
+        return [*self.places, *((unread.condition, unread.entry) for unread in self.unread)]
 
     def pin_memory(self) -> Loaded:
         """Move the pixels to pinned memory, from which copies to a GPU overlap with computation.
@@ -115,6 +116,7 @@ def load(
 
     Raises:
         RefusedImage: for an image that changed, or that is one of the labelled images.
+        OutOfReach: where too many images in a row could not be reached.
         UserError: when loading processes would import code that was edited since.
     """
     if workers:
@@ -132,6 +134,10 @@ def load(
     for loaded in loader:
         if loaded.refused is not None:
             raise loaded.refused
+        if workers:  # each of them counts its own
+            reached = loaded.places or any(not isinstance(each.error, UnreachableImage) for each in loaded.unread)
+            errors = [each.error for each in loaded.unread if isinstance(each.error, UnreachableImage)]
+            dataset.layout.patience.count(*([] if reached else errors))
         yield loaded
 
 
@@ -141,8 +147,8 @@ class _Item:
     image: Image.Image | None
     pixels: Tensor | None
     milliseconds: float
-    reason: str
-    refused: RefusedImage | None = None
+    error: UnreadImage | None = None
+    refused: RefusedImage | OutOfReach | None = None
     sha256: str = ""
     remarks: tuple[str, ...] = ()
 
@@ -158,15 +164,18 @@ class _Places(TorchDataset[_Item]):
         condition, entry = place = self._places[index]
         try:
             found = self._dataset.read(entry, condition)
-        except DamagedImage as error:
-            return _Item(place, None, None, 0.0, str(error))
-        except RefusedImage as error:
+        except UnreadImage as error:
+            return _Item(place, None, None, 0.0, error)
+        except (RefusedImage, OutOfReach) as error:
             # ``load`` raises it: an exception from a loading process would lose its one-line message.
-            return _Item(place, None, None, 0.0, "", error)
+            return _Item(place, None, None, 0.0, refused=error)
         started = time.perf_counter()
-        pixels = None if self._preprocess is None else self._preprocess(found.image)
+        try:
+            pixels = None if self._preprocess is None else self._preprocess(found.image)
+        except Exception as error:
+            return _Item(place, None, None, 0.0, failed_step(entry.id, "made the teacher's input", error))
         milliseconds = 1000 * (time.perf_counter() - started)
-        return _Item(place, found.image, pixels, milliseconds, "", sha256=found.sha256, remarks=found.remarks)
+        return _Item(place, found.image, pixels, milliseconds, sha256=found.sha256, remarks=found.remarks)
 
 
 def _collate(items: list[_Item]) -> Loaded:
@@ -176,7 +185,7 @@ def _collate(items: list[_Item]) -> Loaded:
         images=[item.image for item in items if item.image is not None],
         pixels=torch.stack(pixels) if pixels else None,
         pixels_ms=sum(item.milliseconds for item in items),
-        damaged=[Damaged(*item.place, item.reason) for item in items if item.image is None],
+        unread=[Unread(*item.place, item.error) for item in items if item.error is not None],
         refused=next((item.refused for item in items if item.refused is not None), None),
         digests={item.place[1].id: item.sha256 for item in items if item.image is not None},
         remarks=[item.remarks for item in items if item.image is not None],

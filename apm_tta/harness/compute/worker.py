@@ -144,7 +144,7 @@ class Worker:
         places = stream_order(self._dataset, stream)
         for number, loaded in enumerate(self._load(places, stream.stream_batch or self._batch_size)):
             batch = self._batch(loaded)
-            conditions = [condition for condition, _ in loaded.answered_and_damaged]
+            conditions = [condition for condition, _ in loaded.read_and_unread]
             for name in names:
                 method = self._methods[name, stream.seed]
                 if not number:
@@ -188,10 +188,11 @@ class Worker:
             remembered: whether it is asked for some of them again when the shard ends.
         """
         errors = make_columns(
-            len(loaded.damaged),
-            id=[damaged.entry.id for damaged in loaded.damaged],
-            label=[damaged.entry.label for damaged in loaded.damaged],
-            error=[damaged.reason for damaged in loaded.damaged],
+            len(loaded.unread),
+            id=[unread.entry.id for unread in loaded.unread],
+            label=[unread.entry.label for unread in loaded.unread],
+            error=[str(unread.error) for unread in loaded.unread],
+            error_kind=[unread.error.kind for unread in loaded.unread],
         )
         given = method.stream_batch or self._batch_size
         if not loaded.places:
@@ -216,7 +217,12 @@ class Worker:
         self._account.add_batch(method.name, min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
-        images = make_columns(count, id=batch.ids, label=[entry.label for _, entry in loaded.places])
+        images = make_columns(
+            count,
+            id=batch.ids,
+            label=[entry.label for _, entry in loaded.places],
+            image_sha256=[self._other_content(each, loaded.digests[each]) for each in batch.ids],
+        )
         costs = make_columns(
             count,
             latency_ms=[*latencies, *[None] * (count - len(latencies))],
@@ -224,6 +230,11 @@ class Worker:
         )
         answered = concatenate_rows([columns for _, columns in parts])
         return concatenate_rows([concatenate_columns(images, answered, costs), errors])
+
+    def _other_content(self, sample_id: str, digest: str) -> str | None:
+        """Return the digest of an image that the run's list does not state; None where it does."""
+        listed = self._dataset.expected
+        return digest if listed is not None and listed.is_other(sample_id, digest) else None
 
     def _predict(self, method: Method[Any], batch: Batch, thorough: bool) -> list[tuple[Answers, pa.Table]]:
         """Ask the method, part by part of the batch, with the columns of the answers and of what they cost.

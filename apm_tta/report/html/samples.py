@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from apm_tta.data.dataset import ChangedImage, Dataset
-from apm_tta.data.layouts import DamagedImage
+from apm_tta.data.image_files import OutOfReach, UnreadImage
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.rebuild import has_same_images, rebuild_dataset
@@ -159,7 +159,7 @@ class _Reader:
             return None
         try:
             image = self._dataset.read(entry, self._condition).image
-        except DamagedImage:
+        except (UnreadImage, OutOfReach):
             return None
         except ChangedImage:
             self._album.changed += 1

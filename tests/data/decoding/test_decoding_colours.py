@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageFile
 from apm_tta.data.decoding import PUBLISHED, VIEWER, to_rgb
 from apm_tta.data.decoding.file_facts import FIRST_FRAME, GAMMA_IGNORED
 from apm_tta.data.decoding.profiles import IGNORED, UNREADABLE
-from apm_tta.data.layouts import DamagedImage
+from apm_tta.data.image_files import DamagedImage
 from apm_tta.data.layouts.images import FORMATS, read_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -12,7 +12,7 @@ from PIL import Image, TiffImagePlugin
 from apm_tta.data.decoding import PUBLISHED, VIEWER
 from apm_tta.data.decoding.deep import SCALED
 from apm_tta.data.decoding.published import CUT_OFF
-from apm_tta.data.layouts import DamagedImage
+from apm_tta.data.image_files import DamagedImage, UnsupportedImage
 
 LEVELS = np.arange(0, 65_536, 255, dtype=np.uint16)[:256].reshape(16, 16)
 
@@ -71,7 +71,7 @@ def test_unsigned_levels_of_32_bits_are_scaled_and_signed_ones_refused(read: Any
     levels = np.array([[0, 2**31 - 1, 2**31, 2**32 - 1]], np.uint32)
     assert np.array_equal(shown(read, tiff(levels)), [[0, 127, 128, 255]])
     for content in (tiff(levels.view(np.int32), t339=2), tiff(LEVELS.view(np.int16), t339=2)):
-        with pytest.raises(DamagedImage, match="cannot be shown: its levels are signed") as caught:
+        with pytest.raises(UnsupportedImage, match="cannot be shown: its levels are signed") as caught:
             read(content, VIEWER)
         assert "\n" not in str(caught.value)
         assert "save it with 8 bits per channel" in str(caught.value)
@@ -81,7 +81,7 @@ def test_floats_from_0_to_1_are_scaled_and_others_refused(read: Any, saved: Any)
     values = np.linspace(0, 1, 11, dtype=np.float32)[None]
     assert np.array_equal(shown(read, saved(Image.fromarray(values), "TIFF")), np.floor(values * 255 + 0.5))
     for wrong in (values * 255, values - 0.5, np.where(values > 0.5, np.nan, values).astype(np.float32)):
-        with pytest.raises(DamagedImage, match=r"its levels are floats from .* outside 0 to 1"):
+        with pytest.raises(UnsupportedImage, match=r"its levels are floats from .* outside 0 to 1"):
             read(saved(Image.fromarray(wrong), "TIFF"), VIEWER)
 
 
@@ -127,9 +127,9 @@ def test_a_valid_tiff_of_levels_that_are_not_read_is_named_as_such(
     values: np.ndarray, samples: int, levels: str, read: Any
 ) -> None:
     for reading in (PUBLISHED, VIEWER):
-        with pytest.raises(DamagedImage, match=f"a TIFF with {levels} is not supported; save it with 8 bits"):
+        with pytest.raises(UnsupportedImage, match=f"a TIFF with {levels} is not supported; save it with 8 bits"):
             read(tiff(values, _339=samples), reading)
-    with pytest.raises(DamagedImage, match="unknown format"):
+    with pytest.raises(DamagedImage, match="only its first bytes are an image's"):
         read(tiff(values, _339=samples)[:60], VIEWER)
 
 
@@ -141,5 +141,5 @@ def test_a_colour_tiff_of_floats_is_named_as_such(read: Any) -> None:
         start = content.index(struct.pack("<HHI", tag, 3, 1))
         content[start : start + 12] = struct.pack("<HHII", tag, 3, 3, len(content))
         content += struct.pack("<3H", number, number, number)
-    with pytest.raises(DamagedImage, match="3 channels of 32 bits, floats is not supported"):
+    with pytest.raises(UnsupportedImage, match="3 channels of 32 bits, floats is not supported"):
         read(bytes(content), VIEWER)

@@ -14,7 +14,7 @@ from PIL import Image, features
 
 from apm_tta.data.decoding import PUBLISHED, VIEWER, to_rgb
 from apm_tta.data.decoding.transparency import DROPPED, ON_WHITE
-from apm_tta.data.layouts import DamagedImage
+from apm_tta.data.image_files import UnsupportedImage
 
 SIDE = 12
 
@@ -146,7 +146,7 @@ def test_an_alpha_channel_that_hides_nothing_changes_nothing(reading: Any, read:
 def test_an_image_of_which_nothing_can_be_seen_is_refused(read: Any) -> None:
     buffer = io.BytesIO()
     Image.new("RGBA", (5, 5), (9, 9, 9, 0)).save(buffer, "PNG")
-    with pytest.raises(DamagedImage, match="cannot be shown: every pixel is transparent"):
+    with pytest.raises(UnsupportedImage, match="cannot be shown: every pixel is transparent"):
         read(buffer.getvalue(), VIEWER)
     assert read(buffer.getvalue(), PUBLISHED).image.getpixel((0, 0)) == (9, 9, 9)
 
@@ -173,7 +173,7 @@ def test_one_transparent_colour_of_16_bits_is_refused(read: Any) -> None:
     """Pillow keeps 8 bits of the pixels and 16 of the transparent colour: it would take another colour for it."""
     rows = b"".join(b"\0" + struct.pack(">6H", 256, 0, 0, 40_000, 1, 2) for _ in range(2))
     content = png(struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0), struct.pack(">3H", 256, 0, 0), rows)
-    with pytest.raises(DamagedImage, match="one colour of 16 bits is transparent"):
+    with pytest.raises(UnsupportedImage, match="one colour of 16 bits is transparent"):
         read(content, VIEWER)
     assert read(content, PUBLISHED).remarks == (DROPPED,)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from apm_tta.data.decoding import PUBLISHED
-from apm_tta.data.layouts import DamagedImage
+from apm_tta.data.image_files import DamagedImage, MissingImage, TooLargeImage, UnreadImage, UnsupportedImage
 from apm_tta.data.layouts.images import is_image_name, list_folder, read_image
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few
@@ -63,7 +63,7 @@ def test_any_bytes_are_an_image_or_a_damaged_one(content: bytes, tmp_path_factor
     message = ""
     try:
         read_image(path, PUBLISHED)
-    except DamagedImage as error:
+    except UnreadImage as error:
         message = str(error)
     assert "\n" not in message
 
@@ -73,22 +73,56 @@ def test_each_kind_of_damage_is_named(tmp_path: Path) -> None:
     assert "(the file is empty)" in reason(path, b"")
     assert "(the file is text)" in reason(path, b"<html>\n\t404 nicht gefunden: \xc3\xa4\n</html>\n")
     assert "(the file is text)" in reason(path, ("ä" * 3000).encode())
-    assert "(unknown format)" in reason(path, b"\x00\x01\x02\xff" * 10)
     assert "(truncated? image file is truncated" in reason(path, saved("JPEG")[:900])
-    path.unlink()
-    with pytest.raises(DamagedImage, match="No such file"):
+
+
+def test_a_format_that_is_not_read_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\x00\x01\x02\xff" * 10)
+    with pytest.raises(UnsupportedImage, match=r"a\.jpg is in an unknown format; convert it to PNG, or extract"):
+        read_image(tmp_path / "a.jpg", PUBLISHED)
+
+
+def test_what_is_gone_or_no_file_is_missing(tmp_path: Path) -> None:
+    """A pipe would be waited for, for ever."""
+    path = tmp_path / "a.jpg"
+    with pytest.raises(MissingImage, match=r"a\.jpg is missing \(No such file"):
         read_image(path, PUBLISHED)
     path.symlink_to(path)
-    with pytest.raises(DamagedImage, match="its symbolic link is circular"):
+    with pytest.raises(MissingImage, match="its symbolic link is circular"):
+        read_image(path, PUBLISHED)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(MissingImage, match=r"Is a directory|a folder is in its place"):
+        read_image(path, PUBLISHED)
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(MissingImage, match="something that is no file is in its place"):
         read_image(path, PUBLISHED)
 
 
-def test_an_image_of_absurdly_many_pixels_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_of_too_many_pixels_is_not_decoded_and_the_limit_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own, or those that it has once its short side is enlarged; Pillow's limit of 89 megapixels is not ours."""
+    before = Image.MAX_IMAGE_PIXELS
+    path = tmp_path / "a.png"
+    path.write_bytes(saved("PNG", "1", size=(60000, 1)))
+    with pytest.raises(TooLargeImage, match=r"60,000 x 1 pixels, .* 15,729 megapixels, more than 250\); set APM"):
+        read_image(path, PUBLISHED)
+    path.write_bytes(saved("PNG", size=(60, 40)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert "too many pixels" in reason(tmp_path / "a.png", saved("PNG"))
-    assert "pixels" in reason(tmp_path / "a.png", saved("PNG", size=(40, 40)))
-    (tmp_path / "a.png").write_bytes(saved("PNG", size=(40, 25)))
-    assert read_image(tmp_path / "a.png", PUBLISHED).image.size == (40, 25)
+    assert read_image(path, PUBLISHED).image.size == (60, 40)
+    assert Image.MAX_IMAGE_PIXELS == 1000, "other programs' limit is left as it is"
+    monkeypatch.undo()
+    monkeypatch.setenv("APM_TTA_MAX_MEGAPIXELS", "0.4")
+    assert read_image(path, PUBLISHED).image.size == (60, 40)
+    path.write_bytes(saved("PNG", size=(1000, 500)))
+    with pytest.raises(TooLargeImage, match=r"1,000 x 500 pixels are 0\.5 megapixels, more than 0\.4\)"):
+        read_image(path, PUBLISHED)
+    assert before == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setenv("APM_TTA_MAX_MEGAPIXELS", "many")
+    with pytest.raises(UserError, match="APM_TTA_MAX_MEGAPIXELS='many' is no number of megapixels; such as 1000"):
+        read_image(path, PUBLISHED)
 
 
 def test_a_listing_is_sorted_and_leaves_hidden_files_out(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_labels_that_differ_between_severities_are_refused(tmp_path: Path, trees
 def test_an_array_of_python_objects_is_refused_unread(tmp_path: Path, trees: Any) -> None:
     made = trees.cifar101(tmp_path)
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([{"a": 1}] * 30, dtype=object), allow_pickle=True)
-    assert "labels.npy is not a complete .npy file" in lines_of(made.card, tmp_path)
+    assert "labels.npy holds Python objects, not an array of numbers" in lines_of(made.card, tmp_path)
 
 
 def test_as_many_images_as_labels_are_expected(tmp_path: Path, trees: Any) -> None:
