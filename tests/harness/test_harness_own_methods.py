@@ -154,7 +154,7 @@ def test_a_method_that_cannot_be_sent_is_refused_before_anything_is_started(
     def started(*_arguments: object, **_names: object) -> None:
         raise AssertionError("work has started")
 
-    monkeypatch.setattr("apm_tta.harness.compute.engines.local.ProcessPoolExecutor", started)
+    monkeypatch.setattr("apm_tta.harness.compute.engines.local.Child", started)
     monkeypatch.setattr("apm_tta.harness.compute.engines.ray._started", started)
     notebook.run(DEEP)
     capsys.readouterr()

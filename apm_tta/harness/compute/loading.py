@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 
 import cv2
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from apm_tta.cores import usable_cores
 from apm_tta.data.dataset import Dataset, RefusedImage
 from apm_tta.data.image_files import OutOfReach, UnreachableImage, UnreadImage, failed_step
 from apm_tta.data.layouts import Entry
 from apm_tta.data.sample import Condition
+from apm_tta.errors import UserError
+from apm_tta.harness.compute.ahead import results_ahead
+from apm_tta.harness.compute.child_processes import CannotStart, Lost
 from apm_tta.harness.compute.quiet_processes import quiet_context
 from apm_tta.harness.progress.heard_warnings import drained, heard_warnings
 from apm_tta.harness.storage.code_identity import refuse_edited_code
+
+_LOGGER = logging.getLogger(__name__)
 
 Preprocess = Callable[[Image.Image], Tensor]
 Place = tuple[Condition, Entry]
@@ -78,7 +83,7 @@ class Loaded:
     def pin_memory(self) -> Loaded:
         """Move the pixels to pinned memory, from which copies to a GPU overlap with computation.
 
-        The data loader calls this where ``pin`` is set.
+        ``load`` calls this where ``pin`` is set.
         """
         if self.pixels is not None:
             self.pixels = self.pixels.pin_memory()
@@ -121,16 +126,8 @@ def load(
     """
     if workers:
         refuse_edited_code()  # they import it again
-    loader = DataLoader(
-        _Places(dataset, places, preprocess),
-        batch_size=batch_size,
-        collate_fn=_collate,
-        num_workers=workers,
-        pin_memory=pin,
-        prefetch_factor=2 if workers else None,
-        worker_init_fn=_begin if workers else None,
-        multiprocessing_context=quiet_context() if workers else None,
-    )
+    batches = _batches(_Places(dataset, preprocess), places, batch_size, workers)
+    loader: Iterator[Loaded] = _one_ahead(batches) if pin else batches
     for loaded in loader:
         if loaded.refused is not None:
             raise loaded.refused
@@ -153,15 +150,49 @@ class _Item:
     remarks: tuple[str, ...] = ()
 
 
-class _Places(TorchDataset[_Item]):
-    def __init__(self, dataset: Dataset, places: Sequence[Place], preprocess: Preprocess | None) -> None:
-        self._dataset, self._places, self._preprocess = dataset, places, preprocess
+def _batches(load_batch: _Places, places: Sequence[Place], batch_size: int, workers: int) -> Generator[Loaded]:
+    """Load the batches in their order, in this process where there are to be no others, or there can be none."""
+    batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
+    done = 0
+    try:
+        for loaded in results_ahead(load_batch, batches, workers, quiet_context(), _begin) if workers else ():
+            done += 1
+            yield loaded
+    except Lost as lost:
+        raise UserError(
+            "a loading process was lost: it was killed, or ran out of memory",
+            advice="give it more memory, or fewer --workers",
+            passing=True,
+        ) from lost
+    except CannotStart as error:
+        _LOGGER.warning("no loading processes can be started (%s): images are loaded in turn", error)
+    yield from map(load_batch, batches[done:])
 
-    def __len__(self) -> int:
-        return len(self._places)
 
-    def __getitem__(self, index: int) -> _Item:
-        condition, entry = place = self._places[index]
+def _one_ahead(batches: Generator[Loaded]) -> Iterator[Loaded]:
+    """Receive the next batch, and pin it, while this one is answered."""
+    with closing(batches), ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(_pinned, batches)
+        while (loaded := coming.result()) is not None:
+            coming = thread.submit(_pinned, batches)
+            yield loaded
+
+
+def _pinned(batches: Iterator[Loaded]) -> Loaded | None:
+    loaded = next(batches, None)
+    return None if loaded is None else loaded.pin_memory()
+
+
+class _Places:
+    def __init__(self, dataset: Dataset, preprocess: Preprocess | None) -> None:
+        self._dataset, self._preprocess = dataset, preprocess
+
+    def __call__(self, places: Sequence[Place]) -> Loaded:
+        """Load one batch."""
+        return _collate([self._item(place) for place in places])
+
+    def _item(self, place: Place) -> _Item:
+        condition, entry = place
         try:
             found = self._dataset.read(entry, condition)
         except UnreadImage as error:
@@ -200,8 +231,9 @@ class _Process:
     heard: Counter[str] | None = None
 
 
-def _begin(_worker: int) -> None:
-    """Limit OpenCV to one thread: its threads would compete with the other loading processes for the cores."""
+def _begin() -> None:
+    """Use one thread: more would compete with the other loading processes for the cores."""
+    torch.set_num_threads(1)
     cv2.setNumThreads(0)
     _Process.hearing = heard_warnings()
     _Process.heard = _Process.hearing.__enter__()
