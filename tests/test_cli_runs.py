@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
+import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,7 +62,7 @@ def test_a_damaged_image_is_an_error_row_and_the_run_ends_with_a_message(
     out = tmp_path / "run"
     assert run(out, root, "--methods", "zeroshot,apm", "--workers", workers) == 3
     captured = capsys.readouterr()
-    assert "1 images could not be read and have no answer (column errors; errors.csv): Coat/1.png" in captured.out
+    assert "1 image could not be read and has no answer (column errors; errors.csv): Coat/1.png" in captured.out
     assert captured.err == f"run-bench: 2 answers are missing: images could not be read; {out}/errors.csv names them\n"
     rows = read_csv(out / "results.csv")
     assert [(row["method"], row["n"], row["errors"]) for row in rows] == [("zeroshot", "29", "1"), ("apm", "29", "1")]
@@ -66,6 +70,51 @@ def test_a_damaged_image_is_an_error_row_and_the_run_ends_with_a_message(
     assert error["id"] == "Coat/1.png"
     assert "is not a readable image" in error["error"]
     assert main(["report", str(out)]) == 0
+
+    root.joinpath("Coat/1.png").write_bytes(damaged.with_name("0.png").read_bytes())
+
+
+def test_the_command_that_a_report_states_makes_the_same_numbers_from_anywhere(
+    tmp_path: Path, tree: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Folders with blanks in their names, relative to where the run was begun, and options of every kind."""
+    shutil.copytree(tree, tmp_path / "my images")
+    shutil.copytree(labelled, tmp_path / "my labels")
+    monkeypatch.chdir(tmp_path)
+    words = ["--methods", "zeroshot,tda", "--classifier", "prototypes", "--shots", "5", "--limit", "10"]
+    words += ["--support", "my labels", "--set", "tda.positive_alpha=1.5", "--seeds", "2", "--corruptions", "fog"]
+    assert run(Path("run"), Path("my images"), *words, "--severities", "2", "--batch-size", "7") == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    page = (tmp_path / "run" / "report.html").read_text()
+    command = html.unescape(re.search(r'aria-label="Command"><code>(.*)</code>', page)[1])  # type: ignore[index]
+    text = (tmp_path / "run" / "results.md").read_text()
+    assert f"\n\n    {command}\n" in text
+    assert text.startswith("# Image folder (")
+    assert "clean and 1 corruption at severity 2, 10 images each" in text.splitlines()[0]
+    name, *again = shlex.split(command)
+    assert name == "run-bench"
+    assert main([*again, "--out", "again", "--quiet"]) == 0
+    tables = [read_csv(folder / "results.csv") for folder in (tmp_path / "run", Path("again"))]
+    timed = ("latency", "images_per_s", "peak_memory")
+    first, second = ([{k: v for k, v in row.items() if not k.startswith(timed)} for row in rows] for rows in tables)
+    assert first == second
+    assert main(["compare", "again", str(tmp_path / "run")]) == 0
+    assert "nothing that decides a number" in capsys.readouterr().out
+
+
+def test_runs_that_answered_none_of_the_same_images_are_said_to_be_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("bag", "coat"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "0.png").write_bytes(b"no picture")
+    for out in ("a", "b"):
+        assert run(tmp_path / out, tmp_path / "images", "--methods", "zeroshot") == 3
+        assert "2 answers are missing: images could not be read" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    said = capsys.readouterr().err
+    assert "have 1 cell in common, but no image that both answered: the images could not be read" in said
 
 
 def test_prototypes_and_neighbours_from_labelled_images(

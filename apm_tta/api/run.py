@@ -18,7 +18,6 @@ from apm_tta.harness.estimate import estimate as estimate_request
 from apm_tta.harness.request.part import parse_part
 from apm_tta.harness.request.run_request import RunRequest, resolve_request
 from apm_tta.harness.request.suite import Suite
-from apm_tta.report import ERRORS_FILE
 
 Names = str | Sequence[str]
 Numbers = int | str | Sequence[int]
@@ -101,11 +100,8 @@ def run(suite: str, **options: Unpack[RunOptions]) -> Run:
         [['zeroshot', 20], ['mta', 20]]
     """
     found = run_request(resolve(suite, options))
-    if found.written is not None and (missing := found.written.errors):
-        warnings.warn(
-            f"{missing} answers are missing: images could not be read; {found.folder / ERRORS_FILE} names them",
-            stacklevel=2,
-        )
+    if found.written is not None and found.written.errors:
+        warnings.warn(found.written.missing_answers(), stacklevel=2)
     return found
 
 

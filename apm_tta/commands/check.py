@@ -10,6 +10,7 @@ import click
 
 from apm_tta.commands.options import data_root_option
 from apm_tta.errors import UserError
+from apm_tta.wording import pluralise
 
 if TYPE_CHECKING:
     from apm_tta.data.layouts import Entry
@@ -29,8 +30,8 @@ def check_command(name: str, data_root: Path | None, deep: bool) -> None:
     report = check_dataset(name, data_root, deep, show_progress)
     click.echo("\n".join(report.lines()))
     if not report.passed:
-        count = len(report.problems)
-        raise UserError(f"{name} does not match its card: {count} problem{'s' if count > 1 else ''}, listed above")
+        problems = pluralise(len(report.problems), "problem")
+        raise UserError(f"{name} does not match its card: {problems}, listed above")
 
 
 COMMANDS = [check_command]

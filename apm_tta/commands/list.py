@@ -41,8 +41,9 @@ def _lines(kind: str, data_root: Path | None = None) -> list[str]:
         return CORRUPTIONS.names()
     if kind == "templates":
         from apm_tta.teachers import TEMPLATES
+        from apm_tta.wording import pluralise
 
-        return [f"{name}: {len(templates)} templates" for name, templates in TEMPLATES.items()]
+        return [f"{name}: {pluralise(len(templates), 'template')}" for name, templates in TEMPLATES.items()]
     if kind == "columns":
         from apm_tta.columns import documentation
 

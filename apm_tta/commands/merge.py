@@ -19,9 +19,10 @@ def merge_command(parts: tuple[Path, ...], out: Path) -> None:
     still missing afterwards, rerun the run's own command with --out.
     """
     from apm_tta.api.run_folder import merge
+    from apm_tta.wording import pluralise
 
     run = merge(parts, out)
-    click.echo(f"merged {len(parts)} parts into {out}")
+    click.echo(f"merged {pluralise(len(parts), 'part')} into {out}")
     click.echo(run.report().text)
 
 

@@ -48,10 +48,11 @@ def compare_command(run_a: Path, run_b: Path, csv_file: Path | None) -> None:
     from apm_tta.api.run_folder import compare
     from apm_tta.files import write_output
     from apm_tta.report.compare import comparison_text
+    from apm_tta.report.render import csv_text
 
     table = compare(run_a, run_b)
     if csv_file is not None:
-        write_output(csv_file, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+        write_output(csv_file, csv_text(table).encode())
     click.echo(comparison_text(run_a, run_b, table))
 
 

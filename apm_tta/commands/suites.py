@@ -37,7 +37,6 @@ def suite_command(name: str) -> click.Command:
 def _run(request: RunRequest) -> None:
     from apm_tta.api.run import run_request
     from apm_tta.harness.progress.json_lines import JsonLines
-    from apm_tta.report import ERRORS_FILE
 
     lines = JsonLines() if request.json else None
     try:
@@ -60,10 +59,7 @@ def _run(request: RunRequest) -> None:
         click.echo(report.text)
         click.echo(f"run folder: {folder} (report.html, results.csv, .md and .tex, run.yaml, run.log, records/)")
     if report.errors:
-        raise UserError(
-            f"{report.errors} answers are missing: images could not be read; {folder / ERRORS_FILE} names them",
-            exit_code=DAMAGED,
-        )
+        raise UserError(report.missing_answers(), exit_code=DAMAGED)
 
 
 def _options(suite: Suite) -> list[click.Parameter]:

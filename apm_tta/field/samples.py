@@ -24,6 +24,7 @@ from apm_tta.methods.apm_input import apm_input
 from apm_tta.randomness import torch_generator
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
+from apm_tta.wording import pluralise
 
 T = TypeVar("T")
 Progress = Callable[[Sequence[Sequence[int]]], Iterable[Sequence[int]]]
@@ -56,7 +57,8 @@ def split(images: Sequence[Unlabelled]) -> tuple[list[Unlabelled], list[Unlabell
         ValueError: for fewer than two images.
     """
     if len(images) < 2:
-        raise ValueError(f"{len(images)} images cannot be split into training and validation; at least 2 are needed")
+        given = pluralise(len(images), "image")
+        raise ValueError(f"{given} cannot be split into training and validation; at least 2 are needed")
     held_out = {image.id for image in by_digest(images)[: max(1, round(_VALIDATION * len(images)))]}
     return [image for image in images if image.id not in held_out], [image for image in images if image.id in held_out]
 

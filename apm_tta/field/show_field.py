@@ -16,6 +16,7 @@ from apm_tta.islands.gallery import DIGITS, Drawing, draw, legend
 from apm_tta.islands.number_tables import Value, as_table
 from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.teachers import Teacher
+from apm_tta.wording import pluralise
 
 
 def show_field(
@@ -58,7 +59,7 @@ def show_field(
     title = f"{image.id}: field {field.sha256[:DIGITS]}"
     if field.settings is not None:
         status = "was held out" if image.id in field.held_out else "was not held out"
-        title += f", trained on {field.settings.training_images} images; this one {status}"
+        title += f", trained on {pluralise(field.settings.training_images, 'image')}; this one {status}"
     table = draw(folder, "field", title, pixels, grids, drawing, None, rows, {"colours": colours})
     return f"{title}\n\n{as_table(table)}\n\n{legend(drawing.threshold)}"
 

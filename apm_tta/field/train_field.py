@@ -27,7 +27,7 @@ from apm_tta.islands.targets import sizes_for_grid
 from apm_tta.stop_signals import stop_says, stoppable
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
-from apm_tta.wording import resume
+from apm_tta.wording import pluralise, resume
 from apm_tta.writer_lock import only_writer
 
 # The pretraining variant of the public code, for teachers whose APM has the published sizes.
@@ -183,7 +183,7 @@ def _write_results(folder: PictureFolder, state: TrainingState, summary: Measure
         ],
     )
     title = (
-        f"one APM on {settings.training_images} images: layer {settings.schedule.layer} of "
+        f"one APM on {pluralise(settings.training_images, 'image')}: layer {settings.schedule.layer} of "
         f"{teacher_title(settings.teacher, settings.teacher_identity)}, {settings.validation_images} held out"
     )
     folder.files.append(CHECKPOINT_FILE)

@@ -14,8 +14,9 @@ from apm_tta.harness.compute.prepare import plan, prepare
 from apm_tta.harness.plan import Cell, Shard
 from apm_tta.harness.progress.events import Event
 from apm_tta.harness.request.run_request import RunRequest
-from apm_tta.harness.request.suite import Suite
+from apm_tta.harness.request.suite import Suite, run_title
 from apm_tta.harness.storage.records import decode_records, encode_records
+from apm_tta.wording import pluralise
 
 _CALIBRATION_IMAGES = 16
 _CALIBRATION_S = 60.0
@@ -51,6 +52,7 @@ class Estimate:
 
     Attributes:
         suite: the requested suite.
+        title: of the run.
         processes: number of processes that would share the work.
         part: ``(i, n)`` where the i-th of n parts was requested.
         conditions: conditions in the order of the table.
@@ -62,6 +64,7 @@ class Estimate:
     """
 
     suite: Suite
+    title: str
     processes: int
     part: tuple[int, int] | None
     conditions: list[str]
@@ -78,10 +81,11 @@ class Estimate:
         total = sum(method.answers * method.seconds_per_image for method in self.methods)
         share = 1 if self.part is None else self.part[1]
         head = [
-            f"{self.suite.title}: nothing is computed or written (--dry-run).",
-            f"{cells} cells = {len(self.conditions)} conditions x {len(self.methods)} methods x "
-            f"{len(self.suite.seeds)} seeds; {self.images} images per condition; {answers} answers in {self.units} "
-            "shards and streams.",
+            f"{self.title}: nothing is computed or written (--dry-run).",
+            f"{pluralise(cells, 'cell')} = {pluralise(len(self.conditions), 'condition')} x "
+            f"{pluralise(len(self.methods), 'method')} x {pluralise(len(self.suite.seeds), 'seed')}; "
+            f"{pluralise(self.images, 'image')} per condition; {pluralise(answers, 'answer')} in "
+            f"{pluralise(self.units, 'shard or stream', 'shards and streams')}.",
             f"Conditions: {', '.join(self.conditions)}.",
         ]
         rows = [
@@ -101,10 +105,11 @@ class Estimate:
         left, right = ("left",) * 2, ("right",) * 6
         table = tabulate(rows, headers, tablefmt="github", colalign=(*left, *right), disable_numparse=True)
         processes = "" if self.processes * share == 1 else f" on {self.processes * share} processes"
+        measured = pluralise(self.calibration_images, "image")
         foot = [
             f"At most about {duration(total / self.processes / share)}{processes}, {self.disk_bytes / 1e6:.1f} MB of "
-            f"records. Measured with {self.calibration_images} images per method on this machine, one method after "
-            "another; the run is faster, since it computes what methods share (loading, features, views) only once.",
+            f"records. Measured with {measured} per method on this machine, one method after another; the run is "
+            "faster, since it computes what methods share (loading, features, views) only once.",
         ]
         longest = max(self.methods, key=lambda method: method.shard_seconds)
         if longest.shard_seconds > 3600 and longest.protocol == "episodic":
@@ -146,12 +151,14 @@ def estimate(request: RunRequest) -> Estimate:
         files = sum(sum(cell.method == name for cell in unit.cells) for unit in units)
         row_bytes += answers * measured.bytes_per_row
         file_bytes += files * measured.bytes_per_file
+    images = max(len(prepared.dataset.entries(condition)) for condition in request.conditions)
     return Estimate(
         request.suite,
+        run_title(request.suite, prepared.dataset.title, images),
         len(request.devices),
         request.part,
         [str(condition) for condition in request.conditions],
-        max(len(prepared.dataset.entries(condition)) for condition in request.conditions),
+        images,
         len(work),
         methods,
         row_bytes + file_bytes,

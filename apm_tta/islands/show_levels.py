@@ -13,6 +13,7 @@ from apm_tta.islands.number_tables import Value, as_csv, as_table
 from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Curve, draw_strip
 from apm_tta.teachers import Teacher
+from apm_tta.wording import pluralise
 
 _LABELS = {
     "neighbours": "neighbours' cosine",
@@ -73,7 +74,7 @@ def show_growth(
         for name, one in grown.items()
     ]
     folder.write("growth.csv", as_csv(verdicts))
-    title = f"{len(images)} images: levels of {teacher_title(teacher.name, teacher.identity)}"
+    title = f"{pluralise(len(images), 'image')}: levels of {teacher_title(teacher.name, teacher.identity)}"
     curves = [
         Curve(
             _LABELS[name],

@@ -6,6 +6,7 @@ from apm_tta.harness.storage.manifest import Manifest, MethodFields, Numbers, St
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.sites import Sites, is_pooled
 from apm_tta.teachers import TEMPLATES
+from apm_tta.wording import pluralise
 
 
 def caption(manifest: Manifest, sites: Sites) -> str:
@@ -60,9 +61,10 @@ def disagreement_sentence(method: str, counts: dict[str, int]) -> str:
         counts: its row of ``ReportData.disagreements``.
     """
     agreement = 100 * (1 - counts["different"] / counts["answers"])
+    answers = pluralise(counts["answers"], "answer")
     return (
         f"{method} gave the same answer as its teacher {agreement:.1f} % of the time. They differed in "
-        f"{counts['different']} of {counts['answers']} answers, of which {method} was right in "
+        f"{counts['different']} of {answers}, of which {method} was right in "
         f"{counts['method_right']} and the teacher in {counts['teacher_right']}."
     )
 
@@ -74,17 +76,16 @@ def notes(data: ReportData) -> list[str]:
     if len(damaged):
         first_ids = ", ".join(str(sample_id) for sample_id in damaged["id"].unique()[:3])
         count = damaged["id"].nunique()
-        sentences.append(
-            f"{count} images could not be read and have no answer (column errors; errors.csv): {first_ids}."
-        )
+        subject = pluralise(count, "image could not be read and has", "images could not be read and have")
+        sentences.append(f"{subject} no answer (column errors; errors.csv): {first_ids}.")
     sentences += [f"{note}." for note in manifest.notes]
     sentences += data.remarks
     pairs = zip(data.results["measured_on"], data.results["batch_size"], strict=True)
     if pooled := sum(is_pooled(*pair) for pair in pairs):
         sentences.append(
-            f"Times and memory of {pooled} of {len(data.results)} cells are left out: their shards were answered on "
-            "different hardware, with different numbers of threads, or at different batch sizes (columns measured_on "
-            "and batch_size of results.csv)."
+            f"Times and memory of {pooled} of {pluralise(len(data.results), 'cell')} are left out: the shards were "
+            "answered on different hardware, with different numbers of threads, or at different batch sizes (columns "
+            "measured_on and batch_size of results.csv)."
         )
     if manifest.left_out:
         sentences.append("Left out: " + "; ".join(manifest.left_out.values()) + ".")

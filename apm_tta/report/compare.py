@@ -21,6 +21,7 @@ from apm_tta.report.run_data import find_differing_label
 from apm_tta.report.sites import join_distinct, sites_of
 from apm_tta.report.statistics import holm, mcnemar_p, paired_interval
 from apm_tta.report.table import Table, interval, number, p_value, signed
+from apm_tta.wording import pluralise
 
 _COLUMNS = [
     *("corruption", "severity", "setting", "method", "seed", "n", "top1_a", "top1_b"),
@@ -54,7 +55,7 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
             )
     files_a, files_b = condition_files(run_a, a), condition_files(run_b, b)
     print_a, print_b = a.fingerprint, b.fingerprint
-    rows = []
+    rows, shared = [], 0
     for name in (name for name in files_a if name in files_b):
         cells_b = {_key(cell): cell for cell in read_condition(run_b, files_b[name], print_b)}
         for cell_a in read_condition(run_a, files_a[name], print_a):
@@ -62,9 +63,16 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
             if matching is None:
                 continue
             _refuse_different_images((run_a, run_b), cell_a, matching, a.dataset.images_per_condition)
+            shared += 1
             if row := _row(cell_a, matching):
                 rows.append(row)
     if not rows:
+        if shared:
+            raise UserError(
+                f"{run_a} and {run_b} have {pluralise(shared, 'cell')} in common, but no image that both answered: "
+                "the images could not be read",
+                advice="report RUN names them",
+            )
         raise UserError(
             f"{run_a} and {run_b} have no cell in common: none has the same condition, method, setting and seed"
         )
@@ -117,7 +125,9 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
         )
     if incomplete:
         sentences.insert(
-            1, f"Incomplete: in {incomplete} of {len(table)} rows, fewer than {expected} images were answered by both."
+            1,
+            f"Incomplete: in {incomplete} of {pluralise(len(table), 'row')}, fewer than {pluralise(expected, 'image')} "
+            "were answered by both.",
         )
     return "\n\n".join([*sentences, markdown(Table(headers, rows, 2, note=note))]) + "\n"
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import re
 
+import pandas as pd
 from tabulate import tabulate
 
+from apm_tta.report.latex_text import latex_text
 from apm_tta.report.table import Table
+from apm_tta.wording import visible
 
-_LATEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    '"': "''",
-}
+_LONGEST_CAPTION = 2500
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Render a frame as CSV, in which every name is what it is: one with a line break is quoted."""
+    columns = frame.select_dtypes(["object", "string"])
+    if any(columns[name].astype(str).str.contains("\r").any() for name in columns):
+        # A carriage return ends a line for readers of CSV, though Python does not quote it: all text is quoted then.
+        return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def markdown(table: Table) -> str:
@@ -37,7 +40,7 @@ def markdown(table: Table) -> str:
 def markdown_text(text: str) -> str:
     """Escape names and messages, so that no character in them starts a cell, a tag or emphasis."""
     # An underscore between letters is literal already, as in gaussian_noise.
-    escaped = re.sub(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", visible(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -54,11 +57,13 @@ def latex(table: Table, caption: str, label: str) -> str:
         for i, row in enumerate(table.rows)
     ]
     full_caption = " ".join(part for part in (f"{table.title}." if table.title else "", caption, table.note) if part)
+    head, rest = _caption_and_rest(latex_text(full_caption))
     return "\n".join(
         [
             r"\begin{table}[t]",
             r"\centering",
-            rf"\caption{{{latex_text(full_caption)}}}",
+            rf"\caption{{{head}}}",
+            *([rf"\par {rest}"] if rest else []),
             rf"\label{{tab:{label}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{columns}}}",
@@ -73,6 +78,9 @@ def latex(table: Table, caption: str, label: str) -> str:
     )
 
 
-def latex_text(text: str) -> str:
-    """Escape ``text``, so that nothing in it is a LaTeX command."""
-    return "".join(_LATEX.get(character, character) for character in text)
+def _caption_and_rest(text: str) -> tuple[str, str]:
+    """Divide a text that is too long for a caption, which LaTeX measures as one line: 16,383 pt are the most."""
+    if len(text) <= _LONGEST_CAPTION:
+        return text, ""
+    end = text.rfind(". ", 0, _LONGEST_CAPTION) + 1 or text.rfind(" ", 0, _LONGEST_CAPTION)
+    return text[:end], text[end:].strip()

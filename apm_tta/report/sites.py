@@ -67,8 +67,9 @@ class Sites:
         earliest = min(site.started for site in self.distinct)
         several = len(self.distinct) > 1 and self.latest != earliest
         pooled = _by_size({name: sizes for name, sizes in self.by_method.items() if is_pooled(sizes)})
+        noun = "commit" if len(commits) == 1 else "commits"
         return (
-            f"commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}; {SEPARATOR.join(self.hardware)}, {earliest}"
+            f"{noun} {', '.join(commits)}; {SEPARATOR.join(self.hardware)}, {earliest}"
             f"{f' to {self.latest}' if several else ''}{f'; batch sizes {pooled}' if pooled else ''}"
         )
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from apm_tta.files import MAKE_ROOM, write_file
+from apm_tta.files import MAKE_ROOM, unwritable, write_file
 from apm_tta.report.aggregate import mean_over_corruptions, merge_seeds
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
 from apm_tta.report.html import Islands, write_html
 from apm_tta.report.html.page import SAMPLES
-from apm_tta.report.render import latex, markdown, markdown_text
+from apm_tta.report.render import csv_text, latex, markdown, markdown_text
+from apm_tta.report.reproduction import reproducing_command
 from apm_tta.report.results_table import results_table
 from apm_tta.report.run_data import ReportData, read_report_data
 from apm_tta.report.table import Table
@@ -24,7 +25,7 @@ from apm_tta.report.tables import (
     iterations_table,
     means_table,
 )
-from apm_tta.wording import first_few
+from apm_tta.wording import first_few, pluralise
 
 CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"
 MARKDOWN_FILE, LATEX_FILE, ERRORS_FILE = "results.md", "results.tex", "errors.csv"
@@ -45,6 +46,11 @@ class Report:
     files: tuple[Path, ...]
     text: str
     errors: int
+
+    def missing_answers(self) -> str:
+        """Say how many answers are missing, why, and where the images are named."""
+        subject = pluralise(self.errors, "answer is", "answers are")
+        return f"{subject} missing: images could not be read; {self.folder / ERRORS_FILE} names them"
 
     def __str__(self) -> str:
         return f"{', '.join(path.name for path in self.files)} in {self.folder}"
@@ -70,27 +76,31 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
     data = read_report_data(run, partial)
     sentences = [caption(data.manifest, data.sites), *notes(data)]
     if data.missing:
-        sentences.insert(
-            0, f"Incomplete: {len(data.missing)} cells are missing or incomplete ({first_few(data.missing, '; ')})."
-        )
+        subject = pluralise(len(data.missing), "cell is", "cells are")
+        sentences.insert(0, f"Incomplete: {subject} missing or incomplete ({first_few(data.missing, '; ')}).")
     tables = tables_of(data)
     text = "\n\n".join(
-        [f"# {markdown_text(data.manifest.title)}", *map(markdown_text, sentences), *map(markdown, tables)]
+        [
+            f"# {markdown_text(data.manifest.title)}",
+            *map(markdown_text, sentences),
+            *map(markdown, tables),
+            *([f"## Reproduce\n\n    {command}"] if (command := reproducing_command(data)) else []),
+        ]
     )
+    optional = {
+        ITERATIONS_FILE: data.iterations,
+        CALIBRATION_FILE: data.calibration,
+        ERRORS_FILE: data.damaged,
+    }
     contents = {
         MARKDOWN_FILE: f"{text}\n".encode(),
         LATEX_FILE: latex_document(tables, " ".join(sentences)).encode(),
-        CSV_FILE: _csv(data.results),
-        **{
-            name: _csv(frame)
-            for name, frame in (
-                (ITERATIONS_FILE, data.iterations),
-                (CALIBRATION_FILE, data.calibration),
-                (ERRORS_FILE, data.damaged),
-            )
-            if len(frame)
-        },
+        CSV_FILE: csv_text(data.results).encode(),
+        **{name: csv_text(frame).encode() for name, frame in optional.items() if len(frame)},
     }
+    for name, frame in optional.items():
+        if name not in contents:
+            _remove_of_earlier_report(run / name, frame)
     for name, content in contents.items():
         write_file(run / name, content, MAKE_ROOM)
     page = write_html(data, islands=_islands(data, islands) if islands else None)
@@ -124,11 +134,23 @@ def tables_of(data: ReportData) -> list[Table]:
 
 
 def latex_document(tables: list[Table], caption: str, label: str = "results") -> str:
-    """Return all tables as LaTeX, to be included where booktabs and graphicx are loaded."""
-    head = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
+    """Return all tables as LaTeX, to be included where booktabs and graphicx are loaded; the first line says so."""
+    head = "% for pdflatex, xelatex or lualatex, with \\usepackage{booktabs} and \\usepackage{graphicx}\n"
     return head + "\n\n".join(latex(table, caption, f"{label}-{index}") for index, table in enumerate(tables, 1)) + "\n"
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
-    content: str = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    return content.encode()
+def _remove_of_earlier_report(path: Path, frame: pd.DataFrame) -> None:
+    """Remove a file that an earlier report wrote and this one does not; a file of other columns is somebody else's.
+
+    Raises:
+        UserError: when it cannot be removed: it would be taken for a part of this report.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            ours = file.readline().rstrip("\n") == ",".join(frame.columns)
+        if ours:
+            path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unwritable(path, error, MAKE_ROOM) from None

@@ -21,6 +21,7 @@ from apm_tta.errors import UserError
 from apm_tta.teachers.weight_names import first_few, without_wrappers
 from apm_tta.teachers.weight_sets import find_weights
 from apm_tta.teachers.weight_values import refuse_unusable_values
+from apm_tta.wording import pluralise
 
 _TORCHSCRIPT = "constants.pkl"
 _SUFFIX = ".safetensors"
@@ -99,10 +100,10 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, opt
     """
     own = model.state_dict()
     faults = [
-        ("are missing", [name for name in own if name not in state and name not in optional]),
-        ("have no place", [name for name in state if name not in own]),
+        (("is missing", "are missing"), [name for name in own if name not in state and name not in optional]),
+        (("has no place", "have no place"), [name for name in state if name not in own]),
         (
-            "have another shape",
+            ("has another shape", "have another shape"),
             [
                 f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
                 for name, value in state.items()
@@ -110,10 +111,15 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, opt
             ],
         ),
     ]
-    if found := [f"{len(names)} tensors {fault} ({first_few(names)})" for fault, names in faults if names]:
+    if found := [_said(len(names), said, first_few(names)) for said, names in faults if names]:
         raise UserError(f"{path} is not a checkpoint of this architecture: {'; '.join(found)}")
     refuse_unusable_values(model, state, path)
     model.load_state_dict(state, strict=False)
+
+
+def _said(count: int, said: tuple[str, str], some: str) -> str:
+    one, several = (f"{noun} {fault}" for noun, fault in zip(("tensor", "tensors"), said, strict=True))
+    return f"{pluralise(count, one, several)} ({some})"
 
 
 @contextmanager

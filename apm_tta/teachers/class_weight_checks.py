@@ -10,6 +10,7 @@ from torch import Tensor
 from apm_tta.data.class_lists import imagenet_rows
 from apm_tta.errors import UserError
 from apm_tta.teachers.base import Classifier
+from apm_tta.wording import pluralise
 
 _log = logging.getLogger(__name__)
 
@@ -95,4 +96,5 @@ def _with_one_text(pairs: list[tuple[int, int]], tokens: Tensor) -> list[tuple[i
 
 def _said(pairs: list[tuple[int, int]], classes: Sequence[str]) -> str:
     some = [f"{classes[one]!r} and {classes[other]!r} ({one}, {other})" for one, other in pairs[:_MAX_NAMED]]
-    return ", ".join(some) + (f" and {len(pairs) - len(some)} pairs more" if len(pairs) > len(some) else "")
+    others = len(pairs) - len(some)
+    return ", ".join(some) + (f" and {pluralise(others, 'pair')} more" if others else "")

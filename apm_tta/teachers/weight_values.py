@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from apm_tta.errors import UserError
 from apm_tta.teachers.weight_names import first_few
+from apm_tta.wording import pluralise
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -58,4 +59,4 @@ def _fault(value: Tensor, own: Tensor, is_parameter: bool) -> str:
 
 
 def _said(fault: str, names: list[str]) -> str:
-    return f"{len(names)} tensors are {fault} ({first_few(names)})"
+    return f"{pluralise(len(names), 'tensor is', 'tensors are')} {fault} ({first_few(names)})"

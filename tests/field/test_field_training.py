@@ -172,7 +172,7 @@ def test_one_in_ten_is_held_out_whatever_the_order() -> None:
     assert (len(training), len(held_out)) == (85, 10)
     _, again = split(images[::-1])
     assert {image.id for image in again} == {image.id for image in held_out}
-    with pytest.raises(ValueError, match="1 images cannot be split"):
+    with pytest.raises(ValueError, match="1 image cannot be split"):
         split(images[:1])
 
 

@@ -210,7 +210,7 @@ def test_no_name_becomes_emphasis(text: str, expected: str) -> None:
 def test_the_note_about_unread_images_is_plain_text(tmp_path: Path, whole_run: Path) -> None:
     run = run_of(tmp_path / "run", whole_run, {"zeroshot": "xxe."})
     text = write_report(run).text
-    assert "1 images could not be read and have no answer (column errors; errors.csv): 002." in text
+    assert "1 image could not be read and has no answer (column errors; errors.csv): 002." in text
     assert "\\*" not in text
 
 
@@ -258,7 +258,7 @@ def test_a_comparison_of_subsets_is_refused_and_of_an_incomplete_run_marked(tmp_
     incomplete = run_of(tmp_path / "b", whole_run, {"apm": "x..."}, change=lambda rows, *_: rows[1:], shard_size=1)
     assert only_row(a, incomplete)["n"] == 3
     text = comparison_text(a, incomplete, compare(a, incomplete))
-    assert "Incomplete: in 1 of 1 rows, fewer than 4 images were answered by both." in text
+    assert "Incomplete: in 1 of 1 row, fewer than 4 images were answered by both." in text
     other = run_of(tmp_path / "c", whole_run, {"apm": "x..x.."})
     with pytest.raises(UserError, match=r"dataset.images_per_condition: 4 and 6"):
         compare(a, other)

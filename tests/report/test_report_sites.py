@@ -55,7 +55,7 @@ def test_shards_of_two_kinds_have_no_common_timing_and_every_format_names_both(
     markdown, latex, html, csv = captions(run_folder)
     for text in (markdown, latex, html):
         assert words[0] in text
-        assert "Times and memory of 10 of 10 cells are left out: their shards were answered on different" in text
+        assert "Times and memory of 10 of 10 cells are left out: the shards were answered on different" in text
     assert words[-1] in csv
     results = pd.read_csv(run_folder / "results.csv")
     assert results[list(TIMINGS)].isna().all(axis=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 import subprocess
 from dataclasses import replace
@@ -17,6 +19,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.records import read_shard, write_digest
 from apm_tta.report import write_report
+from apm_tta.report.render import csv_text
 from apm_tta.report.run_data import ReportData
 
 
@@ -256,10 +259,21 @@ def test_names_and_messages_are_escaped(run_folder: Path) -> None:
     assert r"50\% of R\&D\_\{x\} \textbackslash{}input\{secret\}" in (run_folder / "results.tex").read_text()
 
 
-def test_latex_compiles(run_folder: Path, tmp_path: Path) -> None:
+def test_latex_compiles_whatever_the_names(run_folder: Path, tmp_path: Path) -> None:
+    """Names with line breaks, commands and several scripts reach the captions; all of Latin is set as it is written."""
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed")
+    latin = "".join(map(chr, [*range(0xA0, 0x250), *range(0x1E00, 0x1F00)]))
+    manifest = read_plain(run_folder)
+    manifest["title"] = "b\n\nx"
+    manifest["dataset_title"] = f"[a]\n\n日本 Ωμέγα 😀 a\u0301 {latin} --set ?` \u202e\u2028 {{}}\\end{{document}} %"
+    manifest["notes"] = ["*\n\n\x1b[31m\t\\par"]
+    write_plain(run_folder, manifest)
     write_report(run_folder)
+    text = (run_folder / "results.tex").read_text()
+    assert text.startswith("% for pdflatex, xelatex or lualatex")
+    assert r"[U+65E5 U+672C]" in text
+    assert text.isascii()
     packages = "\\usepackage{booktabs}\\usepackage{graphicx}"
     body = "\\input{" + str(run_folder / "results.tex") + "}"
     source = tmp_path / "paper.tex"
@@ -267,3 +281,45 @@ def test_latex_compiles(run_folder: Path, tmp_path: Path) -> None:
     words = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "-output-directory", str(tmp_path), str(source)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_files_of_an_earlier_report_do_not_stay_where_this_one_has_none(run_folder: Path) -> None:
+    optional = ["iterations.csv", "calibration.csv", "errors.csv"]
+    write_report(run_folder)
+    assert [(run_folder / name).exists() for name in optional] == [True, True, False]
+    (run_folder / "errors.csv").write_text("corruption,severity,id,error\nclean,0,1.png,cut short\n")
+    manifest = read_plain(run_folder)
+    del manifest["numbers"]["methods"]["apm"]
+    write_plain(run_folder, manifest)
+    shutil.rmtree(run_folder / "records" / "apm")
+    write_report(run_folder)
+    assert [(run_folder / name).exists() for name in optional] == [False, True, False]
+
+
+def test_a_file_of_other_columns_is_not_of_an_earlier_report(run_folder: Path) -> None:
+    (run_folder / "errors.csv").write_text("my,own\n1,2\n")
+    write_report(run_folder)
+    assert (run_folder / "errors.csv").read_text() == "my,own\n1,2\n"
+
+
+NAMES = ["plain", "a\rb", "a\nb", 'say "a", b', "=1+1", " blank ", "日本\u2028"]
+
+
+@pytest.mark.parametrize("names", [NAMES[:1], NAMES])
+def test_a_csv_holds_every_name_as_it_is(names: list[str]) -> None:
+    frame = pd.DataFrame({"name": names, "value": 0.5})
+    rows = list(csv.reader(io.StringIO(csv_text(frame), newline="")))
+    assert rows == [["name", "value"], *([name, "0.5"] for name in names)]
+
+
+@pytest.mark.parametrize("title", ["a\n\n# b", "a\u202eb", "a\x1b[2J"])
+def test_a_name_breaks_no_line_and_turns_no_direction(run_folder: Path, title: str) -> None:
+    manifest = read_plain(run_folder)
+    manifest["title"] = title
+    write_plain(run_folder, manifest)
+    text = write_report(run_folder).text
+    shown = title.encode("unicode_escape").decode()
+    assert text.splitlines()[0].replace("\\", "") == f"# {shown}".replace("\\", "")
+    page = (run_folder / "report.html").read_text()
+    assert f"<h1>{shown}</h1>" in page
+    assert title not in text + page

@@ -119,7 +119,7 @@ def test_weights_of_another_architecture_are_refused_naming_a_few(state: State, 
         {name: value for name, value in state.items() if "resblocks.9" not in name} | {"new": state["ln_final.bias"]},
         path,
     )
-    with pytest.raises(UserError, match=r"tensors are missing \(.*resblocks.9.*1 tensors have no place \(new\)"):
+    with pytest.raises(UserError, match=r"tensors are missing \(.*resblocks.9.*1 tensor has no place \(new\)"):
         load_teacher(f"{SMALL}:{path}", cache=None)
 
 

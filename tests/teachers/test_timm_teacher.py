@@ -111,7 +111,7 @@ def test_the_head_is_left_out_if_prototypes_are_requested(small: Path, small_sta
         ({"head.weight": None, "head.bias": None}, r"has no head \(head.weight\); use --classifier prototypes"),
         ({"pos_embed": torch.zeros(1, 577, 192)}, r"another input or patch size: pos_embed is \(1, 577, 192\), not"),
         ({"patch_embed.proj.weight": torch.zeros(192, 3, 32, 32)}, "another input or patch size: patch_embed"),
-        ({"norm.weight": None, "blocks.0.new": torch.zeros(1)}, r"missing \(norm.weight\); 1 tensors have no place"),
+        ({"norm.weight": None, "blocks.0.new": torch.zeros(1)}, r"missing \(norm.weight\); 1 tensor has no place"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(

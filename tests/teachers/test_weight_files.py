@@ -120,9 +120,9 @@ def test_averaged_weights_are_taken_as_timm_does_and_said(
         ("head.weight", lambda value: value.to_sparse(), "not dense"),
         ("norm.bias", lambda value: value / 0, "not finite"),
         ("blocks.0.attn.qkv.weight", lambda value: value.double() + 1e300, "not finite"),
-        ("patch_embed.proj.weight", torch.zeros_like, r"1 tensors are all zeros \(patch_embed.proj.weight\)"),
-        ("blocks.2.mlp.fc2.weight", torch.zeros_like, r"1 tensors are all zeros \(blocks.2.mlp.fc2.weight\)"),
-        ("head.weight", torch.zeros_like, r"1 tensors are all zeros \(head.weight\)"),
+        ("patch_embed.proj.weight", torch.zeros_like, r"1 tensor is all zeros \(patch_embed.proj.weight\)"),
+        ("blocks.2.mlp.fc2.weight", torch.zeros_like, r"1 tensor is all zeros \(blocks.2.mlp.fc2.weight\)"),
+        ("head.weight", torch.zeros_like, r"1 tensor is all zeros \(head.weight\)"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")

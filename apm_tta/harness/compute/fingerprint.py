@@ -13,7 +13,7 @@ from apm_tta.data.decoding import decoder_versions
 from apm_tta.data.subset import subset_rule
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.plan import EPISODIC
-from apm_tta.harness.request.suite import command_words
+from apm_tta.harness.request.suite import run_title
 from apm_tta.harness.storage.code_identity import refuse_edited_code, uncommitted
 from apm_tta.harness.storage.manifest import (
     DatasetFields,
@@ -53,10 +53,10 @@ def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
     request = prepared.request
     return Manifest(
         numbers=numbers(prepared),
-        title=request.suite.title,
+        title=run_title(request.suite, prepared.dataset.title, len(prepared.dataset.entries(request.conditions[0]))),
         dataset_title=prepared.dataset.title,
         notes=tuple(notes),
-        command=tuple(command_words(request.suite)),
+        command=tuple(request.command()),
         limit=request.suite.limit,
         left_out=prepared.left_out,
         costs={name: stated_cost(method) for name, method in prepared.methods.items()},

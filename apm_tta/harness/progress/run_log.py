@@ -9,6 +9,7 @@ from typing import TextIO
 
 from apm_tta.errors import UserError
 from apm_tta.harness.progress.events import Event, Finished, Note, Planned, work_name
+from apm_tta.wording import pluralise
 
 LOG_FILE = "run.log"
 
@@ -32,7 +33,8 @@ class LogFile:
     def __call__(self, event: Event) -> None:
         """Log the event; single batches are too many to be logged."""
         if isinstance(event, Planned):
-            self.line(f"started: {len(event.work)} shards and streams to compute, {event.cells} cells in total")
+            units = pluralise(len(event.work), "shard or stream", "shards and streams")
+            self.line(f"started: {units} to compute, {pluralise(event.cells, 'cell')} in total")
         elif isinstance(event, Finished):
             answers = sum(event.work.count_answers(cell) for cell in event.work.cells)
             self.line(f"recorded {work_name(event.work)}: {answers} answers in {event.seconds:.1f} s")

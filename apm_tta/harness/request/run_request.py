@@ -15,7 +15,7 @@ from apm_tta.data.sample import Condition
 from apm_tta.devices import AUTO, resolve_devices
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import check_setting
-from apm_tta.harness.request.suite import Suite, load_suite
+from apm_tta.harness.request.suite import Suite, command_words, load_suite
 from apm_tta.methods import METHODS, build_parameters
 from apm_tta.teachers import TeacherName, parse_teacher_name
 
@@ -73,6 +73,13 @@ class RunRequest:
     feature_cache: bool
     quiet: bool
     json: bool
+
+    def command(self) -> list[str]:
+        """Return the words of a command that makes the same numbers, wherever it is started on this machine."""
+        folders = {"--data-root": self.data_root, "--support": self.support}
+        named = [(option, str(folder.absolute())) for option, folder in folders.items() if folder is not None]
+        suite = self.suite.model_copy(update={"methods": ("all",)}) if self.every_method else self.suite
+        return [*command_words(suite), *(word for pair in named for word in pair)]
 
 
 def resolve_request(

@@ -14,6 +14,7 @@ from apm_tta.data.sample import CLEAN, SEVERITIES, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import SHARD_SIZE, Reset, Setting, default_reset
 from apm_tta.resources import SUITES, yaml_names, yaml_path
+from apm_tta.wording import pluralise
 
 Classifier = Literal["auto", "text", "head", "prototypes"]
 CropShare = Annotated[float, Field(gt=0, le=1)]
@@ -133,6 +134,32 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
             methods = ", ".join(requested.methods)
             raise UserError(f"--set {method}.KEY has no effect: the methods are {methods}", exit_code=2)
     return requested
+
+
+def run_title(suite: Suite, dataset_title: str, images: int) -> str:
+    """Return the title of a run: the suite's own, or what is run where an option changes what that title says.
+
+    Args:
+        suite: with the options of the run.
+        dataset_title: the data set in words.
+        images: how many there are under each condition.
+    """
+    default = read_configuration(suite_path(suite.name), Suite)
+    if all(getattr(suite, name) == getattr(default, name) for name in _TITLED):
+        return suite.title
+    corruptions = len(suite.corruptions) if suite.severities else 0
+    parts = ["clean"] if suite.clean else []
+    if corruptions:
+        levels = ", ".join(map(str, suite.severities))
+        noun = "severity" if len(suite.severities) == 1 else "severities"
+        parts.append(f"{pluralise(corruptions, 'corruption')} at {noun} {levels}")
+    each = " each" if len(suite.conditions()) > 1 else ""
+    jpeg = f", with JPEG at quality {suite.jpeg_quality}" if corruptions and suite.jpeg_quality is not None else ""
+    return f"{dataset_title}: {' and '.join(parts)}, {pluralise(images, 'image')}{each}{jpeg}"
+
+
+_TITLED = ("dataset", "teacher", "clean", "corruptions", "severities", "limit", "jpeg_quality")
+"""The fields that titles of suites speak of."""
 
 
 def command_words(suite: Suite) -> list[str]:

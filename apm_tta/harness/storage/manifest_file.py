@@ -16,6 +16,7 @@ from apm_tta.files import write_file
 from apm_tta.harness.storage.field_differences import flatten
 from apm_tta.harness.storage.manifest import MANIFEST_FILE, Manifest, canonical_json
 from apm_tta.harness.storage.records import SCHEMA_VERSION, record_files
+from apm_tta.wording import pluralise
 
 MANIFEST_SCHEMA = 2
 """Of the file as a whole; files without one are of schema 1."""
@@ -108,7 +109,7 @@ def _refuse_changed(path: Path, content: dict[Any, Any]) -> None:
         raise UserError(f"{path} is damaged: it holds what this program does not write; {_REPAIR}") from None
     differing = [name for name in {**digests, **found} if digests.get(name) != found.get(name)]
     named = ", ".join(map(_shown, differing[:_NAMED])) or "its digests"
-    more = f" and {len(differing) - _NAMED} more fields" if len(differing) > _NAMED else ""
+    more = f" and {pluralise(len(differing) - _NAMED, 'more field')}" if len(differing) > _NAMED else ""
     raise UserError(f"{path} was edited or damaged after the run wrote it: {named}{more}; {_REPAIR}")
 
 

@@ -17,7 +17,7 @@ from apm_tta.harness.plan import EPISODIC, Cell, record_file
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
 from apm_tta.harness.storage.record_header import RecordHeader, read_header
 from apm_tta.harness.storage.records import REPAIR, Recorded, cell_columns, decode_records, read_content, record_files
-from apm_tta.wording import first_few
+from apm_tta.wording import first_few, pluralise
 
 Image = tuple[str, int]
 """Id and label of an image."""
@@ -129,7 +129,8 @@ def check_recorded(
         if found != [value]:
             raise UserError(f"{path} has {', '.join(map(str, found)) or 'no row'} as its {name}, not {value}; {REPAIR}")
     if len(table) != file.images:
-        raise UserError(f"{path} has {len(table)} rows, its shard {file.images} images; {REPAIR}")
+        rows, images_of_shard = pluralise(len(table), "row"), pluralise(file.images, "image")
+        raise UserError(f"{path} has {rows}, its shard {images_of_shard}; {REPAIR}")
     if images is not None:
         held = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
         if Counter(held) != Counter(images):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from apm_tta.report.html.axes import Axis
+from apm_tta.wording import visible
 
 WIDTH, HEIGHT = 640, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 32, 16, 52
@@ -170,7 +171,7 @@ def _legend(one: Series) -> Markup:
     )
     mark = Markup('<path d="{}" class="mark" style="fill:{}"/>').format(one.shape, one.variable)
     key = (line if one.connected else Markup("")) + (mark if one.colour != REFERENCE else Markup(""))
-    return Markup('<li><svg viewBox="-15 -8 30 16" aria-hidden="true">{}</svg>{}</li>').format(key, one.name)
+    return Markup('<li><svg viewBox="-15 -8 30 16" aria-hidden="true">{}</svg>{}</li>').format(key, visible(one.name))
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
@@ -178,7 +179,9 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "label") -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>').format(x, y, anchor, kind, text)
+    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>').format(
+        x, y, anchor, kind, visible(text)
+    )
 
 
 def _svg(parts: Sequence[Markup], width: float, height: float, title: str, description: str, kind: str) -> Markup:

@@ -37,7 +37,7 @@ const attachFilter = (form, items, matches, noun) => {
   const show = () => {
     const chosen = Object.fromEntries(new FormData(form));
     for (const item of items) item.hidden = !matches(item, chosen);
-    form.querySelector("output").textContent = `${items.filter((item) => !item.hidden).length} ${noun}`;
+    form.querySelector("output").textContent = `${items.filter((item) => !item.hidden).length} ${noun}`.replace(/^1 rows$/, "1 row");
   };
   form.addEventListener("change", show);
   show();

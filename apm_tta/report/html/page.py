@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shlex
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -17,9 +17,11 @@ from apm_tta.report.caption import caption, notes
 from apm_tta.report.html.figures import figures
 from apm_tta.report.html.questions import answer_questions
 from apm_tta.report.html.samples import Islands, choose_samples
+from apm_tta.report.reproduction import reproducing_command
 from apm_tta.report.results_table import results_table
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.tables import cost_table
+from apm_tta.wording import pluralise, visible
 
 HTML_FILE = "report.html"
 SAMPLES = 60
@@ -57,7 +59,8 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
         gallery=gallery,
         votes=[name for name in data.methods if numbers.methods[name].votes],
         methods=data.methods,
-        command=" ".join(shlex.quote(word) for word in data.manifest.command),
+        command=reproducing_command(data),
+        own_methods=sorted(numbers.revisions.sources),
         versions=numbers.versions,
         weights=numbers.teacher.weights_sha256,
         fingerprint=numbers.dataset.fingerprint,
@@ -87,10 +90,17 @@ def _template() -> Template:
         loader=PackageLoader(__package__, "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["pluralise"] = pluralise
     return environment.get_template("page.html.j2")
+
+
+def _shown(value: Any) -> Any:
+    """Show what a browser would fold or reorder: line breaks and marks of direction in names."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _digest(script: str) -> str:

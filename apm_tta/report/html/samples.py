@@ -18,6 +18,7 @@ from apm_tta.report.cell_answers import Answers, condition_files, positions, rea
 from apm_tta.report.html.means import run_conditions
 from apm_tta.report.html.pictures import Album, Picture
 from apm_tta.report.run_data import ReportData
+from apm_tta.wording import pluralise
 
 RULE = (
     "first those on which methods disagree, then the others, each in the order of the SHA-256 of their ids; the same "
@@ -129,9 +130,10 @@ def choose_samples(data: ReportData, count: int, islands: Islands | None = None)
     ]
     notes = [reason] if reason else []
     if album.left_out:
-        notes.append(f"{album.left_out} pictures were left out to keep the file small.")
+        notes.append(f"{pluralise(album.left_out, 'picture was', 'pictures were')} left out to keep the file small.")
     if album.changed:
-        notes.append(f"{album.changed} pictures are not shown: their files are no longer what the run answered.")
+        subject = pluralise(album.changed, "picture is", "pictures are")
+        notes.append(f"{subject} not shown: what is in the file is no longer what the run answered.")
     rule = RULE
     if len(conditions) < len(run_conditions(data)):
         rule += "; only evenly spaced conditions are shown, since there are more conditions than images"

@@ -63,7 +63,7 @@ def test_rows_of_the_results_are_filtered_by_keyboard(open_page: Open, run: Path
     ]
     one.page.keyboard.press("Tab")
     one.page.keyboard.type("apm")
-    assert one.page.inner_text("#results output") == "1 rows"
+    assert one.page.inner_text("#results output") == "1 row"
     one.page.keyboard.press("Home")
     one.page.focus("#results [name=condition]")
     one.page.keyboard.press("Home")

@@ -96,7 +96,7 @@ def test_pictures_take_no_more_room_than_allowed() -> None:
 def test_a_note_counts_the_pictures_left_out(data: ReportData) -> None:
     island = Island("too large", b"\x89PNG" + bytes(ALLOWED))
     gallery = choose_samples(data, 5, {("clean", choose_samples(data, 5).samples[0].id): [island]})
-    assert "1 pictures were left out to keep the file small." in gallery.notes
+    assert "1 picture was left out to keep the file small." in gallery.notes
 
 
 def test_islands_are_only_below_their_image_under_their_condition(run: Path, tmp_path: Path) -> None:
