@@ -1,14 +1,17 @@
-"""YAML files read as typed data, with errors of one line."""
+"""Files and requests read as typed data, with errors of one line."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from apm_tta.errors import UserError
+from apm_tta.plain_data import PlainLoader, plain, refuse_repeated_keys
 
 
 class Configuration(BaseModel):
@@ -18,44 +21,67 @@ class Configuration(BaseModel):
 
 
 C = TypeVar("C", bound=Configuration)
+T = TypeVar("T")
+_LONGEST = 40
+"""Characters of a value in a message."""
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """PyYAML's safe loader, except that a key that appears twice is an error, where PyYAML takes the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} appears twice", node.start_mark)
+        refuse_repeated_keys(self, node)
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, loader: type[yaml.SafeLoader] = _UniqueKeyLoader) -> Any:
     """Read a YAML file with plain types only and no key twice.
+
+    Args:
+        path: of the file.
+        loader: PyYAML's own for what PyYAML wrote; ``PlainLoader`` for what people write.
 
     Raises:
         UserError: when it cannot be read or is not valid YAML.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+        return yaml.load(path.read_text(encoding="utf-8"), loader)
     except Exception as error:  # PyYAML raises whatever it meets, such as KeyError for "!!bool maybe"
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
 
 
 def read_configuration(path: Path, kind: type[C]) -> C:
-    """Read a YAML file as a ``kind``.
+    """Read a YAML file that people wrote as a ``kind``; see ``apm_tta.plain_data``.
 
     Raises:
         UserError: naming the file and each invalid field.
     """
-    data = read_yaml(path)
+    data = read_yaml(path, PlainLoader)
     if not isinstance(data, dict):
         raise UserError(f"{path} does not hold a mapping of keys to values")
     try:
-        return kind.model_validate(data)
+        return validated(kind, data)
     except ValidationError as error:
         raise UserError(f"{path}: {one_line(error)}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def validated(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Return plain data as a ``kind``; a value of another type is refused, not converted.
+
+    Raises:
+        ValidationError: naming each invalid field.
+        ValueError: for what is not plain data, naming the field.
+    """
+    found = {}
+    for name, value in data.items():
+        try:
+            found[name] = plain(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    # As JSON, in which a tuple is a list: of Python's own values pydantic would take no list for a tuple.
+    return TypeAdapter(kind).validate_json(json.dumps(found), strict=True)
 
 
 def one_line(error: ValidationError) -> str:
@@ -71,4 +97,8 @@ def _message(item: Any) -> str:
     if item["type"] == "too_short" and item["ctx"]["min_length"] == 1:
         return "name at least one"
     message: str = item["msg"]
+    given = item["input"]
+    if message.startswith("Input should be") and isinstance(given, str | int | float | None):
+        text = repr(given)
+        message += f", not {text if len(text) <= _LONGEST else text[:_LONGEST] + '...'}"
     return message.removeprefix("Value error, ")

@@ -160,3 +160,11 @@ def _write_all(descriptor: int, content: bytes) -> None:
 def unwritable(path: Path, error: OSError, advice: str = OTHER_FOLDER) -> UserError:
     """Return the one-line error of a failed write, after which there may be room again."""
     return UserError(f"{path} cannot be written ({error.strerror or error})", advice=advice, passing=True)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file of that name; what cannot be a name, such as one too long, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

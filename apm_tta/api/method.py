@@ -18,9 +18,11 @@ from apm_tta.data.task import Family, Task
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.answer_columns import answer_columns
 from apm_tta.harness.compute.spot_check import answer_alone, answer_part, refuse_other_answers
+from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY
 from apm_tta.methods import Batch, Method, Predictions, build_method, build_parameters
 from apm_tta.methods.answering import failures_named, reset
 from apm_tta.methods.batch import Shared
+from apm_tta.plain_data import LARGEST
 from apm_tta.teachers import Teacher, load_teacher
 
 _FAMILIES = ("imagenet", "fine-grained", "cifar", "other")
@@ -181,16 +183,18 @@ def load_method(
     """
     _check(precision in _PRECISIONS, f"precision {precision!r} does not exist; choose from {', '.join(_PRECISIONS)}")
     _check(family in _FAMILIES, f"family {family!r} does not exist; choose from {', '.join(_FAMILIES)}")
-    _check(isinstance(batch_size, int) and batch_size > 0, f"batch_size {batch_size!r} is not a whole number from 1")
-    _check(isinstance(seed, int) and 0 <= seed < 2**63, f"seed {seed!r} is not a whole number from 0")
-    _check(isinstance(batch_size, int) and batch_size <= 2**31, f"batch_size {batch_size!r} is too large")
+    _check(
+        type(batch_size) is int and 0 < batch_size <= MOST_IMAGES,
+        f"batch_size {batch_size!r} is not a whole number from 1 to {MOST_IMAGES}, such as 64",
+    )
+    _check(type(seed) is int and 0 <= seed <= LARGEST, f"seed {seed!r} is not a whole number from 0 to {LARGEST}")
     _check(isinstance(name, str), f"method must be a name, got {type(name).__name__}")
     _check(isinstance(template, str), f"template {template!r} is not a text")
     _check(
         _is_crop_scale(crop_scale), f"crop_scale {crop_scale!r} is not a pair of shares, 0 < smallest <= largest <= 1"
     )
-    held = isinstance(memory, int | float) and 0 < memory < float("inf")
-    _check(memory is None or held, f"memory {memory!r} is not a number above 0")
+    held = type(memory) in (int, float) and 0 < float(memory or 0) <= MOST_MEMORY
+    _check(memory is None or held, f"memory {memory!r} is not a number above 0 and up to {MOST_MEMORY}, such as 8")
     found = load_teacher(teacher) if isinstance(teacher, str) else teacher
     _check(
         hasattr(found, "class_weights") and hasattr(found, "encode_image"),
@@ -208,14 +212,12 @@ def load_method(
     _check(template.count("{}") == 1, f"template {template!r} does not have one {{}} for the class")
     task = Task(listed, template, family, (float(crop_scale[0]), float(crop_scale[1])))
     chosen = build_parameters(name, parameters)
-    size = None if memory is None else int(memory * 2**30)
+    size = None if memory is None else max(1, int(memory * 2**30))
     return LoadedMethod(build_method(name, found, task, chosen, seed, size), precision, batch_size)
 
 
 def _is_crop_scale(value: Any) -> bool:
-    numbers = (
-        isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(each, int | float) for each in value)
-    )
+    numbers = isinstance(value, tuple | list) and len(value) == 2 and all(type(each) in (int, float) for each in value)
     return numbers and 0 < value[0] <= value[1] <= 1
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
+import numpy as np
 from typing_extensions import Unpack
 
 from apm_tta.api.run_folder import Run, to_path
@@ -18,6 +20,7 @@ from apm_tta.harness.estimate import estimate as estimate_request
 from apm_tta.harness.request.part import parse_part
 from apm_tta.harness.request.run_request import RunRequest, resolve_request
 from apm_tta.harness.request.suite import Suite
+from apm_tta.plain_data import parse_integer
 
 Names = str | Sequence[str]
 Numbers = int | str | Sequence[int]
@@ -165,7 +168,19 @@ def _listed(value: Any) -> list[Any]:
     """Split a text at its commas, and make a list of one value."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, np.ndarray):
+        return list(value.reshape(-1))
     return list(value) if isinstance(value, Iterable) else [value]
+
+
+def _integers(value: Any) -> list[Any]:
+    """Make a list of whole numbers, which a text has between commas; what is none is left for the suite to refuse."""
+    if not isinstance(value, str):
+        return _listed(value)
+    numbers: list[Any] = _listed(value)
+    with suppress(ValueError):
+        return [parse_integer(part) for part in numbers]
+    return numbers
 
 
 def _by_method(value: Any) -> dict[str, dict[str, Any]]:
@@ -175,7 +190,8 @@ def _by_method(value: Any) -> dict[str, dict[str, Any]]:
 
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("methods", "corruptions", "severities", "seeds"), _listed),
+    **dict.fromkeys(("methods", "corruptions"), _listed),
+    **dict.fromkeys(("severities", "seeds"), _integers),
     **dict.fromkeys(("data_root", "support", "out"), to_path),
     "devices": lambda value: [str(name) for name in _listed(value)],
     "settings": _by_method,

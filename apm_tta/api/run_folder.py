@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -18,12 +19,14 @@ from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.rebuild import rebuild_method, rebuild_teacher
 from apm_tta.harness.plan import Cell
+from apm_tta.harness.request.limits import MOST_ISLANDS
 from apm_tta.harness.request.suite import Suite
 from apm_tta.harness.storage import merge as storage
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.records import cell_columns
 from apm_tta.harness.storage.run_records import present_files, read_recorded
+from apm_tta.plain_data import not_a_path
 from apm_tta.report import Report, write_report
 from apm_tta.report import compare as comparison
 from apm_tta.report.aggregate import condition_name
@@ -143,8 +146,8 @@ class Run:
         Raises:
             UserError: when the run is incomplete (unless ``partial``), or the folder cannot be written.
         """
-        if not isinstance(islands, int) or islands < 0:
-            raise UserError(f"islands {islands!r} is not a whole number from 0", exit_code=2)
+        if type(islands) is not int or not 0 <= islands <= MOST_ISLANDS:
+            raise UserError(f"islands {islands!r} is not a whole number from 0 to {MOST_ISLANDS}", exit_code=2)
         self._written = write_report(self.folder, self.partial if partial is None else partial, islands)
         return self._written
 
@@ -262,8 +265,10 @@ def to_path(value: Any) -> Path:
     Raises:
         UserError: for what cannot be one. Exit code 2.
     """
-    if not isinstance(value, str | PathLike) or "\0" in str(value) or value == "":
+    if not isinstance(value, str | PathLike):
         raise UserError(f"{value!r} is not a path", exit_code=2)
+    if reason := not_a_path(os.fspath(value)):
+        raise UserError(reason, exit_code=2)
     return Path(value)
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from apm_tta.commands.option_types import Integers, NamedImage, NamedPath
+from apm_tta.commands.option_types import Amount, Integers, NamedImage, NamedPath, Text, Whole
 from apm_tta.commands.options import drawing_options, open_picture_folder, picture_options
+from apm_tta.harness.request.limits import MOST_IMAGES
+from apm_tta.plain_data import LARGEST
 
 _PATH = NamedPath()
 
@@ -21,32 +23,41 @@ _PATH = NamedPath()
     show_default=True,
     help="Folder of images, or a set that the package carries.",
 )
-@click.option("--teacher", "teacher_name", default="embedded", show_default=True, help="See run-bench list teachers.")
-@click.option("--layer", type=int, help="Teacher's layer with the target tokens, from 0 or the end.  [default: -1]")
+@click.option(
+    "--teacher",
+    "teacher_name",
+    type=Text("embedded"),
+    default="embedded",
+    show_default=True,
+    help="See run-bench list teachers.",
+)
+@click.option(
+    "--layer",
+    type=Whole(-1000, 1000, -1),
+    help="Teacher's layer with the target tokens, from 0 or the end.  [default: -1]",
+)
 @click.option(
     "--hidden",
-    type=Integers("widths", "4096,2048,1024", minimum=1),
+    type=Integers("widths", "4096,2048,1024", minimum=1, maximum=65_536),
     help="Widths of the MLP's layers, such as 1024,512.  [default: by the teacher]",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images.  [default: 64]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Views per step.  [default: 128]")
+@click.option("--epochs", type=Whole(1, 100_000, 64), help="Passes over the images.  [default: 64]")
+@click.option("--batch-size", type=Whole(1, 65_536, 128), help="Views per step.  [default: 128]")
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Amount(0, 1000, 1e-4, above=True),
     help="Adam's peak learning rate.  [default: by size]",
 )
-@click.option(
-    "--rgb-weight", type=click.FloatRange(min=0), help="Weight of the colours' loss; 0 for none.  [default: 0.1]"
-)
-@click.option("--locations", type=click.IntRange(min=0), help="Locations per step; 0 for all.  [default: an eighth]")
-@click.option("--views", type=click.IntRange(min=1), help="Views per image: itself, then crops.  [default: 8]")
-@click.option("--limit", type=click.IntRange(min=0), help="Training images; 0 for all.  [default: 0]")
+@click.option("--rgb-weight", type=Amount(0, 1e6, 0.1), help="Weight of the colours' loss; 0 for none.  [default: 0.1]")
+@click.option("--locations", type=Whole(0, MOST_IMAGES, 8), help="Locations per step; 0 for all.  [default: an eighth]")
+@click.option("--views", type=Whole(1, 4096, 8), help="Views per image: itself, then crops.  [default: 8]")
+@click.option("--limit", type=Whole(0, MOST_IMAGES, 100), help="Training images; 0 for all.  [default: 0]")
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]), help="Data type of products.  [default: bfloat16]"
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Random seed.  [default: 0]")
+@click.option("--seed", type=Whole(0, LARGEST, 0), help="Random seed.  [default: 0]")
 @click.option("--out", type=_PATH, help="Folder; the same training in it is resumed.  [default: results/field/TIME]")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@click.option("--device", type=Text("cpu"), default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def train_field_command(
     data: str,
@@ -82,12 +93,15 @@ def train_field_command(
 @click.option(
     "--teacher",
     "teacher_name",
+    type=Text("auto"),
     default="auto",
     show_default=True,
     help="Teacher to compare with: auto for the one that it was trained on, none, or a name.",
 )
-@click.option("--layer", type=int, help="Layer of the teacher.  [default: the one that it was trained on]")
-@click.option("--chunk", type=click.IntRange(min=1), help="Locations that are queried at once.  [default: all]")
+@click.option(
+    "--layer", type=Whole(-1000, 1000, -1), help="Layer of the teacher.  [default: the one that it was trained on]"
+)
+@click.option("--chunk", type=Whole(1, MOST_IMAGES, 1024), help="Locations that are queried at once.  [default: all]")
 @picture_options("field")
 def field_command(
     image: str,
@@ -115,7 +129,7 @@ def field_command(
 @click.argument("image_a", type=NamedImage())
 @click.argument("image_b", type=NamedImage())
 @click.option("--checkpoint", type=_PATH, required=True, help="Checkpoint of train-field, or a released one (.pth).")
-@click.option("--steps", type=click.IntRange(min=2), default=24, show_default=True, help="Steps, both ends included.")
+@click.option("--steps", type=Whole(2, 10_000, 24), default=24, show_default=True, help="Steps, both ends included.")
 @drawing_options("out", "device", "animation", kind="interpolate")
 def interpolate_command(
     image_a: str, image_b: str, checkpoint: Path, steps: int, out: Path | None, device: str, animation: Any

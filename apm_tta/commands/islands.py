@@ -7,19 +7,29 @@ from typing import Any
 
 import click
 
-from apm_tta.commands.option_types import Integers, NamedImage
+from apm_tta.commands.option_types import Amount, Integers, NamedImage, Text, Whole
 from apm_tta.commands.options import open_picture_folder, picture_options
 from apm_tta.errors import UserError
+from apm_tta.harness.request.limits import MOST_IMAGES
 
-_COUNT = click.IntRange(min=1)
+_COUNT = Whole(1, 100_000, 50)
 
 
 @click.command(
     "islands", short_help="Draw islands of agreement: of a fresh APM during its fit, or of a teacher's layers."
 )
 @click.argument("image", type=NamedImage())
-@click.option("--teacher", "teacher_name", default="embedded", show_default=True, help="See run-bench list teachers.")
-@click.option("--iterations", type=click.IntRange(min=0), default=250, show_default=True, help="Adam steps of the fit.")
+@click.option(
+    "--teacher",
+    "teacher_name",
+    type=Text("embedded"),
+    default="embedded",
+    show_default=True,
+    help="See run-bench list teachers.",
+)
+@click.option(
+    "--iterations", type=Whole(0, 100_000, 250), default=250, show_default=True, help="Adam steps of the fit."
+)
 @click.option("--every", type=_COUNT, default=50, show_default=True, help="Iterations between two pictures.")
 @click.option(
     "--target",
@@ -28,10 +38,16 @@ _COUNT = click.IntRange(min=1)
     show_default=True,
     help="What the APM is fitted to: the teacher's embedding, or its patch tokens.",
 )
-@click.option("--layer", type=int, default=-1, show_default=True, help="Layer of the patch tokens, from 0 or the end.")
+@click.option(
+    "--layer",
+    type=Whole(-1000, 1000, -1),
+    default=-1,
+    show_default=True,
+    help="Layer of the patch tokens, from 0 or the end.",
+)
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Amount(0, 1000, 1e-4, above=True),
     default=1e-4,
     show_default=True,
     help="Learning rate of Adam.",
@@ -42,7 +58,10 @@ _COUNT = click.IntRange(min=1)
     help="Draw these layers of the teacher instead of a fit; for a folder, test them.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=0), default=0, help="Images of a folder, by SHA-256 of their ids; 0 for all."
+    "--limit",
+    type=Whole(0, MOST_IMAGES, 100),
+    default=0,
+    help="Images of a folder, by SHA-256 of their ids; 0 for all.",
 )
 @picture_options("islands")
 def islands_command(
@@ -95,6 +114,7 @@ def islands_command(
 @click.argument("image", type=NamedImage())
 @click.option(
     "--weights",
+    type=Text("KINETICS400_V1"),
     default="KINETICS400_V1",
     show_default=True,
     help="Weights of torchvision's mvit_v2_s: a name in torchvision, or a local file.",
@@ -109,7 +129,11 @@ def islands_command(
     help="Blocks whose tokens are drawn.",
 )
 @click.option(
-    "--frame", type=int, default=0, show_default=True, help="Frame of the tokens, which has two of the video."
+    "--frame",
+    type=Whole(-1000, 1000, 0),
+    default=0,
+    show_default=True,
+    help="Frame of the tokens, which has two of the video.",
 )
 @picture_options("video")
 def video_command(

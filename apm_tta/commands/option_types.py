@@ -2,14 +2,125 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from apm_tta.errors import UserError
 from apm_tta.harness.request.part import parse_part
+from apm_tta.plain_data import LARGEST, not_a_path, parse_integer, parse_number, parse_plain
+
+_SHOWN = 10_000
+"""From here on a range has no upper end in the help."""
+_LONGEST, _QUOTED = 4000, 60
+"""Characters of a value, and of one in a message."""
+
+
+def shortened(value: Any) -> str:
+    """Return a value as a message quotes it."""
+    text = str(value)
+    return repr(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}...")
+
+
+class Whole(click.ParamType[int]):
+    """A whole number of a range, written in decimal.
+
+    Args:
+        least: the smallest one.
+        most: the largest one.
+        example: one of them, for the message.
+    """
+
+    def __init__(self, least: int, most: int, example: int) -> None:
+        self.least, self.most, self.example = least, most, example
+        self.name = f"{least}..{most}" if most < _SHOWN else f"{least}.."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or refuse the value."""
+        try:
+            number = value if isinstance(value, int) else parse_integer(value)
+            right = self.least <= number <= self.most
+        except ValueError:
+            right = False
+        if not right:
+            span = f"from {self.least} to {self.most}"
+            self.fail(f"{shortened(value)} is not a whole number {span}, such as {self.example}", param, ctx)
+        return number
+
+
+class Amount(click.ParamType[float]):
+    """A finite number of a range, written in decimal.
+
+    Args:
+        least: the smallest one.
+        most: the largest one.
+        example: one of them, for the message.
+        above: whether ``least`` itself is too small.
+    """
+
+    def __init__(self, least: float, most: float, example: float, *, above: bool = False) -> None:
+        self.least, self.most, self.example, self.above = least, most, example, above
+        self.name = f"{'>' if above else ''}{least:g}..{most:g}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or refuse the value."""
+        try:
+            number = float(value) if isinstance(value, int | float) else parse_number(value)
+            right = self.least <= number <= self.most and not (self.above and number == self.least)
+        except ValueError:
+            right = False
+        if not right:
+            span = f"above {self.least:g} and up to" if self.above else f"from {self.least:g} to"
+            self.fail(f"{shortened(value)} is not a number {span} {self.most:g}, such as {self.example:g}", param, ctx)
+        return number
+
+
+class Text(click.ParamType[str]):
+    """A name or address that is not empty.
+
+    Args:
+        example: one of them, for the message.
+    """
+
+    name = "text"
+
+    def __init__(self, example: str) -> None:
+        self.example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, or refuse the value."""
+        if not str(value).strip() or "\0" in str(value) or len(str(value)) > _LONGEST:
+            self.fail(f"{shortened(value)} is not a name; write, for example, {self.example}", param, ctx)
+        return str(value)
+
+
+class NamedPath(click.ParamType[Path]):
+    """The path of a file or folder, which need not exist."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, or refuse the value."""
+        if not os.fspath(value):
+            self.fail("the path is empty; leave the option out, or write . for the current folder", param, ctx)
+        if reason := not_a_path(os.fspath(value)):
+            self.fail(reason, param, ctx)
+        return Path(value)
+
+
+class NamedImage(NamedPath):
+    """What ``NamedPath`` takes, or ``SET:ID``, kept as text."""
+
+    name = "image"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text, or refuse the value."""
+        if not value:
+            self.fail("the name is empty; write a path, or a name such as fashion-mnist:test/00000", param, ctx)
+        super().convert(value, param, ctx)
+        return str(value)
 
 
 class NamedPath(click.ParamType[Path]):
@@ -35,14 +146,26 @@ class NamedImage(click.ParamType[str]):
 
 
 class Names(click.ParamType[list[str]]):
-    """Names with commas between them, ``a,b,c``; an empty text for none."""
+    """Names with commas between them, ``a,b,c``.
+
+    Args:
+        example: of them, for the message.
+        none: whether an empty text may stand for none.
+    """
 
     name = "a,b,..."
 
+    def __init__(self, example: str, *, none: bool = False) -> None:
+        self.example, self.none = example, none
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Return the names, or refuse the value."""
         if isinstance(value, list):
             return value
-        return [part.strip() for part in str(value).split(",") if part.strip()]
+        names = [part.strip() for part in str(value).split(",") if part.strip()]
+        if (not names and not (self.none and not str(value).strip())) or "\0" in str(value):
+            self.fail(f"{shortened(value)} names nothing; write, for example, {self.example}", param, ctx)
+        return names
 
 
 class Integers(click.ParamType[list[int] | str]):
@@ -52,14 +175,24 @@ class Integers(click.ParamType[list[int] | str]):
         what: they are, in the plural, for the message.
         example: of them, for the message.
         words: texts that are taken as they are, such as ``all``.
-        minimum: the least that one may be; None for any.
+        minimum: the least that one may be.
+        maximum: the most that one may be.
+        none: whether an empty text may stand for none.
     """
 
-    def __init__(self, what: str, example: str, *words: str, minimum: int | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        example: str,
+        *words: str,
+        minimum: int = -LARGEST,
+        maximum: int = LARGEST,
+        none: bool = False,
+    ) -> None:
         self.what = what
         self.example = example
         self.words = words
-        self.minimum = minimum
+        self.minimum, self.maximum, self.none = minimum, maximum, none
         numbers = ",".join([*example.split(",")[:2], "..."])
         self.name = "|".join([numbers, *words])
 
@@ -67,17 +200,19 @@ class Integers(click.ParamType[list[int] | str]):
         if isinstance(value, list) or value in self.words:
             return value  # type: ignore[no-any-return]
         try:
-            numbers = [int(part) for part in str(value).split(",") if part.strip()]
-            if self.minimum is not None and (not numbers or min(numbers) < self.minimum):
+            numbers = [parse_integer(part.strip()) for part in str(value).split(",") if part.strip()]
+            if not (numbers or (self.none and not str(value).strip())):
+                raise ValueError
+            if any(not self.minimum <= number <= self.maximum for number in numbers):
                 raise ValueError
         except ValueError:
             choices = " or ".join([f"for example {self.example}", *self.words])
-            self.fail(f"{value!r} is not a list of {self.what}; write {choices}", param, ctx)
+            self.fail(f"{shortened(value)} is not a list of {self.what}; write {choices}", param, ctx)
         return numbers
 
 
 class MethodSetting(click.ParamType[tuple[str, str, Any]]):
-    """``method.key=value``; the value is YAML: ``40``, ``1e-4``, ``true`` and ``[256, 128]`` mean what they say."""
+    """``method.key=value``; the value is what ``apm_tta.plain_data`` reads: ``40``, ``1e-4``, ``true``, ``[8, 4]``."""
 
     name = "method.key=value"
 
@@ -87,11 +222,11 @@ class MethodSetting(click.ParamType[tuple[str, str, Any]]):
         target, equals, text = str(value).partition("=")
         method, dot, key = target.rpartition(".")  # a method's name may have dots, a key has none
         if not (equals and dot and method and key):
-            self.fail(f"{value!r} is not of the form method.key=value, such as apm.iterations=40", param, ctx)
+            self.fail(f"{shortened(value)} is not of the form method.key=value, such as apm.iterations=40", param, ctx)
         try:
-            return method, key, yaml.safe_load(text)
-        except yaml.YAMLError:
-            self.fail(f"the value {text!r} of {target} is not valid YAML", param, ctx)
+            return method, key, parse_plain(text)
+        except ValueError as error:
+            self.fail(f"the value of {shortened(target)}: {error}", param, ctx)
 
 
 def by_method(
@@ -113,9 +248,9 @@ class JpegQuality(click.ParamType[int | str]):
         if value == "none":
             return "none"
         try:
-            return int(value)
+            return parse_integer(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not a JPEG quality; write a number from 1 to 100, or none", param, ctx)
+            self.fail(f"{shortened(value)} is not a JPEG quality; write a number from 1 to 100, or none", param, ctx)
 
 
 class Part(click.ParamType[tuple[int, int]]):

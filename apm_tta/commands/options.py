@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from apm_tta.commands.option_types import NamedPath
+from apm_tta.commands.option_types import Amount, NamedPath, Text, Whole
+from apm_tta.plain_data import LARGEST
 
 if TYPE_CHECKING:
     from apm_tta.islands.gallery import Drawing
@@ -34,11 +35,13 @@ def drawing_options(*names: str, kind: str) -> Decorator:
     """Add some options of commands that draw, by name; ``kind`` names the default folder."""
     known = {
         "out": click.option("--out", type=NamedPath(), help=f"Folder to write to.  [default: results/{kind}/TIME]"),
-        "seed": click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
-        "device": click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."),
+        "seed": click.option("--seed", type=Whole(0, LARGEST, 0), default=0, show_default=True, help="Random seed."),
+        "device": click.option(
+            "--device", type=Text("cpu"), default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."
+        ),
         "threshold": click.option(
             "--threshold",
-            type=click.FloatRange(-1, 1),
+            type=Amount(-1, 1, 0.9),
             default=0.9,
             show_default=True,
             help="Smallest cosine at which neighbours belong to one island.",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from apm_tta.commands.option_types import NamedPath
+from apm_tta.commands.option_types import NamedPath, Whole
 from apm_tta.errors import UserError
+from apm_tta.harness.request.limits import MOST_ISLANDS
 
 _FOLDER = NamedPath()
 
@@ -18,7 +19,7 @@ _FOLDER = NamedPath()
 @click.option("--partial", is_flag=True, help="Show the complete cells of an incomplete run.")
 @click.option(
     "--islands",
-    type=click.IntRange(min=0),
+    type=Whole(0, MOST_ISLANDS, 4),
     default=0,
     help="Number of images whose islands report.html shows; the APM is fitted to them again. One run only.",
 )

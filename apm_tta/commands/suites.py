@@ -6,9 +6,21 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from apm_tta.commands.option_types import Integers, JpegQuality, MethodSetting, NamedPath, Names, Part, by_method
+from apm_tta.commands.option_types import (
+    Amount,
+    Integers,
+    JpegQuality,
+    MethodSetting,
+    NamedPath,
+    Names,
+    Part,
+    Text,
+    Whole,
+    by_method,
+)
 from apm_tta.commands.options import data_root_option
 from apm_tta.errors import DAMAGED, UserError
+from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY, MOST_SHARES, MOST_WORKERS
 
 if TYPE_CHECKING:
     from apm_tta.harness.request.run_request import RunRequest
@@ -79,18 +91,28 @@ def _options(suite: Suite) -> list[click.Parameter]:
     def choice(kind: Any) -> click.Choice[str]:
         return click.Choice(list(get_args(kind)))
 
-    path, count = NamedPath(), click.IntRange(min=1)
+    path, count = NamedPath(), Whole(1, MOST_IMAGES, 64)
     return [
-        of_suite("--methods", Names(), "Methods, in the order of the table; all for every one that works here."),
-        of_suite("--teacher", str, "Teacher: embedded, ViT-B-16:openai, ViT-B-32:/path, timm:NAME[:/path], hf-hub:..."),
+        of_suite(
+            "--methods", Names("zeroshot,apm"), "Methods, in the order of the table; all for every one that works here."
+        ),
+        of_suite(
+            "--teacher",
+            Text("embedded"),
+            "Teacher: embedded, ViT-B-16:openai, ViT-B-32:/path, timm:NAME[:/path], hf-hub:...",
+        ),
         of_suite("--classifier", choice(Classifier), "Source of the class weights."),
         of_request("--support", path, "Folder of labelled images, one subfolder per class."),
         of_suite("--shots", count, "Images per class to take from --support."),
-        of_suite("--dataset", str, "Another data set under the same conditions; see run-bench list datasets."),
+        of_suite(
+            "--dataset", Text("imagenet"), "Another data set under the same conditions; see run-bench list datasets."
+        ),
         data_root_option(),
-        of_suite("--limit", click.IntRange(min=0), "Images per condition, spread evenly over the classes; 0 for all."),
-        of_suite("--corruptions", Names(), "Corruptions; an empty text for none."),
-        of_suite("--severities", Integers("severities", "3,5"), "Severities of each corruption, 1 to 5."),
+        of_suite(
+            "--limit", Whole(0, MOST_IMAGES, 100), "Images per condition, spread evenly over the classes; 0 for all."
+        ),
+        of_suite("--corruptions", Names("fog,contrast", none=True), "Corruptions; an empty text for none."),
+        of_suite("--severities", Integers("severities", "3,5", none=True), "Severities of each corruption, 1 to 5."),
         of_suite(
             "--jpeg-quality", JpegQuality(), "JPEG quality applied after a corruption that is made here, or none."
         ),
@@ -113,24 +135,24 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_request("--shard-range", Part(), "Compute only the i-th of n parts; run-bench merge joins them."),
         of_request(
             "--devices",
-            Names(),
+            Names("cpu"),
             "cpu, cuda, cuda:N, auto, or all GPUs; several devices get a process each.",
             "--device",
             default="auto",
             show_default=True,
         ),
-        of_request("--ray", str, "Compute on a Ray cluster: its address, auto, or local to start one here."),
+        of_request("--ray", Text("auto"), "Compute on a Ray cluster: its address, auto, or local to start one here."),
         of_request(
             "--gpu-share",
-            click.FloatRange(min=0, min_open=True),
+            Amount(0, MOST_SHARES, 0.5, above=True),
             "Share of a GPU per Ray task.",
             default=1.0,
             show_default=True,
         ),
-        of_request("--workers", click.IntRange(min=0), "Processes that load images ahead; 0 loads them in turn."),
+        of_request("--workers", Whole(0, MOST_WORKERS, 4), "Processes that load images ahead; 0 loads them in turn."),
         of_request(
             "--memory",
-            click.FloatRange(min=0, min_open=True),
+            Amount(0, MOST_MEMORY, 8, above=True),
             "GiB that a method may use; by default a share of what is free.",
         ),
         click.Option(["--feature-cache"], is_flag=True, help="Keep the teacher's features on disk and reuse them."),

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Le, MaxLen, MinLen
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize, pad
@@ -18,6 +18,7 @@ from apm_tta.methods import mta, vte
 from apm_tta.methods.apm_input import apm_input
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
+from apm_tta.methods.parameter_types import Rate, Views, Weight, Width
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.views import ViewSpec
 from apm_tta.randomness import seed_for
@@ -48,15 +49,15 @@ class APMParameters:
     """
 
     preset: Literal["few", "released"] = "few"
-    iterations: Annotated[int, Ge(0)] | None = None
-    learning_rate: Annotated[float, Gt(0)] | None = None
+    iterations: Annotated[int, Ge(0), Le(100_000)] | None = None
+    learning_rate: Rate | None = None
     normalize_target: bool | None = None
     target: Literal["view0", "vte", "mta"] = "view0"
-    views: Annotated[int, Ge(1)] = 64
+    views: Views = 64
     readout: Literal["token", "mean"] = "token"
-    hidden: tuple[Annotated[int, Gt(0)], ...] | None = None
+    hidden: Annotated[tuple[Width, ...], MinLen(1), MaxLen(64)] | None = None
     column: Literal["conv", "vit"] = "conv"
-    rgb_weight: Annotated[float, Ge(0)] = 0.0
+    rgb_weight: Weight = 0.0
     compile: bool = False
     templates: Templates = "dataset"
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from annotated_types import Ge, Gt
 
 from apm_tta.errors import UserError
 from apm_tta.methods.base import Method, Predictions, register
 from apm_tta.methods.batch import Batch
+from apm_tta.methods.parameter_types import Entries, Scale
 from apm_tta.methods.parameters import Templates
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.base import Support
@@ -27,8 +25,8 @@ class NearestNeighboursParameters:
         templates: of the teacher's own prediction, which ``agreement`` compares with; no neighbour is found by it.
     """
 
-    neighbours: Annotated[int, Ge(1)] = 20
-    temperature: Annotated[float, Gt(0)] = 0.07
+    neighbours: Entries = 20
+    temperature: Scale = 0.07
     templates: Templates = "dataset"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from pydantic import GetPydanticSchema
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import marginal_entropy
 from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
 from apm_tta.methods.family_defaults import by_family
+from apm_tta.methods.parameter_types import Steps, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
@@ -39,7 +40,7 @@ class ByOptimizer(NamedTuple):
 
 _WEIGHT_DECAY = ByOptimizer(adamw=0.01, sgd=0.0)
 # A default may depend on the optimiser; a value that is set must be a number.
-Rate = Annotated[float | ByOptimizer, GetPydanticSchema(lambda _, handler: handler(Annotated[float, Gt(0)]))]
+Rate = Annotated[float | ByOptimizer, GetPydanticSchema(lambda _, handler: handler(Annotated[float, Gt(0), Le(1000)]))]
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,15 @@ class MemoParameters:
     """
 
     parameters: Literal["norm", "all"] = "norm"
-    views: Annotated[int, Ge(2)] = by_family(64, {"cifar": 32})
+    views: Annotated[int, Ge(2), Le(4096)] = by_family(64, {"cifar": 32})
     augmix: bool = True
     optimizer: Optimizer | None = None
     learning_rate: Rate = by_family(  # noqa: RUF009  immutable
         ByOptimizer(adamw=1e-5, sgd=2.5e-4), {"cifar": ByOptimizer(adamw=1e-5, sgd=5e-3)}
     )
-    weight_decay: Annotated[float, Ge(0)] | None = None
-    steps: Annotated[int, Ge(1)] = 1
-    prior_strength: Annotated[float, Ge(0)] = 16
+    weight_decay: Weight | None = None
+    steps: Steps = 1
+    prior_strength: Weight = 16
     templates: Templates = "dataset"
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, view_scales
+from apm_tta.methods.parameter_types import Scale, Share, Steps, Views, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 
@@ -36,13 +36,13 @@ class MTAParameters:
         templates: of the class weights.
     """
 
-    views: Annotated[int, Ge(1)] = 64
-    lambda_y: Annotated[float, Gt(0)] = 0.2
-    lambda_q: Annotated[float, Ge(0)] = 4.0
-    rounds: Annotated[int, Ge(1)] = 5
-    inner_steps: Annotated[int, Ge(1)] = 5
-    tolerance: Annotated[float, Ge(0)] = 1e-6
-    nearest: Annotated[float, Gt(0), Le(1)] = 0.3
+    views: Views = 64
+    lambda_y: Scale = 0.2
+    lambda_q: Weight = 4.0
+    rounds: Steps = 5
+    inner_steps: Steps = 5
+    tolerance: Weight = 1e-6
+    nearest: Share = 0.3
     templates: Templates = "dataset"
 
 

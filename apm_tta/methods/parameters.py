@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
-from apm_tta.configuration import one_line
+from apm_tta.configuration import one_line, validated
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.methods.base import METHODS
 from apm_tta.methods.default_parameters import DefaultParameters, Templates
 from apm_tta.methods.family_defaults import is_by_family
 from apm_tta.methods.method_check import require_parameters
+
+_EXAMPLES = (20, 1e-3, True, [256, 128], "text")
 
 __all__ = ["DefaultParameters", "Templates", "build_parameters"]
 
@@ -26,7 +30,8 @@ def build_parameters(method: str, settings: Mapping[str, Any]) -> Any:
 
     Raises:
         UnknownName: for a key that the method does not have, listing those that it has.
-        UserError: for a value of the wrong type or out of range. Exit code 2. For a type that cannot be checked.
+        UserError: for a value of the wrong type or out of range, with one that is right. Exit code 2. For a type that
+            cannot be checked.
     """
     kind = require_parameters(METHODS.get(method))
     known = {field.name: field for field in fields(kind)}
@@ -35,10 +40,27 @@ def build_parameters(method: str, settings: Mapping[str, Any]) -> Any:
             raise UnknownName(f"key of method {method}", key, list(known))
     chosen = {key: value for key, value in settings.items() if value is not None or not is_by_family(known[key])}
     try:
-        return TypeAdapter(kind).validate_python(chosen)
+        return validated(kind, chosen)
     except ValidationError as error:
-        raise UserError(f"method {method}: {one_line(error)}", exit_code=2) from None
+        wrong = [str(item["loc"][0]) for item in error.errors() if item["loc"]]
+        example = _example(method, kind, wrong[0]) if wrong else ""
+        raise UserError(f"method {method}: {one_line(error)}{example}", exit_code=2) from None
     except (PydanticUserError, NameError) as error:  # a type that pydantic does not know, or a name that it cannot find
         raise UserError(
             f"the types of the parameters of method {method} cannot be checked ({' '.join(str(error).split())})"
         ) from None
+    except ValueError as error:
+        example = _example(method, kind, str(error).partition(":")[0])
+        raise UserError(f"method {method}: {error}{example}", exit_code=2) from None
+
+
+def _example(method: str, kind: type[Any], key: str) -> str:
+    """Return an assignment of a parameter that is accepted: its default, or another where that is no plain value."""
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(kind)}
+    default = getattr(defaults.get(key), "general", defaults.get(key))
+    own = (default,) if isinstance(default, str | int | float) else ()
+    for value in (*own, *_EXAMPLES):
+        with suppress(ValueError):
+            validated(kind, {key: value})
+            return f"; for example {method}.{key}={json.dumps(value)}"
+    return ""

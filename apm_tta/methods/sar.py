@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy
 from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
+from apm_tta.methods.parameter_types import BatchSize, Rate, Share, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.teachers import Teacher
 
@@ -38,11 +38,11 @@ class SarParameters:
         templates: of the class weights.
     """
 
-    margin: Annotated[float, Gt(0), Le(1)] = 0.4
-    rho: Annotated[float, Ge(0)] = 0.05
-    recovery: Annotated[float, Ge(0)] = 0.2
-    learning_rate: Annotated[float, Gt(0)] | None = None
-    batch_size: Annotated[int, Ge(1)] = 64
+    margin: Share = 0.4
+    rho: Weight = 0.05
+    recovery: Weight = 0.2
+    learning_rate: Rate | None = None
+    batch_size: BatchSize = 64
     adapt_top: bool = False
     templates: Templates = "dataset"
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select, view_scales
 from apm_tta.methods.family_defaults import by_family
+from apm_tta.methods.parameter_types import Fraction, Share, Views, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
@@ -43,19 +44,19 @@ class TDAParameters:
         templates: of the class weights.
     """
 
-    views: Annotated[int, Ge(1)] = by_family(1, {"imagenet": 64})
+    views: Views = by_family(1, {"imagenet": 64})  # noqa: RUF009  immutable
     augmix: bool = by_family(False, {"imagenet": True})
-    share: Annotated[float, Gt(0), Le(1)] = 0.1
-    positive_shots: Annotated[int, Ge(1)] = 3
-    positive_alpha: Annotated[float, Ge(0)] = 2.0
-    positive_beta: Annotated[float, Ge(0)] = 5.0
-    negative_shots: Annotated[int, Ge(1)] = 2
-    negative_alpha: Annotated[float, Ge(0)] = 0.117
-    negative_beta: Annotated[float, Ge(0)] = 1.0
-    entropy_above: Annotated[float, Ge(0), Le(1)] = 0.2
-    entropy_below: Annotated[float, Ge(0), Le(1)] = 0.5
-    mask_above: Annotated[float, Ge(0), Le(1)] = 0.03
-    mask_below: Annotated[float, Ge(0), Le(1)] = 1.0
+    share: Share = 0.1
+    positive_shots: Annotated[int, Ge(1), Le(1000)] = 3
+    positive_alpha: Weight = 2.0
+    positive_beta: Weight = 5.0
+    negative_shots: Annotated[int, Ge(1), Le(1000)] = 2
+    negative_alpha: Weight = 0.117
+    negative_beta: Weight = 1.0
+    entropy_above: Fraction = 0.2
+    entropy_below: Fraction = 0.5
+    mask_above: Fraction = 0.03
+    mask_below: Fraction = 1.0
     templates: Templates = "dataset"
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from annotated_types import Ge, Gt
 from torch import Tensor
 
 from apm_tta.methods.base import Cost, Method, Predictions, register
@@ -16,6 +15,7 @@ from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy
 from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
 from apm_tta.methods.family_defaults import by_family
+from apm_tta.methods.parameter_types import BatchSize, Rate, Steps
 from apm_tta.methods.parameters import Templates
 
 Setting = Literal["cifar", "imagenet"]
@@ -52,9 +52,9 @@ class TentParameters:
 
     mode: Literal["online", "episodic"] = "online"
     setting: Setting = by_family("imagenet", {"cifar": "cifar"})  # noqa: RUF009  immutable
-    learning_rate: Annotated[float, Gt(0)] | None = None
-    steps: Annotated[int, Ge(1)] = 1
-    batch_size: Annotated[int, Ge(1)] = 64
+    learning_rate: Rate | None = None
+    steps: Steps = 1
+    batch_size: BatchSize = 64
     templates: Templates = "dataset"
 
 

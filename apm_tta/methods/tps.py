@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -14,6 +12,7 @@ from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select, view_scales
 from apm_tta.methods.family_defaults import by_family
+from apm_tta.methods.parameter_types import Rate, Share, Steps, Views, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
@@ -39,11 +38,11 @@ class TPSParameters:
             CLIP's 80 templates (``openai80``, without the descriptions).
     """
 
-    views: Annotated[int, Ge(1)] = 64
-    share: Annotated[float, Gt(0), Le(1)] = 0.1
-    learning_rate: Annotated[float, Gt(0)] = 5e-3
-    weight_decay: Annotated[float, Ge(0)] = 0.01
-    steps: Annotated[int, Ge(1)] = 1
+    views: Views = 64
+    share: Share = 0.1
+    learning_rate: Rate = 5e-3
+    weight_decay: Weight = 0.01
+    steps: Steps = 1
     augmix: bool = by_family(False, {"fine-grained": True})
     templates: Templates = "dataset"
 

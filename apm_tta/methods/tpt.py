@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import MaxLen, MinLen
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
@@ -18,6 +18,7 @@ from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select
 from apm_tta.methods.family_defaults import by_family
+from apm_tta.methods.parameter_types import Rate, Share, Steps, Views, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
@@ -46,12 +47,12 @@ class TptParameters:
             the context, the class name and a full stop on every data set, as in the authors' code.
     """
 
-    context: Annotated[str, MinLen(1)] = "a photo of a"
-    views: Annotated[int, Ge(1)] = 64
-    share: Annotated[float, Gt(0), Le(1)] = 0.1
-    learning_rate: Annotated[float, Gt(0)] = 5e-3
-    weight_decay: Annotated[float, Ge(0)] = 0.01
-    steps: Annotated[int, Ge(1)] = 1
+    context: Annotated[str, MinLen(1), MaxLen(1000)] = "a photo of a"
+    views: Views = 64
+    share: Share = 0.1
+    learning_rate: Rate = 5e-3
+    weight_decay: Weight = 0.01
+    steps: Steps = 1
     augmix: bool = by_family(False, {"fine-grained": True})
     templates: Templates = "dataset"
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, select, view_scales
+from apm_tta.methods.parameter_types import Share, Views
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 
@@ -25,8 +24,8 @@ class VTEParameters:
         templates: of the class weights. For the text half of the ensemble, one over prompts, set ``openai80``.
     """
 
-    views: Annotated[int, Ge(1)] = 64
-    share: Annotated[float, Gt(0), Le(1)] = 0.1
+    views: Views = 64
+    share: Share = 0.1
     templates: Templates = "dataset"
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, number_kept, select, view_scales
+from apm_tta.methods.parameter_types import Share, Views
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
 
@@ -31,8 +30,8 @@ class ZeroParameters:
         templates: of the class weights.
     """
 
-    views: Annotated[int, Ge(1)] = 64
-    share: Annotated[float, Gt(0), Le(1)] = 0.3
+    views: Views = 64
+    share: Share = 0.3
     templates: Templates = "dataset"
 
 

@@ -255,7 +255,7 @@ def architecture_source(name: str, classifier: str) -> Source:
         raise UserError(f"teacher {name!r} names no weights; write {kind}:TAG or {kind}:/path", 2)
     if pretrained in tags:
         release = _tagged_release(name, kind, pretrained)
-    elif Path(pretrained).is_file():
+    elif is_file(Path(pretrained)):
         release = _local_release(kind, Path(pretrained))
     else:
         raise UnknownName(f"weights of {kind} (no such tag, no such file)", pretrained, tags)

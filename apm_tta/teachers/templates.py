@@ -10,6 +10,7 @@ from pathlib import Path
 from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 
 from apm_tta.errors import UserError
+from apm_tta.files import is_file
 
 PLACEHOLDER = "{}"
 """The position of the class name in a template."""
@@ -53,7 +54,7 @@ def read_templates(name: str, own: str) -> tuple[str, ...]:
     if name in TEMPLATES:
         return TEMPLATES[name]
     path = Path(name)
-    if not path.is_file():
+    if not is_file(path):
         known = ", ".join([DATASET, *TEMPLATES])
         raise UserError(f"unknown templates {name!r}; there are: {known}, or the path of a file", exit_code=2)
     return _read_file(path)

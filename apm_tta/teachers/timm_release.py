@@ -70,7 +70,7 @@ def find_release(name: str, kind: str, path: str) -> TimmRelease:
         raise UnknownName(f"weights of timm's {plain}", tag, tags)
     if not path:
         return TimmRelease(kind, configuration)
-    if not Path(path).is_file():
+    if not is_file(Path(path)):
         raise UserError(f"teacher {name}: there is no file {path}", exit_code=2)
     beside = Path(path).with_name(FILE)
     release, stated = TimmRelease(kind, configuration), set[str]()

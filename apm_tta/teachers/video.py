@@ -87,7 +87,7 @@ def load_video_teacher(weights: str, device: torch.device) -> VideoTeacher:
     names = {entry.name for entry in MViT_V2_S_Weights} | {"DEFAULT"}
     if weights in names:
         path = _downloaded(MViT_V2_S_Weights[weights])
-    elif Path(weights).is_file():
+    elif is_file(Path(weights)):
         path = Path(weights)
     else:
         raise UnknownName("weights of mvit_v2_s (no such name, no such file)", weights, names)

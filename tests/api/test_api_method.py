@@ -182,7 +182,7 @@ def test_ids_that_are_not_one_per_image_are_refused(ids: Any, embedded_teacher: 
         ({"family": "imagenett"}, "family 'imagenett' does not exist"),
         ({"seed": -1}, "seed -1"),
         ({"batch_size": 0}, "batch_size 0"),
-        ({"batch_size": 10**30}, "is too large"),
+        ({"batch_size": 10**30}, "is not a whole number from 1 to"),
         ({"name": ["mta"]}, "method must be a name, got list"),
         ({"classes": 3}, "a non-empty list of strings"),
         ({"template": 3}, "template 3 is not a text"),

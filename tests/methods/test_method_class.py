@@ -324,7 +324,7 @@ def test_a_parameter_that_does_not_exist_is_a_type_error(tmp_path: Path) -> None
     folder.mkdir(parents=True)
     for name in ("__init__", "methods/__init__"):
         (tmp_path / "apm_tta" / f"{name}.py").touch()
-    for name in ("base", "view_method", "vte"):
+    for name in ("base", "parameter_types", "view_method", "vte"):
         shutil.copy(Path(apm_tta.__file__).parent / "methods" / f"{name}.py", folder)
     snippet = tmp_path / "snippet.py"
     snippet.write_text(
@@ -334,7 +334,7 @@ def test_a_parameter_that_does_not_exist_is_a_type_error(tmp_path: Path) -> None
         "def misspelt(method: VTE) -> None:\n"
         "    print(method.parameters.shared)\n"
     )
-    modules = [str(folder / f"{name}.py") for name in ("base", "view_method", "vte")]
+    modules = [str(folder / f"{name}.py") for name in ("base", "parameter_types", "view_method", "vte")]
     options = ["--strict", "--follow-imports=skip", "--config-file=", "--no-error-summary", f"--cache-dir={tmp_path}"]
     checked = subprocess.run(
         [sys.executable, "-m", "mypy", *options, *modules, str(snippet)],

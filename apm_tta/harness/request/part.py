@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from apm_tta.errors import UserError
+from apm_tta.plain_data import parse_integer
+
+_MOST_PARTS = 1_000_000
 
 
 def parse_part(value: str | tuple[int, int]) -> tuple[int, int]:
@@ -17,8 +22,9 @@ def parse_part(value: str | tuple[int, int]) -> tuple[int, int]:
     part, total = value if isinstance(value, tuple) and len(value) == 2 else (0, 0)
     if isinstance(value, str):
         first, slash, second = value.partition("/")
-        if slash and first.isdecimal() and second.isdecimal():
-            part, total = int(first), int(second)
-    if not (isinstance(part, int) and isinstance(total, int) and 1 <= part <= total):
-        raise UserError(f"{value!r} is not a part of a run; write 1/4 for the first of four", exit_code=2)
+        with suppress(ValueError):
+            part, total = (parse_integer(first), parse_integer(second)) if slash else (0, 0)
+    if type(part) is not int or type(total) is not int or not 1 <= part <= total <= _MOST_PARTS:
+        shown = value if len(str(value)) <= 40 else f"{str(value)[:40]}..."
+        raise UserError(f"{shown!r} is not a part of a run; write 1/4 for the first of four", exit_code=2)
     return part, total

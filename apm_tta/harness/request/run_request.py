@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,12 @@ from apm_tta.data.sample import Condition
 from apm_tta.devices import AUTO, resolve_devices
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import check_setting
-from apm_tta.harness.request.suite import Suite, command_words, load_suite
+from apm_tta.harness.request.limits import MOST_MEMORY, MOST_SHARES, MOST_WORKERS
+from apm_tta.harness.request.suite import Suite, command_words, load_suite, refuse_unused_settings
 from apm_tta.methods import METHODS, build_parameters
 from apm_tta.teachers import TeacherName, parse_teacher_name
 
 _GIB = 2**30
-_MOST_WORKERS = 1024
-"""Processes per device: a typing mistake must not fill the machine with them."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,15 @@ def resolve_request(
         UserError: one line for the first name, value or device that does not exist. Exit code 2.
     """
     _check_amounts(gpu_share=gpu_share, memory=memory, workers=workers)
+    _check_switches(force_new=force_new, feature_cache=feature_cache, quiet=quiet)
+    if ray is not None and not (isinstance(ray, str) and ray.strip()):
+        raise UserError(f"ray {ray!r} is not the address of a cluster, auto or local", exit_code=2)
     suite, every_method = load_suite(suite_name, overrides), False
     if suite.methods == ("all",):
         suite, every_method = suite.model_copy(update={"methods": tuple(METHODS.names())}), True
+    for method in (*suite.methods, *(overrides or {}).get("settings", {})):
+        METHODS.get(method)
+    refuse_unused_settings(suite, overrides or {})
     parameters = _parameters(suite)
     resolved_devices = tuple(resolve_devices(devices))
     conditions = tuple(suite.conditions())
@@ -143,7 +149,7 @@ def resolve_request(
         ray=ray or AUTO,
         gpu_share=gpu_share,
         part=part,
-        memory=None if memory is None else int(memory * _GIB),
+        memory=None if memory is None else max(1, int(memory * _GIB)),
         workers=workers,
         feature_cache=feature_cache,
         quiet=quiet,
@@ -151,18 +157,33 @@ def resolve_request(
     )
 
 
-def _check_amounts(*, gpu_share: float, memory: float | None, workers: int | None) -> None:
+def _check_amounts(*, gpu_share: Any, memory: Any, workers: Any) -> None:
     """Refuse impossible amounts.
 
     Raises:
-        UserError: naming the first such amount. Exit code 2.
+        UserError: naming the first such amount, with one that is possible. Exit code 2.
     """
-    amounts = {"gpu_share": gpu_share, "memory": memory}
-    for name, amount in amounts.items():
-        if amount is not None and not (isinstance(amount, int | float) and 0 < amount < float("inf")):
-            raise UserError(f"{name} {amount!r} is not a number above 0", exit_code=2)
-    if workers is not None and not (isinstance(workers, int) and 0 <= workers <= _MOST_WORKERS):
-        raise UserError(f"workers {workers!r} is not a whole number from 0 to {_MOST_WORKERS}", exit_code=2)
+    amounts = (("gpu_share", gpu_share, MOST_SHARES, 0.5), ("memory", memory, MOST_MEMORY, 8))
+    for name, amount, most, example in amounts:
+        if amount is not None and not (_is_number(amount, Real) and 0 < amount <= most):
+            raise UserError(f"{name} {amount!r} is not a number above 0 and up to {most}, such as {example}", 2)
+    if workers is not None and not (_is_number(workers, Integral) and 0 <= workers <= MOST_WORKERS):
+        raise UserError(f"workers {workers!r} is not a whole number from 0 to {MOST_WORKERS}, such as 4", 2)
+
+
+def _check_switches(**switches: Any) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        UserError: naming the first such switch. Exit code 2.
+    """
+    for name, switch in switches.items():
+        if not isinstance(switch, bool):
+            raise UserError(f"{name} {switch!r} is neither True nor False", exit_code=2)
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _parameters(suite: Suite) -> dict[str, Any]:

@@ -9,16 +9,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from apm_tta.configuration import Configuration, one_line, read_configuration
+from apm_tta.configuration import Configuration, one_line, read_configuration, validated
 from apm_tta.data.sample import CLEAN, SEVERITIES, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import SHARD_SIZE, Reset, Setting, default_reset
+from apm_tta.harness.request.limits import MOST_IMAGES
 from apm_tta.resources import SUITES, yaml_names, yaml_path
 from apm_tta.wording import pluralise
 
 Classifier = Literal["auto", "text", "head", "prototypes"]
 CropShare = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
 class Suite(Configuration):
@@ -53,22 +55,22 @@ class Suite(Configuration):
 
     name: str
     title: str
-    dataset: str
-    teacher: str
-    methods: tuple[str, ...] = Field(min_length=1)
+    dataset: Name
+    teacher: Name
+    methods: tuple[Name, ...] = Field(min_length=1)
     clean: bool = True
-    corruptions: tuple[str, ...] = ()
+    corruptions: tuple[Name, ...] = ()
     severities: tuple[int, ...] = ()
     jpeg_quality: int | None = Field(default=None, ge=1, le=100)
     crop_scale: tuple[CropShare, CropShare] = (0.08, 1.0)
     setting: Setting = "iid"
     reset: Reset | None = None
     classifier: Classifier = "auto"
-    shots: int = Field(default=16, ge=1)
-    limit: int = Field(default=0, ge=0)
+    shots: int = Field(default=16, ge=1, le=MOST_IMAGES)
+    limit: int = Field(default=0, ge=0, le=MOST_IMAGES)
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
-    batch_size: int = Field(default=64, ge=1, le=2**31)
-    shard_size: int = Field(default=SHARD_SIZE, ge=1)
+    batch_size: int = Field(default=64, ge=1, le=MOST_IMAGES)
+    shard_size: int = Field(default=SHARD_SIZE, ge=1, le=MOST_IMAGES)
     precision: Literal["float32", "bfloat16"] = "float32"
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
@@ -113,6 +115,9 @@ class Suite(Configuration):
         return conditions
 
 
+_SIMPLE = {name for name in Suite.model_fields if name not in ("settings", "title", "name")}
+
+
 def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     """Load a suite with ``overrides`` in place of its fields; ``settings`` are merged key by key.
 
@@ -126,14 +131,30 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     for method, values in changes.pop("settings", {}).items():
         settings.setdefault(method, {}).update(values)
     try:
-        requested = Suite.model_validate({**suite.model_dump(), **changes, "settings": settings})
+        return validated(Suite, {**suite.model_dump(), **changes, "settings": settings})
     except ValidationError as error:
-        raise UserError(one_line(error), exit_code=2) from None
-    for method in (overrides or {}).get("settings", {}):
-        if method not in requested.methods and requested.methods != ("all",):
-            methods = ", ".join(requested.methods)
+        raise UserError(f"{one_line(error)}{_example(suite, error)}", exit_code=2) from None
+    except ValueError as error:
+        raise UserError(str(error), exit_code=2) from None
+
+
+def refuse_unused_settings(suite: Suite, overrides: Mapping[str, Any]) -> None:
+    """Refuse settings of a method that the suite does not have; to be called once its methods are known to exist.
+
+    Raises:
+        UserError: naming the method, and those that there are. Exit code 2.
+    """
+    for method in overrides.get("settings", {}):
+        if method not in suite.methods and suite.methods != ("all",):
+            methods = ", ".join(suite.methods)
             raise UserError(f"--set {method}.KEY has no effect: the methods are {methods}", exit_code=2)
-    return requested
+
+
+def _example(suite: Suite, error: ValidationError) -> str:
+    """Return the suite's own value of the first field that is wrong, which is right."""
+    field = next((str(item["loc"][0]) for item in error.errors() if item["loc"]), "")
+    value = getattr(suite, field) if field in _SIMPLE else None
+    return "" if value in (None, ()) else f"; for example {_word(value)}"
 
 
 def run_title(suite: Suite, dataset_title: str, images: int) -> str:
