@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from apm_tta.errors import UserError
-from apm_tta.plain_data import PlainLoader, plain, refuse_repeated_keys
+from apm_tta.plain_data import PlainLoader, plain_named, refuse_repeated_keys
 
 
 class Configuration(BaseModel):
@@ -74,12 +74,7 @@ def validated(kind: type[T], data: Mapping[str, Any]) -> T:
         ValidationError: naming each invalid field.
         ValueError: for what is not plain data, naming the field.
     """
-    found = {}
-    for name, value in data.items():
-        try:
-            found[name] = plain(value)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+    found = {name: plain_named(name, value) for name, value in data.items()}
     # As JSON, in which a tuple is a list: of Python's own values pydantic would take no list for a tuple.
     return TypeAdapter(kind).validate_json(json.dumps(found), strict=True)
 

@@ -101,8 +101,20 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         if names := [name for name in value if not isinstance(name, str)]:
             raise ValueError(f"{names[0]!r} stands where a name should")
-        return {plain(name): plain(each, depth + 1) for name, each in value.items()}
+        return {plain(name): plain_named(name, each, depth + 1) for name, each in value.items()}
     raise ValueError(f"a {type(value).__name__} is not a number, a text, or a list of these")
+
+
+def plain_named(name: str, value: Any, depth: int = 0) -> Any:
+    """Return what ``plain`` returns of the value under a name.
+
+    Raises:
+        ValueError: likewise, naming it.
+    """
+    try:
+        return plain(value, depth)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def not_a_path(text: str | bytes) -> str:

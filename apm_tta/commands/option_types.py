@@ -72,8 +72,10 @@ class Amount(click.ParamType[float]):
         except ValueError:
             right = False
         if not right:
-            span = f"above {self.least:g} and up to" if self.above else f"from {self.least:g} to"
-            self.fail(f"{shortened(value)} is not a number {span} {self.most:g}, such as {self.example:g}", param, ctx)
+            span = f"above {self.least:.12g} and up to" if self.above else f"from {self.least:.12g} to"
+            self.fail(
+                f"{shortened(value)} is not a number {span} {self.most:.12g}, such as {self.example:.12g}", param, ctx
+            )
         return number
 
 
@@ -120,28 +122,6 @@ class NamedImage(NamedPath):
         if not value:
             self.fail("the name is empty; write a path, or a name such as fashion-mnist:test/00000", param, ctx)
         super().convert(value, param, ctx)
-        return str(value)
-
-
-class NamedPath(click.ParamType[Path]):
-    """A path; an empty text is none, though ``pathlib`` takes it for the current folder."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        if isinstance(value, str) and not value:
-            self.fail("the path is empty; leave the option out, or write . for the current folder", param, ctx)
-        return Path(value)
-
-
-class NamedImage(click.ParamType[str]):
-    """The path of a file or folder, or a name of the package's own data; never empty."""
-
-    name = "image"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value:
-            self.fail("the name is empty; write a path, or a name such as fashion-mnist:test/00000", param, ctx)
         return str(value)
 
 
