@@ -69,6 +69,24 @@ def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
 
 
 @contextmanager
+def errors_dropped() -> Iterator[None]:
+    """Drop what libraries print to the standard errors within the block, past Python as well."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
 def whole_output() -> Iterator[None]:
     """Escape what a stream's encoding lacks, and write all of the output before the block ends."""
     for stream in (sys.stdout, sys.stderr):

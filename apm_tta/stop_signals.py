@@ -61,6 +61,8 @@ def stoppable() -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     taken = [number for number in STOP_SIGNALS if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
+    if taken:
+        _received.clear()
     handle = _handler(os.getpid())
     for number in taken:
         signal.signal(number, handle)
@@ -71,10 +73,15 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
+_received: list[int] = []
+"""What was raised: a library may catch it and raise a plain ``KeyboardInterrupt`` in its place, as Ray does."""
+
+
 def _handler(process: int) -> Callable[[int, FrameType | None], None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         # A second signal while the first one is being followed would break what cleans up.
         if os.getpid() == process and not _is_stopping():
+            _received.append(number)
             raise Stopped(number)
 
     return handle
@@ -147,4 +154,6 @@ def stop_code(stop: KeyboardInterrupt) -> int:
 
 
 def _number(stop: KeyboardInterrupt) -> int:
-    return stop.number if isinstance(stop, Stopped) else signal.SIGINT
+    if isinstance(stop, Stopped):
+        return stop.number
+    return _received[-1] if _received else signal.SIGINT

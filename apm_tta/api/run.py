@@ -21,6 +21,8 @@ from apm_tta.harness.request.part import parse_part
 from apm_tta.harness.request.run_request import RunRequest, resolve_request
 from apm_tta.harness.request.suite import Suite
 from apm_tta.plain_data import parse_integer
+from apm_tta.stop_signals import stop_says, stoppable
+from apm_tta.wording import for_shell
 
 Names = str | Sequence[str]
 Numbers = int | str | Sequence[int]
@@ -156,7 +158,9 @@ def run_request(request: RunRequest) -> Run:
     """
     found = Run(harness.run(request))
     if request.part is None:
-        found.report()
+        again = for_shell(["run-bench", "report", found.folder])
+        with stoppable(), stop_says(f"the run is complete: {again} writes its tables"):
+            found.report()
     return found
 
 

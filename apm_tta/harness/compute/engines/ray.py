@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -23,8 +25,17 @@ from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.progress.events import Answered, Emit, Event, Finished
 from apm_tta.harness.progress.logged_notes import LoggedNotes
+from apm_tta.standard_streams import errors_dropped
+from apm_tta.stop_signals import Stopped, handlers_kept
 
 LOCAL = "local"
+_CONNECT_S = 5.0
+_SETTINGS = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's own next default; it warns otherwise
+    # One attempt at a cluster, of half a minute in all; left to itself Ray tries 20 times.
+    "RAY_NUM_REDIS_GET_RETRIES": "1",
+    "RAY_py_gcs_connect_timeout_s": "15",
+}
 _RETRIES = 3
 _OBJECT_STORE_BYTES = 200_000_000
 """Of a Ray that is started here: what waits in it are records of single shards."""
@@ -56,7 +67,8 @@ def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
 
 
 def _started(job: Job) -> Any:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own next default; it warns otherwise
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray as module
     except ModuleNotFoundError:
@@ -64,14 +76,30 @@ def _started(job: Job) -> Any:
     address = job.request.ray
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        if address == LOCAL:
-            module.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
-        else:
-            module.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        # Ray sets its own handlers, and prints each of its attempts.
+        with handlers_kept(), errors_dropped():
+            if address == LOCAL:
+                module.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
+            else:
+                _refuse_closed_port(address)
+                module.init(address=address, **quiet)
+    except SystemExit:  # of its handler
+        raise Stopped(signal.SIGTERM) from None
+    except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"no Ray cluster at {address} ({reason}); start one, or give --ray local") from None
     return module
+
+
+def _refuse_closed_port(address: str) -> None:
+    """Find out at once where nobody listens; Ray tries for as long as it waits for a cluster that is busy.
+
+    Raises:
+        OSError: when no connection to the address can be made.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
 
 
 def _resources(module: Any, job: Job) -> tuple[dict[str, float], int]:
