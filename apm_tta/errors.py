@@ -14,8 +14,11 @@ DAMAGED = 3
 UNEXPECTED = 70
 """Exit code after an error that this program has no line for: a fault of it, or of a library."""
 
-_LONGEST = 160
+_LONGEST = 130
 """Characters of another library's message that are quoted; a traceback has all of it."""
+
+_LONGEST_LIST = 235
+"""Characters of the names that are listed where one is unknown."""
 
 
 class UserError(Exception):
@@ -63,10 +66,10 @@ class UnknownName(UserError):
 
 def _listed(name: str, known: list[str]) -> str:
     """Join all names, or as many as fit, those first that look like ``name``."""
-    if len(text := ", ".join(known)) <= _LONGEST:
+    if len(text := ", ".join(known)) <= _LONGEST_LIST:
         return text or "none"
     ordered = list(dict.fromkeys([*difflib.get_close_matches(name, known, len(known), 0.5), *known]))
-    while len(text) > _LONGEST:
+    while len(text) > _LONGEST_LIST:
         ordered.pop()
         text = ", ".join(ordered)
     return f"{text} and {len(known) - len(ordered)} more"

@@ -83,7 +83,7 @@ def test_an_unknown_name_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["check", "imagenet-d"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "unknown dataset 'imagenet-d'; there are: caltech101, " in captured.err
+    assert "unknown dataset 'imagenet-d'; there are: imagenet-r, " in captured.err
     assert captured.err.count("\n") == 1
 
 

@@ -232,3 +232,13 @@ def test_benchmarking_alone_imports_nothing_that_draws(tmp_path: Path) -> None:
     command = [sys.executable, "-c", BENCHMARK, str(tmp_path / "run"), ",".join(HEAVY)]
     process = subprocess.run(command, capture_output=True, text=True, check=True)
     assert process.stderr.splitlines()[-1] == "0 [] False"
+
+
+def test_an_animation_of_an_earlier_call_does_not_stay_beside_a_new_picture(tmp_path: Path) -> None:
+    """It would be taken for that of the picture; files of other names are not of this program."""
+    words = ["islands", IMAGE, "--levels", "0,3", "--out", str(tmp_path), "--animation"]
+    (tmp_path / "notes.gif.txt").write_text("mine")
+    for kind, expected in (("gif", {".gif"}), ("webp", {".webp"}), ("none", set())):
+        assert main([*words, kind]) == 0
+        assert {path.suffix for path in tmp_path.glob("levels.*")} == {".png", ".csv", *expected}
+    assert (tmp_path / "notes.gif.txt").exists()

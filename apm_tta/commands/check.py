@@ -11,7 +11,7 @@ import click
 from apm_tta.commands.option_types import Text
 from apm_tta.commands.options import data_root_option
 from apm_tta.errors import UserError
-from apm_tta.wording import pluralise
+from apm_tta.wording import pluralise, visible
 
 if TYPE_CHECKING:
     from apm_tta.data.layouts import Entry
@@ -29,7 +29,7 @@ def check_command(name: str, data_root: Path | None, deep: bool) -> None:
         return bar(entries, total=total)
 
     report = check_dataset(name, data_root, deep, show_progress)
-    click.echo("\n".join(report.lines()))
+    click.echo("\n".join(map(visible, report.lines())))
     if not report.passed:
         problems = pluralise(len(report.problems), "problem")
         raise UserError(f"{name} does not match its card: {problems}, listed above")

@@ -11,6 +11,7 @@ from apm_tta.commands.option_types import Amount, Integers, NamedImage, NamedPat
 from apm_tta.commands.options import drawing_options, open_picture_folder, picture_options
 from apm_tta.harness.request.limits import MOST_IMAGES
 from apm_tta.plain_data import LARGEST
+from apm_tta.wording import visible
 
 _PATH = NamedPath()
 
@@ -80,7 +81,7 @@ def train_field_command(
 
     images = all_images(data)
     if unused := unused_files(data):
-        click.echo(unused, err=True)
+        click.echo(visible(unused), err=True)
     teacher = load_teacher(teacher_name, resolve_device(device))
     chosen = {key: value for key, value in schedule.items() if value is not None}
     widths = tuple(hidden) if hidden else None

@@ -11,6 +11,7 @@ from apm_tta.commands.option_types import Amount, Integers, NamedImage, Text, Wh
 from apm_tta.commands.options import open_picture_folder, picture_options
 from apm_tta.errors import UserError
 from apm_tta.harness.request.limits import MOST_IMAGES
+from apm_tta.wording import visible
 
 _COUNT = Whole(1, 100_000, 50)
 
@@ -95,7 +96,7 @@ def islands_command(
         raise UserError(f"{image} is a folder: name one image, or test its images with --levels all", exit_code=2)
     images = all_images(image) if many else [one_image(image)]
     if many and (unused := unused_files(image)):
-        click.echo(unused, err=True)
+        click.echo(visible(unused), err=True)
     if limit:
         images = by_digest(images)[:limit]
     teacher = load_teacher(teacher_name, resolve_device(pictures["device"]))

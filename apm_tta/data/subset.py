@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from apm_tta.data.layouts import Entry
 from apm_tta.errors import UserError
+from apm_tta.wording import pluralise
 
 RULE = "evenly over classes, within a class those whose id has the lowest SHA-256"
 
@@ -50,9 +51,8 @@ def shots_per_class(entries: Sequence[Entry], shots: int) -> list[Entry]:
         by_class.setdefault(entry.label, []).append(entry)
     for label, members in sorted(by_class.items()):
         if len(members) < shots:
-            raise UserError(
-                f"class {label} has {len(members)} labelled images, fewer than {shots} shots; request fewer shots"
-            )
+            images, wanted = pluralise(len(members), "labelled image"), pluralise(shots, "shot")
+            raise UserError(f"class {label} has {images}, fewer than {wanted}; request fewer with --shots")
     chosen = {
         entry.id
         for members in by_class.values()

@@ -71,6 +71,7 @@ def show_interpolation(
         for name in ("cosine to A", "cosine to B", "cosine to their blend")
     ]
     folder.write("interpolation.png", draw_strip(title, None, columns, Chart("share of B", curves, whole=False)))
+    folder.remove_animations("interpolation")
     if kind is not None:
         frames = [
             draw_frame(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from tabulate import tabulate
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.prepare import plan, prepare
 from apm_tta.harness.plan import Cell, Shard
-from apm_tta.harness.progress.events import Event
+from apm_tta.harness.progress.events import Event, Note
+from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
+from apm_tta.harness.progress.logged_notes import gathered_warnings
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.request.suite import Suite, run_title
 from apm_tta.harness.storage.records import decode_records, encode_records
@@ -61,6 +64,7 @@ class Estimate:
         methods: the estimate for each method.
         disk_bytes: size of the records.
         calibration_images: number of images per method that were answered for the calibration.
+        notes: what the run would note: doubts about the images, and what libraries warned of.
     """
 
     suite: Suite
@@ -73,6 +77,7 @@ class Estimate:
     methods: list[MethodEstimate]
     disk_bytes: float
     calibration_images: int
+    notes: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Write the estimate for a reader."""
@@ -117,7 +122,8 @@ class Estimate:
                 f"A run that is killed loses up to {duration(longest.shard_seconds)} of {longest.method}; a smaller "
                 "--shard-size loses less."
             )
-        return "\n".join([*head, "", table, "", *foot])
+        noted = ["", *(f"Note: {note}." for note in self.notes)] if self.notes else []
+        return "\n".join([*head, "", table, "", *foot, *noted])
 
 
 def estimate(request: RunRequest) -> Estimate:
@@ -127,13 +133,17 @@ def estimate(request: RunRequest) -> Estimate:
         UserError: for anything that the run itself would refuse.
     """
     request = replace(request, feature_cache=False)
-    prepared = prepare(request, request.devices[0])
+    with heard_warnings() as heard, gathered_warnings() as notes:
+        prepared = prepare(request, request.devices[0])
+    notes += prepared.dataset.doubts
     cells, work = plan(prepared)
     count = min(_CALIBRATION_IMAGES, len(prepared.dataset.entries(request.conditions[0])))
     methods, row_bytes, file_bytes = [], 0.0, 0.0
     for name in prepared.methods:
         own = [cell for cell in cells if cell.method == name]
         measured = _calibrate(Job(request, prepared=prepared), own[0], count)
+        heard.update(measured.warnings)
+        notes += measured.notes
         units = [unit for unit in work if any(cell.method == name for cell in unit.cells)]
         largest = max(sum(unit.count_answers(cell) for cell in unit.cells if cell.method == name) for unit in units)
         answers = sum(unit.count_answers(cell) for unit in units for cell in unit.cells if cell.method == name)
@@ -163,6 +173,7 @@ def estimate(request: RunRequest) -> Estimate:
         methods,
         row_bytes + file_bytes,
         count,
+        tuple(dict.fromkeys([*notes, *counted(heard)])),
     )
 
 
@@ -172,6 +183,8 @@ class _Calibration:
     megabytes: float | None
     bytes_per_row: float
     bytes_per_file: float
+    warnings: Mapping[str, int]
+    notes: list[str]
 
 
 def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
@@ -192,6 +205,8 @@ def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
         max(megabytes, default=None),
         max(0.0, (len(content) - empty) / count),
         empty,
+        finished.warnings,
+        [event.text for event in events if isinstance(event, Note)],
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
 from apm_tta.harness.progress.hashing_bar import hashing_bar
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.progress.json_lines import JsonLines
-from apm_tta.harness.progress.logged_notes import LoggedNotes
+from apm_tta.harness.progress.logged_notes import gathered_warnings, warnings_as_notes
 from apm_tta.harness.progress.progress_bar import Progress
 from apm_tta.harness.progress.run_log import LOG_FILE, LogFile
 from apm_tta.harness.request.run_request import RunRequest
@@ -91,7 +90,7 @@ def _run(
     ids, images = images_to_hash(dataset, request.conditions)
     with hashing_bar(len(ids), hidden=request.quiet or request.json) as advance:
         digests = hash_content(dataset, ids, images, advance)
-    with _gathered_warnings() as notes:
+    with gathered_warnings() as notes:
         prepared = prepare(request, request.devices[0], dataset)
     setup_warnings = dict(heard)
     notes += dataset.doubts
@@ -146,7 +145,7 @@ def _run(
             emit(Note(note))
         remaining = select_unfinished(work, folder)
         emit(Planned(len({cell for unit in work for cell in unit.cells}), tuple(remaining)))
-        with _errors_with_advice(folder), _warnings_as_notes(emit):
+        with _errors_with_advice(folder), warnings_as_notes(emit):
             if remaining:
                 engine(remaining, Job(request, manifest.numbers, digests, setup_warnings, prepared), emit)
         log.line("done")
@@ -186,27 +185,3 @@ def _errors_with_advice(folder: Path) -> Iterator[None]:
             advice=f"{_KEPT}; {resume(folder)}" if passing else _KEPT,
             passing=passing,
         ) from error
-
-
-@contextmanager
-def _gathered_warnings() -> Iterator[list[str]]:
-    """Gather what this package's modules log within the block, each warning once."""
-    notes: list[str] = []
-
-    def gather(event: Event) -> None:
-        if isinstance(event, Note) and event.text not in notes:
-            notes.append(event.text)
-
-    with _warnings_as_notes(gather):
-        yield notes
-
-
-@contextmanager
-def _warnings_as_notes(emit: Emit) -> Iterator[None]:
-    """Emit a note for every warning that this package's modules log within the block."""
-    logger, handler = logging.getLogger("apm_tta"), LoggedNotes(emit)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)

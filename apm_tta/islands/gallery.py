@@ -99,6 +99,7 @@ def draw(
         for index, (heading, one) in enumerate(zip(grids, agreements, strict=True))
     ]
     folder.write(f"{name}.png", draw_strip(title, square, columns, chart))
+    folder.remove_animations(name)
     if drawing.animation is not None:
         frames = [
             draw_frame(

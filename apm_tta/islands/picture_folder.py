@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 from apm_tta.data.layouts.images import is_image_name, list_folder
 from apm_tta.errors import UserError
-from apm_tta.files import write_file
+from apm_tta.files import unwritable, write_file
+from apm_tta.islands.animation import Format
 from apm_tta.wording import first_few
 
 PICTURES = frozenset({"agreement", "curve", "field", "interpolation", "islands", "levels", "video"})
@@ -47,6 +49,19 @@ class PictureFolder:
         assert not is_image_name(name) or Path(name).stem in PICTURES
         write_file(self.path / name, content)
         self.files.append(name)
+
+    def remove_animations(self, name: str) -> None:
+        """Remove the animations of an earlier call: they would be taken for those of the picture just written.
+
+        Raises:
+            UserError: when one of them cannot be removed.
+        """
+        assert name in PICTURES
+        for path in (self.path / f"{name}.{kind}" for kind in get_args(Format)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise unwritable(path, error) from None
 
     def __str__(self) -> str:
         return f"{self.path} ({', '.join(self.files)})"

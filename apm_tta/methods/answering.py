@@ -111,7 +111,11 @@ def failures_named(method: str, where: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"method {method} failed on {where}: {describe_error(error)}") from error
+        raise UserError(
+            f"method {method} failed on {where}: {describe_error(error)}",
+            advice="mend it, or leave it out of --methods",
+            passing=isinstance(error, OSError),
+        ) from error
 
 
 def refuse_changed_teacher(teacher: Teacher, methods: Collection[str] = ()) -> None:

@@ -102,7 +102,9 @@ def _refuse_other_head(
             raise UserError(f"{path} has no head ({key}); {PROTOTYPES}", exit_code=2)
         classes, expected = len(state[key]), len(model_state[key])
         if classes != expected:
-            raise UserError(f"the head in {path} has {classes} classes, not {expected}; {PROTOTYPES}", 2)
+            stated = path.with_name("config.json")
+            mended = f"write num_classes {classes} into {stated}, or " if stated.exists() else ""
+            raise UserError(f"the head in {path} has {classes} classes, not {expected}; {mended}{PROTOTYPES}", 2)
 
 
 def _refuse_resized(

@@ -32,7 +32,7 @@ def refuse_unusable_values(model: nn.Module, state: Mapping[str, Tensor], path: 
     own, parameters = model.state_dict(), {name for name, _ in model.named_parameters()}
     faults: dict[str, list[str]] = {}
     for name, value in state.items():
-        if name in own and (fault := _fault(value, own[name], name in parameters)):
+        if name in own and (fault := _fault(value, own[name], name in parameters) or _as_variance(name, value)):
             faults.setdefault(fault, []).append(name)
     if faults:
         raise UserError(f"{path} holds no usable weights: {'; '.join(_said(*each) for each in faults.items())}")
@@ -56,6 +56,12 @@ def _fault(value: Tensor, own: Tensor, is_parameter: bool) -> str:
     return (
         "" if torch.equal(value.to(own.dtype).to(value.dtype), value) else f"{value.dtype} that {own.dtype} cannot hold"
     )
+
+
+def _as_variance(name: str, value: Tensor) -> str:
+    """Return what is wrong with a tensor of batch normalisation, whose root is taken; empty where nothing is."""
+    is_variance = name.rpartition(".")[2] == "running_var"
+    return "negative, which no variance is" if is_variance and bool((value < 0).any()) else ""
 
 
 def _said(fault: str, names: list[str]) -> str:

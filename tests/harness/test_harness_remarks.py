@@ -144,6 +144,19 @@ def test_what_is_warned_of_while_the_run_is_prepared_is_noted(
         assert len(re.findall(f"{note}( \\(|\\.)", text)) == 1
 
 
+def test_a_dry_run_says_what_libraries_warn_of(
+    registered: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While it prepares, and while it measures: the run itself would note both."""
+    monkeypatch.setattr(Outspoken, "setup", lambda _: logging.getLogger("open_clip").warning("no pretrained weights"))
+    words = ["demo", "--methods", "outspoken", "--corruptions", "", "--limit", "10", "--device", "cpu", "--dry-run"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    for said in ("open_clip warns: no pretrained weights", "timm warns: a <weight> that is not used"):
+        assert f"Note: {said}" in text
+    assert re.search(SAID.replace("(\\d+)", "\\d+"), text)
+
+
 def test_warnings_of_a_run_that_stops_are_in_its_log(run: Run, registered: None, tmp_path: Path) -> None:
     METHODS._entries.pop("outspoken")
 

@@ -141,6 +141,17 @@ def test_a_head_of_other_classes_is_refused(small_state: State, tmp_path: Path) 
         teacher.class_weights(IMAGENET.names, ())
 
 
+def test_a_configuration_of_another_head_than_the_file_has_is_what_the_message_names(
+    small_state: State, tmp_path: Path
+) -> None:
+    torch.save(small_state, tmp_path / "weights.pt")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": SMALL, "num_classes": 10}))
+    with pytest.raises(UserError, match=r"has 1000 classes, not 10; write num_classes 1000 into .*config.json, or use"):
+        load_teacher(f"timm:{SMALL}:{tmp_path / 'weights.pt'}", cache=None)
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": SMALL, "num_classes": 1000}))
+    assert load_teacher(f"timm:{SMALL}:{tmp_path / 'weights.pt'}", cache=None).feature_dim == 192
+
+
 def test_a_head_that_is_not_linear_in_the_features_is_refused(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = timm_teacher._before_head
     monkeypatch.setattr(timm_teacher, "_before_head", lambda model, pixels: before(model, pixels).relu())

@@ -53,17 +53,14 @@ def walk_classes(place: Path, folders: Sequence[tuple[Path, int]]) -> Survey:
 
 
 def folder_problems(place: Path, expected: Sequence[str], found: Sequence[str], partial: bool = False) -> list[str]:
-    """State in one line each which class folders are missing and which are surplus."""
+    """State in one line which class folders are missing and which are surplus."""
     missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     counted = f"{place} has {pluralise(len(found), 'class folder')}, expected {len(expected):,}"
-    problems = []
-    if missing and not partial:
-        problems.append(f"{counted}: missing {first_few(missing)}")
-    if surplus and partial:
-        problems.append(f"{place} has folders that are not a class: {first_few(surplus)}")
-    elif surplus:
-        problems.append(f"{counted}: surplus {first_few(surplus)}")
-    return problems
+    if partial:
+        return [f"{place} has folders that are not a class: {first_few(surplus)}"] if surplus else []
+    both = {"missing": missing, "surplus": surplus}
+    differing = [f"{which} {first_few(names)}" for which, names in both.items() if names]
+    return [f"{counted}: {', '.join(differing)}"] if differing else []
 
 
 class LabelledFoldersLayout(Layout[O]):

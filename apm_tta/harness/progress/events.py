@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from apm_tta.harness.plan import Cell, Shard, Work
+from apm_tta.wording import visible
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,12 @@ class Finished:
 
 @dataclass(frozen=True)
 class Note:
-    """One line that should be known after the run."""
+    """One line that should be known after the run, whatever names it quotes."""
 
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", visible(self.text))
 
 
 Event = Planned | Answered | Finished | Note

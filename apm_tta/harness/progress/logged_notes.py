@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from apm_tta.harness.progress.events import Emit, Note
+from apm_tta.harness.progress.events import Emit, Event, Note
 
 
 class LoggedNotes(logging.Handler):
@@ -21,3 +23,27 @@ class LoggedNotes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Emit one record as a note."""
         self._emit(Note(record.getMessage()))
+
+
+@contextmanager
+def gathered_warnings() -> Iterator[list[str]]:
+    """Gather what this package's modules log within the block, each warning once."""
+    notes: list[str] = []
+
+    def gather(event: Event) -> None:
+        if isinstance(event, Note) and event.text not in notes:
+            notes.append(event.text)
+
+    with warnings_as_notes(gather):
+        yield notes
+
+
+@contextmanager
+def warnings_as_notes(emit: Emit) -> Iterator[None]:
+    """Emit a note for every warning that this package's modules log within the block."""
+    logger, handler = logging.getLogger("apm_tta"), LoggedNotes(emit)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.decoding import PUBLISHED, Reading
@@ -74,8 +74,7 @@ class DatasetFields(Configuration):
     images_hashed: int
     images_sha256: str
     reading: Reading = PUBLISHED  # as every file was read before this was stated
-    # Under its former name in run.yaml of earlier versions.
-    images_per_condition: int = Field(validation_alias=AliasChoices("images_per_condition", "images_a_condition"))
+    images_per_condition: int
     subset: str
     corruptions: str
     corruption_parameters: str
