@@ -28,8 +28,8 @@ user=12345; setpriv --reuid $user --clear-groups "$2" -c "import click" 2>/dev/n
 exec env -i PATH=/usr/bin:/bin LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 HF_HUB_OFFLINE=1 \
     taskset -c "$3" setpriv --reuid $user --clear-groups "${@:4}" <&- 2>&-
 """
-"""A mount namespace: 64 MB of shared memory, the root read-only but for one folder, a user without home and name, one core,
-closed input and errors, the C locale."""
+"""64 MB of shared memory, the root read-only but for one folder, a user without home and name, one core, closed input
+and errors, the C locale."""
 
 
 @pytest.fixture
