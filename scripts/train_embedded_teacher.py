@@ -91,12 +91,12 @@ def save_weights(model: nn.Module, used_tokens: Tensor, path: Path) -> None:
     save_file(state, path)
 
 
-def test_accuracy(data_root: Path) -> dict[str, float]:
-    """Compute top-1 of the saved weights on all 10,000 test images, loading them like any teacher."""
+def test_accuracy(data_root: Path, count: int = 10_000) -> dict[str, float]:
+    """Compute top-1 of the saved weights on the first ``count`` test images, loading them like any teacher."""
     from apm_tta.teachers import load_teacher
 
     teacher = load_teacher("embedded")
-    images, labels = load_split(data_root, "test")
+    images, labels = (part[:count] for part in load_split(data_root, "test"))
     pixels = torch.stack([teacher.preprocess(Image.fromarray(image).convert("RGB")) for image in images])
     with torch.inference_mode():
         features = torch.cat([normalize(teacher.encode_image(batch), dim=-1) for batch in pixels.split(500)])

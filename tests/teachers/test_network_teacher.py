@@ -97,8 +97,8 @@ def test_cosines_with_the_class_weights_are_the_network_s_own_logits(make: Calla
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_a_real_network_gets_222_of_250_right(shared: Path) -> None:
-    """In three lines, on real weights and photographs: what timm's own transform and head give."""
+def test_a_real_network_answers_photographs_as_it_does_by_itself(shared: Path) -> None:
+    """In three lines, on real weights: what timm's own transform and head give, which is right for most of them."""
     network = timm.create_model(
         "tf_efficientnet_lite0", checkpoint_path=shared / "weights" / "tf_efficientnet_lite0.safetensors"
     )
@@ -109,10 +109,13 @@ def test_a_real_network_gets_222_of_250_right(shared: Path) -> None:
     zeroshot = apm_tta.load_method("zeroshot", teacher)
 
     dataset = apm_tta.open_dataset("imagenet-part", shared / "data" / "imagenet-sample")
-    entries = dataset.entries(CLEAN)
-    predicted = zeroshot(dataset.read(entry, CLEAN).image for entry in entries)
-    right = sum(int(best) == entry.label for best, entry in zip(predicted.table["prediction"], entries, strict=True))
-    assert (right, len(entries)) == (222, 250)
+    entries = dataset.entries(CLEAN)[::7]
+    images = [dataset.read(entry, CLEAN).image for entry in entries]
+    with torch.no_grad():
+        expected = network.eval()(torch.stack([transform(image) for image in images])).argmax(1).tolist()
+    predicted = [int(best) for best in zeroshot(images).table["prediction"]]
+    assert predicted == expected
+    assert sum(best == entry.label for best, entry in zip(predicted, entries, strict=True)) >= 0.8 * len(entries)
 
 
 def test_methods_that_adapt_the_encoder_work_on_a_network() -> None:
