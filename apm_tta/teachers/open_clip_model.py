@@ -35,8 +35,9 @@ def build_model(configuration: Mapping[str, Any], weights: WeightsFile, quick_ge
     Raises:
         UserError: when the file contains more than weights, or belongs to another architecture or activation.
     """
+    found = read_state_dict(weights)  # before the model is made, which takes longer than to refuse a wrong file
     model = _make(configuration, quick_gelu)
-    state = without_prefix(read_state_dict(weights), model.state_dict(), weights.path)
+    state = without_prefix(found, model.state_dict(), weights.path)
     if any(name in state for name in OPENAI_SIZES):
         if not quick_gelu:
             raise UserError(

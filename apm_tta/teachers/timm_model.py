@@ -35,12 +35,13 @@ def build_model(release: TimmRelease, weights: WeightsFile, needs_head: bool) ->
         UserError: when the file contains more than weights, or belongs to another architecture or input size, or when
             the architecture does not have the pooling that the checkpoint states.
     """
+    found = read_state_dict(weights)  # before the model is made, which takes longer than to refuse a wrong file
     kind, model = release.kind, _make(release)
     heads = tuple(f"{each}." for each in _head_modules(model.default_cfg.get("classifier")))
     model_state: dict[str, Tensor] = model.state_dict()
     optional = () if needs_head else tuple(key for key in model_state if key.startswith(heads))
     body = {key for key in model_state if not key.startswith(heads)}
-    state, translated = _own_names(kind, model, read_state_dict(weights), body, weights.path)
+    state, translated = _own_names(kind, model, found, body, weights.path)
     if not needs_head:
         translated = {key: value for key, value in translated.items() if not key.startswith(heads)}
     elif body <= translated.keys():  # otherwise it is no checkpoint of this architecture, whatever its head

@@ -61,7 +61,7 @@ def test_imagenet_s_published_names_are_followed_and_the_equal_ones_named(caplog
     for _ in range(2):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "apm_tta"):
-            load_teacher("embedded").class_weights(names, ("a {}",))
+            load_teacher("embedded").class_weights(names, ("a photo of a {}.",))
         names_said, words_said = (record.getMessage() for record in caplog.records)
         assert "'missile' and 'missile' (657, 744), 'sunglasses' and 'sunglasses' (836, 837): these" in names_said
         assert "'tench' and 'tiger shark' (0, 3)" in words_said
