@@ -91,7 +91,7 @@ def save_weights(model: nn.Module, used_tokens: Tensor, path: Path) -> None:
     save_file(state, path)
 
 
-def test_accuracy(data_root: Path, count: int = 10_000) -> dict[str, float]:
+def top_1(data_root: Path, count: int) -> dict[str, float]:
     """Compute top-1 of the saved weights on the first ``count`` test images, loading them like any teacher."""
     from apm_tta.teachers import load_teacher
 
@@ -187,7 +187,7 @@ def main() -> None:
         started = time.perf_counter()
         train(options)
         print(f"trained in {(time.perf_counter() - started) / 60:.1f} minutes on {torch.get_num_threads()} threads")
-    for templates, accuracy in test_accuracy(options.data_root).items():
+    for templates, accuracy in top_1(options.data_root, 10_000).items():
         print(f"top-1 on all 10,000 test images, templates {templates}: {100 * accuracy:.2f} %")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from apm_tta.data.corruptions import corruption_revisions
@@ -147,6 +149,11 @@ def _sources(methods: Mapping[str, Method[Any]]) -> dict[str, SourceFields]:
 
 
 def _version(library: str) -> str:
+    return _version_on(tuple(sys.path), library)
+
+
+@cache  # to find and read a library's metadata takes milliseconds, for each of them and in every run of a process
+def _version_on(_path: tuple[str, ...], library: str) -> str:
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
