@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(words: list[str]) -> int:
     import click
 
-    from apm_tta.command_line import main_group
+    from apm_tta.command_line import Interrupted, main_group
 
     try:
         main_group.main(words, "run-bench", standalone_mode=False)
@@ -45,8 +45,8 @@ def _carry_out(words: list[str]) -> int:
         return 2
     except click.ClickException as error:
         raise UserError(re.sub(r"\s*\n\s*", " ", error.format_message()), 2) from None
-    except click.Abort:
-        raise KeyboardInterrupt from None
+    except Interrupted as interrupted:
+        raise interrupted.stop from None
     return 0
 
 

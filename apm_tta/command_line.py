@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import click
 
 from apm_tta.commands import all_commands
@@ -10,8 +14,40 @@ from apm_tta.errors import UnknownName
 from apm_tta.resources import SUITES, yaml_names
 
 
+class Interrupted(Exception):
+    """A ``KeyboardInterrupt`` on its way through click, which would print a line of its own and forget the signal.
+
+    Attributes:
+        stop: the exception.
+    """
+
+    def __init__(self, stop: KeyboardInterrupt) -> None:
+        super().__init__(stop)
+        self.stop = stop
+
+
+@contextmanager
+def _past_click() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interrupted(stop) from None
+
+
 class Commands(click.Group):
-    """The commands below, and one per suite."""
+    """The commands below, and one per suite.
+
+    Raises:
+        Interrupted: for every ``KeyboardInterrupt``.
+    """
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _past_click():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _past_click():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*yaml_names(SUITES), *super().list_commands(ctx)]
