@@ -22,6 +22,9 @@ _LAYERS = {
     "global_token.project_output": "little_self_attention.out_proj",
 }
 
+_LINEAR = ("fc1", "fc2", "fc3", "fc4", "fc5", "feat_proj_head", "rgb_head_1", "rgb_head_2", "rgb_head_3")
+_DIMENSIONS = {"conv1.weight": 4, **{f"{name}.weight": 2 for name in _LINEAR}}
+
 _QUERY = "little_query"
 _ATTENTION = {kind: f"little_self_attention.in_proj_{kind}" for kind in ("weight", "bias")}
 _GLOBAL_TOKEN = {_QUERY, *_ATTENTION.values(), *(f"little_self_attention.out_proj.{kind}" for kind in _ATTENTION)}
@@ -45,6 +48,9 @@ def reference_config(state: Mapping[str, Tensor]) -> APMConfig:
     needed = {"conv1.weight", "feat_proj_head.weight", "rgb_head_1.weight"}
     if not depths or needed - set(state):
         raise ValueError(f"not a released APM checkpoint: {sorted(needed - set(state)) or 'fc1, fc4 or fc5'} missing")
+    flat = [name for name, dimensions in _DIMENSIONS.items() if name in state and state[name].ndim != dimensions]
+    if flat:
+        raise ValueError(f"{flat[0]} has {state[flat[0]].ndim} dimensions, not {_DIMENSIONS[flat[0]]}")
     layers = [state[f"{name}.weight"] for name in _MLP_BY_DEPTH[max(depths)]]
     patch, width = state["conv1.weight"].shape[-1], layers[0].shape[1] // 2
     grid = math.isqrt(width)
@@ -88,6 +94,8 @@ def from_reference_names(
 
     loaded = {ours: state[theirs] for ours, theirs in names.items() if theirs not in absent}
     for kind, theirs in _ATTENTION.items() if not absent else ():
+        if state[theirs].ndim == 0 or len(state[theirs]) % 3:
+            raise ValueError(f"{theirs} is {tuple(state[theirs].shape)}, not three blocks")
         blocks = torch.chunk(state[theirs], 3)
         for part, block in zip(("query", "key", "value"), blocks, strict=True):
             loaded[f"global_token.project_{part}.{kind}"] = block

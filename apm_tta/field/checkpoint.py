@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from apm_tta.apm import APM
-from apm_tta.apm.reference import has_reference_names, reference_config
-from apm_tta.configuration import one_line
+from apm_tta.apm.reference import from_reference_names, has_reference_names, reference_config
 from apm_tta.errors import UserError
+from apm_tta.field.checkpoint_file import (
+    MOMENTS,
+    CheckpointContent,
+    Measures,
+    encode_checkpoint,
+    is_checkpoint,
+    read_checkpoint,
+    read_settings,
+)
 from apm_tta.field.pixels import ImageNetPixels, Pixels, ReleasedPixels
 from apm_tta.field.settings import Settings
 from apm_tta.files import write_file
 from apm_tta.teachers.checkpoints import load_strictly, read_state_dict, weights_file
+from apm_tta.teachers.weight_names import first_few
+from apm_tta.teachers.weight_values import refuse_unusable_values
 
 CHECKPOINT_FILE = "field.safetensors"
-_FORMAT, _VERSION = "apm_tta_field", "1"
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-Measures = dict[str, float]
 
 
 @dataclass
@@ -59,19 +59,22 @@ class TrainingState:
         Raises:
             UserError: when it cannot be written.
         """
-        tensors = {f"apm.{name}": value for name, value in self.apm.state_dict().items()}
-        for name, parameter in self.apm.named_parameters():
-            for moment, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{name}.{moment}"] = value
-        tensors |= {"target.mean": self.mean, "target.std": self.std}
-        contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        metadata = {
-            _FORMAT: _VERSION,
-            "settings": self.settings.model_dump_json(),
-            "held_out": json.dumps(list(self.held_out)),
-            "epochs": json.dumps(self.epochs),
+        moments = {
+            name: dict(self.optimizer.state[parameter])
+            for name, parameter in self.apm.named_parameters()
+            if self.optimizer.state.get(parameter)
         }
-        write_file(path, safetensors.torch.save(contiguous, metadata))
+        content = CheckpointContent(
+            settings=self.settings,
+            config=self.apm.config,
+            held_out=list(self.held_out),
+            epochs=self.epochs,
+            weights=self.apm.state_dict(),
+            moments=moments,
+            mean=self.mean,
+            std=self.std,
+        )
+        write_file(path, encode_checkpoint(content))
 
     def resume(self, path: Path) -> None:
         """Take over weights, moments and history of a checkpoint with the same settings.
@@ -80,16 +83,20 @@ class TrainingState:
             UserError: when it cannot be read, or has other settings: naming each with both values.
         """
         refuse_other_training(path, self.settings)
-        _, history, tensors = _read(path)
-        self.mean.copy_(tensors["target.mean"])
-        self.std.copy_(tensors["target.std"])
-        load_strictly(self.apm, _with_prefix(tensors, "apm."), path)
+        content = read_checkpoint(path)
+        trained = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        names = {name for name, parameter in self.apm.named_parameters() if id(parameter) in trained}
+        if content.epochs and content.moments.keys() != names:
+            odd = first_few(sorted(content.moments.keys() ^ names))
+            raise UserError(f"checkpoint {path} is damaged (Adam's moments of {odd}); move it away and train again")
+        self.mean.copy_(content.mean)
+        self.std.copy_(content.std)
+        load_strictly(self.apm, content.weights, path)
         for name, parameter in self.apm.named_parameters():
-            own = _with_prefix(tensors, f"adam.{name}.")
-            if own:
+            if own := content.moments.get(name):
                 # The step count stays on the CPU unless the optimiser is fused, as torch itself loads it.
-                self.optimizer.state[parameter] = {moment: own[moment].to(parameter.device) for moment in _MOMENTS}
-        self.epochs[:] = history["epochs"]
+                self.optimizer.state[parameter] = {moment: own[moment].to(parameter.device) for moment in MOMENTS}
+        self.epochs[:] = content.epochs
 
 
 def refuse_other_training(path: Path, settings: Settings) -> None:
@@ -98,9 +105,7 @@ def refuse_other_training(path: Path, settings: Settings) -> None:
     Raises:
         UserError: when it cannot be read, or has other settings: naming each with both values.
     """
-    with _checkpoint_errors(path), safe_open(path, "pt") as file:
-        recorded = _settings(path, file.metadata() or {})
-    if differ := recorded.differences(settings):
+    if differ := read_settings(path).differences(settings):
         raise UserError(f"{path.parent} holds another training ({'; '.join(differ)}); choose another folder with --out")
 
 
@@ -132,22 +137,29 @@ def load_field(path: Path, device: torch.device) -> Field:
     Raises:
         UserError: when it cannot be read, is not an APM's, has other sizes than it states, or holds more than weights.
     """
-    file = weights_file(path)
-    if _has_own_format(path):
-        settings, history, tensors = _read(path)
-        apm = APM(settings.config)
-        load_strictly(apm, _with_prefix(tensors, "apm."), path)
-        fold(apm, tensors["target.mean"], tensors["target.std"])
-        pixels: Pixels = ImageNetPixels(settings.config)
-        return Field(
-            _frozen(apm, device), pixels, settings.width, settings, frozenset(history["held_out"]), file.sha256
-        )
+    try:
+        file = weights_file(path)
+    except UserError:
+        if path.exists():
+            raise
+        raise UserError(f"there is no checkpoint {path}; run-bench train-field writes one") from None
+    if is_checkpoint(path):
+        content = read_checkpoint(path)
+        apm = APM(content.config)
+        load_strictly(apm, content.weights, path)
+        fold(apm, content.mean, content.std)
+        settings, pixels = content.settings, ImageNetPixels(content.config)
+        held_out = frozenset(content.held_out)
+        return Field(_frozen(apm, device), pixels, settings.width, settings, held_out, file.sha256)
     state = read_state_dict(file)
     if not has_reference_names(state):
-        raise UserError(f"{path} is neither a checkpoint of run-bench train-field nor a released APM")
+        raise UserError(
+            f"{path} is neither a checkpoint of run-bench train-field nor a released APM; name one with --checkpoint"
+        )
     try:
         config = reference_config(state)
         apm = APM(config)
+        refuse_unusable_values(apm, from_reference_names(state, apm.state_dict(), config.readout == "token"), path)
         apm.load_reference_state_dict(state)
     except ValueError as error:
         raise UserError(f"{path} is not a usable released APM: {error}") from None
@@ -171,42 +183,3 @@ def fold(apm: APM, mean: Tensor, std: Tensor) -> None:
 
 def _frozen(apm: APM, device: torch.device) -> APM:
     return apm.eval().requires_grad_(False).to(device)
-
-
-def _has_own_format(path: Path) -> bool:
-    try:
-        with safe_open(path, "pt") as file:
-            return _FORMAT in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
-
-
-def _read(path: Path) -> tuple[Settings, dict[str, Any], dict[str, Tensor]]:
-    """Read a checkpoint: its settings, the rest of its header, and its tensors."""
-    with _checkpoint_errors(path), safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        settings = _settings(path, metadata)
-        history = {name: json.loads(metadata[name]) for name in ("held_out", "epochs")}
-        return settings, history, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-
-
-def _settings(path: Path, metadata: Mapping[str, str]) -> Settings:
-    if metadata.get(_FORMAT) != _VERSION:
-        raise UserError(f"{path} is not a checkpoint of this version of run-bench train-field")
-    try:
-        return Settings.model_validate_json(metadata["settings"])
-    except ValidationError as error:
-        raise UserError(f"{path} has settings that cannot be read: {one_line(error)}") from None
-
-
-@contextmanager
-def _checkpoint_errors(path: Path) -> Iterator[None]:
-    """Turn whatever reading a damaged checkpoint raises into one line."""
-    try:
-        yield
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())}") from None
-
-
-def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

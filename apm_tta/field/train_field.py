@@ -14,7 +14,8 @@ from apm_tta.apm import APMConfig
 from apm_tta.bars import bar
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
-from apm_tta.field.checkpoint import CHECKPOINT_FILE, Measures, TrainingState, refuse_other_training
+from apm_tta.field.checkpoint import CHECKPOINT_FILE, TrainingState, refuse_other_training
+from apm_tta.field.checkpoint_file import Measures
 from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from apm_tta.apm import APM, APMConfig
-from apm_tta.field.checkpoint import CHECKPOINT_FILE, Measures, TrainingState
+from apm_tta.field.checkpoint import CHECKPOINT_FILE, TrainingState
+from apm_tta.field.checkpoint_file import Measures
 from apm_tta.field.samples import Progress, Samples
 from apm_tta.field.settings import Schedule, Settings
 
