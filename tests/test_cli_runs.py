@@ -63,7 +63,10 @@ def test_a_damaged_image_is_an_error_row_and_the_run_ends_with_a_message(
     assert run(out, root, "--methods", "zeroshot,apm", "--workers", workers) == 3
     captured = capsys.readouterr()
     assert "1 image could not be read and has no answer (column errors; errors.csv): Coat/1.png" in captured.out
-    assert captured.err == f"run-bench: 2 answers are missing: images could not be read; {out}/errors.csv names them\n"
+    assert captured.err == (
+        f"run-bench: 2 answers are missing: images could not be read (1 damaged); {out}/errors.csv names them; "
+        f"replace what is damaged, then rerun the same command with --out {out} to resume\n"
+    )
     rows = read_csv(out / "results.csv")
     assert [(row["method"], row["n"], row["errors"]) for row in rows] == [("zeroshot", "29", "1"), ("apm", "29", "1")]
     (error,) = read_csv(out / "errors.csv")

@@ -70,7 +70,7 @@ class Run:
 
     @property
     def unreadable(self) -> pd.DataFrame:
-        """One row per image that could not be read: corruption, severity, id, error."""
+        """One row per image that could not be read: corruption, severity, id, kind, error."""
         return self._data.damaged.copy()
 
     @property

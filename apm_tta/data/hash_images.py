@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from apm_tta.cores import usable_cores
-from apm_tta.data.digest_index import DigestIndex, stamp_of
+from apm_tta.data.digest_index import DigestIndex, Stamp, stamp_of
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests
 from apm_tta.data.image_files import UnreadImage
 from apm_tta.data.layouts import Layout
@@ -64,13 +64,22 @@ def _digest(layout: Layout[Any], index: DigestIndex | None, sample_id: str) -> s
     try:
         if index is None or path is None:
             return layout.stored(sample_id).sha256
-        before = stamp_of(path)
+        before = _stamp(path)
+        if before is None:
+            return layout.stored(sample_id).sha256
         if (known := index.digest_of(path, before)) is not None:
             return known
         started = time.time_ns()
         digest = layout.stored(sample_id).sha256
-        if stamp_of(path) == before:
+        if _stamp(path) == before:
             index.add(path, before, started, digest)
         return digest
-    except (UnreadImage, OSError):
+    except UnreadImage:
         return UNREADABLE
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        return stamp_of(path)
+    except OSError:
+        return None

@@ -52,6 +52,8 @@ class Shard:
         start: first sample.
         stop: one past the last sample.
         cells: the cells that lack this range, one per method and seed.
+        retried: positions from ``start`` on of the images that these cells have no answer to, and that are tried again;
+            empty for the whole range.
     """
 
     condition: Condition
@@ -59,10 +61,15 @@ class Shard:
     start: int
     stop: int
     cells: tuple[Cell, ...]
+    retried: tuple[int, ...] = ()
 
     def count_answers(self, cell: Cell) -> int:
         """Return the number of images that ``cell`` lacks and this shard answers."""
-        return self.stop - self.start
+        return len(self.retried) or self.stop - self.start
+
+    def positions(self) -> list[int]:
+        """Return the positions among the samples of its condition of those that it answers."""
+        return [self.start + each for each in self.retried] or list(range(self.start, self.stop))
 
     def file_of(self, cell: Cell) -> PurePosixPath:
         """Return the path, below the run folder, at which this range of ``cell`` is recorded."""

@@ -23,19 +23,20 @@ from apm_tta.harness.progress.logged_notes import gathered_warnings, warnings_as
 from apm_tta.harness.progress.progress_bar import Progress
 from apm_tta.harness.progress.run_log import LOG_FILE, LogFile
 from apm_tta.harness.request.run_request import RunRequest
+from apm_tta.harness.retry import select_remaining
+from apm_tta.harness.storage.carried_images import carry_on
 from apm_tta.harness.storage.image_list import keep_read_images, read_image_list, with_images, write_image_list
 from apm_tta.harness.storage.manifest import MANIFEST_FILE, refuse_other_run
 from apm_tta.harness.storage.manifest_file import read_manifest, write_manifest
-from apm_tta.harness.storage.records import write_content
 from apm_tta.harness.storage.run_folder import (
     make_folder,
     refuse_orphans,
     remove_if_empty,
     remove_leftovers,
-    select_unfinished,
     set_damaged_aside,
 )
 from apm_tta.harness.storage.run_records import Image, present_files
+from apm_tta.harness.storage.unread_rows import see_rows
 from apm_tta.stop_signals import stop_says, stoppable
 from apm_tta.teachers.disk_cache import cache_doubts
 from apm_tta.wording import resume
@@ -90,15 +91,18 @@ def _run(
     ids, images = images_to_hash(dataset, request.conditions)
     with hashing_bar(len(ids), hidden=request.quiet or request.json) as advance:
         digests = hash_content(dataset, ids, images, advance)
+    before = read_manifest(folder) if (folder / MANIFEST_FILE).exists() else None
+    listed = None if before is None else read_image_list(folder, before.numbers)
+    if before is not None:
+        digests = carry_on(folder, before.numbers, listed, digests)
+        dataset.expect(digests)
     with gathered_warnings() as notes:
         prepared = prepare(request, request.devices[0], dataset)
     setup_warnings = dict(heard)
     notes += dataset.doubts
     notes += content_notes(dataset, request.conditions, digests)
     manifest = describe(prepared, notes)
-    if (folder / MANIFEST_FILE).exists():
-        before = read_manifest(folder)
-        listed = read_image_list(folder, before.numbers)
+    if before is not None:
         refuse_other_run(folder, before.numbers, manifest.numbers, lambda lines: with_images(lines, listed, digests))
         manifest = before
         present_files(folder, manifest.numbers)
@@ -131,9 +135,7 @@ def _run(
                 )
             for path, content in event.images:
                 keep_read_images(folder / path, content)
-            for path, content in event.files:
-                if not (folder / path).exists():  # a stream is answered again as a whole; its existing files are kept
-                    write_content(folder / path, content)
+            remaining.record(folder, event.work, event.files)
         for listener in listeners:
             listener(event)
 
@@ -143,11 +145,12 @@ def _run(
             emit(Note(f"{reason}: it is set aside, and its images are answered again"))
         for note in (*notes, *doubts):  # doubts are about this place, and no reader of the table needs them
             emit(Note(note))
-        remaining = select_unfinished(work, folder)
-        emit(Planned(len({cell for unit in work for cell in unit.cells}), tuple(remaining)))
+        with _errors_with_advice(folder):
+            remaining = select_remaining(work, folder, see_rows(folder, manifest.numbers), prepared)
+        emit(Planned(len({cell for unit in work for cell in unit.cells}), remaining.work))
         with _errors_with_advice(folder), warnings_as_notes(emit):
-            if remaining:
-                engine(remaining, Job(request, manifest.numbers, digests, setup_warnings, prepared), emit)
+            if remaining.work:
+                engine(remaining.work, Job(request, manifest.numbers, digests, setup_warnings, prepared), emit)
         log.line("done")
     finally:
         for text in counted(heard):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from apm_tta.columns import KEY, RECORD_COLUMNS
+from apm_tta.data.image_files import DamagedImage
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.manifest import Numbers
@@ -38,7 +39,7 @@ class Answers:
     Attributes:
         cell: values of ``CELL``.
         ids: ids of the answered images, ``(n,)``.
-        damaged: a row for each of the others: its id and the error.
+        damaged: a row for each of the others: its id, the kind of error, and the error.
         label: true classes, ``(n,)``.
         prediction: predicted classes, ``(n,)``.
         right: whether the prediction is the label, ``(n,)``.
@@ -143,7 +144,10 @@ def _answers(run: Path, cell: dict[str, Any], recorded: Sequence[Recorded]) -> A
     return Answers(
         cell=cell,
         ids=answered["id"].combine_chunks(),
-        damaged=damaged.select(["id", "error"]).to_pylist(),
+        damaged=[
+            {"id": row["id"], "kind": row["error_kind"] or DamagedImage.kind, "error": row["error"]}
+            for row in damaged.select(["id", "error_kind", "error"]).to_pylist()
+        ],
         label=label,
         prediction=prediction,
         right=prediction == label,

@@ -40,7 +40,7 @@ class ReportData:
         calibration: bins of confidence by cell: the cell, bin_low, bin_high, count, confidence, accuracy; in 0 .. 1.
         disagreements: by method: answers, different (from its teacher's), and method_right and teacher_right among the
             different ones.
-        damaged: images that could not be read: corruption, severity, id, error.
+        damaged: images that could not be read: corruption, severity, id, kind, error.
         missing: descriptions of what an incomplete run lacks, cell by cell; empty for a complete one.
         sites: where the cells of ``results`` were computed.
         remarks: sentences on what was remarked while their images were read and answered.
@@ -135,7 +135,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         fits=groups.fits(numbers),
         calibration=_ordered(pd.DataFrame(calibration, columns=_CALIBRATION_COLUMNS), numbers),
         disagreements=groups.disagreements(numbers),
-        damaged=pd.DataFrame(damaged, columns=["corruption", "severity", "id", "error"]).drop_duplicates(
+        damaged=pd.DataFrame(damaged, columns=["corruption", "severity", "id", "kind", "error"]).drop_duplicates(
             ignore_index=True
         ),
         missing=missing,

@@ -18,7 +18,7 @@ def join_distinct(texts: Iterable[str]) -> str:
 
 def hardware(headers: Sequence[RecordHeader]) -> str:
     """Return the hardware on which files of records were computed, each kind once."""
-    return join_distinct(header.site.hardware for header in headers)
+    return join_distinct(site.hardware for header in headers for site in header.sites)
 
 
 def batch_sizes(headers: Sequence[RecordHeader]) -> str:
@@ -85,11 +85,11 @@ def sites_of(headers: Iterable[tuple[str, RecordHeader]]) -> Sites:
     latest = ""
     by_method: dict[str, list[RecordHeader]] = {}
     for method, header in headers:
-        site = header.site
-        timeless = site.model_copy(update={"started": ""})
-        if timeless not in distinct or site.started < distinct[timeless].started:
-            distinct[timeless] = site
-        latest = max(latest, site.started)
+        for site in header.sites:
+            timeless = site.model_copy(update={"started": ""})
+            if timeless not in distinct or site.started < distinct[timeless].started:
+                distinct[timeless] = site
+            latest = max(latest, site.started)
         by_method.setdefault(method, []).append(header)
     ordered = sorted(distinct.values(), key=lambda site: (site.started, site.hardware))
     return Sites(tuple(ordered), latest, {name: batch_sizes(own) for name, own in by_method.items()})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from apm_tta.data.image_files.errors import count_kinds, remedies
 from apm_tta.files import MAKE_ROOM, unwritable, write_file
 from apm_tta.report.aggregate import mean_over_corruptions, merge_seeds
 from apm_tta.report.caption import caption, disagreement_sentence, notes
@@ -25,7 +28,7 @@ from apm_tta.report.tables import (
     iterations_table,
     means_table,
 )
-from apm_tta.wording import first_few, pluralise
+from apm_tta.wording import first_few, for_shell, pluralise, resume
 
 CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"
 MARKDOWN_FILE, LATEX_FILE, ERRORS_FILE = "results.md", "results.tex", "errors.csv"
@@ -40,17 +43,22 @@ class Report:
         files: their paths.
         text: content of ``results.md``.
         errors: how many answers are missing because an image could not be read.
+        kinds: how many images could not be read under a condition, by the kind of error.
     """
 
     folder: Path
     files: tuple[Path, ...]
     text: str
     errors: int
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
     def missing_answers(self) -> str:
-        """Say how many answers are missing, why, and where the images are named."""
+        """Say how many answers are missing, why, where the images are named, and what to do about them."""
         subject = pluralise(self.errors, "answer is", "answers are")
-        return f"{subject} missing: images could not be read; {self.folder / ERRORS_FILE} names them"
+        return (
+            f"{subject} missing: images could not be read ({count_kinds(self.kinds)}); "
+            f"{for_shell([self.folder / ERRORS_FILE])} names them; {remedies(self.kinds)}, then {resume(self.folder)}"
+        )
 
     def __str__(self) -> str:
         return f"{', '.join(path.name for path in self.files)} in {self.folder}"
@@ -105,7 +113,7 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
         write_file(run / name, content, MAKE_ROOM)
     page = write_html(data, islands=_islands(data, islands) if islands else None)
     files = (page, *(run / name for name in contents))
-    return Report(run, files, f"{text}\n", int(data.results["errors"].sum()))
+    return Report(run, files, f"{text}\n", int(data.results["errors"].sum()), Counter(data.damaged["kind"]))
 
 
 def _islands(data: ReportData, count: int) -> Islands:

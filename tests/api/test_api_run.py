@@ -213,7 +213,7 @@ def test_images_that_cannot_be_read_are_warned_of_and_count_as_nothing(tmp_path:
         for index in range(3):
             Image.new("L", (40, 40), shade).save(tmp_path / "data" / name / f"{index}.png")
     (tmp_path / "data" / "dog" / "2.png").write_bytes(b"\x89PNG cut short")
-    with pytest.warns(UserWarning, match=r"1 answer is missing: images could not be read; .*errors\.csv names them"):
+    with pytest.warns(UserWarning, match=r"1 answer is missing: .* \(1 damaged\); .*errors\.csv names them"):
         run = apm_tta.run(
             "folder",
             data_root=tmp_path / "data",

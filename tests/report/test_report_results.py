@@ -239,7 +239,7 @@ def test_an_image_without_an_answer_is_an_error_and_neither_right_nor_wrong(run_
     assert row["agreement"] == pytest.approx(100)
     assert row["images_per_s"] == pytest.approx(500)
     assert read_report_data(run_folder).damaged.to_dict("records") == [
-        {"corruption": "clean", "severity": 0, "id": "test/00001", "error": "cut short"}
+        {"corruption": "clean", "severity": 0, "id": "test/00001", "kind": "damaged", "error": "cut short"}
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
@@ -9,7 +10,7 @@ import torch
 
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.loading import Loaded
-from apm_tta.harness.plan import Cell, Work
+from apm_tta.harness.plan import Cell, Shard, Work
 from apm_tta.harness.progress.events import unit_name
 from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.site import this_site
@@ -31,9 +32,11 @@ class Account:
         self._setup_warnings = dict(setup_warnings)
         self._remarks: dict[Condition, Counter[str]] = defaultdict(Counter)
         self._batch_sizes: dict[str, set[int]] = defaultdict(set)
+        self._unread: list[str] = []
 
     def add_loaded(self, loaded: Loaded) -> None:
-        """Add what was remarked while images were read."""
+        """Add what was remarked while images were read, and which could not be."""
+        self._unread += [f"{each.condition}\t{each.entry.id}\n" for each in loaded.unread]
         for (condition, _), phrases in zip(loaded.places, loaded.remarks, strict=True):
             self._remarks[condition].update(dict.fromkeys(phrases, 1))
         self.warnings.update(loaded.warnings)
@@ -53,4 +56,10 @@ class Account:
             remarks=dict(self._remarks[cell.condition]),
             warnings=dict(self.warnings),
             setup_warnings=self._setup_warnings,
+            stream_unread=self._stream_unread(),
         )
+
+    def _stream_unread(self) -> str:
+        if isinstance(self._work, Shard) or not self._unread:
+            return ""
+        return hashlib.sha256("".join(sorted(self._unread)).encode()).hexdigest()

@@ -43,8 +43,6 @@ def content_notes(dataset: Dataset, conditions: Sequence[Condition], digests: Im
             "they are read: resume and merge compare what two of them read, and cannot see that an image which only "
             "one of them has read is another elsewhere"
         )
-    if unreadable := sum(digest == UNREADABLE for digest in digests.by_id.values()):
-        notes.append(f"{pluralise(unreadable, 'image')} could not be read when the run began")
     first: dict[str, tuple[str, int]] = {}
     twice: dict[str, str] = {}
     for sample_id, label in _labelled(dataset, conditions):

@@ -54,7 +54,8 @@ class CachedFeatures:
                 "images": _content(dataset, ids),
                 "code": [ENGINE_REVISION, REVISIONS, uncommitted(), versions(teacher.identity)],
             }
-            self._cache = FeatureCache(folder, key, ids)
+            if key["images"] is not None:
+                self._cache = FeatureCache(folder, key, ids)
 
     @property
     def complete(self) -> bool:
@@ -77,10 +78,15 @@ class CachedFeatures:
             self._cache.finish()
 
 
-def _content(dataset: Dataset, ids: Sequence[str]) -> str:
-    """Return the SHA-256 of the bytes of all images, hashing those that have not been hashed yet."""
-    known = {} if dataset.expected is None else dataset.expected.by_id
+def _content(dataset: Dataset, ids: Sequence[str]) -> str | None:
+    """Return the SHA-256 of the bytes of all images, hashing those that have not been hashed yet.
+
+    None where one of them could not be read: what it will be when it is read is not known.
+    """
+    expected = dataset.expected
+    known = {} if expected is None else {**expected.by_id, **expected.since}
     found = {sample_id: known[sample_id] for sample_id in ids if sample_id in known}
     others = [sample_id for sample_id in ids if sample_id not in found]
     hashed = hash_images(dataset.layout, others, len(others), default_cache() / INDEX_FOLDER)
-    return ImageDigests({**found, **hashed.by_id}, len(ids)).sha256
+    digests = ImageDigests({**found, **hashed.by_id}, len(ids))
+    return None if digests.unreached else digests.sha256

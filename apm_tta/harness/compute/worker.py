@@ -115,13 +115,14 @@ class Worker:
                 raise
 
     def _answer_shard(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
-        entries = self._dataset.entries(shard.condition)[shard.start : shard.stop]
-        places = [(shard.condition, entry) for entry in entries]
-        cached = CachedFeatures(self._feature_cache, self._teacher, self._precision, self._dataset, shard)
+        entries = self._dataset.entries(shard.condition)
+        places = [(shard.condition, entries[position]) for position in shard.positions()]
+        cache = None if shard.retried else self._feature_cache
+        cached = CachedFeatures(cache, self._teacher, self._precision, self._dataset, shard)
         for number, loaded in enumerate(self._load(places, self._batch_size, cached.complete)):
             batch = self._batch(loaded)
             # A cell's first images are timed alone; where features come from a cache, their time is unknown.
-            measured = shard.index == 0 and number == 0 and not cached.complete
+            measured = shard.index == 0 and number == 0 and not cached.complete and not shard.retried
             if cached.complete and loaded.places:
                 batch.shared.put(features_key(self._teacher), cached.read(batch.ids), None)
             for cell in shard.cells:

@@ -54,6 +54,9 @@ def keep_read_images(path: Path, content: bytes) -> None:
         raise UserError(f"{path} is damaged; remove it to go on without what it says of images read before") from None
     if differing := before.differing(now):
         raise UserError(f"{first_few(differing)} of {path} are not what they were when they were read before")
+    if new := now.by_id.keys() - before.by_id.keys():  # which could not be read then
+        both = {**before.by_id, **{sample_id: now.by_id[sample_id] for sample_id in new}}
+        write_file(path, ImageDigests(both, len(both)).content)
 
 
 def with_images(lines: list[str], there: ImageDigests | None, now: ImageDigests | None) -> list[str]:

@@ -25,6 +25,9 @@ class RecordHeader(Configuration):
         remarks: how many of its images were read with which remark; see ``ReadImage.remarks``.
         warnings: what libraries warned of while the unit was answered, and how often.
         setup_warnings: likewise, while the process that answered it prepared the run.
+        renewed: where images were answered that could not be read at first, of other sites than ``site``.
+        stream_unread: of a stream, a digest of the images that could not be read in all of it: the same in all of its
+            files, since each answer depends on the images before it; empty for none, and in a shard.
     """
 
     fingerprint: str
@@ -35,6 +38,13 @@ class RecordHeader(Configuration):
     remarks: dict[str, int]
     warnings: dict[str, int]
     setup_warnings: dict[str, int]
+    renewed: tuple[Site, ...] = ()
+    stream_unread: str = ""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where its rows were computed."""
+        return (self.site, *self.renewed)
 
     def as_metadata(self) -> dict[bytes, bytes]:
         """Return the header as Parquet metadata."""

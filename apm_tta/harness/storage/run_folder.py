@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from apm_tta.errors import UserError
 from apm_tta.files import PARTIAL, unwritable
-from apm_tta.harness.plan import Cell, Shard, Work
+from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.progress.run_log import LOG_FILE
 from apm_tta.harness.storage.manifest import MANIFEST_FILE
 from apm_tta.harness.storage.records import REPAIR, decode_records, read_content, record_files
@@ -79,16 +78,6 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.rglob(f"*{PARTIAL}"):
         with suppress(OSError):
             path.unlink()
-
-
-def select_unfinished(work: Sequence[Work], folder: Path) -> list[Work]:
-    """Return the units of work that lack a record: shards with the lacking cells only, streams with all their cells."""
-    remaining: list[Work] = []
-    for unit in work:
-        cells = tuple(cell for cell in unit.cells if not (folder / unit.file_of(cell)).exists())
-        if cells:
-            remaining.append(replace(unit, cells=cells) if isinstance(unit, Shard) else unit)
-    return remaining
 
 
 def set_damaged_aside(

@@ -1,0 +1,85 @@
+"""What the records of a run say of images that could not be read, or were answered only once they had been repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from apm_tta.errors import UserError
+from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.harness.storage.record_header import read_header
+from apm_tta.harness.storage.run_records import RecordFile, present_files, read_recorded
+
+_MOSTLY_NULL = ("error", "image_sha256")
+
+
+@dataclass(frozen=True)
+class SeenRows:
+    """Of the rows of one file, those without an answer, and those of images that were asked for or repaired.
+
+    Attributes:
+        file: which file.
+        stream_unread: see ``RecordHeader.stream_unread``.
+        unread: why there is no answer, by id.
+        answered: by id: the content that was answered; None for the one that the run's list of images states.
+    """
+
+    file: RecordFile
+    stream_unread: str
+    unread: dict[str, str]
+    answered: dict[str, str | None]
+
+
+def see_rows(run: Path, numbers: Numbers, asked: Collection[str] = ()) -> dict[PurePosixPath, SeenRows]:
+    """Look through the records of a run; files that are damaged, or of another run, count as absent.
+
+    Args:
+        run: the run folder.
+        numbers: of the run.
+        asked: ids whose rows are of interest even if they were read at once.
+
+    Raises:
+        UserError: when a file lies among the records that the run does not have.
+    """
+    fingerprint = numbers.fingerprint
+    seen = {}
+    for file in present_files(run, numbers):
+        try:
+            seen[file.name] = _see(run, file, fingerprint, asked)
+        except (UserError, OSError, pa.ArrowException):
+            continue  # it is set aside where a run goes on, and refused elsewhere
+    return seen
+
+
+def _see(run: Path, file: RecordFile, fingerprint: str, asked: Collection[str]) -> SeenRows:
+    metadata = pq.read_metadata(run / file.name)
+    if not asked and not _has_values(metadata):
+        header = read_header(metadata.metadata or {})
+        return SeenRows(file, "" if header is None else header.stream_unread, {}, {})
+    recorded = read_recorded(run, file, fingerprint)
+    table = recorded.table
+    unread = table.filter(pc.is_valid(table["error"]))
+    of_interest = pc.or_(pc.is_valid(table["image_sha256"]), pc.is_in(table["id"], pa.array(asked, pa.string())))
+    answered = table.filter(pc.and_(pc.is_null(table["error"]), of_interest))
+    return SeenRows(
+        file,
+        recorded.header.stream_unread,
+        dict(zip(unread["id"].to_pylist(), unread["error"].to_pylist(), strict=True)),
+        dict(zip(answered["id"].to_pylist(), answered["image_sha256"].to_pylist(), strict=True)),
+    )
+
+
+def _has_values(metadata: pq.FileMetaData) -> bool:
+    """Return whether a column of interest has a value, as far as the statistics of the file say."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema in _MOSTLY_NULL:
+                found = column.statistics
+                if found is None or not found.has_null_count or found.null_count < group.num_rows:
+                    return True
+    return False
