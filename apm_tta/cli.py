@@ -46,7 +46,7 @@ def _carry_out(words: list[str]) -> int:
     except click.ClickException as error:
         raise UserError(re.sub(r"\s*\n\s*", " ", error.format_message()), 2) from None
     except Interrupted as interrupted:
-        raise interrupted.stop from None
+        raise interrupted.__cause__ or interrupted from None
     return 0
 
 

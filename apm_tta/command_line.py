@@ -15,15 +15,7 @@ from apm_tta.resources import SUITES, yaml_names
 
 
 class Interrupted(Exception):
-    """A ``KeyboardInterrupt`` on its way through click, which would print a line of its own and forget the signal.
-
-    Attributes:
-        stop: the exception.
-    """
-
-    def __init__(self, stop: KeyboardInterrupt) -> None:
-        super().__init__(stop)
-        self.stop = stop
+    """A ``KeyboardInterrupt``, its cause, on its way through click, which would print a line and forget the signal."""
 
 
 @contextmanager
@@ -31,7 +23,7 @@ def _past_click() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise Interrupted(stop) from None
+        raise Interrupted from stop
 
 
 class Commands(click.Group):
