@@ -162,6 +162,17 @@ def unwritable(path: Path, error: OSError, advice: str = OTHER_FOLDER) -> UserEr
     return UserError(f"{path} cannot be written ({error.strerror or error})", advice=advice, passing=True)
 
 
+def read_regular(path: Path) -> bytes:
+    """Return the content of a file; of a pipe or a device, which may never end, nothing is read.
+
+    Raises:
+        OSError: when it cannot be read, or is no regular file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    return path.read_bytes()
+
+
 def is_file(path: Path) -> bool:
     """Return whether there is a file of that name; what cannot be a name, such as one too long, is none."""
     try:

@@ -160,7 +160,8 @@ def run_request(request: RunRequest) -> Run:
     if request.part is None:
         again = for_shell(["run-bench", "report", found.folder])
         with stoppable(), stop_says(f"the run is complete: {again} writes its tables"):
-            found.report()
+            if (report := found.report()).unwritten:
+                raise UserError(report.unwritten)
     return found
 
 

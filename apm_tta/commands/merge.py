@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from apm_tta.commands.option_types import NamedPath
+from apm_tta.errors import UserError
 
 
 @click.command("merge", short_help="Merge the parts of one run that --shard-range made.")
@@ -23,7 +24,10 @@ def merge_command(parts: tuple[Path, ...], out: Path) -> None:
 
     run = merge(parts, out)
     click.echo(f"merged {pluralise(len(parts), 'part')} into {out}")
-    click.echo(run.report().text)
+    report = run.report()
+    click.echo(report.text)
+    if report.unwritten:
+        raise UserError(report.unwritten)
 
 
 COMMANDS = [merge_command]

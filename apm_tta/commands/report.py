@@ -31,7 +31,10 @@ def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, isla
     if len(runs) == 1 and out is None:
         from apm_tta.api.run_folder import open_run
 
-        click.echo(open_run(runs[0], partial).report(islands=islands).text)
+        report = open_run(runs[0], partial).report(islands=islands)
+        click.echo(report.text)
+        if report.unwritten:
+            click.echo(f"run-bench: {report.unwritten}", err=True)
         return
     from apm_tta.report.papers import write_papers_tables
 

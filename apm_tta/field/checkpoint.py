@@ -74,6 +74,12 @@ class TrainingState:
             mean=self.mean,
             std=self.std,
         )
+        if not path.parent.is_dir():
+            raise UserError(
+                f"{path.parent} is gone: it was renamed or removed while the training wrote into it",
+                advice="put it back",
+                passing=True,
+            )
         write_file(path, encode_checkpoint(content))
 
     def resume(self, path: Path) -> None:

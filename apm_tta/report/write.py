@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from apm_tta.data.image_files.errors import count_kinds, remedies
+from apm_tta.errors import UserError
 from apm_tta.files import MAKE_ROOM, unwritable, write_file
 from apm_tta.report.aggregate import mean_over_corruptions, merge_seeds
 from apm_tta.report.caption import caption, disagreement_sentence, notes
@@ -44,6 +46,7 @@ class Report:
         text: content of ``results.md``.
         errors: how many answers are missing because an image could not be read.
         kinds: how many images could not be read under a condition, by the kind of error.
+        unwritten: why there are no files, where the folder may only be read; empty where they were written.
     """
 
     folder: Path
@@ -51,6 +54,7 @@ class Report:
     text: str
     errors: int
     kinds: Mapping[str, int] = field(default_factory=dict)
+    unwritten: str = ""
 
     def missing_answers(self) -> str:
         """Say how many answers are missing, why, where the images are named, and what to do about them."""
@@ -106,14 +110,25 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
         CSV_FILE: csv_text(data.results).encode(),
         **{name: csv_text(frame).encode() for name, frame in optional.items() if len(frame)},
     }
-    for name, frame in optional.items():
-        if name not in contents:
-            _remove_of_earlier_report(run / name, frame)
-    for name, content in contents.items():
-        write_file(run / name, content, MAKE_ROOM)
-    page = write_html(data, islands=_islands(data, islands) if islands else None)
-    files = (page, *(run / name for name in contents))
-    return Report(run, files, f"{text}\n", int(data.results["errors"].sum()), Counter(data.damaged["kind"]))
+    errors = int(data.results["errors"].sum())
+    kinds = Counter(data.damaged["kind"])
+    drawn = _islands(data, islands) if islands else None
+    try:
+        for name, frame in optional.items():
+            if name not in contents:
+                _remove_of_earlier_report(run / name, frame)
+        for name, content in contents.items():
+            write_file(run / name, content, MAKE_ROOM)
+        page = write_html(data, islands=drawn)
+    except UserError as error:
+        if not _may_only_be_read(error):
+            raise
+        return Report(run, (), f"{text}\n", errors, kinds, f"the tables are printed and not written: {error}")
+    return Report(run, (page, *(run / name for name in contents)), f"{text}\n", errors, kinds)
+
+
+def _may_only_be_read(error: UserError) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def _islands(data: ReportData, count: int) -> Islands:
@@ -161,4 +176,4 @@ def _remove_of_earlier_report(path: Path, frame: pd.DataFrame) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise unwritable(path, error, MAKE_ROOM) from None
+        raise unwritable(path, error, MAKE_ROOM) from error

@@ -29,7 +29,8 @@ State = tuple[dict[str, Any], dict[str, str]]
 
 def opened(path: Path) -> State:
     with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+        metadata = dict(file.metadata())
+    return safetensors.torch.load(path.read_bytes()), metadata  # copied: not a view of a file that changes
 
 
 def set_tensor(name: str, change: Callable[[torch.Tensor], torch.Tensor | None]) -> Callable[[State], None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests, parse_digests
 from apm_tta.errors import UserError
-from apm_tta.files import write_file
+from apm_tta.files import read_regular, write_file
 from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.wording import first_few
 
@@ -32,7 +32,7 @@ def write_image_list(folder: Path, digests: ImageDigests) -> None:
 def read_image_list(folder: Path, numbers: Numbers) -> ImageDigests | None:
     """Return the list of a run's images; None where it is missing or not the one that the run's numbers are of."""
     try:
-        found = parse_digests((folder / IMAGES_FILE).read_bytes(), numbers.dataset.images)
+        found = parse_digests(read_regular(folder / IMAGES_FILE), numbers.dataset.images)
     except (OSError, ValueError):
         return None
     return found if found.sha256 == numbers.dataset.images_sha256 else None
@@ -47,13 +47,16 @@ def keep_read_images(path: Path, content: bytes) -> None:
     if not path.exists():
         write_file(path, content, advice="")
         return
-    now = parse_digests(content, 0)
     try:
-        before = parse_digests(path.read_bytes(), 0)
+        now = parse_digests(content, 0)
+        before = parse_digests(read_regular(path), 0)
     except (OSError, ValueError):
         raise UserError(f"{path} is damaged; remove it to go on without what it says of images read before") from None
     if differing := before.differing(now):
-        raise UserError(f"{first_few(differing)} of {path} are not what they were when they were read before")
+        raise UserError(
+            f"{first_few(differing)} of {path} are not what they were when they were read before; bring them back, "
+            "or remove that file if it is what was damaged"
+        )
     if new := now.by_id.keys() - before.by_id.keys():  # which could not be read then
         both = {**before.by_id, **{sample_id: now.by_id[sample_id] for sample_id in new}}
         write_file(path, ImageDigests(both, len(both)).content)

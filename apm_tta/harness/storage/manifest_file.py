@@ -98,13 +98,17 @@ def _refuse_changed(path: Path, content: dict[Any, Any]) -> None:
     Raises:
         UserError: naming the fields that differ, as far as they can be told.
     """
+    in_order = list(content)[:1] == [_SCHEMA] and list(content)[-2:] == [_DIGESTS, _SHA256]
     recorded, digests = content.pop(_SHA256, None), content.pop(_DIGESTS, None)
     if not isinstance(digests, dict) or recorded is None:
         raise UserError(f"{path} was cut off: it lacks the digests at its end; {_REPAIR}")
     try:
-        if _digest({**content, _DIGESTS: digests}) == recorded:
-            return
         found = _field_digests(content)
+        if _digest({**content, _DIGESTS: digests}) == recorded:
+            # The digest is the same for any order of keys, and the order of rows is that of the methods.
+            if in_order and list(found) == list(digests):
+                return
+            raise UserError(f"{path} was rewritten: its keys are in another order than the run wrote them; {_REPAIR}")
     except (TypeError, ValueError, RecursionError):
         raise UserError(f"{path} is damaged: it holds what this program does not write; {_REPAIR}") from None
     differing = [name for name in {**digests, **found} if digests.get(name) != found.get(name)]

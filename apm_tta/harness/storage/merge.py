@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from apm_tta.data.image_digests import ImageDigests
+from apm_tta.data.image_digests import ImageDigests, parse_digests
 from apm_tta.errors import UserError
+from apm_tta.files import read_regular
 from apm_tta.harness.storage.image_list import (
     READ_FOLDER,
     keep_read_images,
@@ -90,7 +91,14 @@ def _copy_read_images(part: Path, folder: Path) -> None:
         UserError: when an image is not the same in two parts, naming it.
     """
     for path in sorted((part / READ_FOLDER).rglob("*.sha256")):
-        keep_read_images(folder / path.relative_to(part), path.read_bytes())
+        try:
+            content = read_regular(path)
+            parse_digests(content, 0)
+        except (OSError, ValueError):
+            raise UserError(
+                f"{path} is damaged; remove it to merge without what it says of images that were read"
+            ) from None
+        keep_read_images(folder / path.relative_to(part), content)
 
 
 def _copy(part: Path, own: Numbers, listed: ImageDigests | None, folder: Path, whole: MergedImages) -> int:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from apm_tta.columns import RECORD_COLUMNS
 from apm_tta.errors import UserError
-from apm_tta.files import unwritable, write_whole
+from apm_tta.files import read_regular, unwritable, write_whole
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.record_header import RecordHeader, read_header
 
@@ -195,8 +195,8 @@ def read_content(path: Path) -> bytes:
         UserError: when it is damaged.
     """
     try:
-        content = path.read_bytes()
-        expected = digest_path(path).read_bytes().split()[:1]
+        content = read_regular(path)
+        expected = read_regular(digest_path(path)).split()[:1]
     except OSError as error:
         raise UserError(f"{path} is damaged ({error.strerror}: {error.filename}); {REPAIR}") from None
     if [hashlib.sha256(content).hexdigest().encode()] != expected:

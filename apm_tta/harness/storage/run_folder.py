@@ -12,7 +12,7 @@ from apm_tta.files import PARTIAL, unwritable
 from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.progress.run_log import LOG_FILE
 from apm_tta.harness.storage.manifest import MANIFEST_FILE
-from apm_tta.harness.storage.records import REPAIR, decode_records, read_content, record_files
+from apm_tta.harness.storage.records import REPAIR, decode_records, digest_path, read_content, record_files
 from apm_tta.harness.storage.run_records import Image, RecordFile, read_recorded
 from apm_tta.writer_lock import LOCK_FILE, OWNER_FILE
 
@@ -111,11 +111,17 @@ def set_damaged_aside(
                 read_recorded(folder, named, fingerprint, images_of(unit, cell))
             except UserError as error:
                 try:
-                    path.replace(_unused_path(path.with_name(path.name + DAMAGED_SUFFIX)))
+                    _set_aside(path)
+                    if (digest := digest_path(path)).exists() and not digest.is_file():  # nothing can be written there
+                        _set_aside(digest)
                 except OSError as failure:
                     raise UserError(f"{path} is damaged and cannot be set aside ({failure.strerror})") from None
                 aside.append(str(error).removesuffix(f"; {REPAIR}"))
     return aside
+
+
+def _set_aside(path: Path) -> None:
+    path.replace(_unused_path(path.with_name(path.name + DAMAGED_SUFFIX)))
 
 
 def _unused_path(path: Path) -> Path:

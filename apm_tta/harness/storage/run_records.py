@@ -85,7 +85,7 @@ def read_headers(run: Path, numbers: Numbers) -> list[tuple[str, RecordHeader]]:
     for file in present_files(run, numbers):
         path = run / file.name
         try:
-            header = read_header(pq.read_schema(path).metadata or {})
+            header = read_header(pq.read_schema(path).metadata or {}) if path.is_file() else None
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REPAIR}") from None
         if header is None:
