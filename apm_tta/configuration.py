@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from apm_tta.errors import UserError
 from apm_tta.plain_data import PlainLoader, plain_named, refuse_repeated_keys
+from apm_tta.wording import first_few
 
 
 class Configuration(BaseModel):
@@ -62,7 +63,14 @@ def read_yaml(path: Path, parse: Callable[[str], Any] = _written_by_program) -> 
     try:
         return parse(path.read_text(encoding="utf-8"))
     except Exception as error:  # PyYAML raises whatever it meets, such as KeyError for "!!bool maybe"
-        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} cannot be read as YAML: {_problem(error)}") from None
+
+
+def _problem(error: Exception) -> str:
+    """Say what PyYAML met and in which line, without the excerpts that it draws below each other."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return " ".join(str(error).split())
 
 
 def read_configuration(path: Path, kind: type[C]) -> C:
@@ -95,12 +103,21 @@ def validated(kind: type[T], data: Mapping[str, Any]) -> T:
 
 
 def one_line(error: ValidationError) -> str:
-    """Format pydantic's errors as one line."""
+    """Format pydantic's errors as one line: those of the first few fields, one each."""
     items = error.errors()
     # A list whose items are wrong is also said to be empty, which it is not.
     nested = {item["loc"][:-1] for item in items if item["loc"]}
     told = [item for item in items if not (item["type"] == "too_short" and item["loc"] in nested)]
-    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {_message(item)}" for item in told)
+    by_field: dict[str, str] = {}
+    for item in told:
+        by_field.setdefault(_field(item["loc"]), _message(item))
+    return first_few([f"{field}: {message}" for field, message in by_field.items()], "; ")
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """Name a field without pydantic's names for the alternatives of its type."""
+    named = [str(part) for part in place if not str(part).startswith(("tuple[", "list[", "dict[", "constrained-"))]
+    return ".".join(named) or "value"
 
 
 def _message(item: Any) -> str:

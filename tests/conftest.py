@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from message_style import Heard, faults
 from processes import start_bench
 
 from apm_tta.data.dataset import open_dataset
@@ -38,6 +39,30 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on the response of a hu
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Replace the user's cache by a temporary one, also for the processes that tests start."""
     os.environ["APM_TTA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+HEARD = Heard()
+
+
+NOT_HELD_YET = {"api", "apm", "field", "harness", "identity", "islands", "sources"}
+"""Folders with tests of which some messages are too long or repeat themselves."""
+
+
+@pytest.fixture(autouse=True)
+def every_message_is_held_to_its_style(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Look at each error that the package made during the test, whether it was expected, printed or caught."""
+    yield
+    faulty = {line: found for line in HEARD.drain() if (found := faults(line))}
+    if request.path.parent.name in NOT_HELD_YET or request.path.name.startswith("test_cli"):
+        return
+    assert not faulty, "\n".join(f"{line}\n    {', '.join(found)}" for line, found in faulty.items())
+
+
+def pytest_sessionfinish() -> None:
+    """Add the places whose errors were made to the file that ``APM_TTA_MESSAGES`` names."""
+    if file := os.environ.get("APM_TTA_MESSAGES"):
+        with Path(file).open("a", encoding="utf-8") as sites:
+            sites.writelines(f"{site}\n" for site in sorted(HEARD.sites))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -48,7 +48,7 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
         value_a, value_b = getattr(a.dataset, field), getattr(b.dataset, field)
         if value_a != value_b:
             images = (read_image_list(run_a, a), read_image_list(run_b, b))
-            (named,) = with_images([f"dataset.{field}: {value_a} and {value_b}"], *images)
+            (named,) = with_images([f"dataset.{field}: {_short(value_a)} and {_short(value_b)}"], *images)
             raise UserError(
                 f"{run_a} and {run_b} used different images or labels ({named}); only answers for the same ones can be "
                 "compared"
@@ -141,6 +141,11 @@ def _computed_on(run: Path, numbers: Numbers) -> dict[str, str]:
         "threads": join_distinct(str(site.threads) for site in sites.distinct),
         "batch size": sites.batch_sizes_text(),
     }
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:12]}..." if len(text) == 64 and text.isalnum() else text  # a digest
 
 
 def _key(answers: Answers) -> tuple[Any, ...]:

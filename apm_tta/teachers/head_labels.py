@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from apm_tta.data.class_lists import imagenet_rows, imagenet_terms
 from apm_tta.errors import UserError
+from apm_tta.wording import pluralise
 
 _IMAGENET_CLASSES = 1000
 _MAX_NAMED = 5
@@ -41,7 +42,8 @@ class HeadLabels:
         if all(name == f"LABEL_{row}" for row, name in listed.items()):
             listed = {}
         if listed and (max(listed) >= count or (len(listed) != count and not isinstance(names, Mapping))):
-            raise UserError(f"the checkpoint names {len(listed)} labels for a head of {count} classes", exit_code=2)
+            labels, classes = pluralise(len(listed), "label"), pluralise(count, "class", "classes")
+            raise UserError(f"the checkpoint names {labels} for a head of {classes}", exit_code=2)
         return HeadLabels(count, listed, descriptions or {})
 
     @property

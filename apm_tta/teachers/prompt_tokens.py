@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 # Beginning and end; in open_clip's mode "clips" a class token too.
 _ADDED, _ADDED_BY_CLIPS = 2, 3
-_LONGEST_QUOTE = 300
+_LONGEST_QUOTE = 80
 
 
 class CheckedTokenizer:

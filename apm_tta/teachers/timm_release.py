@@ -15,6 +15,7 @@ from timm.models import PretrainedCfg
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.files import is_file
 from apm_tta.teachers.timm_json import FILE, TESTED_LIKE_TRAINED, apply_fields, read_json
+from apm_tta.wording import first_few
 
 # What determines the pixels that a model gets.
 _PIXELS = (
@@ -82,7 +83,7 @@ def find_release(name: str, kind: str, path: str) -> TimmRelease:
     if not tag and any(getattr(each, key) != getattr(configuration, key) for each in releases for key in unstated):
         raise UserError(
             f"the releases of timm's {plain} are not preprocessed alike: name the one that {path} follows, such as "
-            f"timm:{plain}.{tags[0]}:{path}; there are: {', '.join(tags)}",
+            f"timm:{plain}.{tags[0]}:{path}; there are: {first_few(tags)}",
             exit_code=2,
         )
     return release

@@ -21,6 +21,7 @@ from apm_tta.teachers.checkpoints import (
 )
 from apm_tta.teachers.preprocessing import Preprocessing
 from apm_tta.teachers.weight_names import without_prefix
+from apm_tta.wording import pluralise
 
 # As in torchvision's own transform for these weights, except for its crop.
 PREPROCESSING = Preprocessing(224, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225), "bilinear")
@@ -64,8 +65,8 @@ class VideoTeacher:
             if not -self.blocks <= block < self.blocks:
                 raise UserError(f"mvit_v2_s has blocks 0 to {self.blocks - 1}; there is no block {block}", exit_code=2)
         if video.shape[2] < self.frame_stride:
-            frames = video.shape[2]
-            raise UserError(f"a video of {frames} frames is too short; it needs at least {self.frame_stride}", 2)
+            frames = pluralise(video.shape[2], "frame")
+            raise UserError(f"a video of {frames} is too short; it needs at least {self.frame_stride}", 2)
         wanted = [block % self.blocks for block in blocks]
         patches = self._model.conv_proj(video)
         size = tuple(patches.shape[2:])

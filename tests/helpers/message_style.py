@@ -29,18 +29,20 @@ _WORDS_TWICE = 4
 def faults(line: str) -> list[str]:
     """Return what is wrong with a message: it is one line, short, says nothing twice, and its nouns are right.
 
-    Paths count as one word: a message must name them, however long they are.
+    Paths count as one word: a message must name them, however long they are. Details in parentheses, such as every
+    field in which two runs differ, do not count.
     """
     plain = _PATH.sub("PATH", line)
     found = []
     if line != visible(line) or line != line.strip():
         found.append("is not one printable line")
-    if len(plain) > LONGEST:
-        found.append(f"has {len(plain)} characters besides its paths")
+    said = re.sub(r"\([^()]*(?:\([^()]*\)[^()]*)*\)", "", plain)
+    if len(said) > LONGEST:
+        found.append(f"has {len(said)} characters besides paths and details in parentheses")
     if repeated := _repeated(plain):
         found.append(f"says twice: {repeated}")
     found += [f"counts wrongly: {each[0]}" for each in _ONE_OF_SEVERAL.finditer(plain) if each[1] not in _SINGULAR]
-    found += [f"has {each!r} in it" for each in ("()", ";;", "; ;", ": ;", "None;") if each in plain]
+    found += [f"has {each!r} in it" for each in (";;", "; ;", ": ;", "None;") if each in plain]
     if plain.endswith((";", ":", ",", " and", "; ")):
         found.append("stops in the middle")
     return found
@@ -49,9 +51,9 @@ def faults(line: str) -> list[str]:
 def _repeated(plain: str) -> str:
     """Return a sequence of words that stands in a message twice; empty for none."""
     seen = set()
-    prose = re.sub(r"'[^']*'", "7", plain).replace("Input should be a valid", "")  # pydantic's, of several fields
-    for part in re.split(r"[;:()]| \S*[^A-Za-z, ]\S*", f" {prose}"):  # a name with a digit, dot or dash is no word
-        words = part.replace(",", "").split()
+    prose = re.sub(r"'[^']*'|Input should be [^;,]*", "7", plain)  # the latter is pydantic's, of several fields
+    for part in re.split(r"[;:(),]| \S*[^A-Za-z, ]\S*", f" {prose}"):  # a name with a digit, dot or dash is no word
+        words = part.split()
         for start in range(len(words) - _WORDS_TWICE + 1):
             group = " ".join(words[start : start + _WORDS_TWICE])
             if group in seen:

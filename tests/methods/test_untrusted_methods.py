@@ -444,7 +444,7 @@ def throw(error: BaseException) -> None:
     [
         (lambda: sys.exit(3), "SystemExit: 3"),
         (lambda: os._exit(0), r"SystemExit: os._exit\(0\)"),
-        (lambda: throw(GeneratorExit()), "GeneratorExit:"),
+        (lambda: throw(GeneratorExit()), "GeneratorExit"),
         (lambda: throw(OfItsOwn("bye")), "OfItsOwn: bye"),
     ],
 )

@@ -231,7 +231,7 @@ def test_runs_with_different_conditions_compare_where_both_have_the_same_images(
     assert only_row(a, b)["delta"] == 25
     manifest["numbers"]["conditions"] = ["clean"]
     write_plain(b, manifest)
-    with pytest.raises(UserError, match=r"dataset.fingerprint: f{64} and e{64}"):
+    with pytest.raises(UserError, match=r"dataset.fingerprint: f{12}... and e{12}..."):
         compare(a, b)
 
 

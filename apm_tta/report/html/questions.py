@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
 
 import pandas as pd
@@ -12,6 +11,7 @@ from apm_tta.harness.storage.code_identity import NO_CHANGES
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.caption import disagreement_sentence
 from apm_tta.report.html.means import mean_over_conditions
+from apm_tta.report.reproduction import reproducing_command
 from apm_tta.report.run_data import ReportData
 
 
@@ -94,8 +94,8 @@ def _reproducibility(data: ReportData) -> str:
         )
     own = ", ".join(data.manifest.numbers.revisions.sources)
     code = f" and the code of {own}, whose digest is in run.yaml" if own else ""
-    words = " ".join(shlex.quote(word) for word in data.manifest.command)
+    words = reproducing_command(data)
     return (
-        f"Yes: {words or 'the command of this run'}, with only that row's --methods and --corruptions{code}. run.yaml "
-        "has the versions, the commit, the digests of weights and images, and the seeds."
+        f"Yes: {words or 'the command of this run'}, with only that row's --methods, --corruptions and "
+        f"--severities{code}. run.yaml has the versions, the commit, the digests of weights and images, and the seeds."
     )
