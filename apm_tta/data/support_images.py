@@ -12,6 +12,7 @@ from apm_tta.data.dataset import Dataset, pixel_digest
 from apm_tta.data.layouts import Entry
 from apm_tta.data.layouts.class_folders import folder_problems, list_tree, walk_classes
 from apm_tta.data.layouts.images import read_image
+from apm_tta.data.normal_forms import as_found
 from apm_tta.data.subset import shots_per_class
 from apm_tta.data.twins import Twins
 from apm_tta.errors import UserError
@@ -80,7 +81,8 @@ class SupportImages:
 
     def _find_entries(self) -> Sequence[Entry]:
         classes, found = self._dataset.layout.class_list(), list_tree(self._root)[0]
-        expected = classes.folders if set(classes.folders) & set(found) else classes.names
+        folders, names = as_found(classes.folders, found), as_found(classes.names, found)
+        expected = folders if set(folders) & set(found) else names
         if twice := next((name for name in expected if expected.count(name) > 1), None):
             use = f"name its folders as in {classes.folders[0]}"
             raise UserError(f"--support {self._root}: two classes are named {twice}; {use}")

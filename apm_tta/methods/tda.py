@@ -209,7 +209,8 @@ class Adapter:
         """Add an image: predicted class, entropy in nats, embedding ``(F,)``, mask of classes to lower ``(C,)``."""
         chosen = self.parameters
         self.positive.update(predicted, entropy, feature, self.one_hot[predicted])
-        if chosen.entropy_above < entropy / math.log2(len(self.class_weights)) < chosen.entropy_below:
+        most = math.log2(len(self.class_weights))  # of one class, 0
+        if most and chosen.entropy_above < entropy / most < chosen.entropy_below:
             self.negative.update(predicted, entropy, feature, marked.to(feature.dtype))
 
     def logits(self, feature: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from apm_tta.data.class_lists import ClassList
 from apm_tta.data.class_names import are_synsets, equal_names, wordless_names
 from apm_tta.data.layouts.base import LAYOUTS, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems, list_tree
+from apm_tta.data.normal_forms import as_found
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few, pluralise
@@ -99,7 +100,7 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
                 f"{path} is not UTF-8 text; write one line per class: 'folder' or 'folder<TAB>name'"
             ) from None
         pairs = [(folder.strip(), name.strip()) for folder, _, name in (line.partition("\t") for line in lines)]
-        folders = tuple(folder for folder, _ in pairs)
+        folders = as_found([folder for folder, _ in pairs], list_tree(self.place)[0])
         if not folders:
             raise UserError(f"{path} names no class; write one line per class: 'folder' or 'folder<TAB>name'")
         for number, folder in enumerate(folders, 1):
@@ -115,7 +116,8 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
                 f"{path} lists integer folders in text order ({', '.join(folders[:4])}, ...), not in numerical order; "
                 "sort its lines numerically"
             )
-        return ClassList(tuple((name or folder).replace("_", " ") for folder, name in pairs), folders)
+        names = (name or folder for folder, (_, name) in zip(folders, pairs, strict=True))
+        return ClassList(tuple(name.replace("_", " ") for name in names), folders)
 
 
 def _can_be_listed(folder: str) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.base import Entry, Layout, O, Survey
 from apm_tta.data.layouts.images import list_folder
+from apm_tta.data.normal_forms import path_as_found
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few, pluralise
@@ -39,7 +41,15 @@ class ListedLayout(Layout[O]):
 
     def walk(self, condition: Condition) -> Survey:
         entries = self._parsed[1]
-        missing = sorted({entry.id for entry in entries} - self._existing_ids(entries))
+        existing = self._existing_ids(entries)
+        if any(entry.id not in existing and not entry.id.isascii() for entry in entries):
+            names = cache(self._names)
+            entries = [
+                entry if entry.id in existing else replace(entry, id=path_as_found(entry.id, names))
+                for entry in entries
+            ]
+            existing = self._existing_ids(entries)
+        missing = sorted({entry.id for entry in entries} - existing)
         if not missing:
             return Survey(list(entries))
         number = pluralise(len(missing), "image")
@@ -74,6 +84,10 @@ class ListedLayout(Layout[O]):
     @cached_property
     def _parsed(self) -> tuple[ClassList, list[Entry]]:
         return self.parse()
+
+    def _names(self, folder: str) -> list[str]:
+        place = self.place / folder
+        return [*list_folder(place)[0], *list_folder(place)[1]] if place.is_dir() else []
 
     def _existing_ids(self, entries: Sequence[Entry]) -> set[str]:
         """Return the ids of files that exist, listing each folder once."""

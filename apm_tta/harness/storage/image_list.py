@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests, parse_digests
+from apm_tta.data.normal_forms import composed
 from apm_tta.errors import UserError
 from apm_tta.files import read_regular, write_file
 from apm_tta.harness.storage.manifest import Numbers
@@ -75,6 +76,8 @@ def with_images(lines: list[str], there: ImageDigests | None, now: ImageDigests 
 
 def _entries(there: ImageDigests, now: ImageDigests) -> str:
     gone, new = sorted(there.by_id.keys() - now.by_id.keys()), sorted(now.by_id.keys() - there.by_id.keys())
+    if gone and {*map(composed, gone)} == {*map(composed, new)}:
+        return f"names in another Unicode normal form: {first_few(new)}; copy them as they were"
     parts = [f"{first_few(ids)} only {where}" for ids, where in ((gone, "there"), (new, "now")) if ids]
     return "; ".join(parts) or "other labels or another order of the same images"
 
