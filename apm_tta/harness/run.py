@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from apm_tta.data.dataset import Dataset
+from apm_tta.data.image_files import OutOfReach
 from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.content import content_notes, hash_content, images_to_hash
 from apm_tta.harness.compute.engines import ENGINES, Engine
@@ -90,7 +91,11 @@ def _run(
 ) -> None:
     ids, images = images_to_hash(dataset, request.conditions)
     with hashing_bar(len(ids), hidden=request.quiet or request.json) as advance:
-        digests = hash_content(dataset, ids, images, advance)
+        try:
+            digests = hash_content(dataset, ids, images, advance)
+        except OutOfReach as error:
+            error.advise("see that they can be read, then run the same command again")
+            raise
     before = read_manifest(folder) if (folder / MANIFEST_FILE).exists() else None
     listed = None if before is None else read_image_list(folder, before.numbers)
     if before is not None:

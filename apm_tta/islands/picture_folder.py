@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import get_args
 
 from apm_tta.data.layouts.images import is_image_name, list_folder
+from apm_tta.data.layouts.output_folders import PICTURES
 from apm_tta.errors import UserError
 from apm_tta.files import unwritable, write_file
 from apm_tta.islands.animation import Format
 from apm_tta.wording import first_few
-
-PICTURES = frozenset({"agreement", "curve", "field", "interpolation", "islands", "levels", "video"})
-"""The names of all pictures, without their suffixes."""
 
 
 class PictureFolder:

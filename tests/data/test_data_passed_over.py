@@ -12,6 +12,7 @@ from class_trees import FOLDER, doubts, picture, two_classes
 from apm_tta.data.cards import load_card
 from apm_tta.data.check import check
 from apm_tta.data.dataset import Dataset
+from apm_tta.data.layouts.images import is_image_name
 from apm_tta.data.layouts.output_folders import RUN_MARK, is_output
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
@@ -138,3 +139,36 @@ def test_an_unused_name_that_is_no_text_is_escaped(tree: Path) -> None:
         pytest.skip("this file system has no such names")
     (doubt,) = doubts(tree)
     assert "1 hidden (.caf\\udce9/0.png)" in doubt
+
+
+@pytest.mark.parametrize("names", ["run.log", "run.log run.lock run.owner", "run.log run.yaml.9f.partial"])
+def test_the_folder_of_a_run_that_was_killed_before_it_was_marked_is_no_class(names: str, tree: Path) -> None:
+    before = Dataset(load_card("folder"), tree).entries(CLEAN)
+    (tree / "run").mkdir()
+    for name in names.split():
+        (tree / "run" / name).touch()
+    assert is_output(tree / "run")
+    assert Dataset(load_card("folder"), tree).entries(CLEAN) == before
+    picture(tree / "run" / "0.png")
+    assert not is_output(tree / "run"), "images of others make it a class"
+
+
+@pytest.mark.parametrize("names", ["islands.png islands.csv fit.csv", "curve.png epochs.csv summary.json"])
+def test_pictures_beside_their_numbers_are_no_class_wherever_they_lie(names: str, tree: Path) -> None:
+    before = Dataset(load_card("folder"), tree).entries(CLEAN)
+    for name in names.split():
+        place = tree / "drawn" / "here" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if is_image_name(name):
+            picture(place)
+        else:
+            place.touch()
+    assert Dataset(load_card("folder"), tree).entries(CLEAN) == before
+    picture(tree / "drawn" / "here" / "0.png")
+    assert not is_output(tree / "drawn" / "here")
+
+
+def test_a_class_folder_with_an_image_of_a_pictures_name_is_a_class(tree: Path) -> None:
+    picture(tree / "levels" / "levels.png")
+    assert not is_output(tree / "levels")
+    assert "levels" in Dataset(load_card("folder"), tree).classes

@@ -183,7 +183,7 @@ def test_too_many_images_in_a_row_that_cannot_be_reached_end_the_run(
     assert run("run", methods="zeroshot") == 1
     said = capsys.readouterr().err
     assert "4 images in a row could not be read, the last of them: " in said
-    assert "Input/output error" in said
+    assert "Input/output error); see that they can be read, then run the same command again" in said
     assert said.count("\n") == 1
 
 

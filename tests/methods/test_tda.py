@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import normalize
 
+import apm_tta
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Family, Task
 from apm_tta.methods import METHODS, Batch, build_parameters
@@ -184,3 +186,9 @@ def test_on_real_images_a_batch_equals_one_at_a_time_and_a_reset_forgets(
     assert together.isfinite().all()
     assert not torch.allclose(again, together, rtol=0, atol=1e-2)
     torch.testing.assert_close(alone, together, rtol=0, atol=2e-3)
+
+
+def test_one_class_is_answered_without_evidence_against_others() -> None:
+    """The entropy is measured against its largest value, which is 0 for one class."""
+    images = [Image.new("RGB", (28, 28), (shade, 9, 9)) for shade in (9, 90)]
+    assert apm_tta.load_method("tda", "embedded", ["bag"])(images).class_names == ("bag", "bag")

@@ -17,15 +17,26 @@ RESULTS = "results"
 PICTURE_KINDS = frozenset({"islands", "video", "field", "interpolate"})
 """The kinds whose folders hold pictures."""
 
+PICTURES = frozenset({"agreement", "curve", "field", "interpolation", "islands", "levels", "video"})
+"""The names of all pictures, without their suffixes."""
+
 _RUN_FILES = ("run.log", "records")
+_BEGUN = frozenset({"run.log", "run.lock", "run.owner", "records"})
+"""What lies in a run's folder before its mark does, and when the mark was lost."""
+
+_BESIDE_PICTURES = frozenset({f"{name}.csv" for name in PICTURES}) | {
+    *("growth.csv", "fit.csv", "epochs.csv", "settings.json", "summary.json", "field.safetensors")
+}
+_PARTIAL = ".partial"
 _DATED = re.compile(r"\d{8}-\d{6}(-\d+)?")
 
 
 def is_output(folder: Path) -> bool:
     """Return whether a folder is a run's, or holds nothing but such folders, or folders under their default names.
 
-    No folder with images in it, or in a folder directly below it, is one, except pictures as ``results/islands/DATE``;
-    nor is one that cannot be read.
+    A run's may have no mark yet, if it was killed early. No folder with images in it, or in a folder directly below it,
+    is one, except pictures as ``results/islands/DATE``, or beside the numbers that are written with them; nor is one
+    that cannot be read.
     """
     try:
         return _is_output(folder, (folder.name,))
@@ -43,6 +54,8 @@ def _is_output(folder: Path, names: tuple[str, ...]) -> bool:
         return not _has_images(folder)
     if len(names) == 3 and names[0] == RESULTS and _DATED.fullmatch(names[2]):
         return names[1] in PICTURE_KINDS or not _has_images(folder)
+    if _is_marked_by_all_its_files(folder):
+        return True
     inner = []
     with os.scandir(folder) as found:
         for item in found:
@@ -52,6 +65,21 @@ def _is_output(folder: Path, names: tuple[str, ...]) -> bool:
                 return False  # at the first file: a class folder may have a thousand
             inner.append(item.name)
     return bool(inner) and all(_is_output(folder / name, (*names, name)[-3:]) for name in inner)
+
+
+def _is_marked_by_all_its_files(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what a run writes before its mark, or pictures with their numbers."""
+    names = set()
+    with os.scandir(folder) as found:
+        for item in found:
+            own = item.name in _BEGUN | _BESIDE_PICTURES or Path(item.name).stem in PICTURES
+            if not own and not item.name.startswith(".") and not item.name.endswith(_PARTIAL):
+                return False
+            names.add(item.name)
+    shown = {name for name in names if not name.startswith(".") and not name.endswith(_PARTIAL)}
+    if shown & _BEGUN:
+        return shown <= _BEGUN and not _has_images(folder)
+    return bool(shown & _BESIDE_PICTURES)
 
 
 def _has_images(folder: Path) -> bool:
