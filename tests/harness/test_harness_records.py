@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ from apm_tta.columns import KEY
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
+from apm_tta.harness.storage import records
 from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.records import (
     SCHEMA,
@@ -281,3 +283,27 @@ def test_columns_of_different_lengths_are_refused() -> None:
 def test_a_column_that_is_not_declared_is_refused() -> None:
     with pytest.raises(ValueError, match="surprise is not a column of the records"):
         encode_records(CELL, {"id": ["a"], "label": [0], "surprise": [1.0]}, HEADER)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+def test_a_writer_killed_while_it_replaces_a_file_leaves_the_old_or_the_new(
+    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three files are written one after another, each completely or not at all."""
+    path = tmp_path / "a.parquet"
+    write_rows(path, CELL, [row(0)])
+    write, done = records.write_whole, []
+
+    def until_killed(target: Path, content: bytes) -> None:
+        if len(done) == writes:
+            raise KeyboardInterrupt
+        done.append(target)
+        write(target, content)
+
+    monkeypatch.setattr(records, "write_whole", until_killed)
+    with suppress(KeyboardInterrupt):
+        write_rows(path, CELL, [row(0), row(1)])
+    assert read_shard(path).num_rows == (2 if writes >= 2 else 1)
+    monkeypatch.undo()
+    write_rows(path, CELL, [row(0), row(1)])
+    subprocess.run(["sha256sum", "--check", "--quiet", digest_path(path).name], cwd=tmp_path, check=True)

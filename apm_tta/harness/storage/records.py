@@ -26,6 +26,8 @@ from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.record_header import RecordHeader, read_header
 
 SCHEMA_VERSION = 5
+_MOST_DIGESTS = 2
+"""Of one file: while it is replaced, that of the former content stands below."""
 _VERSION_KEY = b"apm_tta_schema"
 REPAIR = "rerunning the run's own command with --out sets it aside and answers its images again"
 SCHEMA = pa.schema(
@@ -96,12 +98,18 @@ def cell_columns(cell: Cell) -> dict[str, Any]:
 def write_content(path: Path, content: bytes) -> None:
     """Write the result of ``encode_records`` to ``path`` atomically, its digest first.
 
+    Where it replaces a file, the digests of both stand there meanwhile: whichever a killed writer leaves is whole.
+
     Raises:
         UserError: when the file cannot be written, naming it.
     """
     try:
+        if path.exists():
+            write_whole(digest_path(path), _digest_line(path, content) + read_regular(digest_path(path)))
+            write_whole(path, content)
         write_digest(path, content)
-        write_whole(path, content)
+        if not path.exists():
+            write_whole(path, content)
     except OSError as error:
         raise unwritable(path, error, advice="") from error
 
@@ -111,7 +119,11 @@ def write_digest(path: Path, content: bytes) -> None:
 
     The digest is written before the file that it belongs to: a file without a digest was not written here.
     """
-    write_whole(digest_path(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
+    write_whole(digest_path(path), _digest_line(path, content))
+
+
+def _digest_line(path: Path, content: bytes) -> bytes:
+    return f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode()
 
 
 def digest_path(path: Path) -> Path:
@@ -196,10 +208,10 @@ def read_content(path: Path) -> bytes:
     """
     try:
         content = read_regular(path)
-        expected = read_regular(digest_path(path)).split()[:1]
+        stated = read_regular(digest_path(path)).splitlines()[:_MOST_DIGESTS]
     except OSError as error:
         raise UserError(f"{path} is damaged ({error.strerror}: {error.filename}); {REPAIR}") from None
-    if [hashlib.sha256(content).hexdigest().encode()] != expected:
+    if hashlib.sha256(content).hexdigest().encode() not in {line.partition(b" ")[0] for line in stated}:
         raise UserError(f"{path} is damaged (its SHA-256 does not match); {REPAIR}")
     return content
 
