@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -11,7 +12,7 @@ from PIL import Image
 from apm_tta.data.dataset import Dataset, pixel_digest
 from apm_tta.data.layouts import Entry
 from apm_tta.data.layouts.class_folders import folder_problems, list_tree, walk_classes
-from apm_tta.data.layouts.images import read_image
+from apm_tta.data.layouts.images import read_image, read_stored
 from apm_tta.data.normal_forms import as_found
 from apm_tta.data.subset import shots_per_class
 from apm_tta.data.twins import Twins
@@ -75,7 +76,7 @@ class SupportImages:
         digest = hashlib.sha256()
         for entry in self.entries:
             if entry.id not in self._contents:
-                self._contents[entry.id] = hashlib.sha256((self._root / entry.id).read_bytes()).hexdigest()
+                self._contents[entry.id] = read_stored(self._root / entry.id).sha256
             digest.update(f"{entry.id}\t{entry.label}\t{self._contents[entry.id]}\n".encode())
         return digest.hexdigest()
 
@@ -114,9 +115,27 @@ class SupportImages:
         condition = dataset.layout.conditions()[0]
         by_size: dict[int, list[Path]] = {}
         for path in dataset.layout.files(condition, dataset.entries(condition)):
-            by_size.setdefault(path.stat().st_size, []).append(path)
+            with suppress(OSError):  # what cannot be reached now is compared when it is read
+                by_size.setdefault(path.stat().st_size, []).append(path)
         for entry in self.entries:
             path = self._root / entry.id
-            for other in by_size.get(path.stat().st_size, []):
-                if other.read_bytes() == path.read_bytes():
+            size = _size_of(path)
+            others = [] if size is None else by_size.get(size, [])
+            stored = read_stored(path).content if others else b""
+            for other in others:
+                if _same(other, stored):
                     raise UserError(f"--support {self._root} contains a test image: {entry.id} is {other}; remove it")
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _same(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False

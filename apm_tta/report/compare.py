@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.errors import UserError
+from apm_tta.harness.storage.carried_images import as_answered
 from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.harness.storage.image_list import read_image_list, with_images
 from apm_tta.harness.storage.manifest import Numbers, differences
@@ -110,8 +111,9 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
         "correction over the rows of this table."
     )
     others = read_manifest(run_b).numbers
-    images = (read_image_list(run_a, numbers), read_image_list(run_b, others))
-    differing = with_images(differences(numbers, others), *images)
+    there, images_there = as_answered(run_a, numbers, read_image_list(run_a, numbers))
+    now, images_now = as_answered(run_b, others, read_image_list(run_b, others))
+    differing = with_images(differences(there, now), images_there, images_now)
     sentences = [
         "# Comparison",
         markdown_text(f"A: {run_a}. B: {run_b}."),

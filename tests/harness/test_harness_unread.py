@@ -107,6 +107,8 @@ def test_the_same_command_answers_what_was_repaired_and_keeps_the_rest(
     assert f"then rerun the same command with --out {out} to resume" in said
     before = _rows(out, "zeroshot")
     files = {path: path.read_bytes() for path in (out / "records").rglob("*.parquet")}
+    assert main(["compare", str(fresh), str(out)]) == 0
+    assert "could not be read in one of them: Bag/1.png" in capsys.readouterr().out
     assert run("run") == 3
     assert {path: path.read_bytes() for path in files} == files, "nothing is written where nothing was repaired"
 
@@ -117,6 +119,8 @@ def test_the_same_command_answers_what_was_repaired_and_keeps_the_rest(
     assert after.pop("Bag/1.png")["error"] is None
     assert before.pop("Bag/1.png")["error"] is not None
     assert after == before
+    assert main(["compare", str(fresh), str(out)]) == 0
+    assert "nothing that decides a number" in capsys.readouterr().out
     columns = ["method", "id", "prediction", "error", "error_kind"]
     assert answers(out).select(columns).equals(answers(fresh).select(columns))
 

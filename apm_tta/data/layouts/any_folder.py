@@ -10,6 +10,7 @@ from apm_tta.data.class_lists import ClassList
 from apm_tta.data.class_names import are_synsets, equal_names, wordless_names
 from apm_tta.data.layouts.base import LAYOUTS, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems, list_tree
+from apm_tta.data.layouts.images import read_stored
 from apm_tta.data.normal_forms import as_found
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
@@ -94,8 +95,9 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
     def _read_class_list(self) -> ClassList:
         path = self._class_file
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError):
+            text = read_stored(path, self.patience).content.decode("utf-8-sig")
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+        except UnicodeDecodeError:
             raise UserError(
                 f"{path} is not UTF-8 text; write one line per class: 'folder' or 'folder<TAB>name'"
             ) from None

@@ -9,8 +9,9 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from apm_tta.data.class_lists import ClassList
+from apm_tta.data.image_files import MissingImage
 from apm_tta.data.layouts.base import Entry, Layout, O, Survey
-from apm_tta.data.layouts.images import list_folder
+from apm_tta.data.layouts.images import list_folder, read_stored
 from apm_tta.data.normal_forms import path_as_found
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
@@ -59,13 +60,13 @@ class ListedLayout(Layout[O]):
         """Read the file ``name`` below the folder where the tree starts.
 
         Raises:
-            UserError: when it is missing or not text.
+            UserError: when it is missing, not text, or cannot be reached.
         """
         path = self.place / name
         try:
-            return path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            return read_stored(path, self.patience).content.decode("utf-8-sig")
+        except (MissingImage, UnicodeDecodeError) as error:
+            why = "it is missing" if isinstance(error, MissingImage) else "it is not UTF-8 text"
             raise UserError(f"{path} cannot be read ({why}); to get it: {self.card.get}") from None
 
     def check_inside(self, path: str, file: str) -> str:

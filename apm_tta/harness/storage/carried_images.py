@@ -55,6 +55,24 @@ def carry_on(run: Path, numbers: Numbers, listed: ImageDigests | None, now: Imag
     return replace(listed, by_id=by_id, since={each: digest for each, digest in since.items() if by_id[each] != digest})
 
 
+def as_answered(run: Path, numbers: Numbers, listed: ImageDigests | None) -> tuple[Numbers, ImageDigests | None]:
+    """Return a run's numbers and images with the contents that its rows are answers to; without one, of no content.
+
+    Args:
+        run: the run folder.
+        numbers: of the run.
+        listed: the images that it began with; None where the list is lost.
+    """
+    if listed is None:
+        return numbers, None
+    rows = see_rows(run, numbers)
+    unread = {each: UNREADABLE for seen in rows.values() for each in seen.unread if each in listed.by_id}
+    answered = {each: min(contents) for each, contents in answered_contents(rows, listed).items()}
+    images = replace(listed, by_id={**listed.by_id, **unread, **answered})
+    dataset = numbers.dataset.model_copy(update={"images_sha256": images.sha256})
+    return numbers.model_copy(update={"dataset": dataset}), images
+
+
 def answered_contents(rows: Mapping[PurePosixPath, SeenRows], listed: ImageDigests) -> dict[str, set[str]]:
     """Return the contents of images that the rows of ``see_rows`` are answers to, by id."""
     contents: dict[str, set[str]] = {}
