@@ -21,7 +21,7 @@ from apm_tta.report.cells import RESULT_NAMES, cell_rows
 from apm_tta.report.remarks import Remarks
 from apm_tta.report.sites import Sites, sites_of
 from apm_tta.report.statistics import reliability
-from apm_tta.wording import first_few, resume
+from apm_tta.wording import first_few, pluralise, resume
 
 _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
 
@@ -120,7 +120,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     if missing and not partial:
         cells = len(numbers.conditions) * len(numbers.methods) * len(numbers.seeds)
         raise UserError(
-            f"{run} is incomplete: it lacks {len(missing)} of {cells} cells ({first_few(missing, '; ')})",
+            f"{run} is incomplete: it lacks {len(missing)} of {pluralise(cells, 'cell')} ({first_few(missing, '; ')})",
             advice=f"{resume(run)}, or use report --partial to show the complete cells",
         )
     if not rows:

@@ -42,7 +42,7 @@ def faults(line: str) -> list[str]:
     if repeated := _repeated(plain):
         found.append(f"says twice: {repeated}")
     found += [f"counts wrongly: {each[0]}" for each in _ONE_OF_SEVERAL.finditer(plain) if each[1] not in _SINGULAR]
-    found += [f"has {each!r} in it" for each in (";;", "; ;", ": ;", "None;") if each in plain]
+    found += [f"has {each!r} in it" for each in (";;", "; ;", ": ;") if each in plain]
     if plain.endswith((";", ":", ",", " and", "; ")):
         found.append("stops in the middle")
     return found
