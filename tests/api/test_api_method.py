@@ -147,7 +147,7 @@ def test_no_images_have_no_predictions(embedded_teacher: Teacher) -> None:
         (np.ma.masked_array(np.zeros((4, 4, 3), "uint8")), "image 0 is a masked array"),
         (b"bytes", "images is of type bytes"),
         (7, "images is of type int"),
-        ("nowhere.png", "nowhere.png is not a readable image"),
+        ("nowhere.png", "nowhere.png is missing"),
         ("a\0b.png", "which is not a path"),
         (np.array(3, "uint8"), "images is an array () of uint8"),
     ],

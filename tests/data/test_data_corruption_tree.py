@@ -223,6 +223,6 @@ def test_a_damaged_image_is_refused_by_name(card: DatasetCard, tmp_path: Path, d
     path.parent.mkdir(parents=True)
     if damaged is not None:
         path.write_bytes(damaged)
-    with pytest.raises(UserError, match="not a readable image") as caught:
+    with pytest.raises(UserError, match="is missing" if damaged is None else "not a readable image") as caught:
         CorruptionTreeLayout(card, tmp_path).read(path.relative_to(tmp_path).as_posix())
     assert str(path) in str(caught.value)
