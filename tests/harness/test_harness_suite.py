@@ -98,10 +98,11 @@ def test_settings_are_merged_key_by_key(mine: Path) -> None:
     assert changed == {"apm": {"iterations": 40}, "zeroshot": {"templates": "imagenet"}}, "the caller's mapping stays"
 
 
-def test_an_unknown_suite_lists_those_that_exist() -> None:
+def test_an_unknown_suite_lists_the_closest() -> None:
     with pytest.raises(UnknownName, match="unknown suite 'imagenet-d'") as caught:
         load_suite("imagenet-d")
-    assert all(name in str(caught.value) for name in suite_names())
+    close = [name for name in suite_names() if name.startswith("imagenet")]
+    assert all(name in str(caught.value) for name in close)
     assert caught.value.exit_code == 2
 
 
