@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from apm_tta.files import write_whole
+from apm_tta.files import read_regular, write_whole
 
 Stamp = tuple[int, int, int, int]
 """Size in bytes, nanoseconds of the last modification and of the last change, inode."""
@@ -65,7 +65,7 @@ class DigestIndex:
 
     def _read(self) -> dict[str, list[Any]]:
         try:
-            digest, _, content = self._path.read_bytes().partition(b"\n")
+            digest, _, content = read_regular(self._path).partition(b"\n")
             if hashlib.sha256(content).hexdigest().encode() != digest:
                 return {}
             found: dict[str, list[Any]] = json.loads(content)

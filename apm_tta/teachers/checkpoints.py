@@ -50,6 +50,8 @@ def weights_file(path: Path) -> WeightsFile:
     """
     try:
         stamp = _stamp(path)
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe, which may never end
+            raise UserError(f"{path} cannot be read: it is not a file")
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while block := file.read(2**20):

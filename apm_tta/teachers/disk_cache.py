@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from apm_tta.environment import NO_HOME, complete_environment, home_was_missing
-from apm_tta.files import write_whole
+from apm_tta.files import read_regular, write_whole
 
 _VERSION = "3"
 # A new release of any of them may decode, resize, tokenise or compute differently.
@@ -91,7 +91,10 @@ class TensorCache:
         """Return the tensor, or None when the entry is missing, belongs to another key, or is damaged."""
         key = entry_key(parts)
         try:
-            with safe_open(entry_path(self._folder, key, ".safetensors"), framework="pt") as file:
+            path = entry_path(self._folder, key, ".safetensors")
+            if not path.is_file():  # a pipe may never end
+                return None
+            with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 # Copied: what is checked must not change with the file afterwards.
                 value: Tensor = file.get_tensor("value").clone()
@@ -116,7 +119,7 @@ class JsonCache:
         """Return the mapping, or None when the entry is missing, belongs to another key, or is damaged."""
         key = entry_key(parts)
         try:
-            found = json.loads(entry_path(self._folder, key, ".json").read_text(encoding="utf-8"))
+            found = json.loads(read_regular(entry_path(self._folder, key, ".json")))
         except (OSError, ValueError):
             return None
         valid = isinstance(found, dict) and found.get("key") == key and isinstance(found.get("value"), dict)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apm_tta.errors import UserError
+from apm_tta.files import read_regular
 from apm_tta.teachers.disk_cache import entry_key, entry_path, write_entry
 
 
@@ -79,7 +80,7 @@ class FeatureCache:
     def _array(self) -> NDArray[np.float32] | None:
         try:
             metadata = json.loads(self._metadata_path.read_text(encoding="utf-8"))
-            whole = np.load(io.BytesIO(self._array_path.read_bytes()), allow_pickle=False)
+            whole = np.load(io.BytesIO(read_regular(self._array_path)), allow_pickle=False)
             expected = {"key": self._key, "shape": list(whole.shape), "sha256": _digest(whole)}
             array: NDArray[np.float32] = np.load(self._array_path, mmap_mode="r", allow_pickle=False)
             if whole.dtype != np.float32 or metadata != expected or array.shape != whole.shape:
