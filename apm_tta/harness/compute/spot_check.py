@@ -112,8 +112,8 @@ def refuse_other_answers(
     largest = float((logits[index] - among[index]).abs().max())
     raise UserError(
         f"{image} alone otherwise than among {len(batch)} (logits differ by {largest:.2g}), though it is "
-        f"{method.protocol} and states nothing else: where that is meant, state batch_dependent = True, and the batch "
-        "size becomes part of what its numbers depend on"
+        f"{method.protocol} and states nothing else: if that is meant, state batch_dependent = True, and its numbers "
+        "depend on the batch size"
     )
 
 
