@@ -10,11 +10,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from apm_tta.details import keep_tracebacks_in_files, unexpected
-from apm_tta.environment import complete_environment, instruct_libraries
 from apm_tta.errors import UNEXPECTED, UserError
-from apm_tta.standard_streams import own_streams, say, whole_output
-from apm_tta.stop_signals import STOP_SIGNALS, OutputLost, stop_code, stop_word, stoppable
+from apm_tta.system.environment import complete_environment, instruct_libraries
+from apm_tta.system.standard_streams import own_streams, say, whole_output
+from apm_tta.system.stop_signals import STOP_SIGNALS, OutputLost, stop_code, stop_word, stoppable
+from apm_tta.system.tracebacks import keep_tracebacks_in_files, unexpected
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

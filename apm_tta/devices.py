@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import torch
 
-from apm_tta.cores import usable_threads
 from apm_tta.errors import UserError
+from apm_tta.system.cores import usable_threads
 
 AUTO, ALL = "auto", "all"
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from apm_tta import environment
 from apm_tta.cli import main
 from apm_tta.command_line import main_group
 from apm_tta.data.sample import CLEAN
@@ -25,6 +24,7 @@ from apm_tta.harness.plan import Cell, Shard
 from apm_tta.harness.progress import progress_bar
 from apm_tta.harness.progress.events import Answered, Note, Planned
 from apm_tta.harness.progress.progress_bar import Progress
+from apm_tta.system import environment
 from apm_tta.teachers.disk_cache import cache_doubts, default_cache
 
 RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))

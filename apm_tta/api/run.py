@@ -21,7 +21,7 @@ from apm_tta.harness.request.part import parse_part
 from apm_tta.harness.request.run_request import RunRequest, resolve_request
 from apm_tta.harness.request.suite import Suite
 from apm_tta.plain_data import parse_integer
-from apm_tta.stop_signals import stop_says, stoppable
+from apm_tta.system.stop_signals import stop_says, stoppable
 from apm_tta.wording import for_shell
 
 Names = str | Sequence[str]

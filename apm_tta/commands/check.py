@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def check_command(name: str, data_root: Path | None, deep: bool) -> None:
     """Check the data set NAME (see run-bench list datasets), and report what is missing, surplus or unreadable."""
     from apm_tta.api.check import check_dataset
-    from apm_tta.bars import bar
+    from apm_tta.system.bars import bar
 
     def show_progress(entries: Iterator[Entry], total: int) -> Iterable[Entry]:
         return bar(entries, total=total)

@@ -50,9 +50,9 @@ def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, isla
 def compare_command(run_a: Path, run_b: Path, csv_file: Path | None) -> None:
     """Print the difference RUN_B minus RUN_A for every condition and method that both have, with interval and p."""
     from apm_tta.api.run_folder import compare
-    from apm_tta.files import write_output
     from apm_tta.report.compare import comparison_text
     from apm_tta.report.render import csv_text
+    from apm_tta.system.files import write_output
 
     table = compare(run_a, run_b)
     if csv_file is not None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from apm_tta.cores import usable_cores
 from apm_tta.data.image_files import UnreadImage
 from apm_tta.data.layouts import Entry, Layout
 from apm_tta.data.twins import Twins
+from apm_tta.system.cores import usable_cores
 
 Progress = Callable[[Iterator[Entry], int], Iterable[Entry]]
 _IMAGES_AT_ONCE = 512

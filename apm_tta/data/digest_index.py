@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from apm_tta.files import read_regular, write_whole
+from apm_tta.system.files import read_regular, write_whole
 
 Stamp = tuple[int, int, int, int]
 """Size in bytes, nanoseconds of the last modification and of the last change, inode."""

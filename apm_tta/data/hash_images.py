@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from apm_tta.cores import usable_cores
 from apm_tta.data.digest_index import DigestIndex, Stamp, stamp_of
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests
 from apm_tta.data.image_files import UnreadImage
 from apm_tta.data.layouts import Layout
+from apm_tta.system.cores import usable_cores
 
 Advance = Callable[[int], object]
 """Take the number of images that were hashed since the last call."""

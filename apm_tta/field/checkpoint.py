@@ -23,7 +23,7 @@ from apm_tta.field.checkpoint_file import (
 )
 from apm_tta.field.pixels import ImageNetPixels, Pixels, ReleasedPixels
 from apm_tta.field.settings import Settings
-from apm_tta.files import write_file
+from apm_tta.system.files import write_file
 from apm_tta.teachers.checkpoints import load_strictly, read_state_dict, weights_file
 from apm_tta.teachers.weight_names import first_few
 from apm_tta.teachers.weight_values import refuse_unusable_values

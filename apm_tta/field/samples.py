@@ -17,11 +17,11 @@ from torchvision.transforms.functional import hflip
 from apm_tta.apm import APMConfig
 from apm_tta.apm.heads import rgb_target
 from apm_tta.apm.memory import free_memory
-from apm_tta.cores import usable_cores
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.islands.targets import resample
 from apm_tta.methods.apm_input import apm_input
 from apm_tta.randomness import torch_generator
+from apm_tta.system.cores import usable_cores
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
 from apm_tta.wording import pluralise

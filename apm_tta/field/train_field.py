@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from apm_tta.apm import APMConfig
-from apm_tta.bars import bar
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
 from apm_tta.field.checkpoint import CHECKPOINT_FILE, TrainingState, refuse_other_training
@@ -19,17 +18,18 @@ from apm_tta.field.checkpoint_file import Measures
 from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
-from apm_tta.files import unwritable
 from apm_tta.islands.gallery import teacher_title
 from apm_tta.islands.number_tables import as_csv, as_table
 from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Curve, draw_strip
 from apm_tta.islands.targets import sizes_for_grid
-from apm_tta.stop_signals import stop_says, stoppable
+from apm_tta.system.bars import bar
+from apm_tta.system.files import unwritable
+from apm_tta.system.stop_signals import stop_says, stoppable
+from apm_tta.system.writer_lock import only_writer
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
 from apm_tta.wording import pluralise, resume
-from apm_tta.writer_lock import only_writer
 
 # The pretraining variant of the public code, for teachers whose APM has the published sizes.
 _PRETRAINING = (4096, 4096, 4096, 2048, 1024)

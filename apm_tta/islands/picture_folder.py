@@ -10,8 +10,8 @@ from typing import get_args
 from apm_tta.data.layouts.images import is_image_name, list_folder
 from apm_tta.data.layouts.output_folders import PICTURES
 from apm_tta.errors import UserError
-from apm_tta.files import unwritable, write_file
 from apm_tta.islands.animation import Format
+from apm_tta.system.files import unwritable, write_file
 from apm_tta.wording import first_few
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.errors import UserError
-from apm_tta.files import write_file
 from apm_tta.report.aggregate import merge_seeds
 from apm_tta.report.caption import caption, notes
 from apm_tta.report.cells import BOLD
@@ -19,6 +18,7 @@ from apm_tta.report.run_data import ReportData, read_report_data
 from apm_tta.report.table import Table, mean_and_deviation, number
 from apm_tta.report.tables import by_corruption_table, cost_table
 from apm_tta.report.write import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, latex_document
+from apm_tta.system.files import write_file
 from apm_tta.teachers.templates import DATASET
 
 # In the order of the papers' columns.

@@ -12,7 +12,6 @@ import pandas as pd
 
 from apm_tta.data.image_files.errors import count_kinds, remedies
 from apm_tta.errors import UserError
-from apm_tta.files import MAKE_ROOM, unwritable, write_file
 from apm_tta.report.aggregate import mean_over_corruptions, merge_seeds
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
@@ -30,6 +29,7 @@ from apm_tta.report.tables import (
     iterations_table,
     means_table,
 )
+from apm_tta.system.files import MAKE_ROOM, unwritable, write_file
 from apm_tta.wording import first_few, for_shell, pluralise, resume
 
 CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"

@@ -19,8 +19,8 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from apm_tta.environment import NO_HOME, complete_environment, home_was_missing
-from apm_tta.files import read_regular, write_whole
+from apm_tta.system.environment import NO_HOME, complete_environment, home_was_missing
+from apm_tta.system.files import read_regular, write_whole
 
 _VERSION = "3"
 # A new release of any of them may decode, resize, tokenise or compute differently.

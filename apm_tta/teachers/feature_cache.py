@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apm_tta.errors import UserError
-from apm_tta.files import read_regular
+from apm_tta.system.files import read_regular
 from apm_tta.teachers.disk_cache import entry_key, entry_path, write_entry
 
 

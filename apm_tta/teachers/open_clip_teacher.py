@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from apm_tta.errors import UnknownName, UserError
-from apm_tta.files import is_file
+from apm_tta.system.files import is_file
 from apm_tta.teachers.base import FAMILIES, Classifier, Source
 from apm_tta.teachers.built_teacher import BuiltTeacher
 from apm_tta.teachers.checkpoints import WeightsFile, one_line_errors, weights_file

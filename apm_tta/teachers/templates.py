@@ -10,7 +10,7 @@ from pathlib import Path
 from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 
 from apm_tta.errors import UserError
-from apm_tta.files import is_file
+from apm_tta.system.files import is_file
 
 PLACEHOLDER = "{}"
 """The position of the class name in a template."""

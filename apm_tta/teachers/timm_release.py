@@ -13,7 +13,7 @@ from timm.data import resolve_data_config
 from timm.models import PretrainedCfg
 
 from apm_tta.errors import UnknownName, UserError
-from apm_tta.files import is_file
+from apm_tta.system.files import is_file
 from apm_tta.teachers.timm_json import FILE, TESTED_LIKE_TRAINED, apply_fields, read_json
 from apm_tta.wording import first_few
 

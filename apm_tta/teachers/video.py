@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.video import MViT_V2_S_Weights, mvit_v2_s
 
 from apm_tta.errors import UnknownName, UserError
-from apm_tta.files import is_file
+from apm_tta.system.files import is_file
 from apm_tta.teachers.checkpoints import (
     load_strictly,
     one_line_errors,

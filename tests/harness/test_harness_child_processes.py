@@ -22,7 +22,7 @@ from apm_tta.harness.compute.ahead import results_ahead
 from apm_tta.harness.compute.child_processes import CannotStart, Child, Lost, packed
 from apm_tta.harness.compute.loading import load
 from apm_tta.harness.compute.quiet_processes import quiet_context
-from apm_tta.stop_signals import STOP_SIGNALS
+from apm_tta.system.stop_signals import STOP_SIGNALS
 
 BIG = 1 << 20
 """Bytes, more than a pipe holds: whoever sends them waits in the middle of a message."""

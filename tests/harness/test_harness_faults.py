@@ -17,11 +17,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from apm_tta import files
 from apm_tta.cli import main
 from apm_tta.harness.storage.records import read_records
 from apm_tta.methods import METHODS, Batch, Method, Predictions
 from apm_tta.methods.parameters import Templates
+from apm_tta.system import files
 
 WORDS = [
     *("demo", "--limit", "20", "--corruptions", "contrast,pixelate", "--severities", "5", "--shard-size", "10"),

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from apm_tta.stop_signals import signals_held
+from apm_tta.system.stop_signals import signals_held
 
 _END_S = 5.0
 """How long a process may take to end after its pipe is closed."""

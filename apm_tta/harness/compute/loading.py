@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from apm_tta.cores import usable_cores
 from apm_tta.data.dataset import Dataset, RefusedImage
 from apm_tta.data.image_files import OutOfReach, UnreachableImage, UnreadImage, failed_step
 from apm_tta.data.layouts import Entry
@@ -26,6 +25,7 @@ from apm_tta.harness.compute.child_processes import CannotStart, Lost
 from apm_tta.harness.compute.quiet_processes import quiet_context
 from apm_tta.harness.progress.heard_warnings import drained, heard_warnings
 from apm_tta.harness.storage.code_identity import refuse_edited_code
+from apm_tta.system.cores import usable_cores
 
 _LOGGER = logging.getLogger(__name__)
 

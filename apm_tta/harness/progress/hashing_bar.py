@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from apm_tta.bars import bar
+from apm_tta.system.bars import bar
 
 _DELAY_S = 1.0
 

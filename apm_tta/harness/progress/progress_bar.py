@@ -10,9 +10,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from apm_tta.bars import on_terminal
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.progress.events import Answered, Event, Note, Planned
+from apm_tta.system.bars import on_terminal
 
 LINE_EVERY_S = 60.0
 """Where there is no terminal: a line after so many seconds, and one at the end."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests, parse_digests
 from apm_tta.data.normal_forms import composed
 from apm_tta.errors import UserError
-from apm_tta.files import read_regular, write_file
 from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.system.files import read_regular, write_file
 from apm_tta.wording import first_few
 
 IMAGES_FILE = "images.sha256"

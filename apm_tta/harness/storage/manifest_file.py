@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from apm_tta.configuration import one_line, read_yaml
 from apm_tta.errors import UserError
-from apm_tta.files import write_file
 from apm_tta.harness.storage.field_differences import flatten
 from apm_tta.harness.storage.manifest import MANIFEST_FILE, Manifest, canonical_json
 from apm_tta.harness.storage.records import SCHEMA_VERSION, record_files
+from apm_tta.system.files import write_file
 from apm_tta.wording import pluralise
 
 MANIFEST_SCHEMA = 2

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from apm_tta.data.image_digests import ImageDigests, parse_digests
 from apm_tta.errors import UserError
-from apm_tta.files import read_regular
 from apm_tta.harness.storage.image_list import (
     READ_FOLDER,
     keep_read_images,
@@ -23,7 +22,8 @@ from apm_tta.harness.storage.merged_images import MergedImages, preferred
 from apm_tta.harness.storage.records import encode_table, read_content, write_content
 from apm_tta.harness.storage.run_folder import make_folder, remove_if_empty, remove_leftovers
 from apm_tta.harness.storage.run_records import check_recorded, present_files
-from apm_tta.writer_lock import only_writer
+from apm_tta.system.files import read_regular
+from apm_tta.system.writer_lock import only_writer
 
 
 def merge(out: Path, parts: Sequence[Path]) -> int:

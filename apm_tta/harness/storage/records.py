@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from apm_tta.columns import RECORD_COLUMNS
 from apm_tta.errors import UserError
-from apm_tta.files import read_regular, unwritable, write_whole
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.record_header import RecordHeader, read_header
+from apm_tta.system.files import read_regular, unwritable, write_whole
 
 SCHEMA_VERSION = 5
 _MOST_DIGESTS = 2

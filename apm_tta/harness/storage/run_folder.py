@@ -8,13 +8,13 @@ from datetime import datetime
 from pathlib import Path
 
 from apm_tta.errors import UserError
-from apm_tta.files import PARTIAL, unwritable
 from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.progress.run_log import LOG_FILE
 from apm_tta.harness.storage.manifest import MANIFEST_FILE
 from apm_tta.harness.storage.records import REPAIR, decode_records, digest_path, read_content, record_files
 from apm_tta.harness.storage.run_records import Image, RecordFile, read_recorded
-from apm_tta.writer_lock import LOCK_FILE, OWNER_FILE
+from apm_tta.system.files import PARTIAL, unwritable
+from apm_tta.system.writer_lock import LOCK_FILE, OWNER_FILE
 
 DAMAGED_SUFFIX = ".damaged"
 _OWN_FILES = {LOG_FILE, LOCK_FILE, OWNER_FILE}

@@ -11,7 +11,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from apm_tta.files import MAKE_ROOM, write_file
 from apm_tta.report.aggregate import merge_seeds
 from apm_tta.report.caption import caption, notes
 from apm_tta.report.html.figures import figures
@@ -21,6 +20,7 @@ from apm_tta.report.reproduction import reproducing_command
 from apm_tta.report.results_table import results_table
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.tables import cost_table
+from apm_tta.system.files import MAKE_ROOM, write_file
 from apm_tta.wording import pluralise, visible
 
 HTML_FILE = "report.html"

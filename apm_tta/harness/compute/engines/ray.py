@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from apm_tta.cores import usable_threads
 from apm_tta.devices import AUTO, resolve_device, share_cores
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.engines.base import ENGINES
@@ -25,8 +24,9 @@ from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.progress.events import Answered, Emit, Event, Finished
 from apm_tta.harness.progress.logged_notes import LoggedNotes
-from apm_tta.standard_streams import errors_dropped
-from apm_tta.stop_signals import Stopped, handlers_kept
+from apm_tta.system.cores import usable_threads
+from apm_tta.system.standard_streams import errors_dropped
+from apm_tta.system.stop_signals import Stopped, handlers_kept
 
 LOCAL = "local"
 _CONNECT_S = 5.0

@@ -15,7 +15,7 @@ import pytest
 
 from apm_tta.cli import main
 from apm_tta.errors import UserError
-from apm_tta.stop_signals import (
+from apm_tta.system.stop_signals import (
     STOP_SIGNALS,
     Stopped,
     handlers_kept,

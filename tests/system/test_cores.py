@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from apm_tta import cores
-from apm_tta.cores import bound_cores, usable_cores, usable_threads
 from apm_tta.harness.compute.loading import default_workers
+from apm_tta.system import cores
+from apm_tta.system.cores import bound_cores, usable_cores, usable_threads
 
 
 @pytest.fixture(autouse=True)

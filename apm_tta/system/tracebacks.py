@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from apm_tta.errors import describe_error
-from apm_tta.standard_streams import say
-from apm_tta.stop_signals import Stopped
+from apm_tta.system.standard_streams import say
+from apm_tta.system.stop_signals import Stopped
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs

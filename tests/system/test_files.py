@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from apm_tta.errors import UserError
-from apm_tta.files import write_output, write_whole
+from apm_tta.system.files import write_output, write_whole
 
 REAL_FSYNC = os.fsync
 
@@ -115,7 +115,7 @@ def test_a_single_file_that_a_container_was_given_is_written_in_place(tmp_path: 
 import subprocess
 import sys
 from pathlib import Path
-from apm_tta.files import write_whole
+from apm_tta.system.files import write_whole
 given = Path({str(tmp_path)!r})
 subprocess.run(["mount", "--bind", given / "outside", given / "inside"], check=True)
 write_whole(given / "inside", b"content")

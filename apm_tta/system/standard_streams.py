@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from apm_tta.errors import UserError
-from apm_tta.stop_signals import OutputLost
+from apm_tta.system.stop_signals import OutputLost
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from apm_tta.errors import UserError
-from apm_tta.files import unwritable, write_whole
+from apm_tta.system.files import unwritable, write_whole
 
 LOCK_FILE, OWNER_FILE = "run.lock", "run.owner"
 # The processes of a killed run notice its end at once, unless they are in the middle of something.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from apm_tta.errors import UserError
-from apm_tta.writer_lock import OWNER_FILE, only_writer
+from apm_tta.system.writer_lock import OWNER_FILE, only_writer
 
 
 def refuse_locks(monkeypatch: pytest.MonkeyPatch, code: int) -> None:

@@ -10,7 +10,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from apm_tta.cores import bound_cores, usable_cores
+from apm_tta.system.cores import bound_cores, usable_cores
 
 NO_HOME = "there is no home folder, so that no cache outlives this run; HOME or APM_TTA_CACHE names a place for it"
 _NOWHERE = Path(os.devnull)
