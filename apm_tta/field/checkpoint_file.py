@@ -19,6 +19,7 @@ from apm_tta.apm import APM, APMConfig
 from apm_tta.configuration import one_line, validated
 from apm_tta.errors import UserError
 from apm_tta.field.settings import Settings
+from apm_tta.system.files import require_regular
 from apm_tta.teachers.weight_names import first_few
 
 Measures = dict[str, float]
@@ -79,6 +80,7 @@ def encode_checkpoint(content: CheckpointContent) -> bytes:
 def is_checkpoint(path: Path) -> bool:
     """Return whether a file says that it is a checkpoint of ``run-bench train-field``."""
     try:
+        require_regular(path)
         with safe_open(path, "pt") as file:
             return _FORMAT in (file.metadata() or {})
     except (SafetensorError, OSError):
@@ -193,6 +195,7 @@ def _settings(path: Path, metadata: Mapping[str, str]) -> Settings:
 def _one_line_errors(path: Path) -> Iterator[None]:
     """Turn whatever reading a checkpoint raises into one line: missing, unreadable or damaged."""
     try:
+        require_regular(path)
         yield
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}; run-bench train-field writes one") from None

@@ -29,7 +29,7 @@ from apm_tta.report.tables import (
     iterations_table,
     means_table,
 )
-from apm_tta.system.files import MAKE_ROOM, unwritable, write_file
+from apm_tta.system.files import MAKE_ROOM, is_file, unwritable, write_file
 from apm_tta.wording import first_few, for_shell, pluralise, resume
 
 CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"
@@ -165,15 +165,18 @@ def latex_document(tables: list[Table], caption: str, label: str = "results") ->
 def _remove_of_earlier_report(path: Path, frame: pd.DataFrame) -> None:
     """Remove a file that an earlier report wrote and this one does not; a file of other columns is somebody else's.
 
+    An earlier version may have had fewer columns.
+
     Raises:
         UserError: when it cannot be removed: it would be taken for a part of this report.
     """
     try:
+        if not is_file(path):
+            return
         with path.open(encoding="utf-8", errors="replace") as file:
-            ours = file.readline().rstrip("\n") == ",".join(frame.columns)
+            columns = file.readline().rstrip("\n").split(",")
+        ours = len(columns) > 1 and columns == [name for name in frame.columns if name in columns]
         if ours:
             path.unlink()
-    except FileNotFoundError:
-        return
     except OSError as error:
         raise unwritable(path, error, MAKE_ROOM) from error

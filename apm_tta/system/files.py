@@ -168,9 +168,18 @@ def read_regular(path: Path) -> bytes:
     Raises:
         OSError: when it cannot be read, or is no regular file.
     """
+    require_regular(path)
+    return path.read_bytes()
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what would be waited for when it is opened, such as a pipe.
+
+    Raises:
+        OSError: when there is nothing, or no regular file.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is not a file", str(path))
-    return path.read_bytes()
 
 
 def is_file(path: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from apm_tta.errors import UserError
-from apm_tta.system.files import unwritable, write_whole
+from apm_tta.system.files import read_regular, require_regular, unwritable, write_whole
 
 LOCK_FILE, OWNER_FILE = "run.lock", "run.owner"
 # The processes of a killed run notice its end at once, unless they are in the middle of something.
@@ -66,7 +66,7 @@ def _held(folder: Path, who: str) -> UserError:
 
 def _owner(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        return read_regular(path).decode(errors="replace").strip()
     except OSError:
         return ""
 
@@ -93,6 +93,8 @@ def _has_locks(path: Path) -> bool:
         return True
     import fcntl
 
+    if path.exists():
+        require_regular(path)
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

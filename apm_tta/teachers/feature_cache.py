@@ -79,7 +79,7 @@ class FeatureCache:
     @cached_property
     def _array(self) -> NDArray[np.float32] | None:
         try:
-            metadata = json.loads(self._metadata_path.read_text(encoding="utf-8"))
+            metadata = json.loads(read_regular(self._metadata_path))
             whole = np.load(io.BytesIO(read_regular(self._array_path)), allow_pickle=False)
             expected = {"key": self._key, "shape": list(whole.shape), "sha256": _digest(whole)}
             array: NDArray[np.float32] = np.load(self._array_path, mmap_mode="r", allow_pickle=False)

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from apm_tta.errors import UserError
 from apm_tta.harness.progress.events import Event, Finished, Note, Planned, work_name
+from apm_tta.system.files import require_regular
 from apm_tta.wording import pluralise
 
 LOG_FILE = "run.log"
@@ -26,6 +27,8 @@ class LogFile:
     def __init__(self, folder: Path) -> None:
         self._file: TextIO | None = None
         try:
+            if (folder / LOG_FILE).exists():
+                require_regular(folder / LOG_FILE)
             self._file = (folder / LOG_FILE).open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         except OSError:
             return

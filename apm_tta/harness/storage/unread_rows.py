@@ -14,6 +14,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.harness.storage.record_header import read_header
 from apm_tta.harness.storage.run_records import RecordFile, present_files, read_recorded
+from apm_tta.system.files import require_regular
 
 _MOSTLY_NULL = ("error", "image_sha256")
 
@@ -57,6 +58,7 @@ def see_rows(run: Path, numbers: Numbers, asked: Collection[str] = ()) -> dict[P
 
 
 def _see(run: Path, file: RecordFile, fingerprint: str, asked: Collection[str]) -> SeenRows:
+    require_regular(run / file.name)
     metadata = pq.read_metadata(run / file.name)
     if not asked and not _has_values(metadata):
         header = read_header(metadata.metadata or {})
