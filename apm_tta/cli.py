@@ -6,14 +6,13 @@ Hardly anything is imported before ``main`` is called: an import can fail, and b
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Sequence
 
 from apm_tta.errors import UNEXPECTED, UserError
 from apm_tta.system.environment import complete_environment, instruct_libraries
 from apm_tta.system.standard_streams import own_streams, say, whole_output
-from apm_tta.system.stop_signals import STOP_SIGNALS, OutputLost, stop_code, stop_word, stoppable
+from apm_tta.system.stop_signals import OutputLost, let_end, stop_code, stop_word, stoppable
 from apm_tta.system.tracebacks import keep_tracebacks_in_files, unexpected
 
 
@@ -69,11 +68,10 @@ def console() -> None:
     own_streams()
     keep_tracebacks_in_files()
     instruct_libraries()
-    try:
-        code = main()
-    except KeyboardInterrupt as stop:  # while the end was said
-        code = stop_code(stop)
-    for number in STOP_SIGNALS:  # all is written and said: what the interpreter still does may be cut off
-        if signal.getsignal(number) == signal.default_int_handler:
-            signal.signal(number, signal.SIG_DFL)
+    with stoppable():
+        try:
+            code = main()
+        except KeyboardInterrupt as stop:  # while the end was said
+            code = stop_code(stop)
+        let_end(code)
     sys.exit(code)

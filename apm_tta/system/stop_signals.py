@@ -70,17 +70,35 @@ def stoppable() -> Iterator[None]:
         yield
     finally:
         for number in taken:
-            signal.signal(number, before[number])
+            if signal.getsignal(number) is handle:
+                signal.signal(number, before[number])
+
+
+def let_end(code: int) -> None:
+    """Let the process end once all is written and said: in what the interpreter still does nothing may be raised.
+
+    After a stop further signals are ignored, so that the first one's code stays; otherwise they cut the end off.
+    """
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, signal.SIG_IGN if code > _FROM_SHELLS else signal.SIG_DFL)
 
 
 _received: list[int] = []
 """What was raised: a library may catch it and raise a plain ``KeyboardInterrupt`` in its place, as Ray does."""
 
 
+_holding: list[bool] = []
+_held: list[int] = []
+"""One entry for every block that holds signals back, and what came meanwhile."""
+
+
 def _handler(process: int) -> Callable[[int, FrameType | None], None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         # A second signal while the first one is being followed would break what cleans up.
-        if os.getpid() == process and not _is_stopping():
+        if _holding and os.getpid() == process:  # another thread got it, which does not hold signals back
+            _held.append(number)
+        elif os.getpid() == process and not _is_stopping():
             _received.append(number)
             raise Stopped(number)
 
@@ -121,10 +139,14 @@ def signals_held() -> Iterator[None]:
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    _holding.append(True)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _holding.pop()
+        while _held and not _holding:
+            os.kill(os.getpid(), _held.pop())
 
 
 @contextmanager

@@ -130,7 +130,7 @@ _PLAIN = {torch.float32, torch.float64, torch.float16, torch.uint8, torch.int32,
 def _begin(target: Callable[..., None], pipe: Connection, *arguments: Any) -> None:
     with signals_held():  # again: a server that forks processes may have been there before
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        with suppress(BrokenPipeError, ConnectionResetError):  # nobody listens any more
+        with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody listens any more
             target(pipe, *arguments)
 
 
