@@ -21,7 +21,7 @@ from apm_tta.package_files import AT_IMPORT, content, files_sha256, package_file
 
 PACKAGE = Path(apm_tta.__file__).parent
 NEEDED = (
-    *("__init__.py", "errors.py", "package_files.py", "package_commit.py"),
+    *("__init__.py", "errors.py", "wording.py", "package_files.py", "package_commit.py"),
     *("harness/__init__.py", "harness/storage/__init__.py", "harness/storage/code_identity.py"),
 )
 LAID_OUT = {

@@ -263,7 +263,9 @@ def test_another_layout_of_the_same_content_is_read(tmp_path: Path) -> None:
     """An editor may break lines differently, and people write comments."""
     write_manifest(tmp_path, MANIFEST)
     content = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
-    (tmp_path / "run.yaml").write_text("# mine\n" + yaml.safe_dump(content, width=40), encoding="utf-8")
+    (tmp_path / "run.yaml").write_text(
+        "# mine\n" + yaml.safe_dump(content, sort_keys=False, width=40), encoding="utf-8"
+    )
     assert read_manifest(tmp_path) == MANIFEST
 
 

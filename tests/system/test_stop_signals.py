@@ -136,6 +136,8 @@ def signalled() -> Callable[[list[str], Path, int], int]:
     return run
 
 
+# A signal may come between two instructions of a library that would close something.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGXCPU])
 def test_a_run_says_where_it_is_and_how_to_go_on_in_words_that_a_shell_takes(

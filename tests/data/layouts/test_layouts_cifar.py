@@ -130,6 +130,7 @@ def test_cifar_100_given_for_cifar_10_is_named(tmp_path: Path, trees: Any) -> No
 def test_a_card_of_a_batch_that_does_not_exist_is_refused() -> None:
     card = load_card("cifar10")
     with pytest.raises(
-        UserError, match=r"card cifar10, layout_options: split: .*'test_batch' or 'test'; correct the card"
+        UserError,
+        match=r"card cifar10, layout_options: split: .*'test_batch' or 'test', not 'data_batch_1'; correct the card",
     ):
         Dataset(card.model_copy(update={"layout_options": {"split": "data_batch_1"}}))
