@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,14 @@ def test_a_class_folder_with_an_image_of_a_pictures_name_is_a_class(tree: Path) 
     picture(tree / "levels" / "levels.png")
     assert not is_output(tree / "levels")
     assert "levels" in Dataset(load_card("folder"), tree).classes
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: path.symlink_to(path.name), os.mkfifo, lambda path: path.symlink_to("gone")]
+)
+def test_what_leads_nowhere_beside_the_classes_is_named_and_is_no_class(make: Any, tree: Path) -> None:
+    """A link in a circle, a pipe, and a broken link."""
+    make(tree / "other")
+    with pytest.raises(UserError, match=r"circular or broken links?, or what is no file: other") as refused:
+        Dataset(load_card("folder"), tree).entries(CLEAN)
+    assert "surplus" not in str(refused.value)

@@ -87,7 +87,8 @@ class LabelledFoldersLayout(Layout[O]):
             return Survey(
                 problems=[*problems, f"{place} has {number} in one flat folder ({images[0]}); {self._sorting_advice}"]
             )
-        labelled, wrong = self.label_folders(place, [*folders, *bad_links])
+        classes = [folder.name for folder, _ in self.label_folders(place, bad_links)[0]]  # in whose place is a bad link
+        labelled, wrong = self.label_folders(place, [*folders, *classes])
         found = walk_classes(place, [(folder, label) for folder, label in labelled if folder.name not in bad_links])
         found.problems[:0] = problems + wrong
         found.unused.add("beside the class folders", [name for name in files if name not in self.side_files])

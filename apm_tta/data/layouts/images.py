@@ -67,6 +67,14 @@ def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
     return sorted(folders), sorted(files), sorted(bad_links)
 
 
+def is_folder(item: os.DirEntry[str]) -> bool:
+    """Return whether an item is a folder, or leads to one; a link in a circle does not."""
+    try:
+        return item.is_dir()
+    except OSError:
+        return False
+
+
 def refuse_no_text(path: Path) -> None:
     """Refuse a file or folder whose name cannot be decoded: a run's files could not hold it.
 

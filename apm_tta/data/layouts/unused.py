@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from apm_tta.data.layouts.images import is_image_name
+from apm_tta.data.layouts.images import is_folder, is_image_name
 from apm_tta.data.layouts.output_folders import is_output
 from apm_tta.wording import pluralise
 
@@ -73,7 +73,7 @@ class Unused:
         with os.scandir(folder or place) as found:
             items = sorted(found, key=lambda item: item.name)
         for item in items:
-            if not item.is_dir():
+            if not is_folder(item):
                 hidden = item.name.startswith(".") and _is_hidden_image(item.name)
                 self.add("hidden", [Path(item.path).relative_to(place).as_posix()] if hidden else [])
             elif item.name.startswith("."):
