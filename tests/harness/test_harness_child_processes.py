@@ -22,7 +22,7 @@ from apm_tta.harness.compute.ahead import results_ahead
 from apm_tta.harness.compute.child_processes import CannotStart, Child, Lost, packed
 from apm_tta.harness.compute.loading import load
 from apm_tta.harness.compute.quiet_processes import quiet_context
-from apm_tta.system.stop_signals import STOP_SIGNALS
+from apm_tta.system.stop_signals import STOP_SIGNALS, Stopped, stoppable
 
 BIG = 1 << 20
 """Bytes, more than a pipe holds: whoever sends them waits in the middle of a message."""
@@ -162,3 +162,17 @@ def test_processes_need_no_shared_memory(fork: BaseContext) -> None:
         during.append(result)
         assert set(Path("/dev/shm").iterdir()) <= before or not before
     assert len(during) == 3
+
+
+def test_a_signal_while_a_process_is_started_leaves_none(monkeypatch: pytest.MonkeyPatch, fork: BaseContext) -> None:
+    """It comes when the process is there and nobody knows of it yet: the end of the interpreter would wait for it."""
+    before, start = children(), fork.Process.start  # type: ignore[attr-defined]
+
+    def start_and_stop(process: object) -> None:
+        start(process)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(fork.Process, "start", start_and_stop)  # type: ignore[attr-defined]
+    with stoppable(), pytest.raises(Stopped):
+        list(results_ahead(big, range(4), 2, fork, nothing))
+    assert children() == before

@@ -59,13 +59,20 @@ class Child:
     def __init__(self, context: BaseContext, target: Callable[..., None], *arguments: Any) -> None:
         try:
             self.pipe, other = context.Pipe()
-            with closing(other), signals_held():
-                self._process: BaseProcess = context.Process(target=_begin, args=(target, other, *arguments))  # type: ignore[attr-defined]
-                self._process.start()
         except OSError as error:
             raise CannotStart(error.strerror or str(error)) from error
+        self._process: BaseProcess = context.Process(target=_begin, args=(target, other, *arguments))  # type: ignore[attr-defined]
         # Bound to no object: the frame that should end it may be kept by a traceback until the interpreter's end.
         self.end: Callable[[], object] = Finalize(None, _end, (self._process, self.pipe), None, _BEFORE_THE_PROCESSES)
+        try:
+            with closing(other), signals_held():
+                self._process.start()
+        except OSError as error:
+            self.end()
+            raise CannotStart(error.strerror or str(error)) from error
+        except BaseException:  # a signal that was held back: nobody else knows of the process yet
+            self.end()
+            raise
 
     def send(self, content: Any) -> None:
         """Send something.
@@ -144,5 +151,6 @@ def _end_with_parent() -> None:
 
 def _end(process: BaseProcess, pipe: Connection) -> None:
     pipe.close()
-    process.kill()
-    process.join()
+    if process.pid is not None:  # it was started
+        process.kill()
+        process.join()
