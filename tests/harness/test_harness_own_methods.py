@@ -308,9 +308,15 @@ def test_ray_answers_as_one_process(tmp_path: Path, answers: Answers) -> None:
     done = run_script(
         tmp_path,
         """
+import ray
+
+started, ended = ray.init, ray.shutdown
+ray.init = lambda **options: ray.is_initialized() or started(**options)
+ray.shutdown = lambda: None  # the cluster of the first run is the second one's
 codes = [bench("one"), bench("ray", "--ray", "local", "--devices", "cpu")]
 Mine.check = fails
 codes.append(bench("setup", "--ray", "local", "--devices", "cpu"))
+ended()
 print("codes", codes)
 """,
     )
