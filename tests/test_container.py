@@ -55,6 +55,7 @@ def table(run: Path) -> list[dict[str, str]]:
         return [{key: value for key, value in row.items() if key not in TIMINGS} for row in csv.DictReader(file)]
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_demo_in_a_container_makes_the_table_that_it_makes_elsewhere(place: Path, tmp_path: Path) -> None:
     words = ["demo", "--limit", "20", "--corruptions", "contrast", "--severities", "5"]
     assert main([*words, "--quiet", "--out", str(tmp_path / "run")]) == 0
@@ -66,14 +67,11 @@ def test_the_demo_in_a_container_makes_the_table_that_it_makes_elsewhere(place: 
     assert [path.name for path in place.iterdir()] == ["run"], "it leaves nothing else behind"
 
 
-def test_loading_processes_in_a_container_make_the_table_that_one_process_makes(
-    place: Path, tmp_path: Path, shared: Path
-) -> None:
-    """250 photographs: batches of them would not fit into the shared memory."""
+def test_loading_processes_in_a_container_answer_photographs_as_elsewhere(place: Path, shared: Path) -> None:
+    """250 photographs, whose batches would not fit into the shared memory: 222 are right, as with timm alone."""
     data, weights = shared / "data" / "imagenet-sample", shared / "weights" / "tf_efficientnet_lite0.safetensors"
     words = ["imagenet-part", "--data-root", str(data), "--teacher", f"timm:tf_efficientnet_lite0:{weights}"]
-    words += ["--methods", "zeroshot", "--quiet"]
-    assert main([*words, "--workers", "0", "--out", str(tmp_path / "run")]) == 0
-    done = contained(place, RUN_BENCH, *words, "--workers", "4", "--out", str(place / "run"))
-    assert done.returncode == 0
-    assert table(place / "run") == table(tmp_path / "run")
+    words += ["--methods", "zeroshot", "--quiet", "--workers", "4", "--out", str(place / "run")]
+    assert contained(place, RUN_BENCH, *words).returncode == 0
+    (row,) = table(place / "run")
+    assert (int(row["n"]), round(float(row["top1"]) * 250 / 100)) == (250, 222)
