@@ -164,7 +164,7 @@ def test_bfloat16_runs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 MISTAKES = [
-    (["dmo"], 2, "unknown suite or command 'dmo'; there are: caltech101, check, cifar10, "),
+    (["dmo"], 2, "unknown suite or command 'dmo'; there are: demo, video, caltech101, check, cifar10, "),
     (
         ["demo", "--methods", "tptt"],
         2,

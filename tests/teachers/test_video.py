@@ -48,7 +48,7 @@ def test_a_shorter_video_has_fewer_frames_of_tokens(weights: Path) -> None:
     teacher = load_video_teacher(str(weights), CPU)
     (tokens,) = teacher.tokens(torch.zeros(1, 3, 4, 224, 224), [-1])
     assert tokens.shape == (1, 2, 7, 7, 768)
-    with pytest.raises(UserError, match="a video of 1 frames is too short; it needs at least 2"):
+    with pytest.raises(UserError, match="a video of 1 frame is too short; it needs at least 2"):
         teacher.tokens(torch.zeros(1, 3, 1, 224, 224), [0])
     with pytest.raises(UserError, match="mvit_v2_s has blocks 0 to 15; there is no block 16"):
         teacher.tokens(torch.zeros(1, 3, 4, 224, 224), [0, 16])
