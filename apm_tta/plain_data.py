@@ -27,8 +27,6 @@ _ANY_BASE = re.compile(r"[-+]?0[oxb][0-9a-f_]+", re.IGNORECASE)
 _LIKE_A_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?(e[-+]?[0-9_]+)?", re.IGNORECASE)
 _TAG = "tag:yaml.org,2002:"
 _DOUBTFUL = "!doubtful"
-_LONGEST_PATH, _LONGEST_NAME = 4000, 255
-"""In bytes, as file systems have it."""
 _DEEPEST, _MOST_DIGITS = 20, 20
 
 
@@ -115,19 +113,6 @@ def plain_named(name: str, value: Any, depth: int = 0) -> Any:
         return plain(value, depth)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def not_a_path(text: str | bytes) -> str:
-    """Return why ``text`` cannot be the path of a file or folder; empty where it can."""
-    path = os.fsencode(text)
-    shown = os.fsdecode(path[:40])
-    if not path.strip():
-        return f"{shown!r} is not a path; write one, such as results/mine"
-    if b"\0" in path:
-        return f"{shown!r} is not a path: it has a character of code 0"
-    if len(path) > _LONGEST_PATH or max(map(len, path.split(b"/"))) > _LONGEST_NAME:
-        return f"{shown!a}... is too long for a path"
-    return ""
 
 
 def _check_encodable(text: str) -> None:

@@ -26,12 +26,12 @@ from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.records import cell_columns
 from apm_tta.harness.storage.run_records import present_files, read_recorded
-from apm_tta.plain_data import not_a_path
 from apm_tta.report import Report, write_report
 from apm_tta.report import compare as comparison
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import condition_files, read_condition
 from apm_tta.report.run_data import ReportData, read_report_data
+from apm_tta.system.files import not_a_path
 
 _NULLABLE: Mapping[pa.DataType, Any] = {pa.int32(): pd.Int32Dtype()}
 """Classes: an image that could not be read has none, and must not count as wrong."""

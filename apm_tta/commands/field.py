@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from apm_tta.commands.option_types import Amount, Integers, NamedImage, NamedPath, Text, Whole
-from apm_tta.commands.options import drawing_options, open_picture_folder, picture_options
+from apm_tta.commands.options import drawing_options, open_picture_folder, picture_options, teacher_option
 from apm_tta.harness.request.limits import MOST_IMAGES
 from apm_tta.plain_data import LARGEST
 from apm_tta.wording import visible
@@ -24,14 +24,7 @@ _PATH = NamedPath()
     show_default=True,
     help="Folder of images, or a set that the package carries.",
 )
-@click.option(
-    "--teacher",
-    "teacher_name",
-    type=Text("embedded"),
-    default="embedded",
-    show_default=True,
-    help="See run-bench list teachers.",
-)
+@teacher_option()
 @click.option(
     "--layer",
     type=Whole(-1000, 1000, -1),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from apm_tta.commands.option_types import Amount, Integers, NamedImage, Text, Whole
-from apm_tta.commands.options import open_picture_folder, picture_options
+from apm_tta.commands.options import open_picture_folder, picture_options, teacher_option
 from apm_tta.errors import UserError
 from apm_tta.harness.request.limits import MOST_IMAGES
 from apm_tta.wording import visible
@@ -20,14 +20,7 @@ _COUNT = Whole(1, 100_000, 50)
     "islands", short_help="Draw islands of agreement: of a fresh APM during its fit, or of a teacher's layers."
 )
 @click.argument("image", type=NamedImage())
-@click.option(
-    "--teacher",
-    "teacher_name",
-    type=Text("embedded"),
-    default="embedded",
-    show_default=True,
-    help="See run-bench list teachers.",
-)
+@teacher_option()
 @click.option(
     "--iterations", type=Whole(0, 100_000, 250), default=250, show_default=True, help="Adam steps of the fit."
 )

@@ -10,10 +10,11 @@ import click
 
 from apm_tta.errors import UserError
 from apm_tta.harness.request.part import parse_part
-from apm_tta.plain_data import LARGEST, not_a_path, parse_integer, parse_number, parse_plain
+from apm_tta.plain_data import LARGEST, parse_integer, parse_number, parse_plain
+from apm_tta.system.files import not_a_path
 
 _SHOWN = 10_000
-"""From here on a range has no upper end in the help."""
+"""The help states the upper end of a range below it; beyond, an end is there to be refused, not to be read."""
 _LONGEST, _QUOTED = 4000, 60
 """Characters of a value, and of one in a message."""
 
@@ -22,6 +23,10 @@ def shortened(value: Any) -> str:
     """Return a value as a message quotes it."""
     text = str(value)
     return repr(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}...")
+
+
+def _upper_end(most: float) -> str:
+    return f"{most:g}" if most < _SHOWN else ""
 
 
 class Whole(click.ParamType[int]):
@@ -35,7 +40,7 @@ class Whole(click.ParamType[int]):
 
     def __init__(self, least: int, most: int, example: int) -> None:
         self.least, self.most, self.example = least, most, example
-        self.name = f"{least}..{most}" if most < _SHOWN else f"{least}.."
+        self.name = f"{least}..{_upper_end(most)}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number, or refuse the value."""
@@ -62,7 +67,7 @@ class Amount(click.ParamType[float]):
 
     def __init__(self, least: float, most: float, example: float, *, above: bool = False) -> None:
         self.least, self.most, self.example, self.above = least, most, example, above
-        self.name = f"{'>' if above else ''}{least:g}..{most:g}"
+        self.name = f"{'>' if above else ''}{least:g}..{_upper_end(most)}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number, or refuse the value."""
@@ -113,7 +118,7 @@ class NamedPath(click.ParamType[Path]):
 
 
 class NamedImage(NamedPath):
-    """What ``NamedPath`` takes, or ``SET:ID``, kept as text."""
+    """The path of an image or folder, or ``SET:ID`` of a set that the package carries, kept as text."""
 
     name = "image"
 

@@ -26,6 +26,18 @@ def data_root_option() -> click.Option:
     )
 
 
+def teacher_option() -> Decorator:
+    """Add the option ``--teacher`` of a command that fits an APM."""
+    return click.option(
+        "--teacher",
+        "teacher_name",
+        type=Text("embedded"),
+        default="embedded",
+        show_default=True,
+        help="See run-bench list teachers.",
+    )
+
+
 def picture_options(kind: str) -> Decorator:
     """Add every option of a command that draws islands; ``kind`` names its default folder."""
     return drawing_options("out", "seed", "device", "threshold", "animation", kind=kind)

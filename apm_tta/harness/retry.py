@@ -16,7 +16,8 @@ from apm_tta.harness.storage.records import decode_records, read_content, write_
 from apm_tta.harness.storage.renewed_records import renew_rows, restate_errors
 from apm_tta.harness.storage.unread_rows import SeenRows
 
-Errors = Mapping[Place, UnreadImage | None]
+Errors = Mapping[tuple[Condition, str], UnreadImage | None]
+"""By condition and id."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,16 @@ def select_remaining(
         prepared: the run.
 
     Raises:
-        OutOfReach: never: these images were chosen because they could not be read.
         UserError: when an image must not be used, or a record cannot be written.
     """
     seen = {file: seen[file] for unit in work for cell in unit.cells if (file := unit.file_of(cell)) in seen}
     errors = _try_again(prepared, seen)
     for name, rows in seen.items():
         condition = rows.file.cell.condition
-        still = {place[1].id: error for place, error in errors.items() if place[0] == condition and error is not None}
-        if any(rows.unread.get(sample_id, str(error)) != str(error) for sample_id, error in still.items()):
-            restate_errors(folder / name, {each: error for each, error in still.items() if each in rows.unread})
-    readable = {(place[0], place[1].id) for place, error in errors.items() if error is None}
+        still = {each: error for each in rows.unread if (error := errors.get((condition, each))) is not None}
+        if any(rows.unread[each] != str(error) for each, error in still.items()):
+            restate_errors(folder / name, still)
+    readable = {place for place, error in errors.items() if error is None}
     remaining: list[Work] = []
     again: set[Stream] = set()
     for unit in work:
@@ -117,11 +117,11 @@ def _try_again(prepared: Prepared, seen: Mapping[PurePosixPath, SeenRows]) -> Er
     """Read the images without an answer as the methods would see them; None where that is possible now."""
     dataset = prepared.dataset
     places = dict.fromkeys((rows.file.cell.condition, sample_id) for rows in seen.values() for sample_id in rows.unread)
-    found: dict[Place, UnreadImage | None] = {}
+    found: dict[tuple[Condition, str], UnreadImage | None] = {}
     for condition in dict.fromkeys(condition for condition, _ in places):
         for entry in dataset.entries(condition):
             if (condition, entry.id) in places:
-                found[condition, entry] = _error(dataset, (condition, entry), prepared)
+                found[condition, entry.id] = _error(dataset, (condition, entry), prepared)
     return found
 
 

@@ -14,6 +14,9 @@ from apm_tta.errors import UserError
 PARTIAL = ".partial"
 """Suffix of a file that is being written; a file left with it belongs to a writer that was killed."""
 
+_LONGEST_PATH, _LONGEST_NAME = 4000, 255
+"""In bytes, as file systems have it."""
+
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EISDIR}
 """What file systems answer that do not know how to sync a folder, or anything."""
 _NO_READING = {errno.EACCES, errno.EPERM}
@@ -180,6 +183,19 @@ def require_regular(path: Path) -> None:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is not a file", str(path))
+
+
+def not_a_path(text: str | bytes) -> str:
+    """Return why ``text`` cannot be the path of a file or folder; empty where it can."""
+    path = os.fsencode(text)
+    shown = os.fsdecode(path[:40])
+    if not path.strip():
+        return f"{shown!r} is not a path; write one, such as results/mine"
+    if b"\0" in path:
+        return f"{shown!r} is not a path: it has a character of code 0"
+    if len(path) > _LONGEST_PATH or max(map(len, path.split(b"/"))) > _LONGEST_NAME:
+        return f"{shown!a}... is too long for a path"
+    return ""
 
 
 def is_file(path: Path) -> bool:

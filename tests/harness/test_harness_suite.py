@@ -10,7 +10,7 @@ import pytest
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UnknownName, UserError
-from apm_tta.harness.request.suite import Suite, load_suite, suite_names
+from apm_tta.harness.request.suite import Suite, load_suite, run_title, suite_names
 from apm_tta.methods import METHODS, build_parameters
 from apm_tta.teachers import parse_teacher_name
 
@@ -180,3 +180,19 @@ def test_a_suite_cannot_be_changed() -> None:
 def test_a_suite_survives_being_written_and_read() -> None:
     suite = load_suite("imagenet-c", {"settings": {"apm": {"iterations": 2}}})
     assert Suite.model_validate(suite.model_dump(mode="json")) == suite
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({}, load_suite("imagenet-c-online").title),
+        ({"jpeg_quality": "none"}, "Set: 15 corruptions at severities 1, 2, 3, 4 and 5, 9 images each"),
+        ({"severities": [3, 5]}, "Set: 15 corruptions at severities 3 and 5, 9 images each, with JPEG at quality 85"),
+        (
+            {"corruptions": ["fog"], "severities": [3]},
+            "Set: 1 corruption at severity 3, 9 images, with JPEG at quality 85",
+        ),
+    ],
+)
+def test_a_title_says_what_is_run_where_an_option_changes_it(changes: dict[str, object], title: str) -> None:
+    assert run_title(load_suite("imagenet-c-online", changes), "Set", 9) == title

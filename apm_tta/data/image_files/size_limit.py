@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from PIL import Image
 
 from apm_tta.errors import UserError
+from apm_tta.plain_data import parse_number
 
 LIMIT_VARIABLE = "APM_TTA_MAX_MEGAPIXELS"
 """The environment variable that states another limit, in millions of pixels."""
@@ -47,10 +48,10 @@ def limit_megapixels() -> float:
     if not stated:
         return DEFAULT_MEGAPIXELS
     try:
-        limit = float(stated)
+        limit = parse_number(stated)
     except ValueError:
         limit = 0.0
-    if not 0 < limit < float("inf"):
+    if limit <= 0:
         raise UserError(f"{LIMIT_VARIABLE}={stated!r} is no number of megapixels; such as 1000", exit_code=2)
     return limit
 

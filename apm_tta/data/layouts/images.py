@@ -163,7 +163,9 @@ def decode_image(path: Path, stored: StoredImage, reading: Reading) -> ReadImage
             Image.open(io.BytesIO(data), formats=FORMATS) as image,
         ):
             if problem := size_problem(image.width, image.height):
-                raise TooLargeImage(f"{path} is too large ({problem}); set {LIMIT_VARIABLE} to a higher limit")
+                raise TooLargeImage(
+                    f"{path} is too large ({problem}); make it smaller, or set {LIMIT_VARIABLE} to a higher limit"
+                )
             rgb, remarks = to_rgb(image, reading)
             remarks += frame_remarks(image, data)
         return ReadImage(rgb, stored.sha256, remarks=(*remarks, *warned))

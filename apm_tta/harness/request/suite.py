@@ -171,7 +171,8 @@ def run_title(suite: Suite, dataset_title: str, images: int) -> str:
     corruptions = len(suite.corruptions) if suite.severities else 0
     parts = ["clean"] if suite.clean else []
     if corruptions:
-        levels = ", ".join(map(str, suite.severities))
+        *others, last = map(str, suite.severities)
+        levels = f"{', '.join(others)} and {last}" if others else last
         noun = "severity" if len(suite.severities) == 1 else "severities"
         parts.append(f"{pluralise(corruptions, 'corruption')} at {noun} {levels}")
     each = " each" if len(suite.conditions()) > 1 else ""
