@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageFile
+from PIL import ImageFile
 from torch.nn.modules import module as hooks
+
+from apm_tta.data.image_files.size_limit import pillows_limit, set_pillows_limit
 
 _EXIT = os._exit
 
@@ -231,7 +233,8 @@ _SETTINGS: tuple[_Setting, ...] = (
     _Setting("OpenCV's number of threads", cv2.getNumThreads, cv2.setNumThreads),
     _Setting("OpenCV's optimised code", cv2.useOptimized, cv2.setUseOptimized),
     _attribute("LOAD_TRUNCATED_IMAGES", ImageFile, "PIL.ImageFile"),
-    _attribute("MAX_IMAGE_PIXELS", Image, "PIL.Image"),
+    # A thread that loads images lifts it meanwhile, which no method has done.
+    _Setting("PIL.Image.MAX_IMAGE_PIXELS", pillows_limit, set_pillows_limit),
     _Setting("the current CUDA device", _cuda_device, _use_cuda_device),
     _Setting("the level below which all logs are silent", lambda: logging.root.manager.disable, logging.disable),
     _Setting("the current folder", _directory, _enter),

@@ -81,3 +81,18 @@ def pillows_limit_lifted() -> Iterator[None]:
             _Lifted.blocks -= 1
             if not _Lifted.blocks:
                 Image.MAX_IMAGE_PIXELS = _Lifted.limit
+
+
+def pillows_limit() -> int | None:
+    """Return Pillow's limit as it is outside such blocks, which another thread may be in."""
+    with _Lifted.lock:
+        return _Lifted.limit if _Lifted.blocks else Image.MAX_IMAGE_PIXELS
+
+
+def set_pillows_limit(limit: int | None) -> None:
+    """Set it, from the end of such blocks on where a thread is in one."""
+    with _Lifted.lock:
+        if _Lifted.blocks:
+            _Lifted.limit = limit
+        else:
+            Image.MAX_IMAGE_PIXELS = limit
