@@ -1,0 +1,85 @@
+"""Runs in this process through the real Worker, on a device of the test's choice."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from apm_tta.api.run import resolve
+from apm_tta.data.dataset import open_dataset
+from apm_tta.data.sample import CLEAN
+from apm_tta.harness.compute.prepare import Prepared, open_data, plan, prepare
+from apm_tta.harness.compute.worker import Worker
+
+BATCH = 2
+"""Images in a batch, of an online method's too."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    **{name: {"views": 5} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
+    **{name: {"batch_size": BATCH} for name in ("tent", "sar")},
+    "apm": {"iterations": 2},
+    "knn": {"neighbours": 3},
+}
+_MEASURED = {"latency_ms", "batch_ms", "peak_memory_mb"}
+_CLASSES = ("bag", "coat", "sandal", "trouser")
+
+
+def write_images(place: Path, tested: int = 2, labelled: int = 2) -> Path:
+    """Write images of four classes to ``data`` and ``support`` below ``place``, so many of each class."""
+    dataset = open_dataset("fashion-mnist")
+    names = [name.lower() for name in dataset.classes]
+    for name in _CLASSES:
+        own = [entry for entry in dataset.entries(CLEAN) if names[entry.label] == name][: tested + labelled]
+        for index, entry in enumerate(own):
+            folder = place / ("data" if index < tested else "support") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            dataset.read(entry, CLEAN).image.save(folder / f"{index}.png")
+    return place
+
+
+def prepared_on(
+    device: torch.device,
+    place: Path,
+    methods: Iterable[str],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> Prepared:
+    """Prepare a run over the images of ``place`` under a corruption that makes the teacher unsure.
+
+    Args:
+        device: on which.
+        place: see ``write_images``.
+        methods: names.
+        settings: by method, beside ``SETTINGS``.
+        options: of ``apm_tta.run``.
+    """
+    names = list(methods)
+    chosen = {name: {**SETTINGS.get(name, {}), **(settings or {}).get(name, {})} for name in names}
+    given = {
+        **{"teacher": "embedded", "methods": names, "data_root": place / "data", "support": place / "support"},
+        **{"shots": 2, "clean": False, "corruptions": "contrast", "severities": 5, "batch_size": BATCH},
+        **{"settings": {name: values for name, values in chosen.items() if values}, "quiet": True},
+        **options,
+    }
+    request = resolve("folder", given)
+    return prepare(request, device, open_data(request))
+
+
+def answered(prepared: Prepared, name: str) -> pa.Table:
+    """Return what a worker records of one method, without measured times and memory."""
+    worker = Worker(prepared, lambda _event: None, "")
+    tables = []
+    for unit in plan(prepared)[1]:
+        own = tuple(cell for cell in unit.cells if cell.method == name)
+        if own:
+            files = worker.compute(replace(unit, cells=own)).files
+            tables += [pq.read_table(io.BytesIO(content)) for _, content in files]
+    table = pa.concat_tables(tables)
+    return table.select([column for column in table.column_names if column not in _MEASURED])

@@ -1,0 +1,46 @@
+"""Images and prepared runs on the CPU and on a pretended CUDA device, where both compute by the same kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from pretended_cuda import CUDA, pretended_cuda
+from worker_runs import prepared_on, write_images
+
+from apm_tta.harness.compute.prepare import Prepared
+from apm_tta.methods import METHODS
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def the_same_kernels(one_thread: object) -> Iterator[None]:
+    """Leave out the CPU's fused form of a transformer's layer, which torch takes for plain tensors alone."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    yield
+    torch.backends.mha.set_fastpath_enabled(before)
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write eight images to answer, and as many labelled ones."""
+    return write_images(tmp_path_factory.mktemp("placement"))
+
+
+@pytest.fixture(scope="session")
+def prepared(place: Path) -> Callable[[torch.device, int | None], Prepared]:
+    """Return a function from a device and a number of images to a prepared run of every method, made once."""
+
+    @cache
+    def make(device: torch.device, limit: int | None = None) -> Prepared:
+        if device == CUDA:
+            with pretended_cuda():
+                return prepared_on(device, place, METHODS.names(), limit=limit)
+        return prepared_on(device, place, METHODS.names(), limit=limit)
+
+    return make
