@@ -17,10 +17,10 @@ from apm_tta.data.decoding import VIEWER, Reading
 from apm_tta.data.task import Family, Task
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.answer_columns import answer_columns
-from apm_tta.harness.compute.spot_check import answer_alone, answer_part, refuse_other_answers
+from apm_tta.harness.compute.spot_check import answer_alone, refuse_other_answers
 from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY
 from apm_tta.methods import Batch, Method, Predictions, build_method, build_parameters
-from apm_tta.methods.answering import failures_named, reset
+from apm_tta.methods.answering import answer, failures_named, reset
 from apm_tta.methods.batch import Shared
 from apm_tta.plain_data import LARGEST
 from apm_tta.teachers import Teacher, load_teacher
@@ -126,7 +126,7 @@ class LoadedMethod:
         checked = not self._asked and len(batch) > 1
         with torch.no_grad(), self._autocast(), failures_named(method.name, where):
             alone = answer_alone(method, batch) if checked else []
-            together = answer_part(method, batch, "answer", thorough=not self._asked)
+            together = answer(method, batch, thorough=not self._asked)
             if alone:
                 refuse_other_answers(method, batch, alone, [together])
         self._asked = True

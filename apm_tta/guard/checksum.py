@@ -20,33 +20,60 @@ _ROWS_AT_ONCE = 128
 
 
 def checksum(tensor: Tensor) -> bytes:
-    """Digest what a tensor shows, and every byte of the memory that it shows.
+    """Digest what a tensor shows, and every byte of the memory that it shows; waits for the tensor's device.
 
     The bytes are laid out as a table of 64-bit integers, whose rows and columns are added: any changed value changes
     two of the sums, and so does a move of values to another place, such as a flip. It protects against accidents, not
     against somebody who looks for a collision.
     """
-    dense = tensor.layout == torch.strided
-    place = (tensor.storage_offset(), tensor.stride()) if dense else ()
-    form = (tuple(tensor.shape), place, tensor.dtype, tensor.device, tensor.requires_grad)
-    digest = hashlib.blake2b(repr(form).encode(), digest_size=16)
-    if dense:
-        with torch.no_grad():
-            content = torch.empty(0, dtype=torch.uint8, device=tensor.device)
-            for part in _sums(content.set_(tensor.untyped_storage())):
-                digest.update(part)
+    digest = hashlib.blake2b(repr(form(tensor)).encode(), digest_size=16)
+    for part in _sums(tensor):
+        digest.update(part if isinstance(part, bytes) else part.cpu().numpy().tobytes())
     return digest.digest()
 
 
-def _sums(content: Tensor) -> Iterator[bytes]:
-    """Return the sums of the rows and columns of bytes ``(N,)``, and the bytes that are left over."""
-    whole = len(content) // (8 * _COLUMNS) * 8 * _COLUMNS
-    if content.device.type == "cpu":
-        yield from _added(content[:whole].numpy().view(np.int64).reshape(-1, _COLUMNS))
-    elif whole:
-        table = content[:whole].view(torch.int64).reshape(-1, _COLUMNS)
-        yield from (table.sum(axis).cpu().numpy().tobytes() for axis in (0, 1))
-    yield content[whole:].cpu().numpy().tobytes()
+class Checksum:
+    """The sums behind ``checksum``, where the tensor is: a GPU is not waited for."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._sums = list(_sums(tensor))
+
+    def differs_from(self, other: Checksum) -> Tensor:
+        """Return whether these are the sums of another content: one boolean, on the tensor's device."""
+        if len(self._sums) != len(other._sums):
+            return torch.tensor(True)
+        pairs = list(zip(self._sums, other._sums, strict=True))
+        if any(part != part_of_other for part, part_of_other in pairs if isinstance(part, bytes)):
+            return torch.tensor(True)
+        differing = [
+            (part != part_of_other).any()
+            for part, part_of_other in pairs
+            if isinstance(part, Tensor) and isinstance(part_of_other, Tensor)
+        ]
+        return torch.stack(differing).any() if differing else torch.tensor(False)
+
+
+def form(tensor: Tensor) -> tuple[Any, ...]:
+    """Return how a tensor shows its memory: its shape, place and type, and whether it takes gradients."""
+    place = (tensor.storage_offset(), tensor.stride()) if tensor.layout == torch.strided else ()
+    return tuple(tensor.shape), place, tensor.dtype, tensor.device, tensor.requires_grad
+
+
+def _sums(tensor: Tensor) -> Iterator[bytes | Tensor]:
+    """Return the sums of the rows and columns of a tensor's bytes, and the bytes that are left over."""
+    if tensor.layout != torch.strided:
+        return
+    with torch.no_grad():
+        content = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
+        whole = len(content) // (8 * _COLUMNS) * 8 * _COLUMNS
+        if content.device.type == "cpu":
+            yield from _added(content[:whole].numpy().view(np.int64).reshape(-1, _COLUMNS))
+            yield content[whole:].numpy().tobytes()
+            return
+        if whole:
+            table = content[:whole].view(torch.int64).reshape(-1, _COLUMNS)
+            yield from (table.sum(axis) for axis in (0, 1))
+        yield content[whole:].clone()
 
 
 def _added(table: NDArray[Any]) -> Iterator[bytes]:

@@ -127,7 +127,7 @@ def _try_again(prepared: Prepared, seen: Mapping[PurePosixPath, SeenRows]) -> Er
 
 def _error(dataset: Dataset, place: Place, prepared: Prepared) -> UnreadImage | None:
     dataset.layout.patience.count()  # of these images, many in a row say nothing of the others
-    (loaded,) = load(dataset, [place], 1, prepared.teacher.preprocess)
+    (loaded,) = load(dataset, [place], 1, prepared.preparations(prepared.seeded.values()))
     return loaded.unread[0].error if loaded.unread else None
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -14,18 +15,38 @@ from apm_tta.guard.process_state import StateChanged, isolated
 from apm_tta.guard.seals import ImageSeals
 from apm_tta.methods.base import Method, Predictions
 from apm_tta.methods.batch import Batch, Meter
+from apm_tta.methods.host_copies import host_copies
+from apm_tta.methods.images import Images
 from apm_tta.methods.shared_values import cosine_logits, features_of
 from apm_tta.methods.valid_predictions import validated
 from apm_tta.randomness import seed_for
 from apm_tta.teachers import Teacher
 
 
-def answer(
-    method: Method[Any], batch: Batch, purpose: str = "answer", *, thorough: bool = False
-) -> tuple[Predictions, Meter]:
-    """Return a method's predictions for ``batch``, and what they cost alone and with other methods.
+@dataclass(frozen=True)
+class Answers:
+    """Answers for n images that were given together.
 
-    The method finds the process in a state that depends on the run's seed, the batch and ``purpose`` alone.
+    Attributes:
+        predictions: the method's, on the CPU.
+        teacher: the teacher's own logits, ``(n, C)``, on the CPU.
+        meter: what the answers cost.
+    """
+
+    predictions: Predictions
+    teacher: Tensor
+    meter: Meter
+
+    def part(self, rows: slice) -> Answers:
+        """Return the logits of some of the images, and the teacher's."""
+        return Answers(Predictions(self.predictions.logits[rows]), self.teacher[rows], self.meter)
+
+
+def answer(method: Method[Any], batch: Batch, purpose: str = "answer", *, thorough: bool = False) -> Answers:
+    """Return a method's predictions for ``batch``, the teacher's own, and what the former cost.
+
+    The method finds the process in a state that depends on the run's seed, the batch and ``purpose`` alone. A GPU is
+    waited for once, when all that is to be looked at is copied to the CPU.
 
     Args:
         method: the method.
@@ -38,15 +59,44 @@ def answer(
         UserError: in one line with the method's name: when it changed what all methods share, or a setting of the
             process; when it tried to end the process; when its answer is not valid.
     """
-    given, images = method.given, ImageSeals(batch.images, contents=thorough)
+    predictions, meter, changes = _asked(method, batch, purpose, thorough)
+    changed = [flag for _, flag in changes]
+    try:
+        own = teacher_logits(method, batch)
+    except Exception:  # as of features that are no longer any
+        _refuse_changes(method, changes, host_copies(changed))
+        raise
+    classes = len(method.given.task.classes)
+    answered, (*changed, teacher) = validated(predictions, method.name, batch.ids, classes, [*changed, own])
+    _refuse_changes(method, changes, changed)
+    return Answers(answered, teacher, meter)
+
+
+def run_once(method: Method[Any], batch: Batch, purpose: str) -> None:
+    """Let a method predict, and look at nothing but what it may have changed: for measurements."""
+    _, _, changes = _asked(method, batch, purpose, thorough=False)
+    _refuse_changes(method, changes, host_copies([flag for _, flag in changes]))
+
+
+def _refuse_changes(method: Method[Any], changes: Sequence[tuple[str, Tensor]], flags: Sequence[Tensor]) -> None:
+    """Refuse a method that changed something; ``flags`` are those of ``changes``, on the CPU."""
+    for (name, _), flag in zip(changes, flags, strict=True):
+        if bool(flag):
+            raise _changed(method.name, f"the {name}")
+
+
+def _asked(
+    method: Method[Any], batch: Batch, purpose: str, thorough: bool
+) -> tuple[Any, Meter, list[tuple[str, Tensor]]]:
+    """Return whatever a method predicts, what it cost, and of each value that it was lent whether that has changed."""
+    given, images = method.given, ImageSeals(cast(Images, batch.images), contents=thorough)
     with watched(method.name, given.teacher, seed_for(given.seed, batch.ids[0], purpose), contents=thorough):
         with batch.shared.metered() as meter:
             predictions = method.predict(batch)
-        if (changed := batch.shared.changed(meter)) is not None:
-            raise _changed(method.name, f"the {changed}")
+        changes = batch.shared.changes(meter)
         if (index := images.first_broken()) is not None:
             raise _changed(method.name, f"the image {batch.ids[index]}")
-    return validated(predictions, method.name, batch.ids, len(given.task.classes)), meter
+    return predictions, meter, changes
 
 
 def teacher_logits(method: Method[Any], batch: Batch) -> Tensor:

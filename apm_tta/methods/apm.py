@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Le, MaxLen, MinLen
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize, pad
 
 from apm_tta.apm import PRESETS, APMConfig, DistillConfig, distill
 from apm_tta.methods import mta, vte
-from apm_tta.methods.apm_input import apm_input
+from apm_tta.methods.apm_input import apm_input, apm_squares
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.parameter_types import Rate, Views, Weight, Width
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.preparation import Preparation
+from apm_tta.methods.shared_values import prepared
 from apm_tta.methods.views import ViewSpec
 from apm_tta.randomness import seed_for
 from apm_tta.teachers import Teacher
@@ -99,7 +99,7 @@ class APMMethod(Method[APMParameters]):
     def predict(self, batch: Batch) -> Predictions:
         targets = self.targets(batch)
         fitted = distill(
-            self.prepare(batch.images),
+            self.input(batch),
             pad(targets, (0, self.config.feature_dim - targets.shape[1])),
             self.config,
             self.parameters.fit(),
@@ -135,7 +135,10 @@ class APMMethod(Method[APMParameters]):
         views = 1 if self.parameters.target == "view0" else self.parameters.views
         return Cost(image_forwards=views, other=f"{iterations} iterations of the APM")
 
-    def prepare(self, images: Sequence[Image.Image]) -> Tensor:
-        """Prepare the APM's own input ``(B, 3, S, S)``: whole images resized to squares, ImageNet-normalised."""
-        squares = torch.stack([self._square.bytes(image) for image in images])
-        return self._square.normalized(squares.to(self.teacher.device))
+    def preparations(self) -> tuple[Preparation, ...]:
+        return (apm_squares(self.config.image_size),)
+
+    def input(self, batch: Batch) -> Tensor:
+        """Return the APM's own input ``(B, 3, S, S)``: whole images resized to squares, ImageNet-normalised."""
+        squares = prepared(batch, apm_squares(self.config.image_size))
+        return self._square.normalized(squares.to(self.teacher.device, non_blocking=True))

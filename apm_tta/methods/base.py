@@ -16,6 +16,7 @@ from apm_tta.methods.batch import Batch
 from apm_tta.methods.default_parameters import DefaultParameters
 from apm_tta.methods.family_defaults import resolve_family
 from apm_tta.methods.method_check import check_method, check_name, require_parameters  # noqa: F401
+from apm_tta.methods.preparation import Preparation
 from apm_tta.methods.shared_values import cosine_logits, features_of, pixels_of, view_features_of, view_pixels_of
 from apm_tta.methods.views import ViewSpec
 from apm_tta.registry import Registry
@@ -212,6 +213,10 @@ class Method(ABC, Generic[P]):
     def resolved_parameters(self) -> dict[str, Any]:
         """Return what the manifest states beyond ``parameters``: what came from a preset or from the teacher."""
         return {}
+
+    def preparations(self) -> tuple[Preparation, ...]:
+        """Return what loading processes should make of every image for this method, beside the evaluation crop."""
+        return ()
 
     @classmethod
     def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  overridden where there are some

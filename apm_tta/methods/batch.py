@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,37 +10,46 @@ from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from apm_tta.guard.seals import Seal
+from apm_tta.methods.clock import Clock, Elapsed
+from apm_tta.methods.images import Images
 
 T = TypeVar("T")
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until all work queued on ``device`` is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 @dataclass
 class Meter:
-    """Milliseconds that a method's prediction took, and would have taken without other methods.
+    """What a method's prediction took, and would have taken without other methods; read it once that is over.
 
     Attributes:
-        own: time spent by the method itself, excluding what it shares with others.
-        shared: time of every shared value that it used, whichever method computed it first; None where that was not
-            measured (features from a cache).
+        elapsed: time spent by the method itself, excluding what it shares with others.
+        costs: of every shared value that it used, whichever method computed it first; None where that was not measured
+            (features from a cache).
         lent: keys of the shared values that the method itself was given.
     """
 
-    own: float = 0.0
-    shared: float | None = 0.0
+    elapsed: Elapsed = field(default_factory=Elapsed)
+    costs: list[Elapsed | None] = field(default_factory=list)
     lent: set[Hashable] = field(default_factory=set)
 
     @property
+    def own(self) -> float:
+        """Milliseconds of the method itself."""
+        return self.elapsed.milliseconds
+
+    @property
+    def shared(self) -> float | None:
+        """Milliseconds of all shared values that it used; None where one of them was not measured."""
+        known = [cost.milliseconds for cost in self.costs if cost is not None]
+        return sum(known) if len(known) == len(self.costs) else None
+
+    @property
     def alone(self) -> float | None:
-        """Return what the prediction would have cost without any other method."""
-        return None if self.shared is None else self.own + self.shared
+        """Milliseconds that the prediction would have cost without any other method."""
+        shared = self.shared
+        return None if shared is None else self.own + shared
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,12 @@ class _Frame:
     """One running computation.
 
     Attributes:
-        nested: milliseconds that the computations inside it took.
+        nested: time that the computations inside it took.
         used: keys of the shared values that it used.
         lent: keys of those that were given to a method itself.
     """
 
-    nested: float = 0.0
+    nested: Elapsed = field(default_factory=Elapsed)
     used: set[Hashable] = field(default_factory=set)
     lent: set[Hashable] = field(default_factory=set)
 
@@ -93,7 +101,7 @@ class Shared:
     its value, so that a method which happens to choose another's key does not get the other's value.
 
     Args:
-        device: synchronised before every reading of the clock.
+        device: whose work is timed.
 
     Attributes:
         device: as given; the CPU unless given.
@@ -101,8 +109,10 @@ class Shared:
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.device = device or torch.device("cpu")
+        self._clock = Clock(self.device)
         self._values: dict[Hashable, Any] = {}
-        self._costs: dict[Hashable, float | None] = {}
+        self._costs: dict[Hashable, Elapsed | None] = {}
+        self._given: list[CommonKey] = []
         self._uses: dict[Hashable, set[Hashable]] = {}
         self._running: list[_Frame] = []
         self._seals: dict[Hashable, Seal] = {}
@@ -119,9 +129,9 @@ class Shared:
             key = _Computed(key, _code_of(compute))
         if key not in self._values:
             with self._timed() as frame:
-                started = self._clock()
+                started = self._clock.now()
                 value = compute()
-                elapsed = self._clock() - started
+                elapsed = self._clock.since(started)
             self._store(key, value, elapsed - frame.nested, frame.used)
             if self._running:
                 self._running[-1].nested += elapsed
@@ -132,13 +142,18 @@ class Shared:
             self._lend(key)
         return cast(T, self._values[key])
 
-    def changed(self, meter: Meter) -> str | None:
-        """Return the name of a value that was lent within the metered block and is no longer what it was."""
+    def changes(self, meter: Meter) -> list[tuple[str, Tensor]]:
+        """Look at every value that was lent within the metered block.
+
+        Returns:
+            Its name, and whether it is no longer what it was: one boolean, on the value's device.
+        """
+        found = []
         for key in meter.lent:
             seal = self._seals[key]
-            if self._values[key] is not seal.value or seal.broken:
-                return str(key)
-        return None
+            replaced = self._values[key] is not seal.value
+            found.append((str(key), torch.tensor(True) if replaced else seal.broken()))
+        return found
 
     def has(self, key: CommonKey) -> bool:
         """Return whether a value of ``key`` has been computed or stored."""
@@ -152,7 +167,13 @@ class Shared:
 
     def cost(self, key: CommonKey) -> float | None:
         """Return the milliseconds that ``key``, which must exist, took by itself; None where that was not measured."""
-        return self._costs[key]
+        cost = self._costs[key]
+        return None if cost is None else cost.milliseconds
+
+    @property
+    def given(self) -> tuple[CommonKey, ...]:
+        """The keys of the values that came from elsewhere; see ``put``."""
+        return tuple(self._given)
 
     def put(self, key: CommonKey, value: Any, milliseconds: float | None) -> None:
         """Store a value from elsewhere: a loading process that timed it, or a cache on disk (None: cost unknown).
@@ -162,30 +183,30 @@ class Shared:
         """
         if self._running:
             raise RuntimeError("a method cannot put what others share; compute it with batch.shared.get")
-        self._store(key, value, milliseconds, set())
+        self._store(key, value, None if milliseconds is None else Elapsed(milliseconds), set())
+        self._given.append(key)
 
     @contextmanager
     def metered(self) -> Iterator[Meter]:
         """Time the block as one method's work; the meter is complete when the block ends."""
         meter = Meter()
         with self._timed() as frame:
-            started = self._clock()
+            started = self._clock.now()
             yield meter
-            elapsed = self._clock() - started
-        meter.own, meter.lent = elapsed - frame.nested, frame.lent
-        costs = [self._costs[key] for key in frame.used]
-        meter.shared = None if None in costs else sum(cost for cost in costs if cost is not None)
+            elapsed = self._clock.since(started)
+        meter.elapsed, meter.lent = elapsed - frame.nested, frame.lent
+        meter.costs = [self._costs[key] for key in frame.used]
 
     def _lend(self, key: Hashable) -> None:
         """Note that the method has the value, and what it is; that takes none of the method's time."""
         frame = self._running[-1]
         if key not in self._seals:
-            started = self._clock()
+            started = self._clock.now()
             self._seals[key] = Seal(self._values[key])
-            frame.nested += self._clock() - started
+            frame.nested += self._clock.since(started)
         frame.lent.add(key)
 
-    def _store(self, key: Hashable, value: Any, cost: float | None, uses: set[Hashable]) -> None:
+    def _store(self, key: Hashable, value: Any, cost: Elapsed | None, uses: set[Hashable]) -> None:
         self._values[key], self._costs[key], self._uses[key] = value, cost, uses
 
     @contextmanager
@@ -197,10 +218,6 @@ class Shared:
         finally:
             self._running.pop()
 
-    def _clock(self) -> float:
-        synchronize(self.device)
-        return 1000 * time.perf_counter()
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -208,16 +225,25 @@ class Batch:
 
     Attributes:
         ids: stable names of the images.
-        images: RGB.
+        images: in RGB, of PIL; each is made when it is first asked for where a loading process read it. See ``Images``.
         shared: values that the methods compute from these images once for all of them.
     """
 
     ids: tuple[str, ...]
-    images: tuple[Image.Image, ...]
+    images: Sequence[Image.Image]
     shared: Shared = field(default_factory=Shared, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.images, Images):
+            object.__setattr__(self, "images", Images(self.images))
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The images as tensors ``(H, W, 3)``, ``uint8``, on the CPU, into which nobody may write."""
+        return cast(Images, self.images).tensors()
 
 
 def _code_of(function: Callable[[], Any]) -> Hashable:

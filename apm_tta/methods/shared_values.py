@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.methods.batch import Batch, CommonKey
-from apm_tta.methods.views import Views, ViewSpec, normalized, stack_pixels
+from apm_tta.methods.preparation import Preparation
+from apm_tta.methods.views import Views, ViewSpec, stack_pixels
 from apm_tta.teachers import Teacher
+from apm_tta.teachers.evaluation_crop import EvaluationCrop, normalized
 
+
+class _Crop:
+    """A preparation whose result does not depend on the image's id."""
+
+    def __init__(self, crop: EvaluationCrop) -> None:
+        self._crop = crop
+
+    def __call__(self, _sample_id: str, image: Image.Image) -> Tensor:
+        return self._crop(image)
+
+
+_CROPS: WeakKeyDictionary[Teacher, _Crop] = WeakKeyDictionary()
 # More gain nothing on a CPU: what is computed together then no longer fits its caches.
 _ENCODED_AT_ONCE = {"cpu": 16, "cuda": 256}
 
 
-def loaded_pixels_key(teacher: Teacher) -> CommonKey:
-    """Return the key of the teacher's input on the CPU, which a loader may have made."""
-    return CommonKey("loaded pixels", (teacher,))
+def evaluation_crops(teacher: Teacher) -> Preparation:
+    """Return what makes the teacher's evaluation crops: ``uint8`` where it normalises bytes; see ``EvaluationCrop``."""
+    if teacher not in _CROPS:
+        _CROPS[teacher] = _Crop(EvaluationCrop(teacher.preprocess, teacher.preprocessing))
+    return Preparation(CommonKey("teacher's input", (teacher,)), _CROPS[teacher])
 
 
 def pixels_key(teacher: Teacher) -> CommonKey:
@@ -29,21 +48,43 @@ def features_key(teacher: Teacher) -> CommonKey:
     return CommonKey("features", (teacher,))
 
 
+def whole_images_key(device: torch.device) -> CommonKey:
+    """Return the key of what ``whole_images`` returns."""
+    return CommonKey("whole images", (device,))
+
+
 def views_key(teacher: Teacher, spec: ViewSpec, seed: int) -> CommonKey:
     """Return the key of the views of every image beside its evaluation crop, ``uint8``."""
     return CommonKey("views", (teacher, spec, seed))
 
 
+def prepared(batch: Batch, preparation: Preparation) -> Tensor:
+    """Return what ``preparation`` makes of the images, ``(B, ...)``: what a loading process made, or made here."""
+
+    def make() -> Tensor:
+        made = [preparation.make(name, image) for name, image in zip(batch.ids, batch.images, strict=True)]
+        return torch.stack(made)
+
+    return batch.shared.get(preparation.key, make, lend=False)
+
+
+def whole_images(batch: Batch, device: torch.device) -> list[Tensor]:
+    """Return the images on ``device``, ``(H, W, 3)`` each, ``uint8``; nobody may write into them."""
+
+    def move() -> list[Tensor]:
+        return [image.to(device) for image in batch.tensors]
+
+    return batch.shared.get(whole_images_key(device), move, lend=False)
+
+
 def pixels_of(batch: Batch, teacher: Teacher) -> Tensor:
     """Return the teacher's input: evaluation crops, normalised, on its device, ``(B, 3, S, S)``."""
 
-    def prepare() -> Tensor:
-        return torch.stack([teacher.preprocess(image) for image in batch.images])
+    def normalise() -> Tensor:
+        crops = prepared(batch, evaluation_crops(teacher)).to(teacher.device, non_blocking=True)
+        return normalized(crops, teacher.preprocessing) if crops.dtype == torch.uint8 else crops
 
-    def move() -> Tensor:
-        return batch.shared.get(loaded_pixels_key(teacher), prepare).to(teacher.device, non_blocking=True)
-
-    return batch.shared.get(pixels_key(teacher), move)
+    return batch.shared.get(pixels_key(teacher), normalise)
 
 
 def features_of(batch: Batch, teacher: Teacher) -> Tensor:
@@ -65,7 +106,7 @@ def view_features_of(batch: Batch, teacher: Teacher, spec: ViewSpec, seed: int) 
         if spec.count == 1:
             return first
         parts = torch.cat(_views_of(batch, teacher, spec, seed)).split(_encoded_at_once(teacher))
-        encoded = [_encode(normalized(part, teacher.preprocessing, teacher.device), teacher) for part in parts]
+        encoded = [_encode(normalized(part.to(teacher.device), teacher.preprocessing), teacher) for part in parts]
         return torch.cat([first, torch.cat(encoded).unflatten(0, (len(batch), spec.count - 1))], dim=1)
 
     return batch.shared.get(CommonKey("view features", (teacher, spec, seed)), encode)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from apm_tta.errors import UserError
 from apm_tta.methods.base import Predictions
+from apm_tta.methods.host_copies import host_copies
 
 _COSINE_SLACK = 0.01
 """By how much bfloat16 may round a cosine past 1."""
@@ -41,14 +42,20 @@ _MODEL = {
 assert [field.name for field in fields(Predictions)] == list(_MODEL)
 
 
-def validated(predictions: Any, method: str, ids: Sequence[str], classes: int) -> Predictions:
-    """Return what a method answered as the harness keeps it: with memory of its own, on one device, in records' types.
+def validated(
+    predictions: Any, method: str, ids: Sequence[str], classes: int, beside: Sequence[Tensor] = ()
+) -> tuple[Predictions, list[Tensor]]:
+    """Return what a method answered as the harness keeps it: on the CPU, with memory of its own, in records' types.
 
     Args:
         predictions: whatever the method returned.
         method: its name.
         ids: of the B images.
         classes: C.
+        beside: other tensors that are wanted on the CPU: a GPU is waited for once.
+
+    Returns:
+        The predictions, and copies of ``beside``.
 
     Raises:
         UserError: in one line with the method's name for anything that does not fit ``Predictions``: type, shape,
@@ -56,9 +63,14 @@ def validated(predictions: Any, method: str, ids: Sequence[str], classes: int) -
             end in another class than the highest logit's.
     """
     try:
-        return _Check(ids, classes).whole(predictions)
+        formed = _Shapes(ids, classes).whole(predictions)
+        names = [name for name in _MODEL if getattr(formed, name) is not None]
+        copies = host_copies([*(getattr(formed, name) for name in names), *beside])
+        answered = Predictions(**dict(zip(names, copies, strict=False)))
+        _Values(ids, classes).check(answered)
     except _Invalid as error:
         raise UserError(f"method {method} answered {error}") from None
+    return answered, copies[len(names) :]
 
 
 class _Invalid(Exception):
@@ -66,24 +78,23 @@ class _Invalid(Exception):
 
 
 @dataclass
-class _Check:
+class _Shapes:
+    """The form of the fields."""
+
     ids: Sequence[str]
     classes: int
     iterations: int | None = None
-    device: torch.device | None = None
 
     def whole(self, predictions: Any) -> Predictions:
         if not isinstance(predictions, Predictions):
             raise _Invalid(f"{_named(predictions)}, not Predictions(logits)")
-        values = {
-            name: self._field(name, form, getattr(predictions, name))
-            for name, form in _MODEL.items()
-            if name == "logits" or getattr(predictions, name) is not None
-        }
-        checked = Predictions(**values)
-        self._cosines(checked)
-        self._last_iteration(checked)
-        return checked
+        return Predictions(
+            **{
+                name: self._field(name, form, getattr(predictions, name))
+                for name, form in _MODEL.items()
+                if name == "logits" or getattr(predictions, name) is not None
+            }
+        )
 
     def _field(self, name: str, form: _Form, value: Any) -> Tensor:
         if not isinstance(value, Tensor):
@@ -97,15 +108,7 @@ class _Check:
         expected, found = self._shape(form, value), tuple(value.shape)
         if found != expected:
             raise _Invalid(f"{name} of shape {found}, not {expected}")
-        self.device = self.device or value.device
-        target = torch.float32 if form.kind == "numbers" else torch.int64
-        # Memory of its own: a method may write its next answer into the same.
-        kept = torch.empty(found, dtype=target, device=self.device).copy_(value.detach())
-        valid = kept.isfinite() if form.kind == "numbers" else (kept >= 0) & (kept < self.classes)
-        if not bool(valid.all()):
-            meaning = "not finite" if form.kind == "numbers" else f"not classes from 0 to {self.classes - 1}"
-            raise _Invalid(f"{name} that are {meaning}, first for image {self._first(valid)}")
-        return kept
+        return value.detach().to(torch.float32 if form.kind == "numbers" else torch.int64)
 
     def _shape(self, form: _Form, value: Tensor) -> tuple[int, ...]:
         count = len(self.ids)
@@ -116,6 +119,28 @@ class _Check:
         if self.iterations is None and value.ndim == 2:
             self.iterations = max(1, value.shape[1])
         return (count, self.iterations or 1)
+
+
+@dataclass
+class _Values:
+    """The values of the fields."""
+
+    ids: Sequence[str]
+    classes: int
+
+    def check(self, predictions: Predictions) -> None:
+        for name, form in _MODEL.items():
+            value = getattr(predictions, name)
+            if value is not None:
+                self._possible(name, form, value)
+        self._cosines(predictions)
+        self._last_iteration(predictions)
+
+    def _possible(self, name: str, form: _Form, value: Tensor) -> None:
+        valid = value.isfinite() if form.kind == "numbers" else (value >= 0) & (value < self.classes)
+        if not bool(valid.all()):
+            meaning = "not finite" if form.kind == "numbers" else f"not classes from 0 to {self.classes - 1}"
+            raise _Invalid(f"{name} that are {meaning}, first for image {self._first(valid)}")
 
     def _cosines(self, checked: Predictions) -> None:
         if checked.cosines is None:

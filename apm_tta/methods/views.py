@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from apm_tta.randomness import seed_for
+from apm_tta.teachers.evaluation_crop import normalized
 from apm_tta.teachers.preprocessing import Preprocessing
 
 
@@ -61,16 +62,8 @@ class Views:
         return torch.stack(views) if views else torch.empty((0, 3, self._size, self._size), dtype=torch.uint8)
 
 
-def normalized(views: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
-    """Convert ``uint8`` views ``(..., 3, S, S)`` to the teacher's input on ``device``."""
-    channels = (3, 1, 1)
-    mean = torch.tensor(preprocessing.mean, device=device).view(channels)
-    std = torch.tensor(preprocessing.std, device=device).view(channels)
-    return (views.to(device).float() / 255 - mean) / std
-
-
 def stack_pixels(evaluation_crop: Tensor, views: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Stack view 0 ``(3, S, S)`` and random ``uint8`` views ``(N - 1, 3, S, S)`` to ``(N, 3, S, S)``, normalised."""
     if not len(views):
         return evaluation_crop[None]
-    return torch.cat([evaluation_crop[None], normalized(views, preprocessing, evaluation_crop.device)])
+    return torch.cat([evaluation_crop[None], normalized(views.to(evaluation_crop.device), preprocessing)])

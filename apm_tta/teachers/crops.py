@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import Compose, Normalize, ToTensor
 
 from apm_tta.teachers.base import Classifier, Support, Teacher
 from apm_tta.teachers.encoding_of import DelegatedEncoding
+from apm_tta.teachers.evaluation_crop import EvaluationCrop, bytes_of_image, normalized
 from apm_tta.teachers.preprocessing import Preprocessing
 
 CROPS = "crops"
@@ -59,16 +59,37 @@ class CropTakingTeacher(DelegatedEncoding):
         self.preprocessing: Preprocessing = teacher.preprocessing
         self.scales: Callable[[Tensor], Tensor] = teacher.scales
         self.class_weights = teacher.class_weights
-        self._normalise = Compose([ToTensor(), Normalize(teacher.preprocessing.mean, teacher.preprocessing.std)])
+        self.preprocess: Callable[[Image.Image], Tensor] = _TakeCrops(teacher.preprocess, teacher.preprocessing)
 
     @property
     def encoder(self) -> Teacher:
         """The wrapped teacher."""
         return self._teacher
 
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """Return the normalised evaluation crop ``(3, S, S)`` on the CPU: the image itself where it is S x S."""
-        if image.size != (self.image_size, self.image_size):
-            return self._teacher.preprocess(image)
-        pixels: Tensor = self._normalise(image.convert("RGB"))
-        return pixels
+
+class _TakeCrops:
+    """A transform that only normalises an image of S x S pixels, and does to others what another one does.
+
+    Args:
+        transform: the other one.
+        preprocessing: of both.
+    """
+
+    def __init__(self, transform: Callable[[Image.Image], Tensor], preprocessing: Preprocessing) -> None:
+        self._transform, self._preprocessing = transform, preprocessing
+        self._crop = EvaluationCrop(transform, preprocessing)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return the normalised evaluation crop ``(3, S, S)`` on the CPU."""
+        return normalized(self._as_it_is(image), self._preprocessing) if self._fits(image) else self._transform(image)
+
+    def bytes_of(self, image: Image.Image) -> Tensor | None:
+        """Return what is normalised, ``(3, S, S)``, ``uint8``; None where the other transform normalises no bytes."""
+        crop = self._as_it_is(image) if self._fits(image) else self._crop(image)
+        return crop if crop.dtype == torch.uint8 else None
+
+    def _fits(self, image: Image.Image) -> bool:
+        return image.size == (self._preprocessing.size, self._preprocessing.size)
+
+    def _as_it_is(self, image: Image.Image) -> Tensor:
+        return bytes_of_image(image if image.mode == "RGB" else image.convert("RGB"))

@@ -22,6 +22,8 @@ from apm_tta.harness.compute.ahead import results_ahead
 from apm_tta.harness.compute.child_processes import CannotStart, Child, Lost, packed
 from apm_tta.harness.compute.loading import load
 from apm_tta.harness.compute.quiet_processes import quiet_context
+from apm_tta.methods.batch import CommonKey
+from apm_tta.methods.preparation import Preparation, Prepare
 from apm_tta.system.stop_signals import STOP_SIGNALS, Stopped, stoppable
 
 BIG = 1 << 20
@@ -112,18 +114,23 @@ def test_results_that_are_not_asked_for_any_more_leave_no_process(fork: BaseCont
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
 def test_tensors_arrive_as_they_were_and_can_be_written(kind: torch.dtype) -> None:
     sent = torch.arange(12).reshape(3, 4).T.to(kind)
-    got = pickle.loads(packed({"pixels": sent}))["pixels"]
+    content, arrays = packed({"pixels": sent})
+    got = pickle.loads(content, buffers=[bytearray(array) for array in arrays])["pixels"]
     assert (got.dtype, got.shape) == (kind, (4, 3))
     assert torch.equal(got, sent)
     got[0, 0] = 0
 
 
-def killed(image: Image.Image) -> torch.Tensor:
+def prepared_by(make: Prepare) -> list[Preparation]:
+    return [Preparation(CommonKey("sample", ()), make)]
+
+
+def killed(sample_id: str, image: Image.Image) -> torch.Tensor:
     os.kill(os.getpid(), signal.SIGKILL)
     return torch.zeros(1)
 
 
-def counted(image: Image.Image) -> torch.Tensor:
+def counted(sample_id: str, image: Image.Image) -> torch.Tensor:
     return torch.tensor([float(np.asarray(image).sum())])
 
 
@@ -132,7 +139,7 @@ def test_a_loading_process_that_dies_ends_the_run_in_one_line() -> None:
     dataset = open_dataset("fashion-mnist", limit=10)
     places = [(CLEAN, entry) for entry in dataset.entries(CLEAN)]
     with pytest.raises(UserError, match="a loading process was lost: it was killed, or ran out of memory; give it"):
-        list(load(dataset, places, 5, killed, workers=2))
+        list(load(dataset, places, 5, prepared_by(killed), workers=2))
 
 
 def test_where_no_process_can_be_started_images_are_loaded_in_turn(
@@ -143,10 +150,10 @@ def test_where_no_process_can_be_started_images_are_loaded_in_turn(
 
     dataset = open_dataset("fashion-mnist", limit=10)
     places = [(CLEAN, entry) for entry in dataset.entries(CLEAN)]
-    expected = [each.pixels for each in load(dataset, places, 4, counted)]
+    expected = [each.prepared[0][0] for each in load(dataset, places, 4, prepared_by(counted))]
     monkeypatch.setattr(os, "fork", refuse)
     monkeypatch.setattr("apm_tta.harness.compute.loading.quiet_context", lambda: quiet_context("fork"))
-    found = [each.pixels for each in load(dataset, places, 4, counted, workers=2)]
+    found = [each.prepared[0][0] for each in load(dataset, places, 4, prepared_by(counted), workers=2)]
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert [record.getMessage() for record in caplog.records] == [
         "no loading processes can be started (Resource temporarily unavailable): images are loaded in turn"

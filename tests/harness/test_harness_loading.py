@@ -14,7 +14,9 @@ from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.harness.compute.loading import Loaded, Place, default_workers, load
+from apm_tta.methods.shared_values import evaluation_crops
 from apm_tta.teachers import Teacher
+from apm_tta.teachers.evaluation_crop import normalized
 
 NOISE = Condition("gaussian_noise", 5)
 
@@ -38,19 +40,21 @@ def images(loaded: list[Loaded]) -> list[np.ndarray]:
 def test_images_come_in_order_from_any_number_of_processes(
     dataset: Dataset, places: list[Place], workers: int, batch_size: int, embedded_teacher: Teacher
 ) -> None:
-    loaded = list(load(dataset, places, batch_size, embedded_teacher.preprocess, workers))
+    wanted = [evaluation_crops(embedded_teacher)]
+    loaded = list(load(dataset, places, batch_size, wanted, workers))
     assert [len(each.images) for each in loaded] == ([6, 6, 6, 2] if batch_size == 6 else [20])
     assert [place for each in loaded for place in each.places] == places
     for image, (condition, entry) in zip(images(loaded), places, strict=True):
         assert np.array_equal(image, np.asarray(dataset.read(entry, condition).image))
-    pixels = torch.cat([each.pixels for each in loaded if each.pixels is not None])
+    crops = torch.cat([crops for each in loaded for crops, _ in each.prepared])
     expected = torch.stack([embedded_teacher.preprocess(dataset.read(entry, NOISE).image) for _, entry in places])
-    assert torch.equal(pixels, expected)
-    assert all(each.pixels_ms > 0 for each in loaded)
+    assert crops.dtype == torch.uint8
+    assert torch.equal(normalized(crops, embedded_teacher.preprocessing), expected)
+    assert all(milliseconds > 0 for each in loaded for _, milliseconds in each.prepared)
 
 
-def test_nothing_is_preprocessed_unless_requested(dataset: Dataset, places: list[Place]) -> None:
-    assert [each.pixels for each in load(dataset, places, 10)] == [None, None]
+def test_nothing_is_prepared_unless_requested(dataset: Dataset, places: list[Place]) -> None:
+    assert [each.prepared for each in load(dataset, places, 10)] == [[], []]
 
 
 def test_one_image_may_be_loaded_under_several_conditions(dataset: Dataset) -> None:
@@ -76,10 +80,9 @@ def test_a_damaged_image_is_named_and_the_others_are_loaded(
     damaged.write_bytes(damaged.read_bytes()[:600])
     folder = Dataset(load_card("folder"), tmp_path)
     places = [(CLEAN, entry) for entry in folder.entries(CLEAN)]
-    (loaded,) = load(folder, places, 8, embedded_teacher.preprocess, workers)
+    (loaded,) = load(folder, places, 8, [evaluation_crops(embedded_teacher)], workers)
     assert len(loaded.images) == len(loaded.places) == 5
-    assert loaded.pixels is not None
-    assert len(loaded.pixels) == 5
+    assert [len(crops) for crops, _ in loaded.prepared] == [5]
     (unreadable,) = loaded.unread
     assert (unreadable.condition, unreadable.entry.label) == (CLEAN, 1)
     assert "1.jpg" in str(unreadable.error)

@@ -162,10 +162,10 @@ def test_a_run_whose_folder_is_renamed_stops_with_one_line(
     run, away = tmp_path / "run", tmp_path / "away"
     compute = Worker.compute
 
-    def renamed(self: Worker, work: Work) -> Finished:
+    def renamed(self: Worker, work: Work, following: Work | None = None) -> Finished:
         if len(recorded(run)) >= 2:
             run.rename(away)
-        return compute(self, work)
+        return compute(self, work, following)
 
     with monkeypatch.context() as patch:
         patch.setattr(Worker, "compute", renamed)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, ViewSpec, build_parameters
 from apm_tta.methods.batch import Batch, CommonKey, Shared
+from apm_tta.methods.images import Images
 from apm_tta.teachers import Teacher, load_teacher
+
+IMAGES = Images([Image.new("RGB", (2, 2))])
 
 
 class Clock:
@@ -17,7 +21,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr("apm_tta.methods.batch.time.perf_counter", lambda: self.now / 1000)
+        monkeypatch.setattr("apm_tta.methods.clock.time.perf_counter", lambda: self.now / 1000)
 
     def work(self, milliseconds: float, value: object = None) -> object:
         self.now += milliseconds
@@ -106,7 +110,7 @@ def test_an_error_leaves_the_accounts_correct(clock: Clock) -> None:
 
 
 def test_batches_with_the_same_images_are_equal_whatever_was_computed() -> None:
-    one, two = Batch(("a",), ()), Batch(("a",), ())
+    one, two = Batch(("a",), IMAGES), Batch(("a",), IMAGES)
     one.shared.put(CommonKey("features", ()), 1, None)
     assert one == two
     assert len(one) == 1

@@ -65,7 +65,7 @@ def nothing(_: Method, batch: Batch) -> Predictions:
 
 def asked(act: Act, teacher: Teacher, batch: Batch, *, thorough: bool = True) -> Predictions:
     with torch.no_grad():
-        return answer(Careless(teacher, act), batch, thorough=thorough)[0]
+        return answer(Careless(teacher, act), batch, thorough=thorough).predictions
 
 
 def through_numpy(tensor: torch.Tensor) -> None:
@@ -282,7 +282,7 @@ def test_a_method_may_do_what_it_likes_with_copies(teacher: Teacher, batch: Batc
     method = Careless(teacher, change)
     with torch.no_grad():
         expected = teacher_logits(method, batch).argmax(1)
-        assert not torch.equal(answer(method, batch, thorough=True)[0].logits.argmax(1), expected)
+        assert not torch.equal(answer(method, batch, thorough=True).predictions.logits.argmax(1), expected)
         assert torch.equal(teacher_logits(method, Batch(batch.ids, batch.images)).argmax(1), expected)
 
 
@@ -481,7 +481,7 @@ def test_answers_have_memory_of_their_own(embedded_teacher: Teacher, batch: Batc
 
     method = Careless(embedded_teacher, reuse)
     with torch.no_grad():
-        first, _ = answer(method, batch)
+        first = answer(method, batch).predictions
         kept = first.logits.clone()
         answer(method, batch)
     assert torch.equal(first.logits, kept)

@@ -93,7 +93,7 @@ def test_what_is_valid_is_kept_in_the_types_of_the_records(kind: torch.dtype) ->
     answered = Predictions(
         logits, ENDING_RIGHT.to(torch.uint8), REAL.to(kind), REAL.to(kind) + 1.004, ENDING_RIGHT[:, 0]
     )
-    kept = validated(answered, "sample", IDS, CLASSES)
+    kept, _ = validated(answered, "sample", IDS, CLASSES)
     assert kept.logits.dtype == torch.float32
     assert not kept.logits.requires_grad
     assert kept.iteration_classes is not None
@@ -111,4 +111,6 @@ def test_either_of_two_equal_classes_may_be_the_last() -> None:
 
 
 def test_no_images_have_no_wrong_answers() -> None:
-    assert len(validated(Predictions(torch.empty(0, 3), torch.empty(0, 2).long()), "sample", (), CLASSES).logits) == 0
+    assert (
+        len(validated(Predictions(torch.empty(0, 3), torch.empty(0, 2).long()), "sample", (), CLASSES)[0].logits) == 0
+    )

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from apm_tta.methods.views import Views, ViewSpec, normalized, stack_pixels
+from apm_tta.methods.views import Views, ViewSpec, stack_pixels
 from apm_tta.teachers import Preprocessing, Teacher
+from apm_tta.teachers.evaluation_crop import normalized
 
 PREPROCESSING = Preprocessing(32, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), "bicubic")
 SPEC = ViewSpec(8, (0.3, 1.0))
@@ -82,5 +83,5 @@ def test_the_teachers_own_normalisation_is_what_views_get(embedded_teacher: Teac
     size = embedded_teacher.image_size
     image = Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
     view = v2.PILToTensor()(image)[None]
-    ours = normalized(view, embedded_teacher.preprocessing, torch.device("cpu"))[0]
+    ours = normalized(view, embedded_teacher.preprocessing)[0]
     torch.testing.assert_close(ours, embedded_teacher.preprocess(image), rtol=0, atol=1e-6)

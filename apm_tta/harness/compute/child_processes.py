@@ -1,7 +1,7 @@
 """Processes that work for this one, each at the end of a pipe of its own.
 
 Only the process itself holds its end of the pipe: however it is lost, in the middle of a message too, whoever reads the
-other end notices at once. Neither semaphores nor shared memory are needed, of which a container may have next to none.
+other end notices at once. No semaphores are needed, and no shared memory that has a name or a limit of its own.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from apm_tta.system.stop_signals import signals_held
+
+T = TypeVar("T")
 
 _END_S = 5.0
 """How long a process may take to end after its pipe is closed."""
@@ -91,8 +93,16 @@ class Child:
         Raises:
             Lost: when the process ended instead.
         """
+        return self.received(lambda: pickle.loads(self.pipe.recv_bytes()))
+
+    def received(self, receive: Callable[[], T]) -> T:
+        """Return what ``receive`` reads from the pipe.
+
+        Raises:
+            Lost: when the process ended instead.
+        """
         try:
-            return pickle.loads(self.pipe.recv_bytes())
+            return receive()
         except (EOFError, OSError):
             raise Lost(self._reason()) from None
 
@@ -116,16 +126,16 @@ def ended(children: list[Child]) -> Iterator[None]:
             child.end()
 
 
-def packed(content: Any) -> bytes:
-    """Pickle something to be sent; tensors as plain bytes."""
-    file = io.BytesIO()
-    _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(content)
-    return file.getvalue()
+def packed(content: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    """Pickle something to be sent; arrays, and tensors as such, stay apart from the pickle."""
+    file, arrays = io.BytesIO(), list[pickle.PickleBuffer]()
+    _Pickler(file, 5, buffer_callback=arrays.append).dump(content)
+    return file.getvalue(), arrays
 
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
-        # Tensors have their own way to other processes, by shared memory, and to files, by archives.
+        # Tensors have their own way to other processes, by shared memory with a name, and to files, by archives.
         if type(value) is torch.Tensor and value.device.type == "cpu" and value.dtype in _PLAIN:
             return torch.from_numpy, (value.detach().contiguous().numpy(),)
         return NotImplemented

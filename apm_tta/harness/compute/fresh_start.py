@@ -17,14 +17,12 @@ from typing import Any
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.spot_check import (
     IMAGES,
-    Answers,
-    answer_part,
     differing_answers,
     part_of,
     takes_single_images,
 )
 from apm_tta.methods import Batch, Method, build_method
-from apm_tta.methods.batch import CommonKey
+from apm_tta.methods.answering import Answers, answer
 from apm_tta.sources.method_source import is_package_method
 
 
@@ -45,16 +43,13 @@ class FreshStart:
         self._earlier: dict[Method[Any], tuple[Batch, Answers]] = {}
         self._namespaces = [*(_Attributes(each) for each in own), *(_Globals(names) for names in _globals(own))]
 
-    def refuse_memory(
-        self, method: Method[Any], batch: Batch, together: Sequence[Answers], kept: Sequence[CommonKey] = ()
-    ) -> None:
+    def refuse_memory(self, method: Method[Any], batch: Batch, together: Sequence[Answers]) -> None:
         """Refuse a method that answers images of ``batch`` otherwise where each is the first that it sees.
 
         Args:
             method: of this process.
             batch: of at least two images.
             together: its answers for them.
-            kept: keys of shared values of ``batch`` that its parts keep.
 
         Raises:
             UserError: in one line that names the method, an image and what to do.
@@ -70,21 +65,19 @@ class FreshStart:
                     stack.enter_context(namespace.as_before())
                 parameters = self._parameters[method.name]
                 fresh = build_method(method.name, given.teacher, given.task, parameters, given.seed)
-                first.append(answer_part(fresh, part_of(batch, slice(index, index + 1), kept), "first"))
+                first.append(answer(fresh, part_of(batch, slice(index, index + 1), given=True), "first"))
         # All of them: a choice between two views may fall the other way at a tie.
         if len(differing_answers(first, together, asked)) == len(asked):
             image = batch.ids[asked[-1]]
             raise _keeps_something(method, image, "where it is the first that it sees")
 
-    def remember(
-        self, method: Method[Any], batch: Batch, together: Sequence[Answers], kept: Sequence[CommonKey] = ()
-    ) -> None:
+    def remember(self, method: Method[Any], batch: Batch, together: Sequence[Answers]) -> None:
         """Keep the answers for the first images of a shard, for ``refuse_late_memory``; arguments as there."""
         if self._concerns(method):
             count = min(IMAGES, len(batch))
-            self._earlier[method] = part_of(batch, slice(0, count), kept), together[0].part(slice(0, count))
+            self._earlier[method] = part_of(batch, slice(0, count), given=True), together[0].part(slice(0, count))
 
-    def refuse_late_memory(self, method: Method[Any], kept: Sequence[CommonKey] = ()) -> None:
+    def refuse_late_memory(self, method: Method[Any]) -> None:
         """Refuse a method that answers the first images of a shard otherwise once it has answered the others.
 
         Raises:
@@ -94,7 +87,7 @@ class FreshStart:
             return
         batch, before = self._earlier.pop(method)
         rows = range(min(len(batch), len(before.teacher)))
-        now = [answer_part(method, part_of(batch, slice(row, row + 1), kept), "at the end") for row in rows]
+        now = [answer(method, part_of(batch, slice(row, row + 1), given=True), "at the end") for row in rows]
         if len(differing_answers(now, [before], rows)) == len(rows):
             raise _keeps_something(method, batch.ids[0], "after it has seen others")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 
 import cv2
@@ -20,16 +19,17 @@ from apm_tta.data.image_files import OutOfReach, UnreachableImage, UnreadImage, 
 from apm_tta.data.layouts import Entry
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.compute.ahead import results_ahead
+from apm_tta.harness.compute.ahead import Ahead
 from apm_tta.harness.compute.child_processes import CannotStart, Lost
 from apm_tta.harness.compute.quiet_processes import quiet_context
 from apm_tta.harness.progress.heard_warnings import drained, heard_warnings
 from apm_tta.harness.storage.code_identity import refuse_edited_code
+from apm_tta.methods.images import Images
+from apm_tta.methods.preparation import Preparation, Prepare
 from apm_tta.system.cores import usable_cores
 
 _LOGGER = logging.getLogger(__name__)
 
-Preprocess = Callable[[Image.Image], Tensor]
 Place = tuple[Condition, Entry]
 """An image and the condition under which the methods see it."""
 
@@ -56,8 +56,7 @@ class Loaded:
     Attributes:
         places: condition and entry of every image that could be read.
         images: these images in RGB, as the methods see them.
-        pixels: the teacher's input ``(B, 3, S, S)`` on the CPU; None where it was not requested, or B is 0.
-        pixels_ms: milliseconds that preprocessing took.
+        prepared: what was made of them, ``(B, ...)`` each, and the milliseconds that it took; none where B is 0.
         unread: the images that could not be read.
         refused: why the run must not use these images, or cannot; None where it may.
         digests: SHA-256 of every image that could be read, as stored, by id.
@@ -66,9 +65,8 @@ class Loaded:
     """
 
     places: list[Place]
-    images: list[Image.Image]
-    pixels: Tensor | None
-    pixels_ms: float
+    images: Images
+    prepared: list[tuple[Tensor, float]]
     unread: list[Unread]
     refused: RefusedImage | OutOfReach | None = None
     digests: dict[str, str] = field(default_factory=dict)
@@ -79,15 +77,6 @@ class Loaded:
     def read_and_unread(self) -> list[Place]:
         """All images: first those that could be read, then the others."""
         return [*self.places, *((unread.condition, unread.entry) for unread in self.unread)]
-
-    def pin_memory(self) -> Loaded:
-        """Move the pixels to pinned memory, from which copies to a GPU overlap with computation.
-
-        ``load`` calls this where ``pin`` is set.
-        """
-        if self.pixels is not None:
-            self.pixels = self.pixels.pin_memory()
-        return self
 
 
 def default_workers(device: torch.device, processes: int = 1) -> int:
@@ -101,125 +90,177 @@ def default_workers(device: torch.device, processes: int = 1) -> int:
     return min(8, max(1, usable_cores() // processes - 1)) if device.type == "cuda" else 0
 
 
+class Loader:
+    """Loads the images of one data set, in processes of its own where there are to be some.
+
+    These start with the first images and stay until ``close``: shard after shard is loaded by them.
+
+    Args:
+        dataset: reads and corrupts the images; the result does not depend on the process that calls it.
+        preparations: what can be made of every image.
+        workers: number of loading processes; 0 loads in this process.
+    """
+
+    def __init__(self, dataset: Dataset, preparations: Sequence[Preparation] = (), workers: int = 0) -> None:
+        self._dataset, self._workers = dataset, workers
+        self._keys = [preparation.key for preparation in preparations]
+        self._load_batch = _Places(dataset, [(str(each.key), each.make) for each in preparations])
+        self._ahead: Ahead[_Task, Loaded] | None = None
+        self._announced: list[_Task] = []
+
+    def load(
+        self, places: Sequence[Place], batch_size: int, preparations: Sequence[Preparation] = ()
+    ) -> Generator[Loaded]:
+        """Load images in the order of ``places``.
+
+        Args:
+            places: the images, with their conditions.
+            batch_size: number of images at a time; the last batch may have fewer.
+            preparations: what is made of every image, of those that the loader was given.
+
+        Raises:
+            RefusedImage: for an image that changed, or that is one of the labelled images.
+            OutOfReach: where too many images in a row could not be reached.
+            UserError: when loading processes would import code that was edited since, or when one is lost.
+        """
+        for loaded in self._batches(self._tasks(places, batch_size, preparations)):
+            if loaded.refused is not None:
+                raise loaded.refused
+            if self._workers:  # each of them counts its own
+                reached = loaded.places or any(not isinstance(each.error, UnreachableImage) for each in loaded.unread)
+                errors = [each.error for each in loaded.unread if isinstance(each.error, UnreachableImage)]
+                self._dataset.layout.patience.count(*([] if reached else errors))
+            yield loaded
+
+    def announce(self, places: Sequence[Place], batch_size: int, preparations: Sequence[Preparation] = ()) -> None:
+        """Begin with what ``load`` will be asked for next, behind what it is being asked for now."""
+        if self._ahead is not None and not self._announced:
+            self._announced = self._tasks(places, batch_size, preparations)
+            with _losses_explained():
+                self._ahead.submit(self._announced)
+
+    def close(self) -> None:
+        """End the loading processes."""
+        if self._ahead is not None:
+            self._ahead.end()
+        self._ahead, self._announced = None, []
+
+    def _tasks(self, places: Sequence[Place], batch_size: int, preparations: Sequence[Preparation]) -> list[_Task]:
+        wanted = tuple(self._keys.index(each.key) for each in preparations)
+        return [(places[start : start + batch_size], wanted) for start in range(0, len(places), batch_size)]
+
+    def _batches(self, tasks: list[_Task]) -> Iterator[Loaded]:
+        """Load the batches in their order, in this process where there are to be no others, or there can be none."""
+        if not self._started():
+            yield from map(self._load_batch, tasks)
+            return
+        assert self._ahead is not None
+        whole = False
+        try:
+            with _losses_explained():
+                if tasks != self._announced:
+                    if self._ahead.outstanding:  # something else was announced
+                        self.close()
+                        self._started()
+                    self._ahead.submit(tasks)
+                self._announced = []
+                for _ in tasks:
+                    yield self._ahead.next()
+            whole = True
+        finally:
+            if not whole:
+                self.close()
+
+    def _started(self) -> bool:
+        if self._ahead is None and self._workers:
+            refuse_edited_code()  # they import it again
+            try:
+                self._ahead = Ahead(self._load_batch, self._workers, quiet_context(), _begin)
+            except CannotStart as error:
+                _LOGGER.warning("no loading processes can be started (%s): images are loaded in turn", error)
+                self._workers = 0
+        return self._ahead is not None
+
+
 def load(
     dataset: Dataset,
     places: Sequence[Place],
     batch_size: int,
-    preprocess: Preprocess | None = None,
+    preparations: Sequence[Preparation] = (),
     workers: int = 0,
-    pin: bool = False,
 ) -> Iterator[Loaded]:
-    """Load images in the order of ``places``, ``batch_size`` at a time.
-
-    Args:
-        dataset: reads and corrupts the images; the result does not depend on the process that calls it.
-        places: the images, with their conditions.
-        batch_size: number of images at a time; the last batch may have fewer.
-        preprocess: makes the teacher's input from an image; None leaves it to the methods that need it.
-        workers: number of loading processes that work ahead; 0 loads in this process.
-        pin: whether the pixels are moved to pinned memory.
-
-    Raises:
-        RefusedImage: for an image that changed, or that is one of the labelled images.
-        OutOfReach: where too many images in a row could not be reached.
-        UserError: when loading processes would import code that was edited since.
-    """
-    if workers:
-        refuse_edited_code()  # they import it again
-    batches = _batches(_Places(dataset, preprocess), places, batch_size, workers)
-    loader: Iterator[Loaded] = _one_ahead(batches) if pin else batches
-    for loaded in loader:
-        if loaded.refused is not None:
-            raise loaded.refused
-        if workers:  # each of them counts its own
-            reached = loaded.places or any(not isinstance(each.error, UnreachableImage) for each in loaded.unread)
-            errors = [each.error for each in loaded.unread if isinstance(each.error, UnreachableImage)]
-            dataset.layout.patience.count(*([] if reached else errors))
-        yield loaded
+    """Load images by a ``Loader`` of their own; arguments as there."""
+    with closing(Loader(dataset, preparations, min(workers, -(-len(places) // batch_size)))) as loader:
+        yield from loader.load(places, batch_size, preparations)
 
 
-@dataclass(frozen=True)
-class _Item:
-    place: Place
-    image: Image.Image | None
-    pixels: Tensor | None
-    milliseconds: float
-    error: UnreadImage | None = None
-    refused: RefusedImage | OutOfReach | None = None
-    sha256: str = ""
-    remarks: tuple[str, ...] = ()
+_Task = tuple[Sequence[Place], tuple[int, ...]]
+"""The places of one batch, and which of the preparations are made of each image."""
 
 
-def _batches(load_batch: _Places, places: Sequence[Place], batch_size: int, workers: int) -> Generator[Loaded]:
-    """Load the batches in their order, in this process where there are to be no others, or there can be none."""
-    batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
-    done = 0
+@contextmanager
+def _losses_explained() -> Iterator[None]:
     try:
-        for loaded in results_ahead(load_batch, batches, workers, quiet_context(), _begin) if workers else ():
-            done += 1
-            yield loaded
+        yield
     except Lost as lost:
         raise UserError(
             "a loading process was lost: it was killed, or ran out of memory",
             advice="give it more memory, or fewer --workers",
             passing=True,
         ) from lost
-    except CannotStart as error:
-        _LOGGER.warning("no loading processes can be started (%s): images are loaded in turn", error)
-    yield from map(load_batch, batches[done:])
 
 
-def _one_ahead(batches: Generator[Loaded]) -> Iterator[Loaded]:
-    """Receive the next batch, and pin it, while this one is answered."""
-    with closing(batches), ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(_pinned, batches)
-        while (loaded := coming.result()) is not None:
-            coming = thread.submit(_pinned, batches)
-            yield loaded
-
-
-def _pinned(batches: Iterator[Loaded]) -> Loaded | None:
-    loaded = next(batches, None)
-    return None if loaded is None else loaded.pin_memory()
+@dataclass(frozen=True)
+class _Item:
+    place: Place
+    image: Image.Image | None = None
+    made: tuple[tuple[Tensor, float], ...] = ()
+    error: UnreadImage | None = None
+    refused: RefusedImage | OutOfReach | None = None
+    sha256: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 class _Places:
-    def __init__(self, dataset: Dataset, preprocess: Preprocess | None) -> None:
-        self._dataset, self._preprocess = dataset, preprocess
+    def __init__(self, dataset: Dataset, makes: Sequence[tuple[str, Prepare]]) -> None:
+        self._dataset, self._makes = dataset, makes
 
-    def __call__(self, places: Sequence[Place]) -> Loaded:
+    def __call__(self, task: _Task) -> Loaded:
         """Load one batch."""
-        return _collate([self._item(place) for place in places])
+        places, wanted = task
+        return _collate([self._item(place, wanted) for place in places])
 
-    def _item(self, place: Place) -> _Item:
+    def _item(self, place: Place, wanted: Sequence[int]) -> _Item:
         condition, entry = place
         try:
             found = self._dataset.read(entry, condition)
         except UnreadImage as error:
-            return _Item(place, None, None, 0.0, error)
+            return _Item(place, error=error)
         except (RefusedImage, OutOfReach) as error:
             # ``load`` raises it: an exception from a loading process would lose its one-line message.
-            return _Item(place, None, None, 0.0, refused=error)
-        started = time.perf_counter()
-        try:
-            pixels = None if self._preprocess is None else self._preprocess(found.image)
-        except Exception as error:
-            return _Item(place, None, None, 0.0, failed_step(entry.id, "made the teacher's input", error))
-        milliseconds = 1000 * (time.perf_counter() - started)
-        return _Item(place, found.image, pixels, milliseconds, sha256=found.sha256, remarks=found.remarks)
+            return _Item(place, refused=error)
+        made = []
+        for what, make in (self._makes[index] for index in wanted):
+            started = time.perf_counter()
+            try:
+                tensor = make(entry.id, found.image)
+            except Exception as error:
+                return _Item(place, error=failed_step(entry.id, f"made the {what}", error))
+            made.append((tensor, 1000 * (time.perf_counter() - started)))
+        return _Item(place, found.image, tuple(made), sha256=found.sha256, remarks=found.remarks)
 
 
 def _collate(items: list[_Item]) -> Loaded:
-    pixels = [item.pixels for item in items if item.pixels is not None]
+    read = [item for item in items if item.image is not None]
+    columns = list(zip(*(item.made for item in read), strict=True))
     return Loaded(
-        places=[item.place for item in items if item.image is not None],
-        images=[item.image for item in items if item.image is not None],
-        pixels=torch.stack(pixels) if pixels else None,
-        pixels_ms=sum(item.milliseconds for item in items),
+        places=[item.place for item in read],
+        images=Images([item.image for item in read if item.image is not None]),
+        prepared=[(torch.stack([tensor for tensor, _ in made]), sum(ms for _, ms in made)) for made in columns],
         unread=[Unread(*item.place, item.error) for item in items if item.error is not None],
         refused=next((item.refused for item in items if item.refused is not None), None),
-        digests={item.place[1].id: item.sha256 for item in items if item.image is not None},
-        remarks=[item.remarks for item in items if item.image is not None],
+        digests={item.place[1].id: item.sha256 for item in read},
+        remarks=[item.remarks for item in read],
         warnings=Counter({} if _Process.heard is None else drained(_Process.heard)),
     )
 

@@ -14,10 +14,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from apm_tta.harness.compute.spot_check import Answers, answer_part, images_at_once, part_of, takes_single_images
+from apm_tta.harness.compute.spot_check import images_at_once, part_of, takes_single_images
 from apm_tta.methods import Batch, Method
-from apm_tta.methods.answering import answer, reset
-from apm_tta.methods.batch import synchronize
+from apm_tta.methods.answering import Answers, answer, reset, run_once
 
 LATENCY_IMAGES = 10
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -56,14 +55,14 @@ def measure_alone(method: Method, batch: Batch) -> SoloCost:
     count = images_at_once(method, batch)
     # The first call may also build what later calls reuse, which must not count as FLOPs of an image.
     reset(method)
-    alone = [answer_part(method, part_of(batch, slice(0, count)))]
+    alone = [answer(method, part_of(batch, slice(0, count)), "alone")]
     with count_flops() as counter:
-        answer(method, part_of(batch, slice(0, count)), "operations")
+        run_once(method, part_of(batch, slice(0, count)), "operations")
     latencies = []
     if takes_single_images(method):
         reset(method)
         singles = [part_of(batch, slice(index, index + 1)) for index in range(min(LATENCY_IMAGES, len(batch)))]
-        alone = [answer_part(method, single) for single in singles]
+        alone = [answer(method, single, "alone") for single in singles]
         latencies = [each.meter.own + (each.meter.shared or 0.0) for each in alone]
     reset(method)
     return SoloCost(latencies, counter.get_total_flops() / count / 1e9, alone)
@@ -91,7 +90,6 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         yield peak
-        synchronize(device)
         peak.megabytes = torch.cuda.max_memory_allocated(device) / 1e6
         return
     with suppress(OSError):

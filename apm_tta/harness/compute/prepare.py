@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from apm_tta.errors import UserError
 from apm_tta.harness.plan import EPISODIC, Cell, Work, plan_shards, plan_streams
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.methods import Method, build_method
+from apm_tta.methods.preparation import Preparation
+from apm_tta.methods.shared_values import evaluation_crops
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.base import Classifier
 from apm_tta.teachers.crops import taking_crops
@@ -43,6 +46,11 @@ class Prepared:
         """The methods of the first seed by name, in the order of the table."""
         first = self.request.suite.seeds[0]
         return {name: method for (name, seed), method in self.seeded.items() if seed == first}
+
+    def preparations(self, methods: Iterable[Method[Any]]) -> list[Preparation]:
+        """Return what loading processes make of every image for ``methods``, each once."""
+        wanted = [evaluation_crops(self.teacher), *(each for method in methods for each in method.preparations())]
+        return list({each.key: each for each in wanted}.values())
 
 
 def open_data(request: RunRequest) -> Dataset:

@@ -9,16 +9,15 @@ still fall the other way at a tie, so that more than ``_SHARE`` of the images ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from apm_tta.errors import UserError
-from apm_tta.methods import Batch, Method, Predictions
-from apm_tta.methods.answering import answer, reset, teacher_logits
-from apm_tta.methods.batch import CommonKey, Meter, Shared
+from apm_tta.methods import Batch, Method
+from apm_tta.methods.answering import Answers, answer, reset
+from apm_tta.methods.batch import Shared
 
 IMAGES = 3
 """Images that are answered alone where no single ones are measured anyway."""
@@ -26,25 +25,6 @@ IMAGES = 3
 _AMPLIFIED = 20
 _LEAST = 1e-4
 _SHARE = 1 / 3
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Answers for n images that were given together.
-
-    Attributes:
-        predictions: the method's.
-        teacher: the teacher's own logits, ``(n, C)``.
-        meter: what the answers cost.
-    """
-
-    predictions: Predictions
-    teacher: Tensor
-    meter: Meter
-
-    def part(self, rows: slice) -> Answers:
-        """Return the logits of some of the images, and the teacher's."""
-        return Answers(Predictions(self.predictions.logits[rows]), self.teacher[rows], self.meter)
 
 
 def takes_single_images(method: Method[Any]) -> bool:
@@ -59,30 +39,29 @@ def images_at_once(method: Method[Any], batch: Batch) -> int:
     return min(method.stream_batch or 1, len(batch))
 
 
-def part_of(batch: Batch, part: slice, keys: Sequence[CommonKey] = ()) -> Batch:
-    """Return a part of a batch with its part of the values of ``keys``, where they are there, and of what they cost."""
+def part_of(batch: Batch, part: slice, *, given: bool = False) -> Batch:
+    """Return a part of a batch, with nothing computed yet.
+
+    Args:
+        batch: of images.
+        part: which of them.
+        given: whether it gets its part of what a loading process or a cache gave the batch, and of what that cost.
+    """
     ids, shared = batch.ids[part], Shared(batch.shared.device)
-    for key in keys:
-        if batch.shared.has(key):
-            cost = batch.shared.cost(key)
-            share = None if cost is None else cost * len(ids) / len(batch)
-            shared.put(key, batch.shared.of(key)[part], share)
+    for key in batch.shared.given if given else ():
+        cost = batch.shared.cost(key)
+        share = None if cost is None else cost * len(ids) / len(batch)
+        shared.put(key, batch.shared.of(key)[part], share)
     return Batch(ids, batch.images[part], shared)
 
 
-def answer_part(method: Method[Any], part: Batch, purpose: str = "alone", *, thorough: bool = False) -> Answers:
-    """Ask ``method`` for one part of a batch; see ``answer``."""
-    predictions, meter = answer(method, part, purpose, thorough=thorough)
-    return Answers(predictions, teacher_logits(method, part), meter)
-
-
-def answer_alone(method: Method[Any], batch: Batch, keys: Sequence[CommonKey] = ()) -> list[Answers]:
+def answer_alone(method: Method[Any], batch: Batch) -> list[Answers]:
     """Ask ``method`` for ``IMAGES`` images alone; an online one from its start, to which it is reset afterwards."""
     at_once = images_at_once(method, batch)
     count = min(len(batch), max(IMAGES, at_once))
     reset(method)
     starts = range(0, count - at_once + 1, at_once)
-    alone = [answer_part(method, part_of(batch, slice(start, start + at_once), keys)) for start in starts]
+    alone = [answer(method, part_of(batch, slice(start, start + at_once), given=True), "alone") for start in starts]
     reset(method)
     return alone
 
@@ -129,7 +108,7 @@ def _is_random(method: Method[Any], single: Batch, tolerance: float) -> bool:
     asked = []
     for purpose in ("once more", "and again"):
         reset(method)
-        asked.append(answer_part(method, part_of(single, slice(0, 1)), purpose).predictions.logits)
+        asked.append(answer(method, part_of(single, slice(0, 1)), purpose).predictions.logits)
     reset(method)
     return bool((_distances(*asked) > tolerance).any())
 

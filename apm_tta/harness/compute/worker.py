@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
@@ -23,21 +23,23 @@ from apm_tta.harness.compute.answer_columns import (
     make_columns,
 )
 from apm_tta.harness.compute.fresh_start import FreshStart
-from apm_tta.harness.compute.loading import Loaded, Place, load
+from apm_tta.harness.compute.loading import Loaded, Loader, Place
 from apm_tta.harness.compute.measure import SoloCost, measure_alone, peak_memory
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.compute.read_digests import ReadDigests
 from apm_tta.harness.compute.shard_features import CachedFeatures
-from apm_tta.harness.compute.spot_check import Answers, answer_alone, answer_part, part_of, refuse_other_answers
+from apm_tta.harness.compute.spot_check import answer_alone, part_of, refuse_other_answers
 from apm_tta.harness.compute.stream_order import stream_order
+from apm_tta.harness.compute.transfer import arriving
 from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.progress.events import Answered, Emit, Finished, Note
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.storage.records import encode_records
 from apm_tta.methods import Batch, Method
-from apm_tta.methods.answering import failures_named, refuse_changed_teacher, reset
+from apm_tta.methods.answering import Answers, answer, failures_named, refuse_changed_teacher, reset
 from apm_tta.methods.batch import Shared
-from apm_tta.methods.shared_values import features_key, loaded_pixels_key
+from apm_tta.methods.preparation import Preparation
+from apm_tta.methods.shared_values import evaluation_crops, features_key, whole_images_key
 
 
 class Worker:
@@ -66,7 +68,6 @@ class Worker:
         self._methods = prepared.seeded
         self._batch_size = prepared.request.suite.batch_size
         self._precision = prepared.request.suite.precision
-        self._workers = workers
         self._feature_cache = feature_cache
         self._emit = emit
         self._fingerprint = fingerprint
@@ -75,11 +76,19 @@ class Worker:
         self._read = ReadDigests(self._dataset)
         self._checked: set[Cell] = set()
         self._fresh_start = FreshStart(self._methods.values(), prepared.request.parameters)
-        # What a loader or a cache has put there; parts of a batch keep their part of it.
-        self._kept = (loaded_pixels_key(self._teacher), features_key(self._teacher))
+        self._prepared = prepared
+        self._loader = Loader(self._dataset, prepared.preparations(self._methods.values()), workers)
 
-    def compute(self, work: Work) -> Finished:
+    def close(self) -> None:
+        """End the loading processes."""
+        self._loader.close()
+
+    def compute(self, work: Work, following: Work | None = None) -> Finished:
         """Answer ``work`` under each of its cells: one file per cell.
+
+        Args:
+            work: a shard or a stream.
+            following: what this worker will most likely be asked for next: its first images are loaded meanwhile.
 
         Raises:
             UserError: when a method fails, naming the method, the images and the error; when it does what a method must
@@ -90,7 +99,7 @@ class Worker:
         self._read = ReadDigests(self._dataset)
         self._account = Account(work, self._fingerprint, self._teacher.device, self._setup_warnings)
         with self._heard_or_noted() as heard, torch.no_grad():
-            answers = self._answer_stream(work) if isinstance(work, Stream) else self._answer_shard(work)
+            answers = self._answer_stream(work) if isinstance(work, Stream) else self._answer_shard(work, following)
             for cell, table in answers:
                 parts[cell].append(table)
                 self._emit(Answered(cell, len(table), count_right(table)))
@@ -114,60 +123,84 @@ class Worker:
                     self._emit(Note(text))
                 raise
 
-    def _answer_shard(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
-        entries = self._dataset.entries(shard.condition)
-        places = [(shard.condition, entries[position]) for position in shard.positions()]
+    def _answer_shard(self, shard: Shard, following: Work | None) -> Iterator[tuple[Cell, pa.Table]]:
         cache = None if shard.retried else self._feature_cache
         cached = CachedFeatures(cache, self._teacher, self._precision, self._dataset, shard)
-        for number, loaded in enumerate(self._load(places, self._batch_size, cached.complete)):
-            batch = self._batch(loaded)
+        methods = {cell: self._methods[cell.method, cell.seed] for cell in shard.cells}
+        if cache is None and isinstance(following, Shard) and not following.retried:
+            later = [self._methods[cell.method, cell.seed] for cell in following.cells]
+            coming = (self._places(following), self._batch_size, self._prepared.preparations(later))
+        else:
+            coming = None
+        places = self._places(shard)
+        for number, batch in enumerate(self._load(places, self._batch_size, methods.values(), cached, coming)):
+            loaded = batch.loaded
             # A cell's first images are timed alone; where features come from a cache, their time is unknown.
             measured = shard.index == 0 and number == 0 and not cached.complete and not shard.retried
-            if cached.complete and loaded.places:
-                batch.shared.put(features_key(self._teacher), cached.read(batch.ids), None)
-            for cell in shard.cells:
-                checked = cell not in self._checked and len(batch) > 1
-                method = self._methods[cell.method, cell.seed]
-                yield cell, self._answer(method, batch, loaded, measured, checked, remembered=not number)
+            for cell, method in methods.items():
+                checked = cell not in self._checked and len(batch.given) > 1
+                yield cell, self._answer(method, batch.given, loaded, measured, checked, remembered=not number)
                 if checked:
                     self._checked.add(cell)
             if loaded.places:
-                cached.store(batch)
-        for cell in shard.cells:
-            method = self._methods[cell.method, cell.seed]
+                cached.store(batch.given)
+        for method in methods.values():
             with self._autocast(), failures_named(method.name, f"images of {shard.condition} that it had answered"):
-                self._fresh_start.refuse_late_memory(method, self._kept)
+                self._fresh_start.refuse_late_memory(method)
         cached.close()
 
     def _answer_stream(self, stream: Stream) -> Iterator[tuple[Cell, pa.Table]]:
         names = list(dict.fromkeys(cell.method for cell in stream.cells))
         cells = {(cell.method, cell.condition): cell for cell in stream.cells}
+        methods = {name: self._methods[name, stream.seed] for name in names}
         places = stream_order(self._dataset, stream)
-        for number, loaded in enumerate(self._load(places, stream.stream_batch or self._batch_size)):
-            batch = self._batch(loaded)
+        size = stream.stream_batch or self._batch_size
+        for number, batch in enumerate(self._load(places, size, methods.values())):
+            loaded = batch.loaded
             conditions = [condition for condition, _ in loaded.read_and_unread]
-            for name in names:
-                method = self._methods[name, stream.seed]
+            for name, method in methods.items():
                 if not number:
                     reset(method)
-                answers = self._answer(method, batch, loaded, measured=not number, checked=not number)
+                answers = self._answer(method, batch.given, loaded, measured=not number, checked=not number)
                 for condition in dict.fromkeys(conditions):
                     rows = [row for row, own in enumerate(conditions) if own == condition]
                     yield cells[name, condition], answers.take(rows)
 
-    def _load(self, places: Sequence[Place], batch_size: int, cached: bool = False) -> Iterator[Loaded]:
-        on_gpu = self._teacher.device.type == "cuda"
-        preprocess = None if cached else self._teacher.preprocess
-        for loaded in load(self._dataset, places, batch_size, preprocess, self._workers, pin=on_gpu):
+    def _places(self, shard: Shard) -> list[Place]:
+        entries = self._dataset.entries(shard.condition)
+        return [(shard.condition, entries[position]) for position in shard.positions()]
+
+    def _load(
+        self,
+        places: Sequence[Place],
+        batch_size: int,
+        methods: Collection[Method[Any]],
+        cached: CachedFeatures | None = None,
+        coming: tuple[Sequence[Place], int, Sequence[Preparation]] | None = None,
+    ) -> Iterator[_LoadedBatch]:
+        """Load the images of ``places``, with what ``methods`` want of them, and then begin with what is ``coming``."""
+        teacher = self._teacher
+        from_cache = cached is not None and cached.complete
+        wanted = self._prepared.preparations(methods)
+        if from_cache:
+            wanted = [each for each in wanted if each.key != evaluation_crops(teacher).key]
+        batches = self._loader.load(places, batch_size, wanted)
+        whole = any(each.whole_images for each in wanted)
+        for number, arrived in enumerate(arriving(batches, teacher.device, whole)):
+            if coming is not None and not number:
+                self._loader.announce(*coming)
+            loaded = arrived.loaded
             self._read.add(loaded)
             self._account.add_loaded(loaded)
-            yield loaded
-
-    def _batch(self, loaded: Loaded) -> Batch:
-        shared = Shared(self._teacher.device)
-        if loaded.pixels is not None:
-            shared.put(loaded_pixels_key(self._teacher), loaded.pixels, loaded.pixels_ms)
-        return Batch(tuple(entry.id for _, entry in loaded.places), tuple(loaded.images), shared)
+            shared = Shared(teacher.device)
+            for preparation, (tensor, milliseconds) in zip(wanted, loaded.prepared, strict=False):
+                shared.put(preparation.key, tensor, milliseconds)
+            if arrived.whole_images is not None:
+                shared.put(whole_images_key(teacher.device), arrived.whole_images, 0.0)
+            batch = Batch(tuple(entry.id for _, entry in loaded.places), loaded.images, shared)
+            if from_cache and loaded.places and cached is not None:
+                shared.put(features_key(teacher), cached.read(batch.ids), None)
+            yield _LoadedBatch(batch, loaded)
 
     def _answer(
         self,
@@ -206,15 +239,15 @@ class Worker:
                 solo = measure_alone(method, batch)
                 alone = solo.alone
             elif checked:
-                alone = answer_alone(method, batch, self._kept)
+                alone = answer_alone(method, batch)
             parts = self._predict(method, batch, thorough=checked)
             together = [answers for answers, _ in parts]
             if alone:
                 refuse_other_answers(method, batch, alone, together)
             if checked:
-                self._fresh_start.refuse_memory(method, batch, together, self._kept)
+                self._fresh_start.refuse_memory(method, batch, together)
             if remembered:
-                self._fresh_start.remember(method, batch, together, self._kept)
+                self._fresh_start.remember(method, batch, together)
         self._account.add_batch(method.name, min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
@@ -246,12 +279,12 @@ class Worker:
         limit = self._batch_limits.get(method, len(batch))
         if len(batch) > limit:
             starts = range(0, len(batch), limit)
-            halves = [part_of(batch, slice(start, start + limit), self._kept) for start in starts]
+            halves = [part_of(batch, slice(start, start + limit), given=True) for start in starts]
             return [answered for half in halves for answered in self._predict(method, half, thorough)]
         device = self._teacher.device
         try:
             with peak_memory(device) as peak:
-                answers = answer_part(method, batch, "answer", thorough=thorough)
+                answers = answer(method, batch, thorough=thorough)
         except (RuntimeError, MemoryError) as error:
             # Some of the images may already have changed the state of an online method: none may be shown to it again.
             divisible = method.protocol != "online" and not method.batch_dependent and len(batch) > 1
@@ -273,6 +306,13 @@ class Worker:
         if self._precision == "bfloat16":
             return torch.autocast(self._teacher.device.type, torch.bfloat16)
         return nullcontext()
+
+
+class _LoadedBatch(NamedTuple):
+    """A batch as the methods get it, and as it was loaded."""
+
+    given: Batch
+    loaded: Loaded
 
 
 @contextmanager

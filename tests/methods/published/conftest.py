@@ -25,7 +25,7 @@ from torch import Tensor
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
-from apm_tta.methods.shared_values import loaded_pixels_key, pixels_key, views_key
+from apm_tta.methods.shared_values import pixels_key, views_key
 from apm_tta.teachers import Teacher, load_teacher
 
 # A CLIP of 64 pixels with QuickGELU. Its heads are 64 wide: two in the image tower, one in the text tower.
@@ -127,8 +127,7 @@ def answer() -> Callable[..., Tensor]:
     def of(method: Method, pixels: Tensor, views: Sequence[Tensor] | None = None) -> Tensor:
         blank = Image.new("RGB", (8, 8))
         batch = Batch(tuple(str(index) for index in range(len(pixels))), (blank,) * len(pixels))
-        for key in (loaded_pixels_key, pixels_key):
-            batch.shared.put(key(method.teacher), pixels, 0.0)
+        batch.shared.put(pixels_key(method.teacher), pixels, 0.0)
         if views is not None:
             batch.shared.put(views_key(method.teacher, method.spec, method.seed), views, 0.0)  # type: ignore[attr-defined]
         with torch.no_grad():
