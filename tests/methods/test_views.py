@@ -69,7 +69,7 @@ def test_a_view_is_torchvisions_crop_and_flip(picture: Image.Image) -> None:
 def test_normalisation_is_that_of_the_evaluation_crop() -> None:
     pixels = torch.tensor([0, 128, 255], dtype=torch.uint8).view(3, 1, 1).expand(2, 3, 4, 4)
     expected = v2.Normalize(PREPROCESSING.mean, PREPROCESSING.std)(pixels.float() / 255)
-    torch.testing.assert_close(normalized(pixels, PREPROCESSING, torch.device("cpu")), expected)
+    torch.testing.assert_close(normalized(pixels, PREPROCESSING), expected)
     crop = torch.zeros(3, 4, 4)
     stacked = stack_pixels(crop, pixels, PREPROCESSING)
     assert stacked.shape == (3, 3, 4, 4)
