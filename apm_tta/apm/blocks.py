@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from apm_tta.apm.config import APMConfig
-from apm_tta.apm.positions import sine_cosine_code
+from apm_tta.apm.positions import code_on
 
 Tensors = dict[str, Tensor]
 
@@ -111,7 +111,7 @@ class QueryLayer:
 
     def __init__(self, name: str, config: APMConfig, like: Tensor, workspace: Workspace, offset: int = 0) -> None:
         half = config.position_dim // 2
-        code = sine_cosine_code(config.grid, config.position_dim).to(like)
+        code = code_on(config.grid, config.position_dim, like.dtype, like.device)
         self._by_column, self._by_row = code[0, :, :half], code[:, 0, half:]
         middle, end = offset + config.column_dim, offset + config.column_dim + half
         self._slices = slice(offset, middle), slice(middle, end), slice(end, end + half)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -27,6 +28,12 @@ def sine_cosine_code(grid: int, width: int) -> Tensor:
     by_column = axis[None, :, :].expand(grid, grid, -1)
     by_row = axis[:, None, :].expand(grid, grid, -1)
     return torch.cat([by_column, by_row], dim=-1)
+
+
+@cache
+def code_on(grid: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return ``sine_cosine_code`` of that type on a device, made once, into which nobody may write."""
+    return sine_cosine_code(grid, width).to(device, dtype)
 
 
 def axis_code(indices: Tensor, half: int) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from apm_tta.apm.blocks import Tensors
 from apm_tta.apm.config import APMConfig
-from apm_tta.apm.positions import sine_cosine_code
+from apm_tta.apm.positions import code_on
 
 
 class TokenReadout:
@@ -24,7 +24,7 @@ class TokenReadout:
     def __init__(self, config: APMConfig, like: Tensor) -> None:
         self._heads = config.heads
         self._scale = (config.feature_dim // config.heads) ** -0.5
-        self._code = sine_cosine_code(config.grid, config.feature_dim).flatten(0, 1).to(like)  # (L, F)
+        self._code = code_on(config.grid, config.feature_dim, like.dtype, like.device).flatten(0, 1)  # (L, F)
 
     def forward(self, parameters: Tensors, hidden: Tensor) -> Tensor:
         """Compute t, ``(B, F)``, from h, ``(B, L, H)``."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from apm_tta.constant_tensors import channel_values
 from apm_tta.teachers.preprocessing import Preprocessing
 
 Transform = Callable[[Image.Image], Tensor]
@@ -63,13 +64,9 @@ def normalized(crops: Tensor, preprocessing: Preprocessing) -> Tensor:
 
     In the order, and so with the rounding, of torchvision's ``ToTensor`` and ``Normalize``, on every device.
     """
-    channels = (3, 1, 1)
     # Divided by a tensor on the device: by a Python number a GPU multiplies with its reciprocal.
-    top, mean, std = (
-        torch.tensor(values, dtype=torch.float32, device=crops.device)
-        for values in (_BYTES, preprocessing.mean, preprocessing.std)
-    )
-    mean, std = mean.view(channels), std.view(channels)
+    constants = ((_BYTES,), tuple(preprocessing.mean), tuple(preprocessing.std))
+    top, mean, std = (channel_values(values, crops.device) for values in constants)
     result = torch.empty(crops.shape, dtype=torch.float32, device=crops.device)
     # On a CPU one image after the other, which stays in the processor's cache meanwhile.
     parts = zip(result.view(-1, *crops.shape[-3:]), crops.reshape(-1, *crops.shape[-3:]), strict=True)

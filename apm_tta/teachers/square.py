@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from apm_tta.constant_tensors import channel_values
 from apm_tta.teachers.preprocessing import Preprocessing
 
 
@@ -24,7 +25,7 @@ class Square:
         side = (preprocessing.size, preprocessing.size)
         self._resize = v2.Compose([v2.Resize(side, InterpolationMode(preprocessing.interpolation)), v2.ToImage()])
         self._scale = v2.ToDtype(torch.float32, scale=True)
-        self._normalize = v2.Normalize(list(preprocessing.mean), list(preprocessing.std), inplace=True)
+        self._mean, self._std = tuple(preprocessing.mean), tuple(preprocessing.std)
 
     def bytes(self, image: Image.Image) -> Tensor:
         """Resize an RGB image to ``(3, S, S)``, uint8, on the CPU."""
@@ -33,8 +34,9 @@ class Square:
 
     def normalized(self, squares: Tensor) -> Tensor:
         """Normalise the results of ``bytes``, ``(..., 3, S, S)``, uint8 on any device, to float32."""
-        normalized: Tensor = self._normalize(self._scale(squares))
-        return normalized
+        scaled: Tensor = self._scale(squares)
+        mean, std = (channel_values(values, squares.device) for values in (self._mean, self._std))
+        return scaled.sub_(mean).div_(std)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Resize and normalise an RGB image to ``(3, S, S)``, float32, on the CPU."""
