@@ -195,13 +195,14 @@ class Adapter:
             logit_scale: one for all, or ``(B, N, 1)``.
         """
         pooled = gather_evidence(views, self.class_weights, logit_scale, self.parameters.share)
-        predicted = pooled.logits.argmax(-1).tolist()
+        # Both in one table, so that a GPU is waited for once; float64 holds either exactly.
+        chosen = torch.stack([pooled.logits.argmax(-1).double(), pooled.entropies.double()], dim=-1).tolist()
         probabilities = pooled.probabilities
         marked = (probabilities > self.parameters.mask_above) & (probabilities < self.parameters.mask_below)
         answers = []
-        for index, entropy in enumerate(pooled.entropies.tolist()):
+        for index, (predicted, entropy) in enumerate(chosen):
             feature = pooled.features[index]
-            self.update(predicted[index], entropy, feature, marked[index])
+            self.update(int(predicted), entropy, feature, marked[index])
             answers.append(pooled.logits[index] + self.logits(feature))
         return torch.stack(answers)
 

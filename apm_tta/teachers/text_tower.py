@@ -82,13 +82,13 @@ class TextTower:
 
         Args:
             embedded: ``(C, L, W)``; the result is differentiable in it.
-            tokens: ``(C, L)``; they determine where a prompt ends, and which positions are padding.
+            tokens: ``(C, L)``, truncated where that is to save time; they determine where a prompt ends, and which
+                positions are padding.
 
         Returns:
             Text embeddings ``(C, F)``, not normalised.
         """
         tower = self._tower
-        tokens = self.truncate(tokens)
         cast = tower.transformer.get_cast_dtype()
         values = embedded[:, : tokens.shape[1]].to(cast)
         if self._class_embedding is not None:
