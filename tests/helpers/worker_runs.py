@@ -17,6 +17,7 @@ from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN
 from apm_tta.harness.compute.prepare import Prepared, open_data, plan, prepare
 from apm_tta.harness.compute.worker import Worker
+from apm_tta.harness.progress.events import Emit
 
 BATCH = 2
 """Images in a batch, of an online method's too."""
@@ -72,9 +73,9 @@ def prepared_on(
     return prepare(request, device, open_data(request))
 
 
-def answered(prepared: Prepared, name: str) -> pa.Table:
-    """Return what a worker records of one method, without measured times and memory."""
-    worker = Worker(prepared, lambda _event: None, "")
+def answered(prepared: Prepared, name: str, emit: Emit = lambda _event: None) -> pa.Table:
+    """Return what a worker records of one method, without measured times and memory; ``emit`` hears its events."""
+    worker = Worker(prepared, emit, "")
     tables = []
     for unit in plan(prepared)[1]:
         own = tuple(cell for cell in unit.cells if cell.method == name)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from pretended_cuda import CUDA, pretended_cuda
-from worker_runs import prepared_on, write_images
+from worker_runs import BATCH, prepared_on, write_images
 
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.methods import METHODS
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +32,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prepared(place: Path) -> Callable[[torch.device, int | None], Prepared]:
-    """Return a function from a device and a number of images to a prepared run of every method, made once."""
+def prepared(place: Path) -> Callable[[torch.device], Prepared]:
+    """Return a function from a device to a prepared run of every method over three batches, made once."""
 
     @cache
-    def make(device: torch.device, limit: int | None = None) -> Prepared:
-        if device == CUDA:
-            with pretended_cuda():
-                return prepared_on(device, place, METHODS.names(), limit=limit)
-        return prepared_on(device, place, METHODS.names(), limit=limit)
+    def make(device: torch.device) -> Prepared:
+        with pretended_cuda() if device == CUDA else nullcontext():
+            return prepared_on(device, place, METHODS.names(), limit=3 * BATCH)
 
     return make
