@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 import apm_tta
 
+_OPTIMISERS = str(Path(torch.optim.__file__).parent)
 _PACKAGE = str(Path(apm_tta.__file__).parent)
 
 
@@ -27,6 +30,8 @@ class Sites:
         """Note the line that is being carried out, and return whether it is not the forgotten one."""
         frame = sys._getframe(1)
         while frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
+            if frame.f_code.co_filename.startswith(_OPTIMISERS):
+                return True  # what an optimiser keeps
             frame = frame.f_back  # type: ignore[assignment]
         if frame is None:
             return True
