@@ -19,7 +19,7 @@ from pretended_cuda.sites import SITES
 from pretended_cuda.tensor import CUDA, DeviceTensor, as_seen, on_device, own_generator, tensors_in
 from pretended_cuda.waits import WAITS
 
-_FROM_VALUES = (torch.tensor, Tensor.new_tensor, torch.asarray)
+_FROM_VALUES = (torch.tensor, torch.asarray)
 _LOOKS = {
     *(
         Tensor.data_ptr,

@@ -92,6 +92,12 @@ def _as_tensor(func: Callable[..., Any], data: Any, dtype: torch.dtype | None = 
     return made if device is None else _to(Tensor.to, made, device)
 
 
+def _new_tensor(func: Callable[..., Any], tensor: Tensor, data: Any, **kwargs: Any) -> Tensor:
+    """Make a tensor of values where ``tensor`` is."""
+    made: Tensor = func(as_seen(tensor), data, **kwargs)
+    return to_device(made, None, False) if isinstance(tensor, DeviceTensor) else made
+
+
 def _tolist(func: Callable[..., Any], tensor: Tensor) -> Any:
     if isinstance(tensor, DeviceTensor):
         WAITS.note("copy to the host")
@@ -147,6 +153,7 @@ SPECIAL: dict[Any, Callable[..., Any]] = {
     Tensor.__array__: _numpy,
     Tensor.__repr__: _repr,
     torch.as_tensor: _as_tensor,
+    Tensor.new_tensor: _new_tensor,
     one_hot: _one_hot,
     Tensor.data.__set__: _set_data,  # type: ignore[attr-defined]
 }
