@@ -1,4 +1,4 @@
-"""The Asynchronous Perception Machine and how it is fitted to one image. Imports nothing but torch."""
+"""The Asynchronous Perception Machine and how it is fitted to one image. Imports nothing but torch and NumPy."""
 
 from __future__ import annotations
 

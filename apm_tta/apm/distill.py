@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.apm.config import APMConfig, DistillConfig
-from apm_tta.apm.engine import Engine, Goals, fresh_parameters, is_out_of_memory
+from apm_tta.apm.engine import Engine, Goals, is_out_of_memory
+from apm_tta.apm.fresh import fresh_parameters, parameter_shapes
+from apm_tta.apm.kept_memory import KeptMemory
 from apm_tta.apm.memory import images_together
 
 _log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ def distill(
     together: int | None = None,
     memory: int | None = None,
     compile: bool = False,
+    kept: KeptMemory | None = None,
 ) -> Distilled:
     r"""Fit one fresh APM per image: no parameter, optimiser state or schedule outlives its image.
 
@@ -60,13 +63,14 @@ def distill(
         targets: ``(B, F)``; also the columns where ``config.column`` is ``vit``.
         config: sizes of the APMs.
         fit: iterations, learning rate and its schedule, weights of the loss terms; None means the preset ``few``.
-        seeds: one per image; the fresh parameters are drawn from it, on the CPU, so that devices agree.
+        seeds: one per image, which decides its fresh parameters; see ``fresh_parameters``.
         grids: the teacher's patch tokens ``(B, g, g, F)``, needed where ``fit.grid_weight`` is not 0.
         together: images fitted at once; None means as many as fit into ``memory``. Answers do not depend on it. Where
             memory runs out all the same, the number is halved, which the log notes, and the fit continues.
         memory: bytes that the fit may hold; None means half of the device's free memory.
         compile: whether the passes go through ``torch.compile``; where it is not available, the log says so and the
             fit continues without it. As measured on a CPU it gains nothing: the passes are a few large products anyway.
+        kept: memory of the last call, which this one uses again.
 
     Raises:
         ValueError: when the shapes or the number of seeds do not match.
@@ -91,6 +95,7 @@ def distill(
         empty = targets.new_zeros(0, fit.iterations + 1)
         return Distilled(targets, empty, empty[..., None].expand(-1, -1, width))
     scaled_targets = (normalize(targets, dim=-1) if fit.normalize_target else targets).detach().to(images.dtype)
+    kept = kept or KeptMemory()
     parts: list[tuple[Tensor, Tensor]] = []
     start = 0
     while start < count:
@@ -104,8 +109,9 @@ def distill(
             columns=scaled_targets[part] if config.column == "vit" else None,
         )
         try:
-            parts.append(_distill_together(images[part], goals, config, seeds[part], fit, compile))
+            parts.append(_distill_together(images[part], goals, config, seeds[part], fit, compile, kept))
         except RuntimeError as error:
+            kept.release()
             if not is_out_of_memory(error) or together == 1:
                 raise
             together = (min(together, count - start) + 1) // 2
@@ -126,6 +132,7 @@ class Fitting:
         seeds: one per image.
         fit: learning rate and its schedule.
         compile: see ``distill``.
+        kept: memory of an earlier fit, which this one uses again.
     """
 
     def __init__(
@@ -136,17 +143,32 @@ class Fitting:
         seeds: Sequence[int],
         fit: DistillConfig,
         compile: bool = False,
+        kept: KeptMemory | None = None,
     ) -> None:
         device = images.device.type
         products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
-        self._parameters = fresh_parameters(config, seeds, images, decode_rgb=fit.rgb_weight > 0)
-        self._gradients = {name: torch.zeros_like(value) for name, value in self._parameters.items()}
+        decode_rgb = fit.rgb_weight > 0
+        shapes = {
+            name: shape
+            for name, shape in parameter_shapes(config).items()
+            if decode_rgb or not name.startswith("rgb_head")
+        }
+        memory = (kept or KeptMemory()).take(shapes, len(seeds), images, (config, fit))
+        self._parameters = fresh_parameters(config, seeds, images, decode_rgb, memory.parameters)
+        self._gradients = memory.gradients
         for name, parameter in self._parameters.items():
             parameter.grad = self._gradients[name]
         self._engine = Engine(images, config, goals, products)
         if compile:
             self._engine.compile()
         self._optimizer = torch.optim.Adam(list(self._parameters.values()), lr=fit.learning_rate, fused=True)
+        for name, parameter in self._parameters.items():
+            # As the optimiser would begin, but in memory that is there.
+            self._optimizer.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": memory.first_moments[name],
+                "exp_avg_sq": memory.second_moments[name],
+            }
         self._fit = fit
         self._steps = 0
 
@@ -174,9 +196,15 @@ class Fitting:
 
 
 def _distill_together(
-    images: Tensor, goals: Goals, config: APMConfig, seeds: Sequence[int], fit: DistillConfig, compile: bool
+    images: Tensor,
+    goals: Goals,
+    config: APMConfig,
+    seeds: Sequence[int],
+    fit: DistillConfig,
+    compile: bool,
+    kept: KeptMemory,
 ) -> tuple[Tensor, Tensor]:
     """Fit B images at once; return their trajectory, ``(B, T + 1, F)``, and losses, ``(B, T + 1)``."""
-    fitting = Fitting(images, goals, config, seeds, fit, compile)
+    fitting = Fitting(images, goals, config, seeds, fit, compile, kept)
     steps = [*(fitting.step() for _ in range(fit.iterations)), fitting.evaluate()]
     return torch.stack([tokens for tokens, _ in steps], 1), torch.stack([losses for _, losses in steps], 1)

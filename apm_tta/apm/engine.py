@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 from apm_tta.apm.blocks import ColumnBlock, FirstLayer, HiddenLayer, Tensors, Workspace
 from apm_tta.apm.config import APMConfig
 from apm_tta.apm.heads import FeatureHead, RGBHead, rgb_target
-from apm_tta.apm.model import APM
 from apm_tta.apm.readouts import MeanReadout, TokenReadout
 
 _log = logging.getLogger(__name__)
@@ -25,29 +23,6 @@ T = TypeVar("T")
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether an allocation failed: CUDA has a type for it, the CPU's allocator only a message."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-@cache
-def parameter_shapes(config: APMConfig) -> dict[str, torch.Size]:
-    """Return names and shapes of an APM's parameters, in the order in which fresh ones are drawn."""
-    return {name: parameter.shape for name, parameter in APM(config).named_parameters()}
-
-
-def fresh_parameters(config: APMConfig, seeds: Sequence[int], like: Tensor, decode_rgb: bool = False) -> Tensors:
-    """Return the parameters of ``APM(config, generator of seed)`` for every seed, by name, with a leading image axis.
-
-    The RGB head is drawn in its turn, so that the rest equals the plain module's, but kept only for ``decode_rgb``.
-    Draws are made on the CPU in float32, so that devices agree; the result has ``like``'s device and type.
-    """
-    names = [name for name in parameter_shapes(config) if decode_rgb or not name.startswith("rgb_head")]
-    parameters = {name: like.new_empty((len(seeds), *parameter_shapes(config)[name])) for name in names}
-    for index, seed in enumerate(seeds):
-        generator = torch.Generator().manual_seed(seed)
-        for name, shape in parameter_shapes(config).items():
-            drawn = torch.randn(shape, generator=generator)
-            if name in parameters:
-                parameters[name][index].copy_(drawn.mul_(config.init_std))
-    return parameters
 
 
 @dataclass(frozen=True)

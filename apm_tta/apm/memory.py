@@ -8,7 +8,7 @@ import os
 import torch
 
 from apm_tta.apm.config import APMConfig, DistillConfig
-from apm_tta.apm.engine import parameter_shapes
+from apm_tta.apm.fresh import parameter_shapes
 
 # Weights, gradients and Adam's two moments, float32.
 BYTES_PER_PARAMETER = 16

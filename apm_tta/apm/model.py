@@ -67,7 +67,8 @@ class APM(nn.Module):
     ``column`` encodes the whole image as one vector c; the query at a location is u = [c ; p(i, j)]; a shared MLP
     turns it into a feature f(i, j); a learned query pools all features into the global token t.
     Every parameter of a new APM is drawn from N(0, init_std squared) by ``generator``, in the order of
-    ``parameters()``, so that the same seed yields the same APM everywhere.
+    ``parameters()``. What an image is fitted with starts from ``fresh_parameters``, which is as large and distributed
+    alike, but drawn once.
 
     Example:
         >>> apm = APM(APMConfig(image_size=32, patch_size=4, hidden=(256, 128, 64), feature_dim=64))

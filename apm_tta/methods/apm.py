@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize, pad
 
 from apm_tta.apm import PRESETS, APMConfig, DistillConfig, distill
+from apm_tta.apm.kept_memory import KeptMemory
 from apm_tta.methods import mta, vte
 from apm_tta.methods.apm_input import apm_input, apm_squares
 from apm_tta.methods.base import Cost, Method, Predictions, register
@@ -83,10 +84,12 @@ class APMMethod(Method[APMParameters]):
     summary = "a fresh APM fitted to the teacher's embedding of each image"
     paper = "arXiv 2410.20535"
     adapts = "every parameter of the APM"
+    revision = 2
 
     def setup(self) -> None:
         self.config = self.parameters.sizes(self.teacher)
         self._square = apm_input(self.config.image_size)
+        self._kept = KeptMemory()
 
     @classmethod
     def companions(cls, parameters: Any) -> tuple[str, ...]:
@@ -106,6 +109,7 @@ class APMMethod(Method[APMParameters]):
             seeds=[seed_for(self.seed, sample_id, "fresh APM") for sample_id in batch.ids],
             memory=self.memory,
             compile=self.parameters.compile,
+            kept=self._kept,
         )
         tokens = fitted.trajectory[..., : targets.shape[1]].float()
         with torch.autocast(self.teacher.device.type, enabled=False):

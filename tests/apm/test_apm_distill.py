@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plain_apm import plain_apm
 from torch.nn.functional import normalize
 
-from apm_tta.apm import APM, PRESETS, APMConfig, DistillConfig, distill
+from apm_tta.apm import PRESETS, APMConfig, DistillConfig, distill
 
 CONFIG = APMConfig(image_size=16, patch_size=4, hidden=(32, 24, 16), feature_dim=24, rgb_hidden=8)
 FIT = DistillConfig(iterations=6, learning_rate=3e-3, decay_every=4, decay_factor=0.5)
@@ -27,7 +28,7 @@ def plain_loop(
     image: torch.Tensor, target: torch.Tensor, fit: DistillConfig, seed: int
 ) -> tuple[torch.Tensor, list[float]]:
     """Fit one image by the definition: a module, an optimiser, a loop."""
-    apm = APM(CONFIG, torch.Generator().manual_seed(seed))
+    apm = plain_apm(CONFIG, seed)
     optimizer = torch.optim.Adam(apm.parameters(), lr=fit.learning_rate)
     goal = normalize(target, dim=0) if fit.normalize_target else target
     tokens, losses = [], []

@@ -12,8 +12,9 @@ from processes import run_program
 from torch.utils.flop_counter import FlopCounterMode
 
 from apm_tta.apm import APMConfig, DistillConfig
-from apm_tta.apm.engine import Engine, Goals, fresh_parameters, is_out_of_memory
+from apm_tta.apm.engine import Engine, Goals, is_out_of_memory
 from apm_tta.apm.flops import flops_per_iteration
+from apm_tta.apm.fresh import fresh_parameters
 from apm_tta.apm.memory import bytes_per_image, images_together
 
 SMALL = APMConfig(image_size=16, patch_size=4, hidden=(32, 24, 16), feature_dim=24, rgb_hidden=8)
@@ -32,7 +33,7 @@ def test_a_budget_gives_as_many_images_as_fit() -> None:
 MEASURED = """
 import threading, time, torch
 from apm_tta.apm import APMConfig, DistillConfig, distill
-from apm_tta.apm.engine import parameter_shapes
+from apm_tta.apm.fresh import fresh_parameters, parameter_shapes
 
 def anonymous():  # allocated memory, without the libraries' code, which the system may page in and out
     return 1024 * int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0])
@@ -42,6 +43,7 @@ config, fit, peak = APMConfig(), DistillConfig(iterations=2), [0]
 small = APMConfig.for_teacher(32, 4, 64)
 distill(torch.zeros(1, 3, 32, 32), torch.ones(1, 64), small, fit, seeds=[0])
 shapes = parameter_shapes(config)
+fresh_parameters(config, [], torch.empty(0))  # the row of normals is drawn once per process
 held = anonymous()
 
 def watch():
