@@ -1,16 +1,14 @@
-"""The statistics in the tables, each computed by a statistics library."""
+"""The statistics in the tables, written out: libraries of statistics take seconds to import, as long as a small run."""
 
 from __future__ import annotations
 
-import gc
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
+from scipy.special import bdtr, ndtri
 
 from apm_tta.randomness import numpy_generator
 
@@ -32,8 +30,13 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     """
     if not 0 <= successes <= trials or not trials:
         raise ValueError(f"{successes} successes in {trials} trials have no interval")
-    low, high = proportion_confint(successes, trials, alpha=1 - confidence, method="wilson")
-    return float(low), float(high)
+    share = successes / trials
+    square = float(ndtri((1 + confidence) / 2)) ** 2
+    middle = share + square / (2 * trials)
+    half = math.sqrt(square) * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
+    scale = 1 + square / trials
+    # Without successes the lower end is 0, without failures the upper end 1, which rounding misses.
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def mcnemar_p(only_one: int, only_other: int) -> float:
@@ -46,7 +49,7 @@ def mcnemar_p(only_one: int, only_other: int) -> float:
     """
     if not only_one + only_other:
         return 1.0
-    return float(mcnemar([[0, only_one], [only_other, 0]], exact=True).pvalue)
+    return min(1.0, 2 * float(bdtr(min(only_one, only_other), only_one + only_other, 0.5)))
 
 
 def paired_interval(only_one: int, only_other: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -73,14 +76,17 @@ def paired_interval(only_one: int, only_other: int, images: int, confidence: flo
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct the p values of several tests, so that the chance of any false positive stays as stated (Holm, 1979)."""
-    if not p_values:
-        return []
-    gc.freeze()  # statsmodels collects garbage on every call; after freezing there is next to nothing to inspect
-    try:
-        return [float(value) for value in multipletests(p_values, method="holm")[1]]
-    finally:
-        gc.unfreeze()
+    r"""Correct the p values of several tests, so that the chance of any false positive stays as stated (Holm, 1979).
+
+    .. math:: \tilde p_{(i)} = \max_{j \le i} \min\bigl(1,\; (m - j + 1) \, p_{(j)}\bigr)
+
+    where :math:`p_{(1)} \le \dots \le p_{(m)}` are the values in rising order; the result is in the order given.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(np.arange(len(values), 0, -1) * values[order]))
+    return [float(value) for value in corrected]
 
 
 def calibration_error(confidence: Floats, right: Bools) -> float:
@@ -91,22 +97,12 @@ def calibration_error(confidence: Floats, right: Bools) -> float:
     A bin includes its lower end, the last bin both ends.
 
     Raises:
-        ValueError: when a confidence is outside 0 .. 1, which torchmetrics would take for logits.
+        ValueError: when a confidence is outside 0 .. 1.
     """
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("a confidence outside 0 .. 1 is not a probability")
-    import torch
-    from torchmetrics.functional.classification import binary_calibration_error
-
-    # Whether the prediction is right is a binary event; the confidence is the probability stated for it.
-    error = binary_calibration_error(
-        # torchmetrics would put a confidence of 1 into a sixteenth bin.
-        torch.from_numpy(np.minimum(confidence.astype(np.float64), np.nextafter(1, 0))),
-        torch.from_numpy(right.astype(np.int64)),
-        n_bins=BINS,
-        norm="l1",
-    )
-    return float(error)
+    bins = reliability(confidence, right)
+    return sum(each["count"] * abs(each["accuracy"] - each["confidence"]) for each in bins) / len(confidence)
 
 
 def reliability(confidence: Floats, right: Bools) -> list[dict[str, Any]]:

@@ -102,8 +102,6 @@ def test_an_incomplete_answer_is_refused_and_not_counted_as_wrong(
 
 
 def test_a_confidence_that_rounding_puts_above_one_counts_as_one(tmp_path: Path, whole_run: Path) -> None:
-    """torchmetrics takes numbers above 1 for logits, and then treats every confidence of the cell as one."""
-
     def change(rows: list[Row], method: str, condition: Condition) -> list[Row]:
         return [replace(rows[0], confidence=float(np.nextafter(np.float32(1), np.float32(2)))), *rows[1:]]
 

@@ -127,6 +127,18 @@ def test_holm_on_an_example_worked_by_hand() -> None:
     assert holm([]) == []
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.999))
+def test_holm_rejects_what_his_procedure_rejects_step_by_step(p_values: list[float], level: float) -> None:
+    """From the smallest p on, of m tests: the i-th is rejected at level / (m - i + 1), until one is not."""
+    rising = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    rejected = set()
+    for tests, index in zip(range(len(p_values), 0, -1), rising, strict=True):
+        if tests * p_values[index] > level:
+            break
+        rejected.add(index)
+    assert {index for index, value in enumerate(holm(p_values)) if value <= level} == rejected
+
+
 answers = st.lists(st.tuples(st.floats(0.01, 1), st.booleans()), min_size=1, max_size=80)
 
 
