@@ -42,10 +42,12 @@ def merge_seeds(results: pd.DataFrame) -> pd.DataFrame:
         results: rows of ``results.csv``.
     """
     groups = results.groupby(_CELL_BUT_SEED, sort=False)
-    added = {f"{name}_sd": groups[name].agg(_deviation) for name in _WITH_DEVIATION}
-    counts = pd.DataFrame({"seeds": groups.size(), **added}).reset_index()
+    sizes = groups.size()
+    several = bool((sizes > 1).any())  # a deviation of one value is NaN, whichever it is
+    added = {f"{name}_sd": groups[name].agg(_deviation) if several else float("nan") for name in _WITH_DEVIATION}
+    counts = pd.DataFrame({"seeds": sizes, **added}).reset_index()
     merged = results.drop_duplicates(_CELL_BUT_SEED).drop(columns="seed").merge(counts, on=_CELL_BUT_SEED)
-    if (merged["seeds"] > 1).any():
+    if several:
         for column in RESULT_COLUMNS:
             if column.seeds != "same":
                 merged[column.name] = _OVER_SEEDS[column.seeds](groups[column.name]).to_numpy()

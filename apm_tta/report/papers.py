@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.errors import UserError
-from apm_tta.report.aggregate import merge_seeds
 from apm_tta.report.caption import caption, notes
 from apm_tta.report.cells import BOLD
 from apm_tta.report.render import markdown, markdown_text
@@ -45,7 +44,7 @@ def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
     """
     data = [read_report_data(run) for run in runs]
     _refuse_mixture(data)
-    results = pd.concat([merge_seeds(one.results) for one in data], ignore_index=True)
+    results = pd.concat([one.merged for one in data], ignore_index=True)
     tables = _tables(data, results)
     captions = [" ".join([caption(one.manifest, one.sites), *notes(one)]) for one in data]
     text = "\n\n".join(["# Methods by data set", *map(markdown, tables), *map(markdown_text, captions)]) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest, Numbers
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.record_header import RecordHeader
-from apm_tta.report.aggregate import condition_name
+from apm_tta.report.aggregate import condition_name, merge_seeds
 from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import RESULT_NAMES, cell_rows
 from apm_tta.report.remarks import Remarks
@@ -57,6 +58,11 @@ class ReportData:
     missing: list[str]
     sites: Sites
     remarks: list[str]
+
+    @cached_property
+    def merged(self) -> pd.DataFrame:
+        """The results with all seeds of a cell in one row; see ``merge_seeds``. Not to be changed."""
+        return merge_seeds(self.results)
 
     @property
     def seeds(self) -> list[int]:

@@ -102,7 +102,7 @@ def calibration_error(confidence: Floats, right: Bools) -> float:
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("a confidence outside 0 .. 1 is not a probability")
     bins = reliability(confidence, right)
-    return sum(each["count"] * abs(each["accuracy"] - each["confidence"]) for each in bins) / len(confidence)
+    return float(sum(each["count"] * abs(each["accuracy"] - each["confidence"]) for each in bins) / len(confidence))
 
 
 def reliability(confidence: Floats, right: Bools) -> list[dict[str, Any]]:

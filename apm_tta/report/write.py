@@ -12,7 +12,7 @@ import pandas as pd
 
 from apm_tta.data.image_files.errors import count_kinds, remedies
 from apm_tta.errors import UserError
-from apm_tta.report.aggregate import mean_over_corruptions, merge_seeds
+from apm_tta.report.aggregate import mean_over_corruptions
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
 from apm_tta.report.html import Islands, write_html
@@ -140,7 +140,7 @@ def _islands(data: ReportData, count: int) -> Islands:
 
 def tables_of(data: ReportData) -> list[Table]:
     """Return the tables of one run, in their order; those that do not apply are left out."""
-    results = merge_seeds(data.results)
+    results = data.merged
     tables = [results_table(results)]
     if len(means := mean_over_corruptions(data.results)):
         tables.append(means_table(means))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from apm_tta.errors import UserError
 from apm_tta.teachers.checkpoints import WeightsFile, load_strictly, read_state_dict, refuse_changed
+from apm_tta.teachers.undrawn import Undrawn
 from apm_tta.teachers.weight_names import without_prefix
 
 # What OpenAI's archives contain besides the weights; the model's configuration states the same.
@@ -63,7 +64,8 @@ def _make(configuration: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
     if uses_transformers:
         settings["text_cfg"]["hf_model_pretrained"] = False
     kind: Any = CLIP if not custom_text else CoCa if "multimodal_cfg" in settings else CustomTextCLIP
-    model: nn.Module = kind(**settings)
+    with Undrawn():  # every weight is loaded afterwards
+        model: nn.Module = kind(**settings)
     return model
 
 

@@ -46,7 +46,7 @@ def _fault(value: Tensor, own: Tensor, is_parameter: bool) -> str:
         if value.dtype not in _FLOATS:
             return f"{value.dtype} in the place of floating-point weights"
         cast = value.to(own.dtype)
-        if not bool(cast.isfinite().all()):
+        if not _is_finite(cast):
             return "" if not is_parameter and torch.equal(cast, own) else "not finite"
         is_matrix = is_parameter and value.ndim > 1 and value.numel() > max(value.shape)
         return "all zeros" if is_matrix and not bool(cast.any()) and bool(own.any()) else ""
@@ -56,6 +56,11 @@ def _fault(value: Tensor, own: Tensor, is_parameter: bool) -> str:
     return (
         "" if torch.equal(value.to(own.dtype).to(value.dtype), value) else f"{value.dtype} that {own.dtype} cannot hold"
     )
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Return whether all values are finite: where one is NaN both ends are, and this reads the values only once."""
+    return not value.numel() or all(bool(end.isfinite()) for end in value.aminmax())
 
 
 def _as_variance(name: str, value: Tensor) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from apm_tta.report.aggregate import merge_seeds
 from apm_tta.report.caption import caption, notes
 from apm_tta.report.html.figures import figures
 from apm_tta.report.html.questions import answer_questions
@@ -39,7 +38,7 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
     Raises:
         UserError: when the file cannot be written.
     """
-    results = merge_seeds(data.results)
+    results = data.merged
     gallery = choose_samples(data, samples, islands)
     script, style = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     policy = (
