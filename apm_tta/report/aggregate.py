@@ -21,6 +21,8 @@ def mean_over_corruptions(results: pd.DataFrame) -> pd.DataFrame:
     under every corruption. A mean that lacks one of its terms is NaN: over fewer terms it would be a different number.
     """
     corrupted = results[results["corruption"] != "clean"]
+    if corrupted.empty:  # pandas takes as long for no group as for many
+        return pd.DataFrame(columns=["severity", "method", "corruptions", "top1", "agreement", "top1_sd"])
     by_seed = corrupted.groupby(["severity", "method", "seed"], sort=False, as_index=False).agg(
         corruptions=("corruption", "nunique"), top1=("top1", _mean_of_all), agreement=("agreement", _mean_of_all)
     )
