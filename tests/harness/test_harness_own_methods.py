@@ -289,7 +289,7 @@ def tells(self):
 Mine.check = tells
 codes = [bench("one"), bench("two", "--devices", "cpu,cpu", "--workers", "1")]
 Mine.fragile = Fragile("nowhere else")
-codes.append(bench("rebuilt", "--devices", "cpu,cpu"))
+codes.append(bench("rebuilt", "--devices", "cpu,cpu", "--limit", "4"))  # for one shard one worker is started
 print("codes", codes)
 """,
     )
