@@ -1,0 +1,69 @@
+"""How much is measured: on a GPU, and by ``--smoke`` on a CPU, where it is shown that everything runs to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of every measurement.
+
+    Attributes:
+        architecture: of open_clip, whose weights are drawn; None for the embedded teacher.
+        classes: number of classes.
+        side: width and height of a photograph, pixels.
+        cheap: images of a method that needs one pass per image.
+        dear: images of one that needs many.
+        batch_cheap: images in a batch of the former.
+        batch_dear: of the latter.
+        answers: images whose answers are compared between the CPU and the GPU.
+        settings: parameters of methods that are not their defaults.
+        product: side of the square matrices whose product is timed.
+        copied: bytes that are copied to measure the bandwidth.
+        iterations: of the APM, of which the dearest part is timed.
+        together: images whose APMs are fitted at once, at most.
+        small_apm: whether the APM has the embedded size in place of the published one.
+        precisions: in which methods are measured; None for all.
+    """
+
+    architecture: str | None = "ViT-B-16"
+    classes: int = 1000
+    side: tuple[int, int] = (500, 375)
+    cheap: int = 4096
+    dear: int = 160
+    batch_cheap: int = 256
+    batch_dear: int = 32
+    answers: int = 200
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    product: int = 8192
+    copied: int = 2**30
+    iterations: int = 20
+    together: int = 64
+    small_apm: bool = False
+    precisions: tuple[str, ...] | None = None
+
+
+FULL = Sizes()
+SMOKE = Sizes(
+    architecture=None,
+    classes=2,
+    side=(40, 32),
+    cheap=6,
+    dear=6,
+    batch_cheap=2,
+    batch_dear=2,
+    answers=4,
+    settings={
+        **{name: {"views": 4} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
+        **{name: {"batch_size": 2} for name in ("tent", "sar")},
+        "apm": {"iterations": 2},
+    },
+    product=64,
+    copied=2**16,
+    iterations=2,
+    together=2,
+    small_apm=True,
+    precisions=("bfloat16",),
+)
