@@ -16,7 +16,10 @@ CUDA = torch.device("cuda:0")
 
 _ANYWHERE = {"aten::copy_", "aten::set_.source_Storage", "aten::set_.source_Storage_storage_offset"}
 # A number of the CPU takes part in what is computed element by element, and in nothing else.
-_NO_NUMBERS = {"aten::cat", "aten::stack", "aten::mm", "aten::addmm", "aten::bmm", "aten::index_select"}
+_NO_NUMBERS = {
+    *("aten::cat", "aten::stack", "aten::mm", "aten::addmm", "aten::bmm", "aten::index_select"),
+    *("aten::_fused_adam_", "aten::_fused_adamw_", "aten::_fused_sgd_"),
+}
 
 
 class Elsewhere(RuntimeError):
