@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from apm_tta.apm import APM, APMConfig, DistillConfig
 from apm_tta.apm.flops import flops_per_iteration
 from apm_tta.harness.compute.measure import count_flops, peak_memory
-from apm_tta.methods.batch import synchronize
 
 COSTS, PAGE, CHART = (Path(__file__).with_name(f"patches.{suffix}") for suffix in ("csv", "md", "png"))
 FIELD, ENCODER, LARGE_ENCODER = "APM", "ViT-B/16 at 224 px", "ViT-B/16 at 512 px"
@@ -136,10 +135,10 @@ def measure(device: torch.device) -> list[Cost]:
         for index in torch.randperm(len(rows)).tolist():
             name, patches, chunk = rows[index]
             forward(*models[name], chunk, chunk)  # one chunk as warm-up: another model ran before
-            synchronize(device)
+            wait_for(device)
             started = time.perf_counter()
             forward(*models[name], patches, chunk)
-            synchronize(device)
+            wait_for(device)
             seconds[index].append(time.perf_counter() - started)
         print(f"round {turn + 1} of {ROUNDS}", flush=True)
     costs = []
@@ -151,6 +150,12 @@ def measure(device: torch.device) -> list[Cost]:
         weights = sum(parameter.nbytes for parameter in models[name][0].parameters()) / 1e6
         costs.append(Cost(name, patches, chunk, gflop, statistics.median(taken), peak, weights, where))
     return costs
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until all work queued on ``device`` is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def page(costs: list[Cost]) -> str:

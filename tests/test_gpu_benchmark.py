@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from apm_tta.teachers import FAMILIES
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, one_thread: object) -> Iterator[Callable[[list[str]], int]]:
+def command(monkeypatch: pytest.MonkeyPatch, one_thread: object) -> Callable[[list[str]], int]:
     """Return ``python -m benchmarks.gpu`` as a function of its arguments."""
-    before = dict(FAMILIES._entries)
     monkeypatch.syspath_prepend(str(ROOT))
-    yield import_module("benchmarks.gpu.__main__").main
-    FAMILIES._entries.clear()
-    FAMILIES._entries.update(before)
+    main: Callable[[list[str]], int] = import_module("benchmarks.gpu.__main__").main
+    return main
 
 
 def test_every_measurement_runs_to_its_end_and_the_page_says_that_there_is_none(

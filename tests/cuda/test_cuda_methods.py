@@ -15,7 +15,7 @@ from apm_tta.methods import METHODS
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(),
-    reason="there is no CUDA device; python -m benchmarks.gpu runs these where there is one",
+    reason="no CUDA device: where there is one, python -m benchmarks.gpu runs these",
 )
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
