@@ -135,7 +135,7 @@ def test_a_run_folder_of_other_settings_is_refused_by_field(finished: Path, caps
 def test_all_runs_the_methods_that_can_work_and_names_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(small_demo(tmp_path / "run", "--methods", "all", "--limit", "3", "--corruptions", "")) == 0
+    assert main(small_demo(tmp_path / "run", "--methods", "all", "--limit", "1", "--corruptions", "")) == 0
     output = capsys.readouterr().out
     expected = [name for name in METHODS.names() if name != "knn"]
     assert [row["method"] for row in read_csv(tmp_path / "run" / "results.csv")] == expected

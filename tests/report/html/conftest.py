@@ -18,7 +18,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("html") / "run"
     words = ["--methods", "zeroshot,apm,zero", "--limit", "20"]
     conditions = ["--corruptions", "contrast,pixelate", "--severities", "3,5"]
-    settings = ["--set", "apm.iterations=4", "--set", "zero.views=4", "--quiet"]
+    settings = ["--set", "apm.iterations=8", "--set", "zero.views=4", "--quiet"]
     assert main(["demo", *words, *conditions, *settings, "--out", str(folder)]) == 0
     return folder
 
