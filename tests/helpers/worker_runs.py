@@ -73,9 +73,16 @@ def prepared_on(
     return prepare(request, device, open_data(request))
 
 
-def answered(prepared: Prepared, name: str, emit: Emit = lambda _event: None) -> pa.Table:
-    """Return what a worker records of one method, without measured times and memory; ``emit`` hears its events."""
-    worker = Worker(prepared, emit, "")
+def answered(prepared: Prepared, name: str, emit: Emit = lambda _event: None, cache: Path | None = None) -> pa.Table:
+    """Return what a worker records of one method, without measured times and memory.
+
+    Args:
+        prepared: the run.
+        name: of the method.
+        emit: hears the worker's events.
+        cache: folder of features, which the worker fills or reads.
+    """
+    worker = Worker(prepared, emit, "", feature_cache=cache)
     tables = []
     for unit in plan(prepared)[1]:
         own = tuple(cell for cell in unit.cells if cell.method == name)

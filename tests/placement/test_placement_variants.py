@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pretended_cuda import CUDA, DeviceTensor, pretended_cuda
 from torch import Tensor
+from worker_runs import answered
 
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
@@ -83,17 +85,16 @@ def test_views_through_augmix_are_those_of_the_cpu(name: str, prepared: Runs) ->
     """Both use it on ImageNet's family."""
 
     def act(run: Prepared, device: torch.device) -> Tensor:
-        settings = {"views": 3} if name == "memo" else {}
-        return answer(built(run, name, settings, "imagenet"), batch_of(run, device)).predictions.logits
+        return answer(built(run, name, {"views": 3}, "imagenet"), batch_of(run, device)).predictions.logits
 
     on_cpu, on_device = on_both(prepared, act)
     assert torch.equal(on_cpu, on_device)
 
 
-@pytest.mark.parametrize("name", ["apm", "mta", "tent", "tpt"])
+@pytest.mark.parametrize("name", ["apm", "tent", "tpt"])
 def test_products_in_bfloat16_are_those_of_the_device(name: str, prepared: Runs) -> None:
     def act(run: Prepared, device: torch.device) -> tuple[Tensor, Tensor]:
-        method = built(run, name, {"views": 5} if name in ("mta", "tpt") else {})
+        method = built(run, name, {"views": 5} if name == "tpt" else {})
         with torch.autocast(device.type, torch.bfloat16):
             rounded = answer(method, batch_of(run, device)).predictions.logits
         method.reset()
@@ -113,6 +114,13 @@ def test_costs_are_measured_where_the_method_computes(name: str, prepared: Runs)
 
     on_cpu, on_device = on_both(prepared, act)
     assert on_cpu == on_device > 0
+
+
+def test_features_from_a_cache_lie_on_the_device(run: Prepared, tmp_path: Path) -> None:
+    filled, read = (answered(run, "zeroshot", cache=tmp_path) for _ in range(2))
+    assert list(tmp_path.iterdir()), "there is a cache"
+    for column in ("id", "prediction", "confidence", "teacher_prediction"):
+        assert read[column].equals(filled[column])
 
 
 def test_peak_memory_is_the_allocators_figure(run: Prepared) -> None:

@@ -63,9 +63,9 @@ class CachedFeatures:
         return self._cache is not None and self._cache.complete
 
     def read(self, ids: tuple[str, ...]) -> Tensor:
-        """Read the features ``(B, F)`` of images of the shard, exactly as they were computed."""
+        """Read the features ``(B, F)`` of images of the shard as they were computed, on the teacher's device."""
         assert self._cache is not None
-        return self._cache.read(ids)
+        return self._cache.read(ids).to(self._teacher.device, non_blocking=True)
 
     def store(self, batch: Batch) -> None:
         """Store the features that were computed for ``batch``, if any."""
