@@ -49,5 +49,5 @@ def union(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def _spans(events: Any) -> list[tuple[float, float]]:
-    on_device = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    on_device = [event for event in events if str(event.device_type).endswith("CUDA")]
     return [(event.time_range.start, event.time_range.end) for event in on_device]

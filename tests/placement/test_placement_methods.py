@@ -20,7 +20,7 @@ Runs = Callable[..., Prepared]
 OnDevice = Callable[[str], tuple[pa.Table, Counter[str]]]
 
 WAITS = {
-    "apm": 39,
+    "apm": 1,
     "ensemble": 1,
     "knn": 1,
     "memo": 3,
