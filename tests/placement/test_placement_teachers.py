@@ -21,7 +21,7 @@ from apm_tta.data.task import Task
 from apm_tta.methods import Batch, build_method, build_parameters
 from apm_tta.methods.answering import answer
 from apm_tta.methods.batch import Shared
-from apm_tta.teachers import Preprocessing, Teacher, load_teacher
+from apm_tta.teachers import LazyTeacher, NetworkTeacher, Preprocessing, Teacher, load_teacher
 from apm_tta.teachers.crops import taking_crops
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
@@ -97,9 +97,11 @@ def everything(load: Load, device: torch.device) -> tuple[dict[str, Tensor], int
             found |= {f"grid {index}": grid for index, grid in enumerate(teacher.encode_grids(pixels, (0, -1)))}
         found |= {f"parameter {name}": value for name, value in teacher.image_encoder.named_parameters()}
         placed = sum(isinstance(value, DeviceTensor) for value in found.values())
-        settings: dict[str, dict[str, Any]] = {"zeroshot": {}, "tent": {"batch_size": 2}}
-        if teacher.classifier == "text":
-            settings["tpt"] = {"views": 5}
+        settings: dict[str, dict[str, Any]] = {"zeroshot": {}}
+        if isinstance(teacher, LazyTeacher | NetworkTeacher):
+            settings["tent"] = {"batch_size": 2}
+            if teacher.text_tower is not None:
+                settings["tpt"] = {"views": 5}
         if teacher.support is not None:
             settings["knn"] = {"neighbours": 2}
         for name, chosen in settings.items():
@@ -112,7 +114,7 @@ def everything(load: Load, device: torch.device) -> tuple[dict[str, Tensor], int
 @pytest.mark.parametrize(
     "kind",
     [
-        *("embedded", "placement-vit", "placement-resnet", "timm:test_vit", "timm:test_resnet", "timm:test_convnext"),
+        *("embedded", "placement-vit", "placement-resnet", "timm:test_vit", "timm:test_resnet"),
         *("network", "prototypes", "crops"),
     ],
 )
