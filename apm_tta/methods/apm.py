@@ -21,7 +21,7 @@ from apm_tta.methods.parameter_types import Rate, Views, Weight, Width
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.preparation import Preparation
 from apm_tta.methods.shared_values import prepared
-from apm_tta.methods.views import ViewSpec
+from apm_tta.methods.views import ViewSpec, drawn_views
 from apm_tta.randomness import seed_for
 from apm_tta.teachers import Teacher
 
@@ -90,6 +90,7 @@ class APMMethod(Method[APMParameters]):
         self.config = self.parameters.sizes(self.teacher)
         self._square = apm_input(self.config.image_size)
         self._kept = KeptMemory()
+        self._view_spec = ViewSpec(self.parameters.views, self.task.crop_scale)
 
     @classmethod
     def companions(cls, parameters: Any) -> tuple[str, ...]:
@@ -128,7 +129,7 @@ class APMMethod(Method[APMParameters]):
         first = self.features(batch)
         if self.parameters.target == "view0":
             return first
-        views = self.view_features(batch, ViewSpec(self.parameters.views, self.task.crop_scale))
+        views = self.view_features(batch, self._view_spec)
         consensus = vte.consensus if self.parameters.target == "vte" else mta.consensus
         directions = consensus(normalize(views, dim=-1), self.class_weights, self.teacher.scales(views))
         lengths: Tensor = first.norm(dim=-1, keepdim=True)
@@ -140,7 +141,10 @@ class APMMethod(Method[APMParameters]):
         return Cost(image_forwards=views, other=f"{iterations} iterations of the APM")
 
     def preparations(self) -> tuple[Preparation, ...]:
-        return (apm_squares(self.config.image_size),)
+        squares = apm_squares(self.config.image_size)
+        if self.parameters.target == "view0" or self.parameters.views == 1:
+            return (squares,)
+        return squares, drawn_views(self._view_spec, self.seed, self.teacher.image_size)
 
     def input(self, batch: Batch) -> Tensor:
         """Return the APM's own input ``(B, 3, S, S)``: whole images resized to squares, ImageNet-normalised."""

@@ -38,6 +38,8 @@ class ByOptimizer(NamedTuple):
         return f"adamw {self.adamw:g}, sgd {self.sgd:g}"
 
 
+_FILL = (128, 0, 0)
+"""What the authors' AugMix moves into images: Pillow takes their ``fillcolor=128`` for red alone."""
 _WEIGHT_DECAY = ByOptimizer(adamw=0.01, sgd=0.0)
 # A default may depend on the optimiser; a value that is set must be a number.
 Rate = Annotated[float | ByOptimizer, GetPydanticSchema(lambda _, handler: handler(Annotated[float, Gt(0), Le(1000)]))]
@@ -51,7 +53,8 @@ class MemoParameters:
         parameters: which of the image encoder's parameters are adapted: ``norm``, scales and shifts of its
             normalisation layers, this suite's choice; ``all``, as in the paper and its code.
         views: N, the evaluation crop included; 64, and 32 for the CIFAR sets (the authors' code).
-        augmix: whether to apply AugMix to views (section 3.1 of the paper, and its code).
+        augmix: whether to apply AugMix to views (section 3.1 of the paper, and its code). What it follows is a random
+            resized crop, for the CIFAR sets a crop of the image with 4 pixels of black around it (the authors' code).
         optimizer: None selects the authors' for the architecture: ``adamw`` for transformers, ``sgd`` for others.
         learning_rate: the authors' values: AdamW 1e-5, SGD 2.5e-4, SGD on the CIFAR sets 5e-3.
         weight_decay: None selects the authors' value: AdamW 0.01, SGD 0.
@@ -94,7 +97,13 @@ class Memo(ViewMethod[MemoParameters]):
 
     def setup(self) -> None:
         chosen, encoder = self.parameters, self.teacher.image_encoder
-        self.spec = ViewSpec(chosen.views, self.task.crop_scale, chosen.augmix)
+        self.spec = ViewSpec(
+            chosen.views,
+            self.task.crop_scale,
+            chosen.augmix,
+            crop="padded" if self.task.family == "cifar" else "resized",
+            fill=_FILL,
+        )
         self.optimizer: Optimizer = chosen.optimizer or ("sgd" if self.teacher.patch_size is None else "adamw")
         rate = chosen.learning_rate
         self.learning_rate = rate.value(self.optimizer) if isinstance(rate, ByOptimizer) else rate

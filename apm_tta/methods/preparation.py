@@ -24,8 +24,10 @@ class Preparation:
         key: under which it lies among the values that methods share.
         make: makes it of one image; it is sent to the loading processes, so it must pickle.
         whole_images: whether the images themselves are needed beside it on the teacher's device.
+        on_device: whether it is moved to the teacher's device as soon as it is there.
     """
 
     key: CommonKey
     make: Prepare = field(compare=False)
     whole_images: bool = False
+    on_device: bool = True

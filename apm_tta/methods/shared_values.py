@@ -11,9 +11,10 @@ from torch.nn.functional import normalize
 
 from apm_tta.methods.batch import Batch, CommonKey
 from apm_tta.methods.preparation import Preparation
-from apm_tta.methods.views import Views, ViewSpec, stack_pixels
+from apm_tta.methods.views import drawn_views
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.evaluation_crop import EvaluationCrop, normalized
+from apm_tta.views import ViewSpec, make_views
 
 
 class _Crop:
@@ -29,6 +30,8 @@ class _Crop:
 _CROPS: WeakKeyDictionary[Teacher, _Crop] = WeakKeyDictionary()
 # More gain nothing on a CPU: what is computed together then no longer fits its caches.
 _ENCODED_AT_ONCE = {"cpu": 16, "cuda": 256}
+_VIEWS_TOGETHER = 512
+"""Views that are made at once on a GPU: 77 MB at 224 pixels, four times that with AugMix."""
 
 
 def evaluation_crops(teacher: Teacher) -> Preparation:
@@ -53,9 +56,14 @@ def whole_images_key(device: torch.device) -> CommonKey:
     return CommonKey("whole images", (device,))
 
 
-def views_key(teacher: Teacher, spec: ViewSpec, seed: int) -> CommonKey:
-    """Return the key of the views of every image beside its evaluation crop, ``uint8``."""
-    return CommonKey("views", (teacher, spec, seed))
+def view_pixels_key(teacher: Teacher, spec: ViewSpec, seed: int) -> CommonKey:
+    """Return the key of the views that are held, before they are normalised, by the index of their image."""
+    return CommonKey("view pixels", (teacher, spec, seed))
+
+
+def view_features_key(teacher: Teacher, spec: ViewSpec, seed: int) -> CommonKey:
+    """Return the key of what ``view_features_of`` returns."""
+    return CommonKey("view features", (teacher, spec, seed))
 
 
 def prepared(batch: Batch, preparation: Preparation) -> Tensor:
@@ -93,9 +101,20 @@ def features_of(batch: Batch, teacher: Teacher) -> Tensor:
 
 
 def view_pixels_of(batch: Batch, teacher: Teacher, index: int, spec: ViewSpec, seed: int) -> Tensor:
-    """Return the teacher's input for the views of one image, the evaluation crop first, ``(N, 3, S, S)``."""
-    views = _views_of(batch, teacher, spec, seed)
-    return stack_pixels(pixels_of(batch, teacher)[index], views[index], teacher.preprocessing)
+    """Return the teacher's input for the views of one image, the evaluation crop first, ``(N, 3, S, S)``.
+
+    They are made for as many images together as memory allows; only those are kept.
+    """
+    first = pixels_of(batch, teacher)[index : index + 1]
+    if spec.count == 1:
+        return first
+    held = batch.shared.get(view_pixels_key(teacher, spec, seed), dict[int, Tensor], lend=False)
+    if index not in held:
+        held.clear()
+        together = range(index, min(index + _images_together(teacher, spec), len(batch)))
+        made = _make_views(batch, teacher, slice(together.start, together.stop), spec, seed)
+        held.update(zip(together, made, strict=True))
+    return torch.cat([first, normalized(held[index], teacher.preprocessing)])
 
 
 def view_features_of(batch: Batch, teacher: Teacher, spec: ViewSpec, seed: int) -> Tensor:
@@ -105,11 +124,14 @@ def view_features_of(batch: Batch, teacher: Teacher, spec: ViewSpec, seed: int) 
         first = features_of(batch, teacher)[:, None]
         if spec.count == 1:
             return first
-        parts = torch.cat(_views_of(batch, teacher, spec, seed)).split(_encoded_at_once(teacher))
-        encoded = [_encode(normalized(part.to(teacher.device), teacher.preprocessing), teacher) for part in parts]
+        together, encoded = _images_together(teacher, spec), []
+        for start in range(0, len(batch), together):
+            views = _make_views(batch, teacher, slice(start, start + together), spec, seed)
+            for part in views.flatten(0, 1).split(_encoded_at_once(teacher)):
+                encoded.append(_encode(normalized(part, teacher.preprocessing), teacher))
         return torch.cat([first, torch.cat(encoded).unflatten(0, (len(batch), spec.count - 1))], dim=1)
 
-    return batch.shared.get(CommonKey("view features", (teacher, spec, seed)), encode)
+    return batch.shared.get(view_features_key(teacher, spec, seed), encode)
 
 
 def cosine_logits(teacher: Teacher, class_weights: Tensor, features: Tensor) -> Tensor:
@@ -122,14 +144,16 @@ def cosine_logits(teacher: Teacher, class_weights: Tensor, features: Tensor) -> 
         return teacher.scales(precise) * normalize(precise, dim=-1) @ class_weights.T
 
 
-def _views_of(batch: Batch, teacher: Teacher, spec: ViewSpec, seed: int) -> list[Tensor]:
-    """Return views 1 .. N - 1 of every image, ``uint8``, of which methods see copies."""
+def _make_views(batch: Batch, teacher: Teacher, part: slice, spec: ViewSpec, seed: int) -> Tensor:
+    """Make views 1 .. N - 1 of some of the images, ``(b, N - 1, 3, S, S)``, on the teacher's device."""
+    size = teacher.preprocessing.size
+    draws = prepared(batch, drawn_views(spec, seed, size))
+    return make_views(spec, size, whole_images(batch, teacher.device)[part], draws[part])
 
-    def make() -> list[Tensor]:
-        views = Views(spec, teacher.preprocessing, seed)
-        return [views.of(sample_id, image) for sample_id, image in zip(batch.ids, batch.images, strict=True)]
 
-    return batch.shared.get(views_key(teacher, spec, seed), make, lend=False)
+def _images_together(teacher: Teacher, spec: ViewSpec) -> int:
+    """Return of how many images the views are made together: on a CPU of each by itself, as if it came alone."""
+    return 1 if teacher.device.type == "cpu" else max(1, _VIEWS_TOGETHER // spec.count)
 
 
 def _encode(pixels: Tensor, teacher: Teacher) -> Tensor:

@@ -10,7 +10,8 @@ from typing_extensions import TypeVar
 
 from apm_tta.methods.base import Cost, Method
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.views import ViewSpec
+from apm_tta.methods.preparation import Preparation
+from apm_tta.methods.views import ViewSpec, drawn_views
 
 
 class ViewParameters(Protocol):
@@ -46,6 +47,9 @@ class ViewMethod(Method[V]):
         """Return unit embeddings of the views ``(B, N, F)``, and factors ``(B, N, 1)`` from cosines to logits."""
         features = self.view_features(batch, self.spec)
         return normalize(features.float(), dim=-1), self.teacher.scales(features)
+
+    def preparations(self) -> tuple[Preparation, ...]:
+        return (drawn_views(self.spec, self.seed, self.teacher.image_size),) if self.spec.count > 1 else ()
 
     def resolved_parameters(self) -> dict[str, Any]:
         return {"crop_scale": list(self.spec.crop_scale)}

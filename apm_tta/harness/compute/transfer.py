@@ -13,6 +13,7 @@ from torch import Tensor
 
 from apm_tta.harness.compute.loading import Loaded
 from apm_tta.methods.images import Pixels
+from apm_tta.methods.preparation import Preparation
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Arrived:
     whole_images: list[Tensor] | None
 
 
-def arriving(batches: Generator[Loaded], device: torch.device, whole_images: bool) -> Iterator[Arrived]:
+def arriving(
+    batches: Generator[Loaded], device: torch.device, preparations: Sequence[Preparation]
+) -> Iterator[Arrived]:
     """Yield what was loaded, on ``device``.
 
     A GPU gets the next batch, from pinned memory and through a stream of its own, while this one is answered; never
@@ -37,20 +40,24 @@ def arriving(batches: Generator[Loaded], device: torch.device, whole_images: boo
     Args:
         batches: on the CPU.
         device: of the teacher.
-        whole_images: whether the images themselves are needed there.
+        preparations: what was made of every image; it says what is needed on the device.
     """
     if device.type != "cuda":
         for loaded in batches:
             yield Arrived(loaded, None)  # they are where they are needed
         return
     stream = torch.cuda.Stream(device)
+    moved, whole_images = [each.on_device for each in preparations], any(each.whole_images for each in preparations)
 
     def bring() -> tuple[Arrived, torch.cuda.Event] | None:
         loaded = next(batches, None)
         if loaded is None:
             return None
         with torch.cuda.stream(stream):
-            loaded.prepared = [(_to_gpu(tensor, device), ms) for tensor, ms in loaded.prepared]
+            loaded.prepared = [
+                (_to_gpu(tensor, device) if move else tensor, milliseconds)
+                for (tensor, milliseconds), move in zip(loaded.prepared, moved, strict=False)
+            ]
             whole = _images_to_gpu(loaded.images.arrays(), device) if whole_images else None
             done = torch.cuda.Event()
             done.record(stream)
@@ -65,7 +72,8 @@ def arriving(batches: Generator[Loaded], device: torch.device, whole_images: boo
             current.wait_event(done)
             # Their memory was had by the other stream, which must not use it again before this one is done with it.
             for tensor in (*(each for each, _ in arrived.loaded.prepared), *(arrived.whole_images or [])):
-                tensor.record_stream(current)
+                if tensor.device.type == "cuda":
+                    tensor.record_stream(current)
             yield arrived
 
 

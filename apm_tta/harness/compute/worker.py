@@ -185,8 +185,7 @@ class Worker:
         if from_cache:
             wanted = [each for each in wanted if each.key != evaluation_crops(teacher).key]
         batches = self._loader.load(places, batch_size, wanted)
-        whole = any(each.whole_images for each in wanted)
-        for number, arrived in enumerate(arriving(batches, teacher.device, whole)):
+        for number, arrived in enumerate(arriving(batches, teacher.device, wanted)):
             if coming is not None and not number:
                 self._loader.announce(*coming)
             loaded = arrived.loaded

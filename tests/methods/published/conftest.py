@@ -25,8 +25,9 @@ from torch import Tensor
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
-from apm_tta.methods.shared_values import pixels_key, views_key
+from apm_tta.methods.shared_values import pixels_key, view_features_key, view_pixels_key
 from apm_tta.teachers import Teacher, load_teacher
+from apm_tta.teachers.evaluation_crop import normalized
 
 # A CLIP of 64 pixels with QuickGELU. Its heads are 64 wide: two in the image tower, one in the text tower.
 _CLIP = {
@@ -129,7 +130,9 @@ def answer() -> Callable[..., Tensor]:
         batch = Batch(tuple(str(index) for index in range(len(pixels))), (blank,) * len(pixels))
         batch.shared.put(pixels_key(method.teacher), pixels, 0.0)
         if views is not None:
-            batch.shared.put(views_key(method.teacher, method.spec, method.seed), views, 0.0)  # type: ignore[attr-defined]
+            of = (method.teacher, method.spec, method.seed)  # type: ignore[attr-defined]
+            batch.shared.put(view_pixels_key(*of), dict(enumerate(views)), 0.0)
+            batch.shared.put(view_features_key(*of), _features(method.teacher, pixels, views), 0.0)
         with torch.no_grad():
             return method.predict(batch).logits
 
@@ -144,6 +147,15 @@ def build() -> Callable[..., Any]:
         return METHODS.get(name)(teacher, task, build_parameters(name, settings), 0)
 
     return make
+
+
+def _features(teacher: Teacher, pixels: Tensor, views: Sequence[Tensor]) -> Tensor:
+    with torch.no_grad():
+        both = [
+            torch.cat([crop[None], normalized(others, teacher.preprocessing)])
+            for crop, others in zip(pixels, views, strict=True)
+        ]
+        return torch.stack([teacher.encode_image(each) for each in both])
 
 
 def _normal(seed: int, name: str, shape: Sequence[int]) -> np.ndarray:
