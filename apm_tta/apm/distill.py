@@ -165,7 +165,7 @@ class Fitting:
         for name, parameter in self._parameters.items():
             # As the optimiser would begin, but in memory that is there.
             self._optimizer.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "step": parameter.new_zeros((), dtype=torch.float32),
                 "exp_avg": memory.first_moments[name],
                 "exp_avg_sq": memory.second_moments[name],
             }

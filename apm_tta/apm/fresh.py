@@ -58,7 +58,7 @@ def fresh_parameters(
         >>> fresh_parameters(small, [3, 4], torch.empty(0))["mlp.0.weight"].shape
         torch.Size([2, 32, 32])
     """
-    row = _row_on(config, like.device)
+    row = row_on(config, like.device)
     parameters: dict[str, Tensor] = {} if into is None else into
     start = 0
     for name, shape in parameter_shapes(config).items():
@@ -80,6 +80,7 @@ def _row(length: int, init_std: float) -> Tensor:
 
 
 @lru_cache(maxsize=_ROWS_KEPT)
-def _row_on(config: APMConfig, device: torch.device) -> Tensor:
+def row_on(config: APMConfig, device: torch.device) -> Tensor:
+    """Return the row of an APM's normals on a device, to which it is copied once."""
     total = sum(shape.numel() for shape in parameter_shapes(config).values())
     return _row(total + OFFSETS, config.init_std).to(device)

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from apm_tta.device_copies import host_copies
 from apm_tta.errors import UserError, describe_error
 from apm_tta.guard.object_state import state_of
 from apm_tta.guard.process_state import StateChanged, isolated
 from apm_tta.guard.seals import ImageSeals
 from apm_tta.methods.base import Method, Predictions
 from apm_tta.methods.batch import Batch, Meter
-from apm_tta.methods.host_copies import host_copies
 from apm_tta.methods.images import Images
 from apm_tta.methods.shared_values import cosine_logits, features_of
 from apm_tta.methods.valid_predictions import validated

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from apm_tta.device_copies import host_copies
 from apm_tta.errors import UserError
 from apm_tta.methods.base import Predictions
-from apm_tta.methods.host_copies import host_copies
 
 _COSINE_SLACK = 0.01
 """By how much bfloat16 may round a cosine past 1."""

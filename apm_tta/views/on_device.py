@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from apm_tta.device_copies import device_copy
 from apm_tta.views.draws import (
     CHAINS,
     FIRST_LENGTH,
@@ -96,12 +97,13 @@ def _mixed(spec: ViewSpec, crops: Tensor, drawn: Tensor) -> Tensor:
             for kind, operation in enumerate(OPERATIONS):
                 rows = ((kinds == kind) & (lengths > step)).nonzero().flatten()
                 if len(rows):
-                    where = rows.to(device)
-                    made[where] = operate(operation, made[where], values[rows].tolist(), spec.fill)
+                    where = device_copy(rows, device)
+                    changed = operate(operation, made.index_select(0, where), values[rows].tolist(), spec.fill)
+                    made.index_copy_(0, where, changed)
         mixture.add_(made.float().mul_(_column(single[:, FIRST_WEIGHT + chain], device)))
     share = _column(single[:, ORIGINAL_SHARE], device)
     return crops.float().mul_(share).add_(mixture.mul_(1 - share))
 
 
 def _column(values: Tensor, device: torch.device) -> Tensor:
-    return values.to(device)[:, None, None, None]
+    return device_copy(values, device)[:, None, None, None]

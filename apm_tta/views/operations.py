@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from apm_tta.constant_tensors import channel_values
+from apm_tta.device_copies import device_copy
 from apm_tta.views.affine import MOVES, matrix_of
 
 _TOP = 255
@@ -24,8 +26,8 @@ def operate(operation: str, images: Tensor, values: Sequence[float], fill: tuple
     if operation in MOVES:
         side = images.shape[-1]
         matrices = [matrix_of(operation, value, side) for value in values]
-        return _move(images, torch.tensor(matrices, dtype=torch.float64).to(images.device), fill)
-    return _COLOURS[operation](images, torch.tensor(values).int().to(images.device)[:, None, None, None])
+        return _move(images, device_copy(torch.tensor(matrices, dtype=torch.float64), images.device), fill)
+    return _COLOURS[operation](images, device_copy(torch.tensor(values).int(), images.device)[:, None, None, None])
 
 
 def _autocontrast(images: Tensor, _: Tensor) -> Tensor:
@@ -90,5 +92,5 @@ def _move(images: Tensor, matrices: Tensor, fill: tuple[int, int, int]) -> Tenso
         left + (read(which, columns[1]) - left) * across for which in rows for left in [read(which, columns[0])]
     )
     moved = (upper + (lower - upper) * down).trunc().to(torch.uint8)
-    colour = torch.tensor(fill, dtype=torch.uint8).to(images.device)[:, None, None]
+    colour = channel_values(tuple(map(float, fill)), images.device).to(torch.uint8)
     return torch.where(inside[:, None], moved, colour)

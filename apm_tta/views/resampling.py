@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from apm_tta.device_copies import device_copy
+
 _BITS = 22
 _HALF = 1 << (_BITS - 1)
 
@@ -76,7 +78,7 @@ def resize_crops(pixels: Tensor, starts: Tensor, widths: Tensor, boxes: Tensor, 
         if len(rows):
             order = [1, 0] if axes[2] == 2 else [0, 1]
             made = _resize(pixels, corners[rows], steps[rows][:, order], lengths[rows][:, order], size, filter)
-            result[rows.to(pixels.device)] = made.permute(*axes)
+            result.index_copy_(0, device_copy(rows, pixels.device), made.permute(*axes).contiguous())
     return result
 
 
@@ -113,9 +115,10 @@ def _resize(pixels: Tensor, corners: Tensor, steps: Tensor, lengths: Tensor, siz
     rows = int(lengths[:, 0].sum())
     taps = [_taps(each, size, filter) for each in lengths.unbind(1)]
     table = torch.cat([corners[:, None], steps, lengths, (lengths[:, 0].cumsum(0) - lengths[:, 0])[:, None]], 1)
-    corners, row_step, column_step, height, width, first_row = table.to(device).unbind(1)
-    crop_of_row = torch.repeat_interleave(torch.arange(count, device=device), height, output_size=rows)
-    row = torch.arange(rows, device=device) - first_row[crop_of_row]
+    corners, row_step, column_step, height, width, first_row = device_copy(table, device).unbind(1)
+    below = torch.arange(rows, device=device)
+    crop_of_row = torch.searchsorted(first_row + height, below, right=True)
+    row = below - first_row[crop_of_row]
     start_of_row = (corners[crop_of_row] + row * row_step[crop_of_row])[:, None]
     column_step, last = column_step[crop_of_row, None], (width - 1)[crop_of_row, None]
 
@@ -146,7 +149,8 @@ def _coefficients(lengths: Tensor, size: int, filter: Filter, taps: int) -> tupl
     In double precision and in Pillow's order of operations, so that rounding is the same.
     """
     length = lengths.double()[:, None]
-    scale = length / torch.full((), float(size), dtype=torch.float64, device=lengths.device)
+    # Not by a number: a GPU would multiply with its reciprocal.
+    scale = length / torch.full((1,), float(size), dtype=torch.float64, device=lengths.device)
     filter_scale = scale.clamp_min(1.0)
     support = filter.support * filter_scale
     centre = (torch.arange(size, dtype=torch.float64, device=lengths.device) + 0.5) * scale

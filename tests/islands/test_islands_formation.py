@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
+from plain_apm import plain_apm
 from torch.nn.functional import cosine_similarity
 
-from apm_tta.apm import APM, PRESETS, distill
+from apm_tta.apm import PRESETS, distill
 from apm_tta.data.unlabelled import one_image
 from apm_tta.errors import UserError
 from apm_tta.islands.formation import chosen_iterations, form
@@ -35,7 +36,7 @@ def test_the_recorded_fit_equals_the_plain_one(image: Image.Image, embedded_teac
     cosines = cosine_similarity(plain.trajectory[0], aim.goals.tokens, dim=-1)
     torch.testing.assert_close(torch.tensor(formation.cosines), cosines)
     assert formation.losses[-1] < formation.losses[0]
-    fresh = APM(aim.config, torch.Generator().manual_seed(11))
+    fresh = plain_apm(aim.config, 11)
     with torch.no_grad():
         torch.testing.assert_close(formation.grids[0], fresh(pixels).grid[0])
     assert [grid.shape for grid in formation.grids] == [(8, 8, 64)] * 3

@@ -12,6 +12,7 @@ import pytest
 import torch
 from pretended_cuda import CUDA, SITES, Elsewhere, Waits, pretended_cuda
 
+from apm_tta.apm.fresh import row_on
 from apm_tta.apm.positions import code_on
 from apm_tta.constant_tensors import channel_values
 from apm_tta.data.sample import Condition
@@ -60,6 +61,7 @@ def forget_constants() -> None:
     """Forget what is moved to a device once in a process."""
     channel_values.cache_clear()
     code_on.cache_clear()
+    row_on.cache_clear()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from apm_tta.device_copies import device_copy
 from apm_tta.harness.compute.loading import Loaded
 from apm_tta.methods.images import Pixels
 from apm_tta.methods.preparation import Preparation
@@ -55,7 +56,7 @@ def arriving(
             return None
         with torch.cuda.stream(stream):
             loaded.prepared = [
-                (_to_gpu(tensor, device) if move else tensor, milliseconds)
+                (device_copy(tensor, device) if move else tensor, milliseconds)
                 for (tensor, milliseconds), move in zip(loaded.prepared, moved, strict=False)
             ]
             whole = _images_to_gpu(loaded.images.arrays(), device) if whole_images else None
@@ -87,7 +88,3 @@ def _images_to_gpu(arrays: Sequence[Pixels], device: torch.device) -> list[Tenso
         start += each.size
     whole = pinned.to(device, non_blocking=True)
     return [whole[start : start + math.prod(shape)].view(shape) for start, shape in places]
-
-
-def _to_gpu(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.pin_memory().to(device, non_blocking=True)

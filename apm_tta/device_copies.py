@@ -1,4 +1,4 @@
-"""Copies of a GPU's tensors on the CPU, for which the GPU is waited for once."""
+"""Copies between the CPU and a GPU by pinned memory: nobody waits for those to the GPU, and once for those from it."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def host_copies(tensors: Sequence[Tensor]) -> list[Tensor]:
     for device in {tensor.device for tensor in tensors if tensor.device.type == "cuda"}:
         torch.cuda.current_stream(device).synchronize()
     return copies
+
+
+def device_copy(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the CPU on ``device``; a GPU is not waited for, and has it when it comes to what uses it."""
+    if device.type != "cuda" or tensor.device.type == "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
