@@ -19,7 +19,10 @@ from types import ModuleType
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    ["apm_tta.cli", "apm_tta.harness.run", "apm_tta.harness.estimate", "apm_tta.report", "apm_tta.field"]
+    [
+        *("apm_tta.cli", "apm_tta.command_line", "apm_tta.api.run", "apm_tta.harness.estimate", "apm_tta.field"),
+        *("apm_tta.teachers.open_clip_teacher", "apm_tta.teachers.timm_teacher"),
+    ]
 )
 
 
