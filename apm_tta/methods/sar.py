@@ -109,8 +109,10 @@ class Sar(Method[SarParameters]):
             for parameter, value in zip(parameters, before, strict=True):
                 parameter.copy_(value)
         self.optimizer.step()
-        if bool(reliable.any()):
-            self._update_average(float(loss))
+        # Read together, so that a GPU is waited for once.
+        confident, mean = torch.stack([reliable.any().to(loss.dtype), loss]).tolist()
+        if confident:
+            self._update_average(mean)
         return Predictions(logits.detach())
 
     def _backward(self, entropies: Tensor) -> Tensor:

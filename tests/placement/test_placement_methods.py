@@ -25,7 +25,7 @@ WAITS = {
     "knn": 1,
     "memo": 3,
     "mta": 2,
-    "sar": 7,
+    "sar": 6,
     "tda": 2,
     "tent": 1,
     "tps": 2,
