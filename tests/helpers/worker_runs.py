@@ -23,7 +23,7 @@ BATCH = 2
 """Images in a batch, of an online method's too."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    **{name: {"views": 5} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
+    **{name: {"views": 3} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
     **{name: {"batch_size": BATCH} for name in ("tent", "sar")},
     "apm": {"iterations": 2},
     "knn": {"neighbours": 3},

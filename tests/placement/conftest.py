@@ -13,12 +13,17 @@ from pretended_cuda import CUDA, pretended_cuda
 from worker_runs import BATCH, prepared_on, write_images
 
 from apm_tta.harness.compute.prepare import Prepared
-from apm_tta.methods import METHODS
+from apm_tta.methods import METHODS, shared_values
 
 
 @pytest.fixture(autouse=True)
-def the_same_kernels(one_thread: object) -> Iterator[None]:
-    """Leave out the CPU's fused form of a transformer's layer, which torch takes for plain tensors alone."""
+def the_same_kernels(one_thread: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the CPU and the device compute in the same order, so that nothing rounds otherwise.
+
+    Without the CPU's fused form of a transformer's layer, which torch takes for plain tensors alone; and encoding as
+    many images at once: the device makes the views of several together, and the CPU image by image.
+    """
+    monkeypatch.setattr(shared_values, "_ENCODED_AT_ONCE", {"cpu": 2, "cuda": 2})
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     yield

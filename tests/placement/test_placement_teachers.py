@@ -101,7 +101,7 @@ def everything(load: Load, device: torch.device) -> tuple[dict[str, Tensor], int
         if isinstance(teacher, LazyTeacher | NetworkTeacher):
             settings["tent"] = {"batch_size": 2}
             if teacher.text_tower is not None:
-                settings["tpt"] = {"views": 5}
+                settings["tpt"] = {"views": 3}
         if teacher.support is not None:
             settings["knn"] = {"neighbours": 2}
         for name, chosen in settings.items():

@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 Runs = Callable[[torch.device], Prepared]
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    *(("apm", {"target": target, "views": 5}) for target in ("vte", "mta")),
+    *(("apm", {"target": target, "views": 3}) for target in ("vte", "mta")),
     ("apm", {"readout": "mean"}),
     ("apm", {"column": "vit"}),
     ("apm", {"rgb_weight": 0.5, "hidden": (24, 16)}),
@@ -94,7 +94,7 @@ def test_views_through_augmix_are_those_of_the_cpu(name: str, prepared: Runs) ->
 @pytest.mark.parametrize("name", ["apm", "tent", "tpt"])
 def test_products_in_bfloat16_are_those_of_the_device(name: str, prepared: Runs) -> None:
     def act(run: Prepared, device: torch.device) -> tuple[Tensor, Tensor]:
-        method = built(run, name, {"views": 5} if name == "tpt" else {})
+        method = built(run, name, {"views": 3} if name == "tpt" else {})
         with torch.autocast(device.type, torch.bfloat16):
             rounded = answer(method, batch_of(run, device)).predictions.logits
         method.reset()
