@@ -107,7 +107,9 @@ def test_each_line_that_puts_a_tensor_on_the_device_is_missed_where_it_does_not(
 
     SITES.seen.clear()
     as_it_is = waits_from_the_start()
-    lines = [line for line in SITES.seen if not line.startswith("guard/")]
+    # What makes views is the same for all methods over views: one stands for all.
+    others = ("guard/",) if name == "vte" else ("guard/", "views/")
+    lines = [line for line in SITES.seen if not line.startswith(others)]
     assert any(line.startswith("methods/") for line in lines)
     unmissed = []
     for line in lines:
