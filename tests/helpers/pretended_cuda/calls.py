@@ -69,6 +69,9 @@ class _Calls(TorchFunctionMode):
             return _made(func, args, dict(kwargs), as_device(named), here)
         if not here:
             return func(*args, **kwargs)
+        if not torch.is_autocast_enabled("cuda") and not torch.is_autocast_enabled("cpu"):
+            with _Inside():
+                return func(*args, **kwargs)
         own, of_cpu = _autocast("cuda"), _autocast("cpu")
         _set_autocast(own)
         try:
@@ -91,7 +94,9 @@ class _Inside(TorchDispatchMode):
         """Carry out one operation."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        return on_device(result) if isinstance(result, Tensor) and not tensors_in(args, kwargs) else result
+        if isinstance(result, DeviceTensor) or not isinstance(result, Tensor) or tensors_in(args, kwargs):
+            return result
+        return on_device(result)
 
 
 def as_device(named: Any) -> torch.device:
