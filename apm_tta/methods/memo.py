@@ -53,8 +53,9 @@ class MemoParameters:
         parameters: which of the image encoder's parameters are adapted: ``norm``, scales and shifts of its
             normalisation layers, this suite's choice; ``all``, as in the paper and its code.
         views: N, the evaluation crop included; 64, and 32 for the CIFAR sets (the authors' code).
-        augmix: whether to apply AugMix to views (section 3.1 of the paper, and its code). What it follows is a random
-            resized crop, for the CIFAR sets a crop of the image with 4 pixels of black around it (the authors' code).
+        crop: what a view shows: ``resized``, a part of random size; ``padded``, for the CIFAR sets, as much as the
+            image with black around it, 4 pixels of 32 at each side (the authors' code).
+        augmix: whether to apply AugMix to views (section 3.1 of the paper, and its code).
         optimizer: None selects the authors' for the architecture: ``adamw`` for transformers, ``sgd`` for others.
         learning_rate: the authors' values: AdamW 1e-5, SGD 2.5e-4, SGD on the CIFAR sets 5e-3.
         weight_decay: None selects the authors' value: AdamW 0.01, SGD 0.
@@ -66,6 +67,7 @@ class MemoParameters:
 
     parameters: Literal["norm", "all"] = "norm"
     views: Annotated[int, Ge(2), Le(4096)] = by_family(64, {"cifar": 32})
+    crop: Literal["resized", "padded"] = by_family("resized", {"cifar": "padded"})
     augmix: bool = True
     optimizer: Optimizer | None = None
     learning_rate: Rate = by_family(  # noqa: RUF009  immutable
@@ -101,7 +103,7 @@ class Memo(ViewMethod[MemoParameters]):
             chosen.views,
             self.task.crop_scale,
             chosen.augmix,
-            crop="padded" if self.task.family == "cifar" else "resized",
+            crop=chosen.crop,
             fill=_FILL,
         )
         self.optimizer: Optimizer = chosen.optimizer or ("sgd" if self.teacher.patch_size is None else "adamw")
