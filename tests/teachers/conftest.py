@@ -33,7 +33,11 @@ def random_weights(model: nn.Module) -> State:
 
 @pytest.fixture(autouse=True)
 def models_are_freed() -> Iterator[None]:
-    """Free the models of a test at its end: they refer to themselves, and hundreds of megabytes would wait."""
+    """Free the models of a test at its end: they refer to themselves, and hundreds of megabytes would wait.
+
+    What earlier tests have left is not looked at again: of a whole suite that takes longer than most of these tests.
+    """
+    gc.freeze()
     yield
     gc.collect()
 
