@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +17,15 @@ from apm_tta.data.task import Family, Task
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.answer_columns import answer_columns
 from apm_tta.harness.compute.spot_check import answer_alone, refuse_other_answers
-from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY
+from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY, PRECISIONS
 from apm_tta.methods import Batch, Method, Predictions, build_method, build_parameters
 from apm_tta.methods.answering import answer, failures_named, reset
 from apm_tta.methods.batch import Shared
 from apm_tta.plain_data import LARGEST
+from apm_tta.precision import autocast, float32_products, refuse_without_gpu
 from apm_tta.teachers import Teacher, load_teacher
 
 _FAMILIES = ("imagenet", "fine-grained", "cifar", "other")
-_PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -124,18 +123,15 @@ class LoadedMethod:
     def _predict(self, batch: Batch) -> tuple[Tensor, Any]:
         method, where = self.method, " to ".join(dict.fromkeys((batch.ids[0], batch.ids[-1])))
         checked = not self._asked and len(batch) > 1
-        with torch.no_grad(), self._autocast(), failures_named(method.name, where):
+        device = method.given.teacher.device
+        products = float32_products(self._precision, device), autocast(self._precision, device)
+        with torch.no_grad(), products[0], products[1], failures_named(method.name, where):
             alone = answer_alone(method, batch) if checked else []
             together = answer(method, batch, thorough=not self._asked)
             if alone:
                 refuse_other_answers(method, batch, alone, [together])
         self._asked = True
         return together.predictions.logits.cpu(), answer_columns(together.predictions, together.teacher.argmax(1))
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._precision == "bfloat16":
-            return torch.autocast(self.method.given.teacher.device.type, torch.bfloat16)
-        return nullcontext()
 
     def __repr__(self) -> str:
         method = self.method
@@ -166,7 +162,7 @@ def load_method(
         template: the prompt that ``templates="dataset"`` stands for, with ``{}`` for the class.
         family: chooses the defaults that papers give by data set: ``imagenet``, ``fine-grained``, ``cifar``, ``other``.
         crop_scale: smallest and largest share of an image's area that a random view shows.
-        precision: ``float32``, or ``bfloat16`` for matrix products under autocast.
+        precision: of products: ``float32``; ``tf32``, on GPUs; ``bfloat16``, by autocast.
         batch_size: images at a time, for methods that do not choose it themselves.
         memory: GiB that a method which can choose may hold; a share of what is free unless given.
         parameters: of the method, as after ``--set NAME.``.
@@ -181,7 +177,7 @@ def load_method(
         >>> len(predicted), predicted.logits.shape
         (1, torch.Size([1, 2]))
     """
-    _check(precision in _PRECISIONS, f"precision {precision!r} does not exist; choose from {', '.join(_PRECISIONS)}")
+    _check(precision in PRECISIONS, f"precision {precision!r} does not exist; choose from {', '.join(PRECISIONS)}")
     _check(family in _FAMILIES, f"family {family!r} does not exist; choose from {', '.join(_FAMILIES)}")
     _check(
         type(batch_size) is int and 0 < batch_size <= MOST_IMAGES,
@@ -207,6 +203,7 @@ def load_method(
     _check(
         bool(listed) and all(isinstance(each, str) for each in listed), "classes must be a non-empty list of strings"
     )
+    refuse_without_gpu(precision, found.device)
     own = tuple(getattr(found, "classes", ()))
     _check(listed == own or len(set(listed)) == len(listed), "two classes have one name: they could not be told apart")
     _check(template.count("{}") == 1, f"template {template!r} does not have one {{}} for the class")

@@ -20,7 +20,7 @@ from apm_tta.commands.option_types import (
 )
 from apm_tta.commands.options import data_root_option
 from apm_tta.errors import DAMAGED, UserError
-from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY, MOST_SHARES, MOST_WORKERS
+from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY, MOST_SHARES, MOST_WORKERS, PRECISIONS
 
 if TYPE_CHECKING:
     from apm_tta.harness.request.run_request import RunRequest
@@ -120,7 +120,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_suite("--reset", choice(Reset), "When online methods reset; none leaves it to the setting."),
         of_suite("--seeds", Integers("seeds", "0,1,2"), "Random seeds, each a row of the table.", "--seed"),
         of_suite("--batch-size", count, "Images per batch."),
-        of_suite("--precision", click.Choice(["float32", "bfloat16"]), "Precision of matrix products."),
+        of_suite("--precision", click.Choice(PRECISIONS), "Precision of matrix products (tf32: on GPUs)."),
         click.Option(
             ["--set", "settings"],
             type=MethodSetting(),

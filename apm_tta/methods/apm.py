@@ -6,7 +6,6 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
-import torch
 from annotated_types import Ge, Le, MaxLen, MinLen
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize, pad
@@ -22,6 +21,7 @@ from apm_tta.methods.parameters import Templates
 from apm_tta.methods.preparation import Preparation
 from apm_tta.methods.shared_values import prepared
 from apm_tta.methods.views import ViewSpec, drawn_views
+from apm_tta.precision import full_precision
 from apm_tta.randomness import seed_for
 from apm_tta.teachers import Teacher
 
@@ -113,7 +113,7 @@ class APMMethod(Method[APMParameters]):
             kept=self._kept,
         )
         tokens = fitted.trajectory[..., : targets.shape[1]].float()
-        with torch.autocast(self.teacher.device.type, enabled=False):
+        with full_precision(self.teacher.device.type):
             scales = self.teacher.scales(targets.float())[:, None]
             logits = scales * normalize(tokens, dim=-1) @ self.class_weights.T
         return Predictions(

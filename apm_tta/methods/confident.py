@@ -10,6 +10,8 @@ from typing import ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor
 
+from apm_tta.precision import full_precision
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -24,7 +26,7 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         tensors = [argument for argument in args if isinstance(argument, Tensor)]
         precise = [argument.to(_precise(argument)) if isinstance(argument, Tensor) else argument for argument in args]
-        with torch.autocast(tensors[0].device.type, enabled=False):
+        with full_precision(tensors[0].device.type):
             return cast(Callable[..., R], function)(*precise, **kwargs)
 
     return wrapped

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from apm_tta.methods.batch import Batch, CommonKey
 from apm_tta.methods.preparation import Preparation
 from apm_tta.methods.views import drawn_views
+from apm_tta.precision import full_precision
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.evaluation_crop import EvaluationCrop, normalized
 from apm_tta.views import ViewSpec, make_views
@@ -139,7 +140,7 @@ def cosine_logits(teacher: Teacher, class_weights: Tensor, features: Tensor) -> 
 
     In float32 under autocast too: bfloat16 would round a logit of 25 to the next eighth, and make ties.
     """
-    with torch.autocast(teacher.device.type, enabled=False):
+    with full_precision(teacher.device.type):
         precise = features.float()
         return teacher.scales(precise) * normalize(precise, dim=-1) @ class_weights.T
 

@@ -45,19 +45,28 @@ class Peak:
     megabytes: float | None = None
 
 
-def measure_alone(method: Method, batch: Batch) -> SoloCost:
+def measure_alone(method: Method, batch: Batch, gflop: float | None = None) -> SoloCost:
     """Measure the cost of single images of ``batch``, at most ``LATENCY_IMAGES`` of them, with nothing shared.
 
     A method that requires several images at once has no latency of one image; its FLOPs are those of such a batch,
     divided by the number of images. An online method is reset before and afterwards, so it must not be measured within
     a stream.
+
+    Args:
+        method: the method.
+        batch: the images.
+        gflop: of an image, where they have been counted in this process; None counts them. They are the same for every
+            image.
     """
-    count = images_at_once(method, batch)
-    # The first call may also build what later calls reuse, which must not count as FLOPs of an image.
-    reset(method)
-    alone = [answer(method, part_of(batch, slice(0, count)), "alone")]
-    with count_flops() as counter:
-        run_once(method, part_of(batch, slice(0, count)), "operations")
+    count, alone = images_at_once(method, batch), list[Answers]()
+    if gflop is None or not takes_single_images(method):
+        # The first call may also build what later calls reuse, which must not count as FLOPs of an image.
+        reset(method)
+        alone = [answer(method, part_of(batch, slice(0, count)), "alone")]
+    if gflop is None:
+        with count_flops() as counter:
+            run_once(method, part_of(batch, slice(0, count)), "operations")
+        gflop = counter.get_total_flops() / count / 1e9
     latencies = []
     if takes_single_images(method):
         reset(method)
@@ -65,7 +74,7 @@ def measure_alone(method: Method, batch: Batch) -> SoloCost:
         alone = [answer(method, single, "alone") for single in singles]
         latencies = [each.meter.own + (each.meter.shared or 0.0) for each in alone]
     reset(method)
-    return SoloCost(latencies, counter.get_total_flops() / count / 1e9, alone)
+    return SoloCost(latencies, gflop, alone)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ from apm_tta.methods.answering import Answers, answer, failures_named, refuse_ch
 from apm_tta.methods.batch import Shared
 from apm_tta.methods.preparation import Preparation
 from apm_tta.methods.shared_values import evaluation_crops, features_key, whole_images_key
+from apm_tta.precision import autocast, float32_products
 
 
 class Worker:
@@ -72,6 +73,7 @@ class Worker:
         self._emit = emit
         self._fingerprint = fingerprint
         self._batch_limits: dict[Method[Any], int] = {}
+        self._gflop: dict[Method[Any], float] = {}
         self._setup_warnings = setup_warnings or {}
         self._read = ReadDigests(self._dataset)
         self._checked: set[Cell] = set()
@@ -98,7 +100,8 @@ class Worker:
         parts: dict[Cell, list[pa.Table]] = {cell: [] for cell in work.cells}
         self._read = ReadDigests(self._dataset)
         self._account = Account(work, self._fingerprint, self._teacher.device, self._setup_warnings)
-        with self._heard_or_noted() as heard, torch.no_grad():
+        products = float32_products(self._precision, self._teacher.device)
+        with self._heard_or_noted() as heard, torch.no_grad(), products:
             answers = self._answer_stream(work) if isinstance(work, Stream) else self._answer_shard(work, following)
             for cell, table in answers:
                 parts[cell].append(table)
@@ -235,8 +238,8 @@ class Worker:
         alone: list[Answers] = []
         with self._autocast(), failures_named(method.name, _where(loaded.places)), _memory_named(method):
             if measured:
-                solo = measure_alone(method, batch)
-                alone = solo.alone
+                solo = measure_alone(method, batch, self._gflop.get(method))
+                self._gflop[method], alone = solo.gflop, solo.alone
             elif checked:
                 alone = answer_alone(method, batch)
             parts = self._predict(method, batch, thorough=checked)
@@ -302,9 +305,7 @@ class Worker:
         return self._predict(method, batch, thorough)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self._precision == "bfloat16":
-            return torch.autocast(self._teacher.device.type, torch.bfloat16)
-        return nullcontext()
+        return autocast(self._precision, self._teacher.device)
 
 
 class _LoadedBatch(NamedTuple):

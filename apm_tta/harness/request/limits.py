@@ -16,3 +16,6 @@ MOST_SHARES = 1024
 
 MOST_ISLANDS = 1000
 """Images of a report whose APM is fitted again."""
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+"""How products may be computed; see ``apm_tta.precision``."""

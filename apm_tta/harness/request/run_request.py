@@ -19,6 +19,7 @@ from apm_tta.harness.plan import check_setting
 from apm_tta.harness.request.limits import MOST_MEMORY, MOST_SHARES, MOST_WORKERS
 from apm_tta.harness.request.suite import Suite, command_words, load_suite, refuse_unused_settings
 from apm_tta.methods import METHODS, build_parameters
+from apm_tta.precision import refuse_without_gpu
 from apm_tta.teachers import TeacherName, parse_teacher_name
 
 _GIB = 2**30
@@ -129,6 +130,8 @@ def resolve_request(
     refuse_unused_settings(suite, overrides or {})
     parameters = _parameters(suite)
     resolved_devices = tuple(resolve_devices(devices))
+    for device in resolved_devices if ray is None else ():  # a cluster has its own
+        refuse_without_gpu(suite.precision, device)
     conditions = tuple(suite.conditions())
     check_setting(suite.setting, suite.resets)
     card = load_card(suite.dataset)

@@ -49,7 +49,7 @@ class Suite(Configuration):
         seeds: seeds of every random draw of every method; each seed has its own cells.
         batch_size: images that a method sees at once; answers do not depend on it.
         shard_size: images under one condition that are recorded together: the most that a killed run loses.
-        precision: ``float32``, or ``bfloat16`` for matrix products under autocast.
+        precision: of products: ``float32``; ``tf32``, on GPUs; ``bfloat16``, by autocast. See ``apm_tta.precision``.
         settings: parameters of methods, by method name and key.
     """
 
@@ -71,7 +71,7 @@ class Suite(Configuration):
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     batch_size: int = Field(default=64, ge=1, le=MOST_IMAGES)
     shard_size: int = Field(default=SHARD_SIZE, ge=1, le=MOST_IMAGES)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("methods", "corruptions", "severities", "seeds")

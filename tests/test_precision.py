@@ -1,0 +1,95 @@
+"""Precisions of products: what each sets, where it does not reach, and how many answers it changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.backends import cuda, cudnn
+
+import apm_tta
+from apm_tta.apm import APMConfig, DistillConfig
+from apm_tta.apm.distill import Fitting
+from apm_tta.apm.engine import Goals
+from apm_tta.cli import main
+from apm_tta.data.dataset import open_dataset
+from apm_tta.data.sample import Condition
+from apm_tta.errors import UserError
+from apm_tta.methods import METHODS
+from apm_tta.precision import autocast, float32_products, full_precision
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+IMAGES, CONDITION = 20, Condition("contrast", 5)
+PARAMETERS = {
+    **{name: {"views": 8} for name in ("zero", "mta", "vte", "tps", "tpt", "memo", "tda")},
+    "apm": {"iterations": 20},
+}
+
+
+def settings() -> tuple[str, str, str]:
+    return cuda.matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+
+
+@pytest.mark.parametrize("before", ["tf32", "ieee"])
+@pytest.mark.parametrize(("precision", "expected"), [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "ieee")])
+def test_products_are_what_the_precision_says_whatever_was_set(before: str, precision: str, expected: str) -> None:
+    """Torch itself has TF32 on for convolutions. These are settings, which need no GPU to be made."""
+    kept = settings()
+    try:
+        cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = before
+        with float32_products(precision, GPU):
+            assert settings() == (expected,) * 3
+            with full_precision("cuda"):
+                assert settings() == ("ieee",) * 3
+            assert settings() == (expected,) * 3
+        assert settings() == (before,) * 3
+    finally:
+        cuda.matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = kept
+
+
+def test_a_cpu_has_no_tf32(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="tf32 exists on NVIDIA GPUs only, and this would compute on cpu"):
+        apm_tta.load_method("zeroshot", classes=["a", "b"], precision="tf32")
+    assert main(["demo", "--precision", "tf32", "--devices", "cpu"]) == 2
+    assert "tf32 exists on NVIDIA GPUs only" in capsys.readouterr().err
+    with pytest.raises(UserError), float32_products("tf32", CPU):
+        pass
+
+
+def test_adam_keeps_float32_in_every_precision() -> None:
+    config = APMConfig(image_size=16, patch_size=4, hidden=(32, 16), feature_dim=16)
+    for precision in ("float32", "bfloat16"):
+        with float32_products(precision, CPU), autocast(precision, CPU):
+            fit = DistillConfig(iterations=1)
+            fitting = Fitting(torch.ones(1, 3, 16, 16), Goals(torch.ones(1, 16)), config, [0], fit)
+            fitting.step()
+        states = fitting._optimizer.state.values()
+        kept = {tensor.dtype for state in states for tensor in state.values()}
+        assert kept | {parameter.dtype for parameter in fitting._parameters.values()} == {torch.float32}
+
+
+def test_few_answers_change_in_bfloat16(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of every method, with the embedded teacher, on images that are hard for it: the shares are printed."""
+    dataset = open_dataset("fashion-mnist", limit=IMAGES)
+    entries = dataset.entries(CONDITION)
+    images = [dataset.read(entry, CONDITION).image for entry in entries]
+    shares = {}
+    for name in METHODS.names():
+        if name == "knn":  # needs labelled images
+            continue
+        answers = [
+            apm_tta.load_method(
+                name,
+                classes=dataset.classes,
+                precision=precision,
+                crop_scale=(0.5, 1.0),
+                batch_size=IMAGES,
+                **PARAMETERS.get(name, {}),
+            )(images, [entry.id for entry in entries])
+            for precision in ("float32", "bfloat16")
+        ]
+        pairs = zip(*(each.class_names for each in answers), strict=True)
+        shares[name] = sum(one != other for one, other in pairs) / IMAGES
+        assert not torch.equal(answers[0].logits, answers[1].logits)
+    with capsys.disabled():
+        print("\nanswers that bfloat16 changes: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
+    assert max(shares.values()) <= 0.2
