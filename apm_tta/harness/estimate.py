@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tabulate import tabulate
 
+from apm_tta.harness.bottleneck import Bottleneck, seconds_of_loading
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.compute.prepare import plan, prepare
+from apm_tta.harness.compute.loading import default_workers
+from apm_tta.harness.compute.prepare import Prepared, plan, prepare
 from apm_tta.harness.plan import Cell, Shard
 from apm_tta.harness.progress.events import Event, Note
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
@@ -64,6 +66,7 @@ class Estimate:
         methods: the estimate for each method.
         disk_bytes: size of the records.
         calibration_images: number of images per method that were answered for the calibration.
+        bottleneck: what the run waits for.
         notes: what the run would note: doubts about the images, and what libraries warned of.
     """
 
@@ -77,6 +80,7 @@ class Estimate:
     methods: list[MethodEstimate]
     disk_bytes: float
     calibration_images: int
+    bottleneck: Bottleneck
     notes: tuple[str, ...] = ()
 
     def text(self) -> str:
@@ -115,6 +119,7 @@ class Estimate:
             f"At most about {duration(total / self.processes / share)}{processes}, {self.disk_bytes / 1e6:.1f} MB of "
             f"records. Measured with {measured} per method on this machine, one method after another; the run is "
             "faster, since it computes what methods share (loading, features, views) only once.",
+            self.bottleneck.text(),
         ]
         longest = max(self.methods, key=lambda method: method.shard_seconds)
         if longest.shard_seconds > 3600 and longest.protocol == "episodic":
@@ -173,8 +178,20 @@ def estimate(request: RunRequest) -> Estimate:
         methods,
         row_bytes + file_bytes,
         count,
+        _bottleneck(prepared, methods, count),
         tuple(dict.fromkeys([*notes, *counted(heard)])),
     )
+
+
+def _bottleneck(prepared: Prepared, methods: Sequence[MethodEstimate], count: int) -> Bottleneck:
+    """Tell loading and answering apart: where one process does both, what was measured of the methods includes both."""
+    request = prepared.request
+    device, seeds = request.devices[0], len(request.suite.seeds)
+    loading = seconds_of_loading(prepared, request.conditions[0], count)
+    workers = default_workers(device, len(request.devices)) if request.workers is None else request.workers
+    included = 0.0 if workers else loading
+    answering = sum(max(0.0, method.seconds_per_image - included) for method in methods)
+    return Bottleneck(loading, seeds * answering, workers, device.type == "cpu")
 
 
 @dataclass(frozen=True)
