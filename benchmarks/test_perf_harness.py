@@ -46,8 +46,8 @@ def work_seconds(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, outer)
 
-    time_calls(loading._Places, "__getitem__", "images and the teacher's input")
-    time_calls(worker_module, "timed", "methods")
+    time_calls(loading._Places, "__call__", "images and the teacher's input")
+    time_calls(worker_module, "answer", "methods")
     time_calls(worker_module, "measure_alone", "measurement")
     compute = Worker.compute
 

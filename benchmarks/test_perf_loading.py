@@ -20,6 +20,10 @@ from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.harness.compute.loading import load
+from apm_tta.methods.batch import CommonKey
+from apm_tta.methods.preparation import Preparation
+from apm_tta.teachers.evaluation_crop import EvaluationCrop
+from apm_tta.teachers.preprocessing import Preprocessing
 
 IMAGES = 32
 
@@ -54,9 +58,13 @@ def rate(benchmark: Any, run: Callable[[], object]) -> None:
 @pytest.mark.parametrize("condition", [CLEAN, Condition("glass_blur", 3)], ids=str)
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_loading(benchmark: Any, photographs: Dataset, workers: int, condition: Condition) -> None:
-    transform = create_transform(**resolve_data_config({}, model=timm.create_model("vit_base_patch16_224")))
+    config = resolve_data_config({}, model=timm.create_model("vit_base_patch16_224"))
+    transform = create_transform(**config)
+    known = Preprocessing(config["input_size"][-1], config["mean"], config["std"], config["interpolation"])
+    crop = EvaluationCrop(transform, known)
+    crops = [Preparation(CommonKey("crops", ()), lambda _, image: crop(image))]
     places = [(condition, entry) for entry in photographs.entries(condition)]
-    rate(benchmark, lambda: list(load(photographs, places, 16, transform, workers)))
+    rate(benchmark, lambda: list(load(photographs, places, 16, crops, workers)))
 
 
 @pytest.mark.benchmark(group="loading")

@@ -1,7 +1,8 @@
 """Make ``docs/scale.md``: time and disk space for all of ImageNet-C with each method on 1, 8 and 64 GPUs.
 
 ``python docs/scale.py measure --data-root PART_OF_IMAGENET`` measures unit costs on this machine and writes them to
-``docs/scale.csv``; ``python docs/scale.py`` makes the page from them, with the first bottleneck of each number of GPUs.
+``docs/scale.csv``; ``python -m benchmarks.host --csv docs/host.csv`` measures what the host does per image with each
+method. ``python docs/scale.py`` makes the page from both, with the first bottleneck of each method and number of GPUs.
 A test compares the committed page with its output.
 
 FLOPs do not depend on the weights' values, so they are counted on a ViT-B/16 with random weights.
@@ -36,10 +37,12 @@ from apm_tta.methods import METHODS, Batch, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
 COSTS, PAGE = Path(__file__).with_name("scale.csv"), Path(__file__).with_name("scale.md")
+HOST = Path(__file__).with_name("host.csv")
 IMAGES = 75 * 50_000
 GPUS = (1, 8, 64)
-# A GPU's sustained float32 rate, and the cores and the disk beside it: assumed, since none was available.
-TERAFLOPS, CORES, DISK_MB_S = 40.0, 16, 1000.0
+# Sustained rates of GPUs, and the cores and the disk beside each: assumed, since none was available.
+RATES = {"a modest GPU in float32": 40.0, "an H100 in bfloat16": 400.0}
+CORES, DISK_MB_S = 16, 1000.0
 # As zeroshot, except for class weights, computed once; nearest neighbours need labelled images, and cost the same.
 LIKE_ZEROSHOT = ("ensemble", "knn")
 
@@ -125,39 +128,34 @@ def _seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
-def page(costs: list[tuple[str, str, float]]) -> str:
-    """Return the page as Markdown."""
+def page(costs: list[tuple[str, str, float]], feeding: dict[str, float]) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        costs: unit costs, as ``read_costs`` returns them.
+        feeding: milliseconds of the feeding process per image, by method.
+    """
     values = {what: value for what, _, value in costs}
     stored, record = values["stored image"], values["record"]
     gflop = {what: value for what, unit, value in costs if unit == "GFLOP"}
-    rows, slowest = [], {}
-    for name, value in gflop.items():
-        rate = TERAFLOPS * 1000 / value
-        times = []
-        for gpus in GPUS:
-            limits = {"the GPUs": rate * gpus, **other_limits(values, gpus)}
-            slowest[name, gpus] = min(limits, key=lambda what: limits[what])
-            times.append(duration(IMAGES / limits[slowest[name, gpus]]))
-        rows.append([name, f"{value:,.0f}", f"{rate:,.1f}", *times])
-    names = ["method", "GFLOP per image", "images/s per GPU", *(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS)]
-    table = tabulate(rows, names, tablefmt="github", colalign=("left", *("right",) * (len(names) - 1)))
     paragraphs = [
         "# All of ImageNet-C",
-        "Made by `python docs/scale.py` from `docs/scale.csv`, which `python docs/scale.py measure` writes.",
+        "Made by `python docs/scale.py` from `docs/scale.csv`, which `python docs/scale.py measure` writes, and from "
+        "`docs/host.csv`, which `python -m benchmarks.host --csv docs/host.csv` writes.",
         f"75 conditions of 50,000 images: {IMAGES:,} answers per method. **Measured**, by counting or on one CPU core: "
         f"FLOPs per image of each method with ViT-B/16 and 1000 classes; {values['loading']:.1f} ms to decode "
-        f"and prepare an image as stored ({stored / 1000:.0f} kB); {record:.0f} bytes per record; "
+        f"and prepare an image as stored ({stored / 1000:.0f} kB); what the process that feeds a GPU does per image "
+        "(Python and dispatch, the device's own work left out); "
+        f"{record:.0f} bytes per record; "
         f"{values['writing a shard']:.1f} ms to write a shard of {SHARD_SIZE:,} records with digest and syncs.",
-        f"**Assumed**, since no GPU was available: a GPU that sustains {TERAFLOPS:.0f} TFLOP/s in float32, {CORES} "
-        f"cores per GPU, and one disk of {DISK_MB_S:,.0f} MB/s for all. `run-bench imagenet-c --dry-run` measures "
-        "yours.",
-        table,
+        f"**Assumed**, since no GPU was available: {CORES} cores per GPU, of which one feeds it and the others load, "
+        f"one disk of {DISK_MB_S:,.0f} MB/s for all, and the rates below. `run-bench imagenet-c --dry-run` measures "
+        "yours, `python -m benchmarks.gpu` your GPU.",
+        *(part for name, rate in RATES.items() for part in _on(name, rate, values, gflop, feeding)),
         f"Records: {IMAGES * record / 1e6:,.0f} MB per method in {IMAGES // SHARD_SIZE:,} files; the images themselves "
         f"{IMAGES * stored / 1e9:,.0f} GB. {' and '.join(LIKE_ZEROSHOT)} cost as much as zeroshot once their class "
         "weights or neighbours are computed. Methods of one run share loading, features and views: a run of several "
         "takes less than their sum.",
-        "## The first bottleneck",
-        *(_bottleneck(values, gpus, [name for name in gflop if slowest[name, gpus] != "the GPUs"]) for gpus in GPUS),
         f"A killed process loses at most a shard of {SHARD_SIZE:,} images. An online method's stream is one unit: "
         "with a reset at every corruption there are 75 streams, so that more than 75 GPUs gain nothing, and a stream "
         "that never resets cannot be distributed at all.",
@@ -165,20 +163,44 @@ def page(costs: list[tuple[str, str, float]]) -> str:
     return "\n\n".join(paragraphs) + "\n"
 
 
-def other_limits(values: dict[str, float], gpus: int) -> dict[str, float]:
+def _on(
+    name: str, teraflops: float, values: dict[str, float], gflop: dict[str, float], feeding: dict[str, float]
+) -> list[str]:
+    """Write the part about one kind of GPU: times, and what each method waits for first."""
+    rows, waiting = [], dict[tuple[str, int], list[str]]()
+    for method, value in gflop.items():
+        rate = teraflops * 1000 / value
+        row = [method, f"{value:,.0f}", f"{rate:,.1f}", f"{feeding[method]:.2f}"]
+        for gpus in GPUS:
+            limits = {"the GPUs": rate * gpus, **other_limits(values, feeding[method], gpus)}
+            first = min(limits, key=lambda what: limits[what])
+            waiting.setdefault((first, gpus), []).append(method)
+            row.append(duration(IMAGES / limits[first]))
+        rows.append(row)
+    counts = [f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS]
+    headers = ["method", "GFLOP per image", "images/s per GPU", "feeding, ms per image", *counts]
+    lines = [
+        f"* {count}: {', '.join(methods)} wait for {first}."
+        for gpus, count in zip(GPUS, counts, strict=True)
+        for (first, number), methods in waiting.items()
+        if number == gpus and first != "the GPUs"
+    ]
+    return [
+        f"## On {name}: {teraflops:.0f} TFLOP/s",
+        tabulate(rows, headers, tablefmt="github", colalign=("left", *("right",) * (len(headers) - 1))),
+        "The first bottleneck is the GPU, except:" if lines else "The first bottleneck is the GPU, everywhere.",
+        *(["\n".join(lines)] if lines else []),
+    ]
+
+
+def other_limits(values: dict[str, float], feeding_ms: float, gpus: int) -> dict[str, float]:
     """Return the images per second that everything except the GPUs allows."""
     return {
-        "loading": (CORES - 1) * gpus / (values["loading"] / 1000),
+        "the process that feeds a GPU": gpus / (feeding_ms / 1000),
+        "the cores that load": (CORES - 1) * gpus / (values["loading"] / 1000),
         "the disk with the images": DISK_MB_S * 1e6 / values["stored image"],
         "the single process that writes records": SHARD_SIZE / (values["writing a shard"] / 1000),
     }
-
-
-def _bottleneck(values: dict[str, float], gpus: int, methods: list[str]) -> str:
-    limits = other_limits(values, gpus)
-    first = min(limits, key=lambda what: limits[what])
-    effect = f"it limits {', '.join(methods)}" if methods else "no method waits for it"
-    return f"* {gpus} GPU{'s' * (gpus > 1)}: {first}, at {limits[first]:,.0f} images per second; {effect}."
 
 
 def main() -> None:
@@ -192,13 +214,19 @@ def main() -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["what", "unit", "value"])
             writer.writerows((what, unit, f"{value:.4g}") for what, unit, value in measure(options.data_root))
-    PAGE.write_text(page(read_costs()), encoding="utf-8")
+    PAGE.write_text(page(read_costs(), read_feeding()), encoding="utf-8")
 
 
 def read_costs() -> list[tuple[str, str, float]]:
     """Read what ``measure`` wrote."""
     with COSTS.open(encoding="utf-8") as file:
         return [(row["what"], row["unit"], float(row["value"])) for row in csv.DictReader(file)]
+
+
+def read_feeding() -> dict[str, float]:
+    """Read what ``python -m benchmarks.host`` wrote of the feeding process."""
+    with HOST.open(encoding="utf-8") as file:
+        return {row["method"]: float(row["feeding_ms"]) for row in csv.DictReader(file)}
 
 
 if __name__ == "__main__":

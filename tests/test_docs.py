@@ -28,7 +28,8 @@ def test_the_committed_page_of_scale_is_what_its_costs_make() -> None:
     if not (ROOT / "docs").is_dir():
         pytest.skip("docs/ is part of a checkout, not of the source distribution")
     script = runpy.run_path(str(ROOT / "docs" / "scale.py"))
-    assert script["page"](script["read_costs"]()) == (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    made = script["page"](script["read_costs"](), script["read_feeding"]())
+    assert made == (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
 def test_the_committed_page_of_patches_is_what_its_costs_make() -> None:

@@ -51,13 +51,10 @@ class Bottleneck:
                 "mend that; a GPU or more cores would."
             )
         if self.loading_holds_it_up:
-            by = (
-                f"with {pluralise(self.workers, 'loading process', 'loading processes')}" if self.workers else "in turn"
-            )
-            return (
-                f"{costs} the device: the run waits for loading, {by}. --workers {self.enough_workers} would mend that, "
-                "on as many free cores."
-            )
+            processes = pluralise(self.workers, "loading process", "loading processes")
+            by = f"with {processes}" if self.workers else "in turn"
+            mended = f"--workers {self.enough_workers} would mend that, given as many cores."
+            return f"{costs} the device: the run waits for loading, {by}. {mended}"
         return f"{costs} the device: the run waits for the device, and more --workers would not make it faster."
 
 
