@@ -19,6 +19,8 @@ Transform = Callable[[Image.Image], Tensor]
 _PROBES = (1.3, 1.0)
 """Sides of the images by which a transform is tried, as multiples of its size."""
 _BYTES = 255.0
+_CACHED = 1 << 18
+"""Values that are normalised at once on a CPU: 1 MB."""
 
 
 @runtime_checkable
@@ -68,9 +70,10 @@ def normalized(crops: Tensor, preprocessing: Preprocessing) -> Tensor:
     constants = ((_BYTES,), tuple(preprocessing.mean), tuple(preprocessing.std))
     top, mean, std = (channel_values(values, crops.device) for values in constants)
     result = torch.empty(crops.shape, dtype=torch.float32, device=crops.device)
-    # On a CPU one image after the other, which stays in the processor's cache meanwhile.
-    parts = zip(result.view(-1, *crops.shape[-3:]), crops.reshape(-1, *crops.shape[-3:]), strict=True)
-    for to, values in parts if crops.device.type == "cpu" else [(result, crops)]:
+    # On a CPU a few after each other, which stay in the processor's cache meanwhile.
+    flat = crops.reshape(-1, *crops.shape[-3:])
+    together = max(1, _CACHED // crops.shape[-3:].numel() if crops.device.type == "cpu" else len(flat))
+    for to, values in zip(result.view_as(flat).split(together), flat.split(together), strict=True):
         to.copy_(values).div_(top).sub_(mean).div_(std)
     return result
 

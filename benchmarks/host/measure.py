@@ -52,16 +52,16 @@ class HostCost:
     loading: float
 
 
-def make_photographs(root: Path, count: int, side: tuple[int, int] = (500, 375)) -> Path:
+def make_photographs(root: Path, count: int, classes: int = CLASSES, side: tuple[int, int] = (500, 375)) -> Path:
     """Make a folder of JPEGs with the detail of photographs: noise with a falling spectrum; ``_FILES`` differ."""
     rng = np.random.default_rng(0)
     for index in range(count):
-        folder = root / f"class-{index % CLASSES}"
+        folder = root / f"class-{index % classes}"
         folder.mkdir(exist_ok=True, parents=True)
         path = folder / f"{index:05d}.jpg"
         if index >= _FILES:
             first = index % _FILES
-            path.hardlink_to(root / f"class-{first % CLASSES}" / f"{first:05d}.jpg")
+            path.hardlink_to(root / f"class-{first % classes}" / f"{first:05d}.jpg")
         else:
             Image.fromarray(_photograph(rng, side)).save(path, quality=90)
     return root
