@@ -180,7 +180,7 @@ def _on(
     counts = [f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS]
     headers = ["method", "GFLOP per image", "images/s per GPU", "feeding, ms per image", *counts]
     lines = [
-        f"* {count}: {', '.join(methods)} wait for {first}."
+        f"* {count}: {', '.join(methods)} {'waits' if len(methods) == 1 else 'wait'} for {first}."
         for gpus, count in zip(GPUS, counts, strict=True)
         for (first, number), methods in waiting.items()
         if number == gpus and first != "the GPUs"
