@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -210,9 +211,10 @@ def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
     worker = job.worker(job.request.devices[0], events.append)
     unit = Shard(cell.condition, 1, 0, count, (cell,))  # index 1: only a cell's first shard, 0, measures single images
     started = time.perf_counter()
-    finished = worker.compute(unit)
-    if time.perf_counter() - started < _CALIBRATION_S:
+    with closing(worker):
         finished = worker.compute(unit)
+        if time.perf_counter() - started < _CALIBRATION_S:
+            finished = worker.compute(unit)
     ((_, content),) = finished.files
     recorded = decode_records(Path(), content)
     empty = len(encode_records(cell, {}, recorded.header))

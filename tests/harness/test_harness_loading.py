@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.harness.compute.loading import Loaded, Place, default_workers, load
+from apm_tta.harness.compute.loading import Loaded, Loader, Place, default_workers, load
 from apm_tta.methods.shared_values import evaluation_crops
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.evaluation_crop import normalized
@@ -51,6 +52,29 @@ def test_images_come_in_order_from_any_number_of_processes(
     assert crops.dtype == torch.uint8
     assert torch.equal(normalized(crops, embedded_teacher.preprocessing), expected)
     assert all(milliseconds > 0 for each in loaded for _, milliseconds in each.prepared)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_follows_is_loaded_behind_what_is_asked_for(
+    dataset: Dataset, places: list[Place], workers: int, embedded_teacher: Teacher
+) -> None:
+    """Whether it is then asked for, or something else, or what was asked for is not wanted to its end."""
+    wanted = [evaluation_crops(embedded_teacher)]
+    clean = [(CLEAN, entry) for _, entry in places]
+    with closing(Loader(dataset, wanted, workers)) as loader:
+
+        def of(asked: list[Place], size: int, following: list[Place]) -> list[Place]:
+            loaded = loader.load(asked, size, wanted, (following, size, wanted))
+            return [place for each in loaded for place in each.places]
+
+        assert of(places, 6, clean) == places
+        assert of(clean, 6, places) == clean
+        assert of(clean, 6, places) == clean  # not what was announced
+        assert of(places, 7, clean) == places  # in other batches than announced
+        begun = loader.load(clean, 5, wanted)
+        assert next(begun).places == clean[:5]
+        begun.close()
+        assert of(places, 6, clean) == places
 
 
 def test_nothing_is_prepared_unless_requested(dataset: Dataset, places: list[Place]) -> None:

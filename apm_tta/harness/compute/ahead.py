@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -41,6 +42,8 @@ class Ahead(Generic[T, R]):
     def __init__(self, work: Callable[[T], R], processes: int, context: BaseContext, begin: Callable[[], None]) -> None:
         self._processes: list[_Process] = []
         self._submitted = self._asked = 0
+        # Whoever forgets it without a word does not leave its processes behind.
+        weakref.finalize(self, _end, self._processes)
         try:
             for _ in range(processes):
                 self._processes.append(_Process(Child(context, _serve, begin, work)))
@@ -81,8 +84,12 @@ class Ahead(Generic[T, R]):
 
     def end(self) -> None:
         """End all processes, whatever they do."""
-        for process in self._processes:
-            process.child.end()
+        _end(self._processes)
+
+
+def _end(processes: Sequence[_Process]) -> None:
+    for process in processes:
+        process.child.end()
 
 
 def results_ahead(

@@ -34,6 +34,10 @@ Place = tuple[Condition, Entry]
 """An image and the condition under which the methods see it."""
 
 
+Following = tuple[Sequence[Place], int, Sequence[Preparation]]
+"""Images that are to be loaded later, how many at a time, and what is made of them."""
+
+
 @dataclass(frozen=True)
 class Unread:
     """An image that could not be read, which becomes a row without an answer.
@@ -109,7 +113,11 @@ class Loader:
         self._announced: list[_Task] = []
 
     def load(
-        self, places: Sequence[Place], batch_size: int, preparations: Sequence[Preparation] = ()
+        self,
+        places: Sequence[Place],
+        batch_size: int,
+        preparations: Sequence[Preparation] = (),
+        following: Following | None = None,
     ) -> Generator[Loaded]:
         """Load images in the order of ``places``.
 
@@ -117,13 +125,15 @@ class Loader:
             places: the images, with their conditions.
             batch_size: number of images at a time; the last batch may have fewer.
             preparations: what is made of every image, of those that the loader was given.
+            following: what will be asked for next: loading processes go on with it.
 
         Raises:
             RefusedImage: for an image that changed, or that is one of the labelled images.
             OutOfReach: where too many images in a row could not be reached.
             UserError: when loading processes would import code that was edited since, or when one is lost.
         """
-        for loaded in self._batches(self._tasks(places, batch_size, preparations)):
+        coming = [] if following is None else self._tasks(*following)
+        for loaded in self._batches(self._tasks(places, batch_size, preparations), coming):
             if loaded.refused is not None:
                 raise loaded.refused
             if self._workers:  # each of them counts its own
@@ -131,13 +141,6 @@ class Loader:
                 errors = [each.error for each in loaded.unread if isinstance(each.error, UnreachableImage)]
                 self._dataset.layout.patience.count(*([] if reached else errors))
             yield loaded
-
-    def announce(self, places: Sequence[Place], batch_size: int, preparations: Sequence[Preparation] = ()) -> None:
-        """Begin with what ``load`` will be asked for next, behind what it is being asked for now."""
-        if self._ahead is not None and not self._announced:
-            self._announced = self._tasks(places, batch_size, preparations)
-            with _losses_explained():
-                self._ahead.submit(self._announced)
 
     def close(self) -> None:
         """End the loading processes."""
@@ -149,7 +152,7 @@ class Loader:
         wanted = tuple(self._keys.index(each.key) for each in preparations)
         return [(places[start : start + batch_size], wanted) for start in range(0, len(places), batch_size)]
 
-    def _batches(self, tasks: list[_Task]) -> Iterator[Loaded]:
+    def _batches(self, tasks: list[_Task], coming: list[_Task]) -> Iterator[Loaded]:
         """Load the batches in their order, in this process where there are to be no others, or there can be none."""
         if not self._started():
             yield from map(self._load_batch, tasks)
@@ -163,7 +166,9 @@ class Loader:
                         self.close()
                         self._started()
                     self._ahead.submit(tasks)
-                self._announced = []
+                # Here and not by another call: only one thread may speak with the processes.
+                self._announced = coming
+                self._ahead.submit(coming)
                 for _ in tasks:
                     yield self._ahead.next()
             whole = True

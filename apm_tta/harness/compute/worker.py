@@ -23,7 +23,7 @@ from apm_tta.harness.compute.answer_columns import (
     make_columns,
 )
 from apm_tta.harness.compute.fresh_start import FreshStart
-from apm_tta.harness.compute.loading import Loaded, Loader, Place
+from apm_tta.harness.compute.loading import Following, Loaded, Loader, Place
 from apm_tta.harness.compute.measure import SoloCost, measure_alone, peak_memory
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.compute.read_digests import ReadDigests
@@ -38,7 +38,6 @@ from apm_tta.harness.storage.records import encode_records
 from apm_tta.methods import Batch, Method
 from apm_tta.methods.answering import Answers, answer, failures_named, refuse_changed_teacher, reset
 from apm_tta.methods.batch import Shared
-from apm_tta.methods.preparation import Preparation
 from apm_tta.methods.shared_values import evaluation_crops, features_key, whole_images_key
 from apm_tta.precision import autocast, float32_products
 
@@ -179,7 +178,7 @@ class Worker:
         batch_size: int,
         methods: Collection[Method[Any]],
         cached: CachedFeatures | None = None,
-        coming: tuple[Sequence[Place], int, Sequence[Preparation]] | None = None,
+        coming: Following | None = None,
     ) -> Iterator[_LoadedBatch]:
         """Load the images of ``places``, with what ``methods`` want of them, and then begin with what is ``coming``."""
         teacher = self._teacher
@@ -187,10 +186,8 @@ class Worker:
         wanted = self._prepared.preparations(methods)
         if from_cache:
             wanted = [each for each in wanted if each.key != evaluation_crops(teacher).key]
-        batches = self._loader.load(places, batch_size, wanted)
-        for number, arrived in enumerate(arriving(batches, teacher.device, wanted)):
-            if coming is not None and not number:
-                self._loader.announce(*coming)
+        batches = self._loader.load(places, batch_size, wanted, coming)
+        for arrived in arriving(batches, teacher.device, wanted):
             loaded = arrived.loaded
             self._read.add(loaded)
             self._account.add_loaded(loaded)

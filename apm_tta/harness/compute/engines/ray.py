@@ -142,6 +142,8 @@ def _compute(packed: bytes, unit: Work, threads: int) -> list[Event]:
     """Compute ``unit``, and return what happened meanwhile: in sum, since nobody receives it before it is done."""
     try:
         if _Process.worker is None or packed != _Process.packed:
+            if _Process.worker is not None:
+                _Process.worker.close()
             _Process.worker = _build(packed, threads)
             _Process.packed = packed
         _Process.heard.clear()
