@@ -14,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from apm_tta.harness.compute.spot_check import images_at_once, part_of, takes_single_images
+from apm_tta.harness.compute.spot_check import IMAGES, images_at_once, part_of, takes_single_images
 from apm_tta.methods import Batch, Method
 from apm_tta.methods.answering import Answers, answer, reset, run_once
 
@@ -46,7 +46,10 @@ class Peak:
 
 
 def measure_alone(method: Method, batch: Batch, gflop: float | None = None) -> SoloCost:
-    """Measure the cost of single images of ``batch``, at most ``LATENCY_IMAGES`` of them, with nothing shared.
+    """Measure the cost of single images of ``batch`` with nothing shared: ``LATENCY_IMAGES`` of them, at most.
+
+    Where the method has been measured in this process, as under another condition, ``IMAGES`` are enough: so many are
+    asked for alone anyway.
 
     A method that requires several images at once has no latency of one image; its FLOPs are those of such a batch,
     divided by the number of images. An online method is reset before and afterwards, so it must not be measured within
@@ -58,7 +61,7 @@ def measure_alone(method: Method, batch: Batch, gflop: float | None = None) -> S
         gflop: of an image, where they have been counted in this process; None counts them. They are the same for every
             image.
     """
-    count, alone = images_at_once(method, batch), list[Answers]()
+    count, alone, first = images_at_once(method, batch), list[Answers](), gflop is None
     if gflop is None or not takes_single_images(method):
         # The first call may also build what later calls reuse, which must not count as FLOPs of an image.
         reset(method)
@@ -70,7 +73,8 @@ def measure_alone(method: Method, batch: Batch, gflop: float | None = None) -> S
     latencies = []
     if takes_single_images(method):
         reset(method)
-        singles = [part_of(batch, slice(index, index + 1)) for index in range(min(LATENCY_IMAGES, len(batch)))]
+        wanted = min(LATENCY_IMAGES, len(batch) if first else min(IMAGES, len(batch)))
+        singles = [part_of(batch, slice(index, index + 1)) for index in range(wanted)]
         alone = [answer(method, single, "alone") for single in singles]
         latencies = [each.meter.own + (each.meter.shared or 0.0) for each in alone]
     reset(method)
