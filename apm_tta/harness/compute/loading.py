@@ -154,6 +154,9 @@ class Loader:
 
     def _batches(self, tasks: list[_Task], coming: list[_Task]) -> Iterator[Loaded]:
         """Load the batches in their order, in this process where there are to be no others, or there can be none."""
+        announced = tasks == self._announced
+        if self._ahead is not None and self._ahead.outstanding and not announced:  # something else was announced
+            self.close()
         if not self._started():
             yield from map(self._load_batch, tasks)
             return
@@ -161,10 +164,7 @@ class Loader:
         whole = False
         try:
             with _losses_explained():
-                if tasks != self._announced:
-                    if self._ahead.outstanding:  # something else was announced
-                        self.close()
-                        self._started()
+                if not announced:
                     self._ahead.submit(tasks)
                 # Here and not by another call: only one thread may speak with the processes.
                 self._announced = coming
