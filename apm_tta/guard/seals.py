@@ -69,6 +69,11 @@ class ImageSeals:
 
     def first_broken(self) -> int | None:
         """Return the index of the first image that is no longer what it was; None where all are."""
+        # What PIL images are made of, and views too: torch lends no memory that cannot be written.
+        arrays = self._images.arrays() if self._pixels is not None else []
+        for index, array in enumerate(arrays):
+            if self._pixels is not None and _digest(array) != self._pixels[index]:
+                return index
         for index, image in enumerate(self._images.made()):
             if image is None:
                 continue

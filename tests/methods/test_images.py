@@ -17,7 +17,8 @@ ARRAYS = [np.random.default_rng(seed).integers(0, 256, (4 + seed, 6, 3), dtype=n
 
 @pytest.fixture(params=["arrays", "PIL images"])
 def images(request: pytest.FixtureRequest) -> Images:
-    return Images(ARRAYS if request.param == "arrays" else [Image.fromarray(each) for each in ARRAYS])
+    own = [each.copy() for each in ARRAYS]
+    return Images(own if request.param == "arrays" else [Image.fromarray(each) for each in own])
 
 
 def test_all_forms_have_one_content(images: Images) -> None:
@@ -59,6 +60,15 @@ def test_a_batch_of_pil_images_is_as_one_of_arrays() -> None:
     batch = Batch(("a", "b", "c"), pictures)
     assert batch.images[2] is pictures[2]
     assert [tuple(each.shape) for each in batch.tensors] == [(4, 6, 3), (5, 6, 3), (6, 6, 3)]
+
+
+def test_a_change_to_the_memory_behind_an_image_is_noticed(images: Images) -> None:
+    """Views are made of it, whether anybody has asked for a PIL image or not."""
+    seals = ImageSeals(images, contents=True)
+    images.tensors()
+    assert seals.first_broken() is None
+    images.tensors()[2][0, 0] += 1
+    assert seals.first_broken() == 2
 
 
 def test_a_change_to_an_image_that_was_made_meanwhile_is_noticed() -> None:
