@@ -96,6 +96,7 @@ class Memo(ViewMethod[MemoParameters]):
     summary = "the image encoder adapted to minimise the marginal entropy over augmented views"
     paper = "arXiv 2110.09506"
     adapts = "the image encoder, by default its normalisation layers"
+    revision = 2
 
     def setup(self) -> None:
         chosen, encoder = self.parameters, self.teacher.image_encoder

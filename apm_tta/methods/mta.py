@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.confident import in_full_precision, view_scales
+from apm_tta.methods.confident import by_images, in_full_precision, view_scales
 from apm_tta.methods.parameter_types import Scale, Share, Steps, Views, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
@@ -55,6 +57,7 @@ class MTA(ViewMethod[MTAParameters]):
     summary = "the mode of the views' embeddings, by robust mean shift"
     paper = "arXiv 2405.02266"
     adapts = "the image embedding"
+    revision = 2
 
     def predict(self, batch: Batch) -> Predictions:
         chosen = self.parameters
@@ -117,43 +120,102 @@ def consensus(
         logit_scale: one for all, or one per view, ``(..., N, 1)``.
         lambda_y: for this and the following arguments see ``MTAParameters``.
     """
-    probabilities = (view_scales(views, logit_scale) * views @ class_weights.T).softmax(-1)
-    affinity = probabilities @ probabilities.transpose(-1, -2)
-    doubled_bandwidths = 2 * _squared_bandwidths(views, nearest)
 
-    def kernel(mode: Tensor) -> Tensor:
-        return torch.exp(-(views - mode[..., None, :]).square().sum(-1) / doubled_bandwidths)
+    def of(some: Tensor, scales: Tensor) -> tuple[Tensor]:
+        probabilities = (scales * some @ class_weights.T).softmax(-1)
+        return (probabilities @ probabilities.mT,)
 
-    scores = torch.full_like(doubled_bandwidths, 1 / views.shape[-2])
-    mode = views[..., 0, :]
-    for _ in range(rounds):
-        density = kernel(mode)
-        moving = torch.ones_like(mode[..., :1], dtype=torch.bool)
-        for _ in range(inner_steps):
-            weighted = (affinity @ scores[..., None]).squeeze(-1)
-            updated = ((density + lambda_q * weighted) / lambda_y).softmax(-1)
-            scores, moving = _step(scores, updated, moving, tolerance)
-        moving = torch.ones_like(moving)
-        for _ in range(inner_steps):
-            weights = scores * kernel(mode)
-            updated = normalize((weights[..., None, :] @ views).squeeze(-2), dim=-1)
-            mode, moving = _step(mode, updated, moving, tolerance)
-    return mode
+    (affinity,) = by_images(of, views, logit_scale, len(class_weights))
+    # From products in float64, the distances of nearly equal views are still no rounding.
+    precise = views.double()
+    products = precise @ precise.mT
+    squares = products.diagonal(dim1=-2, dim2=-1)
+    bandwidths = _squared_bandwidths(squares[..., :, None] + squares[..., None, :] - 2 * products, nearest)
+    steps = _Steps(lambda_y, lambda_q, rounds, inner_steps, tolerance)
+    images = views.ndim - 2
+    parts = [each.reshape(-1, *each.shape[images:]) for each in (affinity.double(), products, bandwidths)]
+    weights = _mode_weights(parts, steps).reshape(*views.shape[:-2], 1, views.shape[-2])
+    return normalize((weights @ precise).squeeze(-2), dim=-1).to(views.dtype)
 
 
-def _step(before: Tensor, updated: Tensor, moving: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Update the values that were still moving ``(..., 1)``; return all values and which of them still move."""
-    after = torch.where(moving, updated, before)
-    return after, moving & ((after - before).norm(dim=-1, keepdim=True) >= tolerance)
+class _Steps(NamedTuple):
+    lambda_y: float
+    lambda_q: float
+    rounds: int
+    inner_steps: int
+    tolerance: float
 
 
-def _squared_bandwidths(views: Tensor, nearest: float) -> Tensor:
-    """Compute half the mean squared distance of each view ``(..., N, F)`` to its nearest, ``(..., N)``."""
-    others = views.shape[-2] - 1
+def _mode_weights(of_views: Sequence[Tensor], steps: _Steps) -> Tensor:
+    """Find the mode as a sum of the views: the weights of its terms ``(B, N)``, float64.
+
+    Its products with the views, and so all distances, follow from those among the views: no step is as long as an
+    embedding. The steps are many and tiny, so on a CPU NumPy takes them, whose calls cost a third of torch's; and what
+    no longer moves is not asked again. A GPU takes all of them, so that nothing waits for it.
+
+    Args:
+        of_views: affinities and products of every two of them, ``(B, N, N)`` each, and twice the squared bandwidth of
+            every one, ``(B, N)``; float64.
+        steps: how far to go.
+    """
+    if of_views[0].device.type != "cpu":
+        weights: Tensor = _iterate(torch, of_views, steps, early=False)
+        return weights
+    return torch.from_numpy(_iterate(np, [each.numpy() for each in of_views], steps, early=True))
+
+
+def _iterate(xp: Any, of_views: Sequence[Any], steps: _Steps, *, early: bool) -> Any:
+    """Take the steps of ``_mode_weights`` with NumPy or torch, which ``xp`` is: they share these functions' names."""
+    affinity, products, bandwidths = of_views
+    squares = xp.diagonal(products, 0, -2, -1)
+    falls, raises = -1 / bandwidths, affinity * (steps.lambda_q / steps.lambda_y)
+    scores = xp.full_like(bandwidths, 1 / bandwidths.shape[-1])
+    weights = xp.zeros_like(bandwidths)
+    weights[:, 0] = 1
+    near = products[:, 0]  # products of the mode, view 0 at first, with every view
+    density = xp.exp((squares + squares[:, :1] - 2 * near) * falls)
+    # From the first step on the mode is a unit vector.
+    from_unit, twice = (squares + 1) * falls, 2 * falls
+    for _ in range(steps.rounds):
+        base, moving = density / steps.lambda_y, True
+        for _ in range(steps.inner_steps):
+            raised = base + (scores[:, None] @ raises)[:, 0]
+            powers = xp.exp(raised - xp.amax(raised, -1)[:, None])
+            updated = powers / powers.sum(-1)[:, None]
+            change = updated - scores
+            scores = updated if moving is True else xp.where(moving, updated, scores)
+            moving = _still(moving, (change * change).sum(-1), steps)
+            if early and not moving.any():
+                break
+        moving = True
+        for _ in range(steps.inner_steps):
+            updated = density * scores
+            nearer = (updated[:, None] @ products)[:, 0]
+            norm = xp.sqrt((updated * nearer).sum(-1))[:, None]
+            updated, nearer = updated / norm, nearer / norm
+            change = ((updated - weights) * (nearer - near)).sum(-1)
+            if moving is True:
+                weights, near = updated, nearer
+            else:
+                weights, near = xp.where(moving, updated, weights), xp.where(moving, nearer, near)
+            density = xp.exp(from_unit - twice * near)
+            moving = _still(moving, change, steps)
+            if early and not moving.any():
+                break
+    return weights
+
+
+def _still(moving: Any, change: Any, steps: _Steps) -> Any:
+    """Return which images still move ``(B, 1)``: those that did, and changed by no less than the tolerance."""
+    return (change >= steps.tolerance**2)[:, None] & moving
+
+
+def _squared_bandwidths(distances: Tensor, nearest: float) -> Tensor:
+    """Compute the mean squared distance of each view to its nearest ``(..., N)``, from all of them ``(..., N, N)``."""
+    others = distances.shape[-1] - 1
     if others == 0:
-        return torch.full_like(views[..., 0], _MIN_BANDWIDTH)
-    # From differences: from products, the distances of nearly equal views would be nothing but rounding.
-    distances = torch.cdist(views, views, compute_mode="donot_use_mm_for_euclid_dist")
+        return torch.full_like(distances[..., 0], 2 * _MIN_BANDWIDTH)
     count = max(1, int(nearest * others))
-    squared = distances.sort(dim=-1).values[..., 1 : count + 1].square()
-    return (0.5 * squared.mean(-1)).clamp_min(_MIN_BANDWIDTH)
+    # A view is the nearest to itself.
+    closest = distances.topk(count + 1, dim=-1, largest=False, sorted=False).values
+    return ((closest.sum(-1) - closest.amin(-1)) / count).clamp_min(2 * _MIN_BANDWIDTH)

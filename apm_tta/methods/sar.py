@@ -68,6 +68,7 @@ class Sar(Method[SarParameters]):
     summary = "normalisation layers adapted to confident predictions, sharpness-aware, with recovery"
     paper = "arXiv 2302.12400"
     adapts = "scales and shifts of normalisation layers in the image encoder, except at its top"
+    revision = 2
 
     def setup(self) -> None:
         chosen, encoder = self.parameters, self.teacher.image_encoder

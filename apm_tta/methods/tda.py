@@ -12,10 +12,11 @@ from torch import Tensor
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select, view_scales
+from apm_tta.methods.confident import by_images, in_full_precision, lowest_entropy, marginal_entropy, select
 from apm_tta.methods.family_defaults import by_family
 from apm_tta.methods.parameter_types import Fraction, Share, Views, Weight
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.stream_cache import Entering, StreamCache
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
 
@@ -69,6 +70,7 @@ class TDA(ViewMethod[TDAParameters]):
     summary = "caches of confident and of uncertain images of the stream"
     paper = "arXiv 2403.18293"
     adapts = "a positive and a negative cache"
+    revision = 2
 
     def setup(self) -> None:
         chosen = self.parameters
@@ -105,56 +107,21 @@ def gather_evidence(views: Tensor, class_weights: Tensor, logit_scale: Tensor | 
 
     The scale is one number, or one per view ``(B, N, 1)``.
     """
-    logits = view_scales(views, logit_scale) * views @ class_weights.T
-    kept = lowest_entropy(logits, share)
-    chosen = select(logits, kept)
+
+    def of(some: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+        logits = scales * some @ class_weights.T
+        if logits.shape[1] == 1:
+            return some[:, 0], logits
+        kept = lowest_entropy(logits, share)
+        return select(some, kept).mean(-2), select(logits, kept)
+
+    features, logits = by_images(of, views, logit_scale, len(class_weights))
     return Evidence(
-        features=select(views, kept).mean(-2),
-        logits=chosen.mean(-2),
-        probabilities=chosen.softmax(-1).mean(-2),
-        entropies=marginal_entropy(chosen),
+        features=features,
+        logits=logits.mean(-2),
+        probabilities=logits.softmax(-1).mean(-2),
+        entropies=marginal_entropy(logits),
     )
-
-
-class Cache:
-    """Per predicted class, the embeddings of the few images of lowest entropy, sorted by it.
-
-    Args:
-        classes: C.
-        shots: entries per class.
-        alpha: weight of the cache's logits.
-        beta: how fast an entry's influence falls with its distance from an embedding.
-        like: tensor with the embeddings' width F, type and device.
-    """
-
-    def __init__(self, classes: int, shots: int, alpha: float, beta: float, like: Tensor) -> None:
-        self.alpha, self.beta = alpha, beta
-        # Entropies stay on the CPU, where the position of a new entry is determined.
-        self.entropies = torch.full((classes, shots), torch.inf)
-        self.keys = like.new_zeros(classes, shots, like.shape[-1])
-        self.values = like.new_zeros(classes, shots, classes)
-
-    def update(self, predicted: int, entropy: float, feature: Tensor, value: Tensor) -> None:
-        """Add an embedding ``(F,)`` with its value ``(C,)``, replacing the least confident entry of a full class.
-
-        An entry with the same entropy as another is placed after it, and does not displace it.
-        """
-        row = self.entropies[predicted]
-        place = int(torch.searchsorted(row, entropy, right=True))
-        if place == len(row):
-            return
-        for stored, new in ((row, entropy), (self.keys[predicted], feature), (self.values[predicted], value)):
-            stored[place + 1 :] = stored[place:-1].clone()
-            stored[place] = new
-
-    def logits(self, feature: Tensor) -> Tensor:
-        r"""Compute the cache's logits ``(C,)`` for an embedding ``(F,)``.
-
-        .. math:: \alpha \sum_i \exp(-\beta (1 - f \cdot k_i)) \, v_i
-        """
-        affinity = self.keys.flatten(0, 1) @ feature
-        # An empty place has a value of zeros.
-        return self.alpha * torch.exp(-self.beta * (1 - affinity)) @ self.values.flatten(0, 1)
 
 
 class Adapter:
@@ -178,13 +145,8 @@ class Adapter:
         self.class_weights = class_weights
         self.parameters = chosen = parameters or TDAParameters()
         classes = len(class_weights)
-        self.one_hot = torch.eye(classes, dtype=class_weights.dtype, device=class_weights.device)
-        self.positive = Cache(
-            classes, chosen.positive_shots, chosen.positive_alpha, chosen.positive_beta, class_weights
-        )
-        self.negative = Cache(
-            classes, chosen.negative_shots, chosen.negative_alpha, chosen.negative_beta, class_weights
-        )
+        self.positive = StreamCache(classes, chosen.positive_shots, chosen.positive_beta, class_weights)
+        self.negative = StreamCache(classes, chosen.negative_shots, chosen.negative_beta, class_weights, valued=True)
 
     @in_full_precision
     def stream(self, views: Tensor, logit_scale: Tensor | float) -> Tensor:
@@ -194,26 +156,14 @@ class Adapter:
             views: unit rows, ``(B, N, F)``.
             logit_scale: one for all, or ``(B, N, 1)``.
         """
-        pooled = gather_evidence(views, self.class_weights, logit_scale, self.parameters.share)
+        pooled, chosen = gather_evidence(views, self.class_weights, logit_scale, self.parameters.share), self.parameters
         # Both in one table, so that a GPU is waited for once; float64 holds either exactly.
-        chosen = torch.stack([pooled.logits.argmax(-1).double(), pooled.entropies.double()], dim=-1).tolist()
-        probabilities = pooled.probabilities
-        marked = (probabilities > self.parameters.mask_above) & (probabilities < self.parameters.mask_below)
-        answers = []
-        for index, (predicted, entropy) in enumerate(chosen):
-            feature = pooled.features[index]
-            self.update(int(predicted), entropy, feature, marked[index])
-            answers.append(pooled.logits[index] + self.logits(feature))
-        return torch.stack(answers)
-
-    def update(self, predicted: int, entropy: float, feature: Tensor, marked: Tensor) -> None:
-        """Add an image: predicted class, entropy in nats, embedding ``(F,)``, mask of classes to lower ``(C,)``."""
-        chosen = self.parameters
-        self.positive.update(predicted, entropy, feature, self.one_hot[predicted])
+        table = torch.stack([pooled.logits.argmax(-1).double(), pooled.entropies.double()], dim=-1).tolist()
+        images = [Entering(image, int(predicted), entropy) for image, (predicted, entropy) in enumerate(table)]
         most = math.log2(len(self.class_weights))  # of one class, 0
-        if most and chosen.entropy_above < entropy / most < chosen.entropy_below:
-            self.negative.update(predicted, entropy, feature, marked.to(feature.dtype))
-
-    def logits(self, feature: Tensor) -> Tensor:
-        """Compute the caches' logits ``(C,)`` for an embedding ``(F,)``."""
-        return self.positive.logits(feature) - self.negative.logits(feature)
+        unsure = [each for each in images if most and chosen.entropy_above < each.entropy / most < chosen.entropy_below]
+        probabilities = pooled.probabilities
+        marked = ((probabilities > chosen.mask_above) & (probabilities < chosen.mask_below)).to(views.dtype)
+        raised = self.positive.stream(pooled.features, images)
+        lowered = self.negative.stream(pooled.features, unsure, marked)
+        return pooled.logits + chosen.positive_alpha * raised - chosen.negative_alpha * lowered

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch.nn.functional import normalize
 
 from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select, view_scales
+from apm_tta.methods.confident import by_images, in_full_precision, lowest_entropy, select
 from apm_tta.methods.family_defaults import by_family
 from apm_tta.methods.parameter_types import Rate, Share, Steps, Views, Weight
 from apm_tta.methods.parameters import Templates
@@ -56,6 +58,7 @@ class TPS(ViewMethod[TPSParameters]):
     summary = "class weights shifted until confident views agree"
     paper = "arXiv 2403.12952"
     adapts = "a shift of every class weight"
+    revision = 2
 
     def setup(self) -> None:
         chosen = self.parameters
@@ -113,16 +116,101 @@ def from_features(
     Returns:
         Logits ``(..., C)``.
     """
-    scaled = view_scales(views, logit_scale) * views
-    shift = class_weights.new_zeros((*views.shape[:-2], *class_weights.shape)).requires_grad_()
-    optimizer = torch.optim.AdamW([shift], lr=learning_rate, weight_decay=weight_decay)
-    for _ in range(steps):
-        with torch.enable_grad():
-            logits = scaled @ normalize(class_weights + shift, dim=-1).transpose(-1, -2)
-            kept = lowest_entropy(logits.detach(), share)
-            loss = marginal_entropy(select(logits, kept)).sum()
-            optimizer.zero_grad()
-            loss.backward()
-        optimizer.step()
-    shifted = normalize(class_weights + shift.detach(), dim=-1)
-    return (scaled[..., :1, :] @ shifted.transpose(-1, -2)).squeeze(-2)
+
+    norms = class_weights.norm(dim=-1)
+    unit = class_weights / norms[:, None]
+    # On a CPU the shifts of one image are already more than its caches hold.
+    at_once = 1 if views.device.type == "cpu" else max(1, len(views))
+
+    def of(some: Tensor, scales: Tensor) -> tuple[Tensor]:
+        scaled = scales * some
+        logits = scaled @ unit.T
+        kept = lowest_entropy(logits, share)
+        parts = zip(scaled.split(at_once), logits.split(at_once), kept.split(at_once), strict=True)
+        return (torch.cat([adapted(*part) for part in parts]),)
+
+    def adapted(scaled: Tensor, logits: Tensor, kept: Tensor) -> Tensor:
+        """Compute logits ``(b, C)`` of view 0 after the steps; ``scaled``: views times their scales."""
+        shifted = _Shifted(class_weights, norms, _AdamW(learning_rate, weight_decay, steps))
+        for step in range(steps):
+            if step:
+                logits = shifted.logits(scaled)
+                kept = lowest_entropy(logits, share)
+            shifted.step(select(scaled, kept), select(logits, kept))
+        return shifted.logits(scaled[:, :1]).squeeze(1)
+
+    with torch.no_grad():
+        (answers,) = by_images(of, views, logit_scale, len(class_weights))
+    return answers
+
+
+def _derivative(logits: Tensor) -> Tensor:
+    r"""Compute the derivative of the marginal entropy with respect to the logits ``(..., K, C)`` of K views.
+
+    .. math:: \frac{\partial H}{\partial \ell_{kc}}
+        = -\frac{p_{kc}}{K} \Bigl( \log \bar p_c - \sum_{c'} p_{kc'} \log \bar p_{c'} \Bigr)
+    """
+    logs, views = logits.log_softmax(-1), logits.shape[-2]
+    mean = logs.logsumexp(-2, keepdim=True) - math.log(views)
+    probabilities = logs.exp()
+    return probabilities * ((probabilities * mean).sum(-1, keepdim=True) - mean) / views
+
+
+class _AdamW(NamedTuple):
+    """The optimiser of the authors' code, with PyTorch's default coefficients."""
+
+    learning_rate: float
+    weight_decay: float
+    steps: int
+    first: float = 0.9
+    second: float = 0.999
+    least: float = 1e-8
+
+
+class _Shifted:
+    """The class weights with the shifts of b images, whose gradient is written out.
+
+    Args:
+        class_weights: ``(C, F)``.
+        norms: theirs, ``(C,)``.
+        optimizer: takes the steps.
+    """
+
+    def __init__(self, class_weights: Tensor, norms: Tensor, optimizer: _AdamW) -> None:
+        self._start = self._rows = class_weights
+        self._norms, self._optimizer, self._steps = norms, optimizer, 0
+
+    def logits(self, scaled: Tensor) -> Tensor:
+        """Compute logits ``(b, n, C)`` of scaled views ``(b, n, F)``."""
+        return scaled @ self._rows.mT / self._norms[..., None, :]
+
+    def step(self, scaled: Tensor, logits: Tensor) -> None:
+        r"""Take a step along the gradient of the marginal entropy with respect to the shifts.
+
+        .. math:: \nabla_{\delta_c} H = \frac{1}{n_c} \sum_k \frac{\partial H}{\partial \ell_{kc}}
+            \Bigl( s f_k - \ell_{kc} \frac{w_c + \delta_c}{n_c} \Bigr), \qquad n_c = \lVert w_c + \delta_c \rVert
+
+        Args:
+            scaled: the confident views times their scales, ``(b, K, F)``.
+            logits: theirs, ``(b, K, C)``.
+        """
+        to_rows = _derivative(logits) / self._norms[..., None, :]
+        along = (to_rows * logits).sum(-2) / self._norms
+        gradient = (to_rows.mT @ scaled).addcmul_(self._rows, along[..., None], value=-1)
+        self._rows = self._moved(gradient)
+        self._norms = torch.linalg.vector_norm(self._rows, dim=-1)
+
+    def _moved(self, gradient: Tensor) -> Tensor:
+        """Return the rows after a step."""
+        chosen = self._optimizer
+        self._steps += 1
+        if self._steps == 1:
+            if chosen.steps > 1:
+                self._first, self._second = (1 - chosen.first) * gradient, (1 - chosen.second) * gradient.square()
+            # Once their bias is corrected, the first moments are the gradient's own; decay finds nothing to shrink.
+            return torch.addcdiv(self._start, gradient, gradient.abs().add_(chosen.least), value=-chosen.learning_rate)
+        self._first.lerp_(gradient, 1 - chosen.first)
+        self._second.mul_(chosen.second).addcmul_(gradient, gradient, value=1 - chosen.second)
+        corrected = (self._second / (1 - chosen.second**self._steps)).sqrt_().add_(chosen.least)
+        decayed = self._rows.lerp(self._start, chosen.learning_rate * chosen.weight_decay)
+        return decayed.addcdiv_(self._first, corrected, value=-chosen.learning_rate / (1 - chosen.first**self._steps))

@@ -74,6 +74,7 @@ class Tpt(ViewMethod[TptParameters]):
     summary = "the prompt tuned until confident views agree"
     paper = "arXiv 2209.07511"
     adapts = "the context vectors of the class prompts"
+    revision = 2
     needs_text = True
 
     def setup(self) -> None:

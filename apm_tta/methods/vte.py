@@ -8,7 +8,7 @@ from torch import Tensor
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.confident import in_full_precision, lowest_entropy, select, view_scales
+from apm_tta.methods.confident import confident_views, in_full_precision, select, view_scales
 from apm_tta.methods.parameter_types import Share, Views
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
@@ -38,6 +38,7 @@ class VTE(ViewMethod[VTEParameters]):
     summary = "the mean embedding of confident views"
     paper = "arXiv 2405.14977"
     adapts = "the image embedding"
+    revision = 2
 
     def predict(self, batch: Batch) -> Predictions:
         views, scales = self.unit_views(batch)
@@ -70,5 +71,5 @@ def consensus(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float,
         logit_scale: one for all, or one per view, ``(..., N, 1)``.
         share: share of the views that is kept, rounded down, at least one.
     """
-    kept = lowest_entropy(view_scales(views, logit_scale) * views @ class_weights.T, share)
-    return select(views, kept).mean(-2)
+
+    return select(views, confident_views(views, class_weights, logit_scale, share)).mean(-2)

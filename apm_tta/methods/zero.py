@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.confident import in_full_precision, lowest_entropy, number_kept, select, view_scales
+from apm_tta.methods.confident import by_images, in_full_precision, lowest_entropy, number_kept, select
 from apm_tta.methods.parameter_types import Share, Views
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.view_method import ViewMethod
@@ -44,6 +44,7 @@ class Zero(ViewMethod[ZeroParameters]):
     summary = "majority vote of confident views"
     paper = "arXiv 2405.18330"
     adapts = "nothing"
+    revision = 2
     votes = True
 
     def predict(self, batch: Batch) -> Predictions:
@@ -68,9 +69,16 @@ def from_features(views: Tensor, class_weights: Tensor, logit_scale: Tensor | fl
     Returns:
         Logits ``(..., C)``.
     """
-    logits = view_scales(views, logit_scale) * views @ class_weights.T
-    mean_probability = select(logits, lowest_entropy(logits, share)).softmax(-1).mean(-2)
-    return count_votes(logits, share) + _TIE_BREAK_SCALE * mean_probability
+
+    def of(some: Tensor, scales: Tensor) -> tuple[Tensor]:
+        logits = scales * some @ class_weights.T
+        order = lowest_entropy(logits, 1)
+        voters = order[..., : number_kept(logits.shape[-2], share)]
+        mean_probability = select(logits, voters).softmax(-1).mean(-2)
+        return (_count_votes(logits, order, voters.shape[-1]) + _TIE_BREAK_SCALE * mean_probability,)
+
+    (answers,) = by_images(of, views, logit_scale, len(class_weights))
+    return answers
 
 
 def count_votes(logits: Tensor, share: float = 0.3) -> Tensor:
@@ -86,8 +94,12 @@ def count_votes(logits: Tensor, share: float = 0.3) -> Tensor:
     If these predict none of the tied classes, the most confident of them (of all views, if none remains) decides which
     tied class is most probable. The code intends the same, but masks other classes than those that are not tied.
     """
-    classes, count = logits.shape[-1], number_kept(logits.shape[-2], share)
-    order = lowest_entropy(logits, 1)
+    return _count_votes(logits, lowest_entropy(logits, 1), number_kept(logits.shape[-2], share))
+
+
+def _count_votes(logits: Tensor, order: Tensor, count: int) -> Tensor:
+    """Count the votes of the first ``count`` views in the ``order`` ``(..., N)`` of their confidence."""
+    classes = logits.shape[-1]
     predicted = logits.argmax(-1).gather(-1, order)
     counts = one_hot(predicted[..., :count], classes).sum(-2).to(logits.dtype)
     tied = counts == counts.amax(-1, keepdim=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from apm_tta.methods import confident
 from apm_tta.methods.confident import (
+    _entropy_of_values,
+    by_images,
+    confident_views,
     entropy,
     in_full_precision,
     lowest_entropy,
@@ -62,12 +67,44 @@ def test_a_share_of_views_is_rounded_down_and_never_empty(views: int, share: flo
 
 
 @given(LOGITS)
-def test_the_most_confident_views_come_first_and_ties_keep_their_order(logits: np.ndarray) -> None:
+def test_the_most_confident_views_come_first_and_equal_ones_keep_their_order(logits: np.ndarray) -> None:
+    """Entropies that differ by rounding alone may be in either order."""
     values = torch.tensor(logits)
-    uncertainty = entropy(values).tolist()
-    expected = sorted(range(len(uncertainty)), key=lambda view: (uncertainty[view], view))
-    assert lowest_entropy(values, 1).tolist() == expected
-    assert lowest_entropy(values, 0.5).tolist() == expected[:4]
+    exact, order = entropy(values.double()).tolist(), lowest_entropy(values, 1).tolist()
+    assert sorted(order) == list(range(len(order)))
+    assert all(exact[one] <= exact[other] + 1e-6 for one, other in pairwise(order))
+    for one, other in combinations(range(len(order)), 2):
+        if torch.equal(values[one], values[other]):
+            assert order.index(one) < order.index(other)
+    assert lowest_entropy(values, 0.5).tolist() == order[: len(order) // 2]
+
+
+@given(st.integers(0, 30), st.sampled_from([0.1, 1.0, 10.0, 100.0]))
+def test_views_are_ordered_by_entropies_as_exact_as_those_of_a_loss(seed: int, scale: float) -> None:
+    """Neither may be further from float64 than float32's rounding of the largest term."""
+    logits = scale * torch.randn(20, 50, generator=torch.Generator().manual_seed(seed))
+    exact = entropy(logits.double())
+    for ours in (entropy(logits), _entropy_of_values(logits)):
+        assert (ours - exact).abs().max() <= 1e-6
+
+
+def test_parts_of_a_batch_are_put_together_as_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many images are computed at once that fit a cache; here, two."""
+    monkeypatch.setattr(confident, "_LOGITS_AT_ONCE", 2 * 6 * 4)
+    generator = torch.Generator().manual_seed(0)
+    views, weights = torch.randn(3, 5, 6, 8, generator=generator), torch.randn(4, 8, generator=generator)
+    scales, seen = torch.rand(3, 5, 6, 1, generator=generator), []
+
+    def of(some: torch.Tensor, factors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(len(some))
+        return (factors * some @ weights.T, factors[:, 0, 0])
+
+    logits, first = by_images(of, views, scales, 4)
+    assert seen == [2] * 7 + [1]
+    torch.testing.assert_close(logits, scales * views @ weights.T)
+    assert torch.equal(first, scales[:, :, 0, 0])
+    kept = confident_views(views, weights, scales, 0.5)
+    assert torch.equal(kept, lowest_entropy(scales * views @ weights.T, 0.5))
 
 
 def test_every_image_of_a_batch_has_its_own_views() -> None:

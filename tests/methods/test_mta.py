@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, Batch, build_parameters
-from apm_tta.methods.mta import consensus, from_features
+from apm_tta.methods.mta import _iterate, _Steps, consensus, from_features
 from apm_tta.teachers import Teacher
 
 TASK = Task(load_card("fashion-mnist").class_list.names, crop_scale=(0.5, 1.0))
@@ -94,6 +94,17 @@ def test_each_image_of_a_batch_stops_at_its_own_step(seed: int) -> None:
     together = consensus(features, weights, 20.0, tolerance=1e-2)
     alone = [consensus(one, weights, 20.0, tolerance=1e-2) for one in features]
     torch.testing.assert_close(together, torch.stack(alone), rtol=0, atol=1e-10)
+
+
+def test_a_gpu_takes_the_steps_that_a_cpu_takes() -> None:
+    """There torch takes them, and all of them, since to ask what still moves would be to wait."""
+    views = unit_rows(3, 6, 20, 8)
+    products = views @ views.mT
+    affinity = (9 * views @ unit_rows(4, 5, 8).T).softmax(-1)
+    of_views = [affinity @ affinity.mT, products, (2 - 2 * products).mean(-1)]
+    steps = _Steps(0.2, 4.0, 5, 5, 1e-2)
+    on_cpu = _iterate(np, [each.numpy() for each in of_views], steps, early=True)
+    torch.testing.assert_close(_iterate(torch, of_views, steps, early=False), torch.from_numpy(on_cpu))
 
 
 def test_a_tolerance_ends_the_steps_of_a_round() -> None:

@@ -13,7 +13,7 @@ import apm_tta
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Family, Task
 from apm_tta.methods import METHODS, Batch, build_parameters
-from apm_tta.methods.tda import Adapter, Cache, TDAParameters, gather_evidence
+from apm_tta.methods.tda import Adapter, TDAParameters, gather_evidence
 from apm_tta.teachers import Teacher
 
 TASK = Task(load_card("fashion-mnist").class_list.names, crop_scale=(0.5, 1.0))
@@ -62,28 +62,10 @@ def test_single_views_follow_the_paper() -> None:
     adapter = Adapter(weights)
     ours = adapter.stream(features[:, None], 8.0)
     torch.testing.assert_close(ours, torch.tensor(from_the_paper(features, weights, 8.0)), rtol=0, atol=1e-4)
-    assert adapter.positive.entropies.isfinite().all(), "too few images to fill the positive cache"
-    assert adapter.negative.entropies.isfinite().sum() > 5
-
-
-def test_a_cache_keeps_the_most_confident_of_a_class_and_the_older_of_equals() -> None:
-    cache = Cache(classes=2, shots=2, alpha=1.0, beta=0.0, like=torch.zeros(2, 1))
-
-    def entries(index: int) -> list[tuple[float, float]]:
-        return list(zip(cache.entropies[index].tolist(), cache.keys[index, :, 0].tolist(), strict=True))
-
-    value = torch.tensor([0.0, 1.0])
-    for entropy, key in [(0.5, 1.0), (0.25, 2.0)]:
-        cache.update(1, entropy, torch.tensor([key]), value)
-    assert entries(1) == [(0.25, 2.0), (0.5, 1.0)]
-    cache.update(1, 0.5, torch.tensor([3.0]), value)
-    assert entries(1) == [(0.25, 2.0), (0.5, 1.0)]
-    cache.update(1, 0.375, torch.tensor([4.0]), value)
-    assert entries(1) == [(0.25, 2.0), (0.375, 4.0)]
-    cache.update(1, 0.25, torch.tensor([5.0]), value)
-    assert entries(1) == [(0.25, 2.0), (0.25, 5.0)]
-    assert entries(0) == [(math.inf, 0.0)] * 2
-    assert cache.logits(torch.tensor([0.0])).tolist() == [0.0, 2.0]
+    assert [len(each) for each in adapter.positive.entropies.values()] == [3] * 5, "too few images to fill the cache"
+    assert sum(map(len, adapter.negative.entropies.values())) > 5
+    alone = Adapter(weights)
+    torch.testing.assert_close(torch.cat([alone.stream(one[None, None], 8.0) for one in features]), ours)
 
 
 def test_an_image_counts_as_its_own_neighbour() -> None:
@@ -96,12 +78,16 @@ def test_an_image_counts_as_its_own_neighbour() -> None:
 def test_an_image_is_negative_between_the_thresholds_of_its_entropy_over_log2_of_the_classes(
     relative: float, enters: bool
 ) -> None:
+    view, low, high = torch.tensor([1.0, 0.0, 0.0, 0.0]), 0.0, 50.0
+    for _ in range(60):  # the entropy falls with the scale; log2 of four classes is 2
+        scale = (low + high) / 2
+        unsure = float(torch.special.entr((scale * view).softmax(0)).sum()) > 2 * relative
+        low, high = (scale, high) if unsure else (low, scale)
     adapter = Adapter(torch.eye(4))
-    adapter.update(1, relative * 2, torch.tensor([0.0, 1.0, 0.0, 0.0]), torch.tensor([False, True, True, False]))
-    assert adapter.negative.entropies.isfinite().any() == enters
-    expected = -0.117 if enters else 0.0
-    logits = adapter.logits(torch.tensor([0.0, 1.0, 0.0, 0.0])).tolist()
-    assert logits == pytest.approx([0.0, 2 + expected, expected, 0.0])
+    answer = adapter.stream(view[None, None], low)[0] - low * view
+    assert bool(adapter.negative.entropies) == enters
+    lowered = [0.117 * (enters and 0.03 < p < 1) for p in (low * view).softmax(0).tolist()]
+    assert answer.tolist() == pytest.approx([2 - lowered[0], *(-each for each in lowered[1:])], abs=1e-4)
 
 
 def test_classes_are_lowered_strictly_between_the_thresholds_of_their_probability() -> None:
@@ -109,11 +95,11 @@ def test_classes_are_lowered_strictly_between_the_thresholds_of_their_probabilit
     adapter = Adapter(torch.eye(4), TDAParameters(entropy_above=0.0, entropy_below=1.0))
     adapter.stream(features, 3.0)
     probabilities = (3 * features[0, 0]).softmax(0)
-    assert adapter.negative.values[1, 0].tolist() == [1.0 if p > 0.03 else 0.0 for p in probabilities]
+    assert adapter.negative.values(1)[0].tolist() == [1.0 if p > 0.03 else 0.0 for p in probabilities]
     between = Adapter(torch.eye(4), TDAParameters(entropy_below=1.0, mask_above=0.1, mask_below=0.5))
     between.stream(features, 3.0)
-    assert between.negative.values[1, 0].tolist() == [float(0.1 < p < 0.5) for p in probabilities]
-    assert between.negative.values[1, 0].sum() == 1
+    assert between.negative.values(1)[0].tolist() == [float(0.1 < p < 0.5) for p in probabilities]
+    assert between.negative.values(1)[0].sum() == 1
 
 
 def test_several_views_are_represented_by_the_mean_of_the_most_confident() -> None:
