@@ -15,7 +15,7 @@ import pyarrow as pa
 Per = Literal["cell key", "image", "cell"]
 Seeds = Literal["same", "mean", "mean of all", "every", "unknown", "joined"]
 Form = Literal["text", "count", "number", "signed", "p", "interval", "signed interval", "mean", "published"]
-Omit = Literal["never", "unknown", "zero", "several seeds", "episodic", "teacher's own", "same"]
+Omit = Literal["never", "unknown", "zero", "empty", "several seeds", "episodic", "teacher's own", "same"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Shown:
         form: how a value is formatted; ``interval`` takes its other end from the column ``upto``.
         digits: number of digits after the point.
         upto: name of the column with the other end of an interval.
-        omit: when the column is left out: ``never``; where every value is unknown, or zero; where the table is over
+        omit: when the column is left out: ``never``; where every value is unknown, zero or empty; where the table is of
             several seeds; where every cell is episodic; where it only repeats the agreement with the teacher; where it
             is one and the same in every cell.
     """
@@ -259,6 +259,14 @@ COLUMNS: tuple[Column, ...] = (
         "images at once; where there are several sizes, times and memory are unknown",
         seeds="joined",
         shown=Shown("batch size", 34, "text", omit="same"),
+    ),
+    Column(
+        "beside",
+        pa.string(),
+        "cell",
+        "what to compare the row with where its prompts are not zeroshot's: the row with the same; empty elsewhere",
+        seeds="same",
+        shown=Shown("beside", 36, "text", omit="empty"),
     ),
 )
 

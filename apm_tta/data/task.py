@@ -18,9 +18,11 @@ class Task:
         family: what papers choose views and augmentation by: ImageNet and its variants, the ten fine-grained sets that
             CoOp collected, CIFAR, or anything else.
         crop_scale: smallest and largest fraction of the image's area that a random view shows.
+        dataset: name of its card, by which published settings are found; empty for images of no data set.
     """
 
     classes: tuple[str, ...]
     template: str = "a photo of a {}."
     family: Family = "other"
     crop_scale: tuple[float, float] = (0.08, 1.0)
+    dataset: str = ""

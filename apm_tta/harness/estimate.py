@@ -141,7 +141,7 @@ def estimate(request: RunRequest) -> Estimate:
     request = replace(request, feature_cache=False)
     with heard_warnings() as heard, gathered_warnings() as notes:
         prepared = prepare(request, request.devices[0])
-    notes += prepared.dataset.doubts
+    notes += [*prepared.dataset.doubts, *prepared.remarks]
     cells, work = plan(prepared)
     count = min(_CALIBRATION_IMAGES, len(prepared.dataset.entries(request.conditions[0])))
     methods, row_bytes, file_bytes = [], 0.0, 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -161,21 +161,26 @@ def plan_streams(
         UserError: for ``mixed`` with a reset at every condition. Exit code 2.
     """
     check_setting(setting, reset)
-    groups: dict[object, list[Condition]] = {}
-    for condition in samples:
-        key: object = {"corruption": condition, "dataset": condition.severity, "never": None}[reset]
-        groups.setdefault(key, []).append(condition)
     streams = []
     batches = dict.fromkeys(stream_batches.values())
     for batch, seed in itertools.product(batches, dict.fromkeys(cell.seed for cell in cells)):
         methods = {name for name, wanted in stream_batches.items() if wanted == batch}
-        for conditions in groups.values():
+        for conditions in conditions_between_resets(samples, reset):
             own = tuple(
                 cell for cell in cells if cell.method in methods and cell.seed == seed and cell.condition in conditions
             )
             counted = tuple((condition, samples[condition]) for condition in conditions)
             streams.append(Stream(setting, counted, batch, seed, own))
     return streams
+
+
+def conditions_between_resets(conditions: Iterable[Condition], reset: Reset) -> list[list[Condition]]:
+    """Return the conditions of every stream; see ``plan_streams``."""
+    groups: dict[object, list[Condition]] = {}
+    for condition in conditions:
+        key: object = {"corruption": condition, "dataset": condition.severity, "never": None}[reset]
+        groups.setdefault(key, []).append(condition)
+    return list(groups.values())
 
 
 def select_part(work: Sequence[Work], part: int, parts: int) -> list[Work]:

@@ -89,6 +89,11 @@ def _asked(
     method: Method[Any], batch: Batch, purpose: str, thorough: bool
 ) -> tuple[Any, Meter, list[tuple[str, Tensor]]]:
     """Return whatever a method predicts, what it cost, and of each value that it was lent whether that has changed."""
+    if len(batch) < method.least_batch:
+        raise UserError(
+            f"method {method.name} needs {method.least_batch} images at once over teacher {method.given.teacher.name}, "
+            f"and got {len(batch)}"
+        )
     given, images = method.given, ImageSeals(cast(Images, batch.images), contents=thorough)
     with watched(method.name, given.teacher, seed_for(given.seed, batch.ids[0], purpose), contents=thorough):
         with batch.shared.metered() as meter:

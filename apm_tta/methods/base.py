@@ -13,10 +13,11 @@ from typing_extensions import TypeVar
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.methods.batch import Batch
+from apm_tta.methods.data_defaults import resolve_defaults
 from apm_tta.methods.default_parameters import DefaultParameters
-from apm_tta.methods.family_defaults import resolve_family
 from apm_tta.methods.method_check import check_method, check_name, require_parameters  # noqa: F401
 from apm_tta.methods.preparation import Preparation
+from apm_tta.methods.presets import Published
 from apm_tta.methods.shared_values import cosine_logits, features_of, pixels_of, view_features_of, view_pixels_of
 from apm_tta.methods.views import ViewSpec
 from apm_tta.registry import Registry
@@ -118,6 +119,7 @@ class Method(ABC, Generic[P]):
             that has both sets it on the object.
         stream_batch: images that an online method takes at once, as published: the harness gives it exactly that many
             (fewer at the end of its stream); None where its answers do not depend on it.
+        least_batch: fewest images that it can answer together; a run whose streams end in fewer is refused beforehand.
         batch_dependent: whether the answer for an image depends on the others in its batch. The run's batch size is
             then among what the method's numbers depend on; without it, such answers are refused.
         summary: what it does, for ``run-bench list methods``; the first line of the docstring unless stated.
@@ -127,6 +129,7 @@ class Method(ABC, Generic[P]):
         votes: whether its logits are counts of votes, so that their softmax is not a probability.
         revision: raise it in the commit that changes this method's numbers: run folders of another revision are other
             runs. Of a method outside this package the code itself is compared.
+        published: what the parameter ``preset`` sets where it is ``published``; None where there is no such parameter.
         Parameters: type of ``parameters``; taken from the brackets behind ``Method`` where the class states none.
         parameters: those of this run, with a plain value for every default by family.
         class_weights: ``(C, F)`` unit rows under the parameters' templates.
@@ -136,6 +139,7 @@ class Method(ABC, Generic[P]):
     name: ClassVar[str]
     protocol: Literal["episodic", "online"]
     stream_batch: int | None = None
+    least_batch: int = 1
     batch_dependent: bool = False
     summary: ClassVar[str] = cast(str, _FirstDocstringLine())
     paper: ClassVar[str] = "none"
@@ -143,6 +147,7 @@ class Method(ABC, Generic[P]):
     needs_text: ClassVar[bool] = False
     votes: ClassVar[bool] = False
     revision: ClassVar[int] = 1
+    published: ClassVar[Published | None] = None
     Parameters: ClassVar[type[Any]] = DefaultParameters
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -172,7 +177,10 @@ class Method(ABC, Generic[P]):
         self.teacher = teacher
         self.task = task
         self.classes = task.classes
-        self.parameters: P = resolve_family(parameters, task.family)
+        try:
+            self.parameters: P = resolve_defaults(parameters, task)
+        except UserError as error:
+            raise UserError(f"method {self.name}, {error}", exit_code=2) from None
         self.seed = seed
         self.memory = memory
         self.check_teacher()
@@ -213,6 +221,10 @@ class Method(ABC, Generic[P]):
     def resolved_parameters(self) -> dict[str, Any]:
         """Return what the manifest states beyond ``parameters``: what came from a preset or from the teacher."""
         return {}
+
+    def prompts(self) -> tuple[str, ...]:
+        """Return the sentences of the class weights that the method begins with; ``templates`` unless it has others."""
+        return self.templates
 
     def preparations(self) -> tuple[Preparation, ...]:
         """Return what loading processes should make of every image for this method, beside the evaluation crop."""

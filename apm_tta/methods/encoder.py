@@ -25,6 +25,44 @@ def normalisation_layers(encoder: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def fewest_images(teacher: Teacher) -> int:
+    """Return of how many images the teacher's BatchNorm layers can take statistics: 2 where an image gives one value.
+
+    So it is where the maps before such a layer are a single location; 1 without BatchNorm.
+    """
+    fewest: list[int] = []
+
+    def look(layer: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        values, channels = inputs[0], inputs[0].shape[1]
+        fewest.append(2 if values.numel() == channels else 1)
+
+    layers = [module for module in teacher.image_encoder.modules() if isinstance(module, _BatchNorm)]
+    handles = [layer.register_forward_hook(look) for layer in layers]
+    try:
+        if layers:
+            side = teacher.image_size
+            with torch.no_grad():
+                teacher.image_encoder(torch.zeros(1, 3, side, side, device=teacher.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return max(fewest, default=1)
+
+
+def refuse_single_values(method: str, teacher: Teacher) -> None:
+    """Refuse a teacher of whose BatchNorm layers one sees a single value per channel and image, for single images.
+
+    Raises:
+        UserError: since a single value has no variance. Exit code 2.
+    """
+    if fewest_images(teacher) > 1:
+        raise UserError(
+            f"method {method} takes BatchNorm's statistics of single images; in teacher {teacher.name} an image gives "
+            "some channels a single value, which has no variance: choose a teacher with larger inputs",
+            exit_code=2,
+        )
+
+
 def require_normalisation(method: str, teacher: Teacher) -> None:
     """Refuse a teacher without normalisation layers to adapt.
 
@@ -50,6 +88,8 @@ class AdaptableEncoder:
         layers: names of modules whose own parameters are trainable; None for every parameter of the encoder.
         statistics: what BatchNorm normalises with: ``source``, the running averages; ``batch``, the batch's own.
         prior: if given, the weight of the running averages; the batch's statistics get the rest.
+        channels_last: whether convolutions get images with their channels together in memory, which many compute
+            faster, in another order.
 
     Attributes:
         parameters: the trainable ones, in the order of the modules.
@@ -61,8 +101,11 @@ class AdaptableEncoder:
         layers: Collection[str] | None,
         statistics: Literal["source", "batch"] = "source",
         prior: float | None = None,
+        *,
+        channels_last: bool = False,
     ) -> None:
-        self._copy = copy.deepcopy(encoder).eval().requires_grad_(False)
+        self._layout = torch.channels_last if channels_last else torch.preserve_format
+        self._copy = copy.deepcopy(encoder).eval().requires_grad_(False).to(memory_format=self._layout)
         source = dict(encoder.named_parameters())
         names = [name for name in source if layers is None or name.rpartition(".")[0] in layers]
         copied = dict(self._copy.named_parameters())
@@ -79,7 +122,7 @@ class AdaptableEncoder:
         """Embed images ``(B, 3, S, S)``: ``(B, F)``, not normalised."""
         # Autocast caches rounded copies of parameters while it is active, but these parameters change meanwhile.
         torch.clear_autocast_cache()
-        features: Tensor = self._copy(pixels)
+        features: Tensor = self._copy(pixels.contiguous(memory_format=self._layout))
         return features.float()
 
     def restore(self) -> None:

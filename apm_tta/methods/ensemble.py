@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from apm_tta.methods.base import register
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Published
 from apm_tta.methods.zeroshot import ZeroShot, ZeroShotParameters
 
 
@@ -27,4 +28,7 @@ class Ensemble(ZeroShot):
     name = "ensemble"
     summary = "the teacher's prediction with CLIP's 80 templates"
     needs_text = True
+    published = Published(
+        "openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb: its 80 sentences, which the default is"
+    )
     Parameters = EnsembleParameters

@@ -9,6 +9,7 @@ from apm_tta.methods.base import Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.parameter_types import Entries, Scale
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Preset, Published
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.base import Support
 from apm_tta.teachers.support_features import knn_logits
@@ -22,11 +23,13 @@ class NearestNeighboursParameters:
         neighbours: number of neighbours that vote; 20 (the authors' ``eval_knn.py`` tries 10, 20, 100 and 200; 20
             usually works best).
         temperature: of the votes' weights; 0.07 (the authors' ``eval_knn.py``).
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: of the teacher's own prediction, which ``agreement`` compares with; no neighbour is found by it.
     """
 
     neighbours: Entries = 20
     temperature: Scale = 0.07
+    preset: Preset = "suite"
     templates: Templates = "dataset"
 
 
@@ -45,6 +48,9 @@ class NearestNeighbours(Method[NearestNeighboursParameters]):
     summary = "vote of the nearest labelled images (needs --support)"
     paper = "arXiv 2104.14294"
     adapts = "nothing"
+    published = Published(
+        "facebookresearch/dino, eval_knn.py: 20 neighbours and temperature 0.07, which the defaults are"
+    )
     votes = True
 
     def check_teacher(self) -> None:

@@ -8,17 +8,25 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from annotated_types import Ge, Gt, Le
 from pydantic import GetPydanticSchema
-from torch import Tensor
+from torch import Tensor, nn
 
+from apm_tta.methods.adaptable_head import AdaptableHead, has_head
 from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import marginal_entropy
-from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers, require_normalisation
-from apm_tta.methods.family_defaults import by_family
+from apm_tta.methods.data_defaults import by_family
+from apm_tta.methods.encoder import (
+    AdaptableEncoder,
+    normalisation_layers,
+    refuse_single_values,
+    require_normalisation,
+)
 from apm_tta.methods.parameter_types import Steps, Weight
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Preset, Published
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
+from apm_tta.teachers import Teacher
 
 Optimizer = Literal["sgd", "adamw"]
 
@@ -50,23 +58,31 @@ class MemoParameters:
     """Parameters of ``memo``.
 
     Attributes:
-        parameters: which of the image encoder's parameters are adapted: ``norm``, scales and shifts of its
-            normalisation layers, this suite's choice; ``all``, as in the paper and its code.
-        views: N, the evaluation crop included; 64, and 32 for the CIFAR sets (the authors' code).
+        parameters: what is adapted: ``norm``, scales and shifts of the image encoder's normalisation layers, this
+            suite's choice; ``all`` of the encoder's parameters; ``with_head``, these and those of the linear head that
+            makes the logits, where the teacher has one, as in the paper and its code.
+        views: N; 64, and 32 for the CIFAR sets (the authors' code).
+        crop_in_loss: whether the evaluation crop is the first of the N views, as in every other method of this suite;
+            True. The authors' are all random.
         crop: what a view shows: ``resized``, a part of random size; ``padded``, for the CIFAR sets, as much as the
             image with black around it, 4 pixels of 32 at each side (the authors' code).
         augmix: whether to apply AugMix to views (section 3.1 of the paper, and its code).
-        optimizer: None selects the authors' for the architecture: ``adamw`` for transformers, ``sgd`` for others.
+        optimizer: None selects the authors' for the architecture: ``adamw`` for transformers and ResNeXt-101, ``sgd``
+            for others.
         learning_rate: the authors' values: AdamW 1e-5, SGD 2.5e-4, SGD on the CIFAR sets 5e-3.
         weight_decay: None selects the authors' value: AdamW 0.01, SGD 0.
         steps: per image; 1 (the authors' code).
         prior_strength: n, for encoders with BatchNorm: running averages have weight n / (n + 1), the batch has the
             rest; 16 (the authors' code, as in arXiv 2006.16971).
+        channels_last: whether the adapted copy of a convolutional network has its channels together in memory: often
+            quicker, and logits differ by about 1e-3; False.
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: of the class weights.
     """
 
-    parameters: Literal["norm", "all"] = "norm"
-    views: Annotated[int, Ge(2), Le(4096)] = by_family(64, {"cifar": 32})
+    parameters: Literal["norm", "all", "with_head"] = "norm"
+    views: Annotated[int, Ge(2), Le(4095)] = by_family(64, {"cifar": 32})
+    crop_in_loss: bool = True
     crop: Literal["resized", "padded"] = by_family("resized", {"cifar": "padded"})
     augmix: bool = True
     optimizer: Optimizer | None = None
@@ -76,6 +92,8 @@ class MemoParameters:
     weight_decay: Weight | None = None
     steps: Steps = 1
     prior_strength: Weight = 16
+    channels_last: bool = False
+    preset: Preset = "suite"
     templates: Templates = "dataset"
 
 
@@ -87,8 +105,8 @@ class Memo(ViewMethod[MemoParameters]):
         \qquad \bar p_\theta = \frac{1}{N} \sum_k p_\theta(\cdot \mid \tilde x_k)
 
     The prediction is that for the evaluation crop under :math:`\theta^*`; then encoder and optimiser are reset. The
-    authors' views are all random; here the evaluation crop is the first of the N, as in every other method of this
-    suite.
+    authors' code restores the parameters alone: there the state of AdamW goes on from image to image, so that an answer
+    depends on the images before; here every image begins with a new optimiser.
     """
 
     name = "memo"
@@ -97,27 +115,36 @@ class Memo(ViewMethod[MemoParameters]):
     paper = "arXiv 2110.09506"
     adapts = "the image encoder, by default its normalisation layers"
     revision = 2
+    published = Published(
+        "zhangmarvin/memo, imagenet-exps/script_test_in.py and cifar-10-exps/script_test_c10.py: every parameter moves "
+        "and all views are random",
+        {"parameters": "with_head", "crop_in_loss": False},
+    )
 
     def setup(self) -> None:
         chosen, encoder = self.parameters, self.teacher.image_encoder
         self.spec = ViewSpec(
-            chosen.views,
-            self.task.crop_scale,
+            chosen.views if chosen.crop_in_loss else chosen.views + 1,
+            self.crop_scale,
             chosen.augmix,
             crop=chosen.crop,
             fill=_FILL,
         )
-        self.optimizer: Optimizer = chosen.optimizer or ("sgd" if self.teacher.patch_size is None else "adamw")
+        self.optimizer: Optimizer = chosen.optimizer or published_optimizer(self.teacher)
         rate = chosen.learning_rate
         self.learning_rate = rate.value(self.optimizer) if isinstance(rate, ByOptimizer) else rate
         decay = chosen.weight_decay
         self.weight_decay = _WEIGHT_DECAY.value(self.optimizer) if decay is None else decay
         layers = normalisation_layers(encoder) if chosen.parameters == "norm" else None
-        self.encoder = AdaptableEncoder(encoder, layers, prior=chosen.prior_strength / (chosen.prior_strength + 1))
+        prior = chosen.prior_strength / (chosen.prior_strength + 1)
+        self.encoder = AdaptableEncoder(encoder, layers, prior=prior, channels_last=chosen.channels_last)
+        with_head = chosen.parameters == "with_head" and has_head(self.teacher, self.class_weights)
+        self.head = AdaptableHead(self.teacher, self.class_weights) if with_head else None
 
     def check_teacher(self) -> None:
         if self.parameters.parameters == "norm":
             require_normalisation(self.name, self.teacher)
+        refuse_single_values(self.name, self.teacher)
 
     def resolved_parameters(self) -> dict[str, Any]:
         return {
@@ -125,10 +152,11 @@ class Memo(ViewMethod[MemoParameters]):
             "optimizer": self.optimizer,
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
+            "adapted_head": self.head is not None,
         }
 
     def cost(self) -> Cost:
-        passes = self.parameters.steps * self.spec.count
+        passes = self.parameters.steps * self.parameters.views
         return Cost(image_forwards=passes + 1, image_backwards=passes)
 
     def predict(self, batch: Batch) -> Predictions:
@@ -138,14 +166,38 @@ class Memo(ViewMethod[MemoParameters]):
     def _adapt(self, views: Tensor) -> Tensor:
         """Compute logits ``(1, C)`` of one image from its views ``(N, 3, S, S)``."""
         kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[self.optimizer]
-        optimizer = kind(self.encoder.parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        moved = [*self.encoder.parameters, *(self.head.parameters if self.head else ())]
+        optimizer = kind(moved, lr=self.learning_rate, weight_decay=self.weight_decay)
+        crop, views = views[:1], views[-self.parameters.views :]
         for _ in range(self.parameters.steps):
             with torch.enable_grad():
-                loss = marginal_entropy(self.logits(self.encoder(views)))
+                loss = marginal_entropy(self._adapted_logits(views))
                 optimizer.zero_grad()
                 loss.backward()
             optimizer.step()
         with torch.no_grad():
-            logits = self.logits(self.encoder(views[:1]))
+            logits = self._adapted_logits(crop)
         self.encoder.restore()
+        if self.head is not None:
+            self.head.restore()
         return logits
+
+    def _adapted_logits(self, pixels: Tensor) -> Tensor:
+        features = self.encoder(pixels)
+        return self.logits(features) if self.head is None else self.head(features)
+
+
+def published_optimizer(teacher: Teacher) -> Optimizer:
+    """Return the optimiser of the authors' script for this architecture: of the ResNets, ResNeXt-101 has AdamW too."""
+    return "sgd" if teacher.patch_size is None and not is_resnext_101(teacher.image_encoder) else "adamw"
+
+
+def is_resnext_101(encoder: nn.Module) -> bool:
+    """Return whether a network is a ResNet of 3, 4, 23 and 3 blocks with grouped convolutions."""
+    for module in encoder.modules():
+        stages = [getattr(module, f"layer{number}", None) for number in (1, 2, 3, 4)]
+        if all(isinstance(stage, nn.Sequential) for stage in stages):
+            depths = [len(stage) for stage in stages if isinstance(stage, nn.Sequential)]
+            convolutions = [each for each in module.modules() if isinstance(each, nn.Conv2d)]
+            return depths == [3, 4, 23, 3] and any(1 < each.groups < each.in_channels for each in convolutions)
+    return False

@@ -40,7 +40,12 @@ def check_method(method: Any) -> None:
     if abstract:
         raise UserError(f"method {method.name} does not implement {', '.join(abstract)} (class {method.__name__})")
     _check_protocol(method)
-    require_parameters(method)
+    parameters = require_parameters(method)
+    if method.published is not None and "preset" not in {field.name for field in fields(parameters)}:
+        raise UserError(
+            f"method {method.name} has a published setting and no parameter to choose it by: write "
+            f'preset: Preset = "suite" in class {parameters.__name__}'
+        )
 
 
 def check_built(method: Any) -> None:
@@ -52,6 +57,8 @@ def check_built(method: Any) -> None:
     _check_protocol(method)
     if type(method.batch_dependent) is not bool:
         raise UserError(f"method {method.name} states batch_dependent {method.batch_dependent!r}; write True or False")
+    if not (type(method.least_batch) is int and method.least_batch > 0):
+        raise UserError(f"method {method.name} states least_batch {method.least_batch!r}; write a whole number from 1")
     at_once = method.stream_batch
     if at_once is not None and not (type(at_once) is int and at_once > 0):
         raise UserError(f"method {method.name} states stream_batch {at_once!r}; write a whole number from 1, or None")

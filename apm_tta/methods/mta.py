@@ -16,6 +16,7 @@ from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import by_images, in_full_precision, view_scales
 from apm_tta.methods.parameter_types import Scale, Share, Steps, Views, Weight
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Preset, Published
 from apm_tta.methods.view_method import ViewMethod
 
 # Squared bandwidth below which views are equal except for rounding: blank crops of a flat image.
@@ -35,6 +36,7 @@ class MTAParameters:
         tolerance: a change of norm below it ends the steps of a round; 1e-6 (code).
         nearest: share of the other views that determines a view's bandwidth; 0.3 (paper and code), rounded down, at
             least one.
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: of the class weights.
     """
 
@@ -45,6 +47,7 @@ class MTAParameters:
     inner_steps: Steps = 5
     tolerance: Weight = 1e-6
     nearest: Share = 0.3
+    preset: Preset = "suite"
     templates: Templates = "dataset"
 
 
@@ -58,6 +61,9 @@ class MTA(ViewMethod[MTAParameters]):
     paper = "arXiv 2405.02266"
     adapts = "the image embedding"
     revision = 2
+    published = Published(
+        "MaxZanella/MTA, main.py --mta: a photo of a, for every data set, views without AugMix", {"templates": "simple"}
+    )
 
     def predict(self, batch: Batch) -> Predictions:
         chosen = self.parameters

@@ -14,8 +14,8 @@ from pydantic.errors import PydanticUserError
 from apm_tta.configuration import one_line, validated
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.methods.base import METHODS
+from apm_tta.methods.data_defaults import depends_on_data
 from apm_tta.methods.default_parameters import DefaultParameters, Templates
-from apm_tta.methods.family_defaults import is_by_family
 from apm_tta.methods.method_check import require_parameters
 
 _EXAMPLES = (20, 1e-3, True, [256, 128], "text")
@@ -26,7 +26,8 @@ __all__ = ["DefaultParameters", "Templates", "build_parameters"]
 def build_parameters(method: str, settings: Mapping[str, Any]) -> Any:
     """Build the method's ``Parameters`` with ``settings`` in place of defaults.
 
-    None for a parameter whose default depends on the data set's family takes that default.
+    None for a parameter whose default depends on the data set takes that default. Where the parameter ``preset`` is
+    ``published``, what is not in ``settings`` is as in the authors' script.
 
     Raises:
         UnknownName: for a key that the method does not have, listing those that it has.
@@ -38,9 +39,9 @@ def build_parameters(method: str, settings: Mapping[str, Any]) -> Any:
     for key in settings:
         if key not in known:
             raise UnknownName(f"key of method {method}", key, list(known))
-    chosen = {key: value for key, value in settings.items() if value is not None or not is_by_family(known[key])}
+    chosen = {key: value for key, value in settings.items() if value is not None or not depends_on_data(known[key])}
     try:
-        return validated(kind, chosen)
+        parameters = validated(kind, chosen)
     except ValidationError as error:
         wrong = [str(item["loc"][0]) for item in error.errors() if item["loc"]]
         example = _example(method, kind, wrong[0]) if wrong else ""
@@ -52,6 +53,10 @@ def build_parameters(method: str, settings: Mapping[str, Any]) -> Any:
     except ValueError as error:
         example = _example(method, kind, str(error).partition(":")[0])
         raise UserError(f"method {method}: {error}{example}", exit_code=2) from None
+    published = METHODS.get(method).published
+    if published is None or parameters.preset != "published":
+        return parameters
+    return published.applied(parameters, chosen)
 
 
 def _example(method: str, kind: type[Any], key: str) -> str:

@@ -28,6 +28,18 @@ def stated_cost(method: Method[Any]) -> Cost:
     return cost
 
 
+def stated_prompts(method: Method[Any]) -> tuple[str, ...]:
+    """Return the sentences of the class weights that the method begins with; see ``Method.prompts``.
+
+    Raises:
+        UserError: when that fails, or is not a tuple of texts, in one line with the method's name.
+    """
+    prompts = _asked(method, "prompts()", method.prompts)
+    if not (isinstance(prompts, tuple) and all(isinstance(each, str) for each in prompts)):
+        raise UserError(f"method {method.name} returns {prompts!r} from prompts(); return a tuple of sentences")
+    return prompts
+
+
 def stated_parameters(method: Method[Any]) -> dict[str, Any]:
     """Return what the manifest states beyond the method's parameters; see ``Method.resolved_parameters``.
 

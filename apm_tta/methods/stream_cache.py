@@ -103,7 +103,8 @@ class StreamCache:
         if not weights.shape[1]:
             return weights.new_zeros(len(weights), len(self._places) // self._shots)
         with_empty = torch.cat([weights.new_zeros(len(weights), 1), weights], dim=1)
-        return with_empty[:, self._places].unflatten(1, (-1, self._shots)).sum(-1)
+        by_class: Tensor = with_empty[:, self._places].unflatten(1, (-1, self._shots))
+        return by_class.sum(-1)
 
     def _one_hot(self, entering: Sequence[Entering], features: Tensor) -> Tensor:
         """Return values ``(B, C)`` of the images that enter: 1 for the predicted class."""

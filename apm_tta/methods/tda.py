@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from annotated_types import Ge, Le
@@ -13,12 +13,43 @@ from torch import Tensor
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import by_images, in_full_precision, lowest_entropy, marginal_entropy, select
-from apm_tta.methods.family_defaults import by_family
+from apm_tta.methods.data_defaults import by_dataset, by_family
 from apm_tta.methods.parameter_types import Fraction, Share, Views, Weight
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Preset, Published
 from apm_tta.methods.stream_cache import Entering, StreamCache
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
+
+
+class _Setting(NamedTuple):
+    """One of the authors' ``configs``, for the positive cache, with the views and the sentences of their code."""
+
+    alpha: float
+    beta: float
+    views: int = 1
+    templates: str = "dataset"
+
+
+_PUBLISHED = {
+    "imagenet": _Setting(2.0, 5.0, templates="simple7"),
+    "imagenet-part": _Setting(2.0, 5.0, templates="simple7"),
+    "imagenet-a": _Setting(2.0, 5.0, 64, "simple7"),
+    "imagenet-v2-matched-frequency": _Setting(1.0, 8.0, 64, "simple7"),
+    "imagenet-r": _Setting(1.0, 8.0, 64, "openai80"),
+    "imagenet-sketch": _Setting(2.363, 7.45, 64, "openai80"),
+    "caltech101": _Setting(5.0, 5.0, templates="simple7"),
+    "dtd": _Setting(2.0, 3.0),
+    "eurosat": _Setting(4.0, 8.0),
+    "fgvc_aircraft": _Setting(2.0, 2.0),
+    "food101": _Setting(1.0, 1.0),
+    "flowers102": _Setting(1.0, 5.0),
+    "oxford_pets": _Setting(2.0, 7.0),
+    "stanford_cars": _Setting(1.0, 7.0, templates="simple7"),
+    "sun397": _Setting(2.0, 3.0, templates="simple7"),
+    "ucf101": _Setting(3.0, 8.0),
+}
+_VALIDATION_SET = {"imagenet": 1, "imagenet-part": 1}
 
 
 @dataclass(frozen=True)
@@ -26,14 +57,13 @@ class TDAParameters:
     """Parameters of ``tda``. Values are from the authors' ``configs/imagenet.yaml`` unless another source is named.
 
     Attributes:
-        views: N, the evaluation crop included; 1, and 64 for ImageNet's family (the authors' code; for ImageNet's own
-            validation set it uses 1 as well: ``views=1``).
-        augmix: whether to apply AugMix to views; only for ImageNet's family (the authors' code).
+        views: N, the evaluation crop included; 1, and 64 for ImageNet's variants (the authors' code).
+        augmix: whether to apply AugMix to views; only for ImageNet's variants (the authors' code).
         share: share of the views, those of lowest entropy, that represents the image; 0.1 (code).
         positive_shots: entries per class in the positive cache; 3.
         positive_alpha: its weight; 2. The authors have one configuration per data set, which differ in this and in
             beta: 1 and 8 for ImageNet-V2, 2.363 and 7.45 for ImageNet-Sketch, 5 and 5 for Caltech101, 1 and 1 for
-            Food101. Here one pair is used for all.
+            Food101. Here one pair is used for all; ``preset=published`` has theirs.
         positive_beta: how fast it falls with distance; 5.
         negative_shots: entries per class in the negative cache; 2.
         negative_alpha: its weight; 0.117.
@@ -42,11 +72,12 @@ class TDAParameters:
         entropy_below: and below this; 0.5.
         mask_above: the negative cache lowers classes whose probability was above this; 0.03.
         mask_below: and below this; 1.
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: of the class weights.
     """
 
-    views: Views = by_family(1, {"imagenet": 64})  # noqa: RUF009  immutable
-    augmix: bool = by_family(False, {"imagenet": True})
+    views: Views = by_family(1, {"imagenet": 64}, _VALIDATION_SET)  # noqa: RUF009  immutable
+    augmix: bool = by_family(False, {"imagenet": True}, dict.fromkeys(_VALIDATION_SET, False))
     share: Share = 0.1
     positive_shots: Annotated[int, Ge(1), Le(1000)] = 3
     positive_alpha: Weight = 2.0
@@ -58,6 +89,7 @@ class TDAParameters:
     entropy_below: Fraction = 0.5
     mask_above: Fraction = 0.03
     mask_below: Fraction = 1.0
+    preset: Preset = "suite"
     templates: Templates = "dataset"
 
 
@@ -71,10 +103,21 @@ class TDA(ViewMethod[TDAParameters]):
     paper = "arXiv 2403.18293"
     adapts = "a positive and a negative cache"
     revision = 2
+    published = Published(
+        "kdiAAA/TDA, tda_runner.py with configs/DATASET.yaml and each set's own sentences",
+        {
+            "views": by_dataset({name: setting.views for name, setting in _PUBLISHED.items()}),
+            "augmix": by_dataset({name: setting.views > 1 for name, setting in _PUBLISHED.items()}),
+            "positive_alpha": by_dataset({name: setting.alpha for name, setting in _PUBLISHED.items()}),
+            "positive_beta": by_dataset({name: setting.beta for name, setting in _PUBLISHED.items()}),
+            "templates": by_dataset({name: setting.templates for name, setting in _PUBLISHED.items()}),
+        },
+        tuned_per_dataset=True,
+    )
 
     def setup(self) -> None:
         chosen = self.parameters
-        self.spec = ViewSpec(chosen.views, self.task.crop_scale, chosen.augmix)
+        self.spec = ViewSpec(chosen.views, self.crop_scale, chosen.augmix)
         self.reset()
 
     def reset(self) -> None:

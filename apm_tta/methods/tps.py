@@ -13,9 +13,10 @@ from torch.nn.functional import normalize
 from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import by_images, in_full_precision, lowest_entropy, select
-from apm_tta.methods.family_defaults import by_family
+from apm_tta.methods.data_defaults import by_family
 from apm_tta.methods.parameter_types import Rate, Share, Steps, Views, Weight
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Preset, Published
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
 
@@ -36,6 +37,7 @@ class TPSParameters:
             starts at zero.
         steps: per image; 1 (paper and code).
         augmix: whether to apply AugMix to views; only for the fine-grained sets, as in the authors' code.
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: of the class weights. The authors' scripts also average descriptions of each class by GPT-4 with
             CLIP's 80 templates (``openai80``, without the descriptions).
     """
@@ -46,6 +48,7 @@ class TPSParameters:
     weight_decay: Weight = 0.01
     steps: Steps = 1
     augmix: bool = by_family(False, {"fine-grained": True})
+    preset: Preset = "suite"
     templates: Templates = "dataset"
 
 
@@ -59,10 +62,15 @@ class TPS(ViewMethod[TPSParameters]):
     paper = "arXiv 2403.12952"
     adapts = "a shift of every class weight"
     revision = 2
+    published = Published(
+        "elaine-sui/TPS, scripts/shift/shift_text_per_class_mean_init_template.sh: CLIP's 80 sentences; other scripts "
+        "also average descriptions of each class by GPT-4, which are not part of this package",
+        {"templates": "openai80"},
+    )
 
     def setup(self) -> None:
         chosen = self.parameters
-        self.spec = ViewSpec(chosen.views, self.task.crop_scale, chosen.augmix)
+        self.spec = ViewSpec(chosen.views, self.crop_scale, chosen.augmix)
 
     def predict(self, batch: Batch) -> Predictions:
         chosen = self.parameters

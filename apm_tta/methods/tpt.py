@@ -17,9 +17,10 @@ from apm_tta.errors import UserError
 from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision, lowest_entropy, marginal_entropy, select
-from apm_tta.methods.family_defaults import by_family
+from apm_tta.methods.data_defaults import by_family
 from apm_tta.methods.parameter_types import Rate, Share, Steps, Views, Weight
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Preset, Published
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
 from apm_tta.teachers import Teacher
@@ -43,6 +44,7 @@ class TptParameters:
         weight_decay: of AdamW; 0.01, PyTorch's default, which the code uses.
         steps: per image; 1 (section 4).
         augmix: whether to apply AugMix to views; only for the fine-grained sets, as in the authors' code.
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: of the teacher's own prediction, which ``agreement`` compares with. The tuned prompt uses none: it is
             the context, the class name and a full stop on every data set, as in the authors' code.
     """
@@ -54,6 +56,7 @@ class TptParameters:
     weight_decay: Weight = 0.01
     steps: Steps = 1
     augmix: bool = by_family(False, {"fine-grained": True})
+    preset: Preset = "suite"
     templates: Templates = "dataset"
 
 
@@ -75,11 +78,15 @@ class Tpt(ViewMethod[TptParameters]):
     paper = "arXiv 2209.07511"
     adapts = "the context vectors of the class prompts"
     revision = 2
+    published = Published(
+        "azshue/TPT, scripts/test_tpt.sh: ctx_init a_photo_of_a for every data set; the agreement is with that prompt",
+        {"templates": "simple"},
+    )
     needs_text = True
 
     def setup(self) -> None:
         chosen = self.parameters
-        self.spec = ViewSpec(chosen.views, self.task.crop_scale, chosen.augmix)
+        self.spec = ViewSpec(chosen.views, self.crop_scale, chosen.augmix)
         self.tower = require_text_tower(self.teacher)
         prompts = self.tower.tokens([f"{chosen.context} {name}." for name in self.classes])
         self.start, self.stop = context_tokens(self.tower, chosen.context, prompts)
@@ -102,6 +109,9 @@ class Tpt(ViewMethod[TptParameters]):
     def cost(self) -> Cost:
         steps = self.parameters.steps
         return Cost(image_forwards=self.spec.count, text_forwards=steps + 1, text_backwards=steps)
+
+    def prompts(self) -> tuple[str, ...]:
+        return (f"{self.parameters.context} {{}}.",)
 
     def predict(self, batch: Batch) -> Predictions:
         features = self.view_features(batch, self.spec)

@@ -13,6 +13,9 @@ from apm_tta.methods.batch import Batch
 from apm_tta.methods.preparation import Preparation
 from apm_tta.methods.views import ViewSpec, drawn_views
 
+_PUBLISHED_CROP = (0.08, 1.0)
+"""The default of torchvision's ``RandomResizedCrop``, which the script of every method over views leaves as it is."""
+
 
 class ViewParameters(Protocol):
     """Parameters of a method over views.
@@ -41,7 +44,12 @@ class ViewMethod(Method[V]):
     spec: ViewSpec
 
     def setup(self) -> None:
-        self.spec = ViewSpec(self.parameters.views, self.task.crop_scale)
+        self.spec = ViewSpec(self.parameters.views, self.crop_scale)
+
+    @property
+    def crop_scale(self) -> tuple[float, float]:
+        """The smallest and the largest share of an image that a view shows: the suite's, or as published."""
+        return _PUBLISHED_CROP if getattr(self.parameters, "preset", "") == "published" else self.task.crop_scale
 
     def unit_views(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return unit embeddings of the views ``(B, N, F)``, and factors ``(B, N, 1)`` from cosines to logits."""

@@ -9,9 +9,12 @@ from torch import Tensor
 from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import confident_views, in_full_precision, select, view_scales
+from apm_tta.methods.data_defaults import by_family
 from apm_tta.methods.parameter_types import Share, Views
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Preset, Published
 from apm_tta.methods.view_method import ViewMethod
+from apm_tta.methods.views import ViewSpec
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,15 @@ class VTEParameters:
     Attributes:
         views: N, the evaluation crop included; 64, as in TPT (arXiv 2209.07511), like the selection of confident ones.
         share: share of the views, those of lowest entropy, that is averaged; 0.1 (the authors' code, ``SELECTION_P``).
+        augmix: whether to apply AugMix to views; only for the fine-grained sets, as in the authors' code.
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: of the class weights. For the text half of the ensemble, one over prompts, set ``openai80``.
     """
 
     views: Views = 64
     share: Share = 0.1
+    augmix: bool = by_family(False, {"fine-grained": True})
+    preset: Preset = "suite"
     templates: Templates = "dataset"
 
 
@@ -39,6 +46,14 @@ class VTE(ViewMethod[VTEParameters]):
     paper = "arXiv 2405.14977"
     adapts = "the image embedding"
     revision = 2
+    published = Published(
+        "mariodoebler/test-time-adaptation, cfgs/imagenet_others/vte.yaml: PROMPT_MODE ensemble; for sets other than "
+        "ImageNet's it has lists of its own, here CLIP's 80 sentences are for all",
+        {"templates": "openai80"},
+    )
+
+    def setup(self) -> None:
+        self.spec = ViewSpec(self.parameters.views, self.crop_scale, self.parameters.augmix)
 
     def predict(self, batch: Batch) -> Predictions:
         views, scales = self.unit_views(batch)

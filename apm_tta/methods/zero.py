@@ -13,6 +13,7 @@ from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import by_images, in_full_precision, lowest_entropy, number_kept, select
 from apm_tta.methods.parameter_types import Share, Views
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Preset, Published
 from apm_tta.methods.view_method import ViewMethod
 
 # So small that it only ranks classes with equal votes.
@@ -27,11 +28,13 @@ class ZeroParameters:
         views: N, the evaluation crop included; 64 (paper and code).
         share: share of the views, those of lowest entropy, that votes; 0.3 (the authors' code since its last change;
             the paper's first version and the earlier code had 0.1).
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: of the class weights.
     """
 
     views: Views = 64
     share: Share = 0.3
+    preset: Preset = "suite"
     templates: Templates = "dataset"
 
 
@@ -45,6 +48,10 @@ class Zero(ViewMethod[ZeroParameters]):
     paper = "arXiv 2405.18330"
     adapts = "nothing"
     revision = 2
+    published = Published(
+        "FarinaMatteo/zero, scripts/zero.sh: a_photo_of_a for every data set, without --templates",
+        {"templates": "simple"},
+    )
     votes = True
 
     def predict(self, batch: Batch) -> Predictions:

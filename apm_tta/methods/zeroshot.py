@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from apm_tta.methods.base import Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.presets import Preset, Published
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,12 @@ class ZeroShotParameters:
     """Parameters of ``zeroshot``.
 
     Attributes:
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: the data set's own prompt: "a photo of a {}." for ImageNet, CoOp's for the fine-grained sets, as in
             the baselines of TPT (arXiv 2209.07511).
     """
 
+    preset: Preset = "suite"
     templates: Templates = "dataset"
 
 
@@ -33,6 +36,9 @@ class ZeroShot(Method[ZeroShotParameters]):
     summary = "the teacher's prediction with one template"
     paper = "arXiv 2103.00020"
     adapts = "nothing"
+    published = Published(
+        "CoOp's trainers/zsclip.py (arXiv 2109.01134): one sentence per data set, which the default is"
+    )
 
     def predict(self, batch: Batch) -> Predictions:
         return Predictions(self.logits(self.features(batch)))

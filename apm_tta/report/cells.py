@@ -10,12 +10,12 @@ import numpy as np
 from apm_tta.columns import RESULT_COLUMNS, TIMINGS
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.report.aggregate import condition_name
+from apm_tta.report.beside import ZEROSHOT, beside
 from apm_tta.report.cell_answers import Answers, positions
 from apm_tta.report.published import published_number
 from apm_tta.report.sites import batch_sizes, hardware, is_pooled
 from apm_tta.report.statistics import calibration_error, holm, mcnemar_p, paired_interval, wilson_interval
 
-ZEROSHOT = "zeroshot"
 SIGNIFICANT = 0.05
 BOLD = (
     "Bold: best under its condition and significantly better than every other method, by McNemar's exact test with "
@@ -106,6 +106,7 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "iterations": answers.steps,
         "measured_on": hardware(answers.headers),
         "batch_size": batch_sizes(answers.headers),
+        "beside": beside(answers, numbers),
         **answers.means,
     }
     if not count:

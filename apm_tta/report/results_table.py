@@ -35,6 +35,7 @@ _TEXT: dict[Form, Callable[[CellRow, str, Shown], str]] = {
 _OMITTED: dict[Omit, Callable[[pd.DataFrame, str], bool]] = {
     "never": lambda *_: False,
     "unknown": lambda results, name: bool(results[name].isna().all()),
+    "empty": lambda results, name: not results[name].fillna("").any(),
     "zero": lambda results, name: not results[name].any(),
     "several seeds": lambda results, _: bool((results["seeds"] > 1).any()),
     "episodic": lambda results, name: bool((results[name] == EPISODIC).all()),
@@ -84,6 +85,11 @@ def _note(results: pd.DataFrame, names: Collection[str]) -> str:
                 if "p_holm" in names
                 else "."
             )
+        )
+    if "beside" in names:
+        sentences.append(
+            "Beside: these rows have other prompts than zeroshot, and their difference to it is partly that of the "
+            "prompts; compare them with what is named."
         )
     if (results["seeds"] > 1).any():
         sentences.append("Several seeds: mean and standard deviation over the seeds.")

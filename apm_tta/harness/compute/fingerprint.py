@@ -29,7 +29,7 @@ from apm_tta.harness.storage.manifest import (
 )
 from apm_tta.harness.storage.records import SCHEMA_VERSION
 from apm_tta.methods import Method
-from apm_tta.methods.stated import stated_cost, stated_parameters
+from apm_tta.methods.stated import stated_cost, stated_parameters, stated_prompts
 from apm_tta.revision import ENGINE_REVISION
 from apm_tta.sources import method_source
 from apm_tta.teachers.templates import templates_name
@@ -57,7 +57,7 @@ def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
         numbers=numbers(prepared),
         title=run_title(request.suite, prepared.dataset.title, len(prepared.dataset.entries(request.conditions[0]))),
         dataset_title=prepared.dataset.title,
-        notes=tuple(notes),
+        notes=(*notes, *prepared.remarks),
         command=tuple(request.command()),
         limit=request.suite.limit,
         left_out=prepared.left_out,
@@ -168,5 +168,9 @@ def _resolved(method: Method[Any], batch_size: int) -> MethodFields:
         "templates": templates_name(method.parameters.templates),
         "sentences": method.templates,
     }
-    batch = {"run_batch_size": batch_size} if method.batch_dependent else {}
-    return MethodFields.model_validate({"protocol": method.protocol, "votes": method.votes, **parameters, **batch})
+    prompts = stated_prompts(method)
+    further = {
+        **({"run_batch_size": batch_size} if method.batch_dependent else {}),
+        **({"prompts": prompts} if prompts != method.templates else {}),
+    }
+    return MethodFields.model_validate({"protocol": method.protocol, "votes": method.votes, **parameters, **further})

@@ -12,7 +12,7 @@ from apm_tta.data.dataset import Dataset
 from apm_tta.data.support_images import SupportImages
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import EPISODIC, Cell, Work, plan_shards, plan_streams
+from apm_tta.harness.plan import EPISODIC, Cell, Work, conditions_between_resets, plan_shards, plan_streams
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.methods import Method, build_method
 from apm_tta.methods.preparation import Preparation
@@ -47,6 +47,15 @@ class Prepared:
         first = self.request.suite.seeds[0]
         return {name: method for (name, seed), method in self.seeded.items() if seed == first}
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the table should know about methods whose settings are those of their authors' scripts."""
+        return [
+            method.published.remark(name)
+            for name, method in self.methods.items()
+            if method.published is not None and method.parameters.preset == "published"
+        ]
+
     def preparations(self, methods: Iterable[Method[Any]]) -> list[Preparation]:
         """Return what loading processes make of every image for ``methods``, each once."""
         wanted = [evaluation_crops(self.teacher), *(each for method in methods for each in method.preparations())]
@@ -80,13 +89,15 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
     """
     dataset = dataset or open_data(request)
     teacher = taking_crops(_teacher(request, dataset, device), dataset.crop_side(request.conditions))
-    task = Task(dataset.classes, dataset.card.template, dataset.card.family, request.suite.crop_scale)
+    card = dataset.card
+    task = Task(dataset.classes, card.template, card.family, request.suite.crop_scale, card.name)
     seeded: dict[tuple[str, int], Method[Any]] = {}
     left_out = {}
     for name, parameters in request.parameters.items():
         try:
             for seed in request.suite.seeds:
                 seeded[name, seed] = build_method(name, teacher, task, parameters, seed, request.memory)
+                _refuse_small_batches(seeded[name, seed], request, dataset)
         except UserError as error:
             if not request.every_method:
                 raise
@@ -109,6 +120,28 @@ def plan(prepared: Prepared) -> tuple[list[Cell], list[Work]]:
     streamed = [cell for cell in cells if cell.method in online]
     shards = plan_shards(episodic, samples, suite.shard_size)
     return cells, [*shards, *plan_streams(streamed, samples, suite.setting, suite.resets, online)]
+
+
+def _refuse_small_batches(method: Method[Any], request: RunRequest, dataset: Dataset) -> None:
+    """Refuse a method whose streams have a batch that is smaller than it can answer.
+
+    Raises:
+        UserError: naming the batch. Exit code 2.
+    """
+    if method.protocol != "online" or method.least_batch == 1:
+        return
+    samples = {condition: len(dataset.entries(condition)) for condition in request.conditions}
+    size = method.stream_batch or request.suite.batch_size
+    for conditions in conditions_between_resets(samples, request.suite.resets):
+        total = sum(samples[condition] for condition in conditions)
+        last = total % size or min(size, total)
+        if 0 < last < method.least_batch:
+            raise UserError(
+                f"method {method.name} needs {method.least_batch} images at once over teacher {method.teacher.name}, "
+                f"and the last batch of a stream of {total} would have {last}",
+                exit_code=2,
+                advice="choose another number of images per batch, or another --limit",
+            )
 
 
 def _teacher(request: RunRequest, dataset: Dataset, device: torch.device) -> Teacher:

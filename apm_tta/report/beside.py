@@ -1,0 +1,28 @@
+"""What a row is to be compared with where its prompts are not those of zeroshot."""
+
+from __future__ import annotations
+
+from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.report.cell_answers import Answers
+
+ZEROSHOT = "zeroshot"
+_TEACHER_ALONE = (ZEROSHOT, "ensemble")
+"""Rows that are the teacher's own answers, under their prompts."""
+
+
+def beside(answers: Answers, numbers: Numbers) -> str:
+    """Name the row of the teacher alone that has the prompts of these answers; empty where it is zeroshot, or this one.
+
+    Where no row has them, it is the teacher's top-1 under the row's own templates, if these are what it began with.
+    """
+    method, methods = answers.cell["method"], numbers.methods
+    if numbers.teacher.classifier != "text" or ZEROSHOT not in methods or method in _TEACHER_ALONE:
+        return ""
+    own = methods[method]
+    for name in _TEACHER_ALONE:
+        if name in methods and methods[name].first_prompts == own.first_prompts:
+            return "" if name == ZEROSHOT else name
+    if own.prompts or not len(answers):
+        return "no row has its prompts"
+    right = (answers.teacher_prediction == answers.label).mean()
+    return f"its teacher alone, {100 * float(right):.1f} %"
