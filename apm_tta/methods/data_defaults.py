@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields, replace
-from typing import Any, TypeVar, cast
+from dataclasses import Field, fields, replace
+from typing import Any, NamedTuple, TypeVar, cast
 
 from apm_tta.data.task import Family, Task
 from apm_tta.errors import UserError
@@ -13,8 +13,7 @@ T = TypeVar("T")
 _NONE = object()
 
 
-@dataclass(frozen=True)
-class ByData:
+class ByData(NamedTuple):
     """A default with exceptions for a few data sets, or families of them.
 
     Attributes:

@@ -25,6 +25,12 @@ def normalisation_layers(encoder: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def moved_names(encoder: nn.Module, layers: Collection[str] | None) -> list[str]:
+    """Return the names of the parameters of some modules, in the order of the network; None for all of them."""
+    names = [name for name, _ in encoder.named_parameters()]
+    return [name for name in names if layers is None or name.rpartition(".")[0] in layers]
+
+
 def fewest_images(teacher: Teacher) -> int:
     """Return of how many images the teacher's BatchNorm layers can take statistics: 2 where an image gives one value.
 
@@ -107,7 +113,7 @@ class AdaptableEncoder:
         self._layout = torch.channels_last if channels_last else torch.preserve_format
         self._copy = copy.deepcopy(encoder).eval().requires_grad_(False).to(memory_format=self._layout)
         source = dict(encoder.named_parameters())
-        names = [name for name in source if layers is None or name.rpartition(".")[0] in layers]
+        names = moved_names(encoder, layers)
         copied = dict(self._copy.named_parameters())
         self.parameters = [copied[name].requires_grad_() for name in names]
         self._source = [source[name] for name in names]

@@ -15,6 +15,7 @@ class EnsembleParameters(ZeroShotParameters):
     """Parameters of ``ensemble``.
 
     Attributes:
+        preset: ``published`` is all as in the authors' script; ``suite``.
         templates: CLIP's 80 ImageNet templates, as open_clip ships them.
     """
 

@@ -134,7 +134,7 @@ def test_every_method_of_the_package_is_tested_here() -> None:
 
 def test_no_method_has_access_to_labels() -> None:
     assert [field.name for field in fields(Batch)] == ["ids", "images", "shared"]
-    assert [field.name for field in fields(Task)] == ["classes", "template", "family", "crop_scale"]
+    assert [field.name for field in fields(Task)] == ["classes", "template", "family", "crop_scale", "dataset"]
 
 
 @pytest.mark.parametrize("name", ALL)

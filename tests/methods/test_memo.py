@@ -4,15 +4,18 @@ import copy
 from typing import Any
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.methods import METHODS, Batch, build_parameters
-from apm_tta.methods.memo import Memo
-from apm_tta.teachers import Teacher
+from apm_tta.methods.memo import Memo, is_resnext_101
+from apm_tta.teachers import Teacher, load_teacher
+from apm_tta.teachers.preprocessing import Preprocessing
 
 CLASSES = load_card("fashion-mnist").class_list.names
 TASK = Task(CLASSES, crop_scale=(0.5, 1.0))
@@ -179,3 +182,98 @@ def test_wrong_parameters_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(settings))) as refused:
         build_parameters("memo", settings)
     assert refused.value.exit_code == 2
+
+
+def small_network() -> nn.Module:
+    """Build a network with Layer normalisation and a linear head."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        body = [nn.Conv2d(3, 8, 5, stride=3), nn.GELU(), nn.Flatten(), nn.LayerNorm(8 * 64), nn.Linear(8 * 64, 16)]
+        return nn.Sequential(*body, nn.GELU(), nn.Linear(16, len(CLASSES))).eval()
+
+
+def head_teacher() -> Any:
+    preprocessing = Preprocessing(28, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
+    return load_teacher(small_network(), classes=CLASSES, preprocessing=preprocessing)
+
+
+@pytest.mark.parametrize(("optimizer", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+@pytest.mark.parametrize("crop_in_loss", [True, False])
+def test_with_head_every_parameter_of_the_network_moves(
+    optimizer: str, kind: Any, crop_in_loss: bool, embedded_batch: Batch
+) -> None:
+    """Compare with the network itself, adapted as a whole, on two images after another."""
+    settings = {"views": 6, "learning_rate": 0.05, "weight_decay": 0.1, "steps": 2}
+    chosen = {"parameters": "with_head", "optimizer": optimizer, "crop_in_loss": crop_in_loss}
+    method = build(head_teacher(), **chosen, **settings)
+    assert method.resolved_parameters()["adapted_head"] is True
+    assert method.cost().image_forwards == 13
+    batch = part(embedded_batch, 0, 1)
+    ours = predict(method, batch)
+    for index in range(2):
+        views = method.view_pixels(batch, index, method.spec)
+        assert len(views) == 6 + (not crop_in_loss)
+        network = small_network().requires_grad_()
+        step = kind(network.parameters(), lr=0.05, weight_decay=0.1)
+        for _ in range(2):
+            mean = network(views[-6:]).softmax(1).mean(0)
+            step.zero_grad()
+            torch.special.entr(mean).sum().backward()
+            step.step()
+        torch.testing.assert_close(ours[index : index + 1], network(views[:1]).detach(), rtol=0, atol=2e-4)
+    frozen = predict(build(head_teacher(), **{**chosen, "parameters": "all"}, **settings), batch)
+    assert (frozen - ours).abs().max() > 1e-2
+
+
+def test_without_a_head_of_its_own_the_encoder_moves_alone(embedded_teacher: Teacher, embedded_batch: Batch) -> None:
+    """Class weights from text are no layer of the network, nor are those of a network that ends otherwise."""
+    batch = part(embedded_batch, 0, 1)
+    logits = [predict(build(embedded_teacher, parameters=which, views=4), batch) for which in ("with_head", "all")]
+    assert torch.equal(*logits)
+    preprocessing = Preprocessing(28, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
+    scaled = nn.Sequential(small_network(), nn.Tanh())
+    teacher: Any = load_teacher(scaled.eval(), classes=CLASSES, preprocessing=preprocessing)
+    assert build(teacher, parameters="with_head", views=4).resolved_parameters()["adapted_head"] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnext101_32x8d", True),
+        ("resnext101_64x4d", True),
+        ("resnet101", False),
+        ("resnext50_32x4d", False),
+        ("vit_tiny_patch16_224", False),
+    ],
+)
+def test_adamw_is_also_for_resnext_101(name: str, expected: bool) -> None:
+    with torch.device("meta"):
+        assert is_resnext_101(timm.create_model(name)) is expected
+
+
+def test_the_authors_network_is_recognised_too() -> None:
+    with torch.device("meta"):
+        assert is_resnext_101(torchvision.models.resnext101_32x8d())
+        assert not is_resnext_101(torchvision.models.resnet50())
+
+
+@pytest.mark.parametrize("name", ["memo", "tent", "sar"])
+def test_channels_last_changes_no_more_than_rounding(
+    name: str, batch_norm_encoder: nn.Module, stub_teacher: Any, embedded_batch: Batch
+) -> None:
+    """The copy has the other layout through restorations; the teacher has its own."""
+    views = {"views": 4} if name == "memo" else {}
+
+    def answers(channels_last: bool) -> Tensor:
+        teacher = stub_teacher(batch_norm_encoder)
+        parameters = build_parameters(name, {"channels_last": channels_last, "learning_rate": 0.01, **views})
+        method: Any = METHODS.get(name)(teacher, TASK, parameters, 0)
+        with torch.no_grad():
+            given = [method.predict(Batch(embedded_batch.ids, embedded_batch.images)).logits for _ in range(2)]
+        weights = [each for each in method.encoder._copy.modules() if isinstance(each, nn.Conv2d)]
+        layouts = {each.weight.is_contiguous(memory_format=torch.channels_last) for each in weights[1:]}
+        assert layouts == {channels_last}
+        assert teacher.image_encoder[4].weight.is_contiguous()
+        return torch.cat(given)
+
+    torch.testing.assert_close(answers(True), answers(False), rtol=0, atol=1e-3)

@@ -223,7 +223,15 @@ def test_the_top_is_the_layers_that_the_authors_name() -> None:
     vit = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=32)
     blocks = {f"blocks.{block}.norm{which}" for block in (9, 10, 11) for which in (1, 2)}
     assert top_layers(vit) == {*blocks, "norm"}
-    assert published_rate(vit, 1) == pytest.approx(1e-3 / 64)
+    assert published_rate(vit, 2) == pytest.approx(1e-3 / 64 * 2)
+
+
+def test_for_single_images_the_rate_is_doubled() -> None:
+    """``main.py`` ends the choice of the rate with ``if args.exp_type == 'bs1'``: of both kinds of networks."""
+    layer, batch = nn.Sequential(nn.LayerNorm(4)), nn.Sequential(nn.LayerNorm(4), nn.BatchNorm2d(4))
+    assert published_rate(layer, 1) == pytest.approx(2 * (1e-3 / 64))
+    assert published_rate(batch, 1) == pytest.approx(2 * (2 * 2.5e-4 / 64))
+    assert published_rate(batch, 2) == pytest.approx(2 * (2.5e-4 / 64 * 2))
 
 
 def test_batch_normalisation_uses_the_batchs_statistics(

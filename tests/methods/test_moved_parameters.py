@@ -1,0 +1,59 @@
+"""The parameters that TENT, SAR and MEMO move are those that the authors' rules give, as the committed file says."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import yaml
+
+from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def made() -> str:
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    text: str = runpy.run_path(str(ROOT / "docs" / "moved_parameters.py"))["text"]()
+    return text
+
+
+def test_the_committed_file_is_what_the_code_makes(made: str) -> None:
+    """Run ``python docs/moved_parameters.py`` if this fails."""
+    assert made == (ROOT / "docs" / "moved_parameters.yaml").read_text(encoding="utf-8")
+
+
+def test_only_layer_normalisation_and_other_names_set_them_apart_from_the_authors(made: str) -> None:
+    """TENT adapts BatchNorm alone; open_clip's last norm has a name that SAR's rule does not know."""
+    lists: dict[str, Any] = yaml.safe_load(made)
+    differing = {
+        (network, method): own["authors"]
+        for network, methods in lists.items()
+        for method, own in methods.items()
+        if own["authors"] != "same"
+    }
+    assert differing.pop(("open_clip ViT-B-16", "sar")) == {"+": ["ln_post.bias", "ln_post.weight"]}
+    assert set(differing) == {("timm vit_base_patch16_224", "tent"), ("open_clip ViT-B-16", "tent")}
+    for (network, method), own in differing.items():
+        assert own == {"-": sorted(lists[network][method]["names"])}
+    assert {name: own["memo"]["optimizer"] for name, own in lists.items()} == {
+        "timm resnet50": "sgd",
+        "timm resnext101_32x8d": "adamw",
+        "timm vit_base_patch16_224": "adamw",
+        "open_clip RN50": "sgd",
+        "open_clip ViT-B-16": "adamw",
+    }
+
+
+def test_what_an_optimiser_gets_are_the_listed_parameters(made: str) -> None:
+    network = timm.create_model("resnet50", num_classes=0)
+    encoder = AdaptableEncoder(network, normalisation_layers(network), "batch")
+    shapes = [
+        tuple(network.get_parameter(name).shape) for name in yaml.safe_load(made)["timm resnet50"]["tent"]["names"]
+    ]
+    assert [tuple(each.shape) for each in encoder.parameters] == shapes
