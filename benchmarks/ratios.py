@@ -19,6 +19,10 @@ from tabulate import tabulate
 from apm_tta.apm import APMConfig
 from apm_tta.apm.flops import flops_per_iteration
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, it does not know its package
+
+from benchmarks.baselines.section import with_section
+
 BASELINE = Path(__file__).parent / "baseline.json"
 README = Path(__file__).parent.parent / "README.md"
 PAGE = Path(__file__).parent.parent / "results" / "performance.md"
@@ -179,7 +183,7 @@ def main() -> int:
         section = readme_section(cast(Baseline, baseline))
         README.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
     committed: Baseline = json.loads(BASELINE.read_text())
-    PAGE.write_text(page(run, measured, committed), encoding="utf-8")
+    PAGE.write_text(with_section(page(run, measured, committed)), encoding="utf-8")
     for name, value in measured.items():
         baseline_ratio = committed["ratios"].get(name, math.nan)
         print(f"{name}: {value:.2f}, committed {baseline_ratio:.2f} {_verdict(name, value, committed)}")

@@ -18,6 +18,7 @@ from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, Cost, Method, build_parameters
+from apm_tta.methods.presets import Published
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
@@ -31,6 +32,9 @@ Made by `python docs/make.py` from the code itself: edit the docstrings, not thi
 Views: index 0 is the teacher's evaluation crop, the others are random resized crops with a random flip; crop scale is a
 field of the suite. All methods of a run that need the same views share them, and each is charged for them. Where a
 paper and its code differ, the code's value is the default and both are named below.
+
+`preset=published` has everything as in the authors' script, with the source below each table.
+[moved_parameters.yaml](moved_parameters.yaml) lists the parameters that TENT, SAR and MEMO move in five networks.
 
 Cost is in passes of the teacher per image, without class weights, which are computed once;
 `benchmarks/test_perf_methods.py` counts the passes and FLOPs of every method and compares them with these formulas.
@@ -86,6 +90,7 @@ def section(method: Method) -> str:
     parameters = documented(kind.Parameters)
     defaults = asdict(build_parameters(method.name, {}))
     rows = [f"| `{name}` | `{defaults[name]}` | {text} |" for name, text in parameters.items()]
+    published = [] if kind.published is None else ["", as_published(method.name, kind.published)]
     return "\n".join(
         [
             f"## {method.name}",
@@ -97,8 +102,16 @@ def section(method: Method) -> str:
             "| parameter | default | meaning and source |",
             "|---|---|---|",
             *rows,
+            *published,
         ]
     )
+
+
+def as_published(name: str, published: Published) -> str:
+    """Return the sentence on what the preset sets, and by which script."""
+    values = "; ".join(f"`{key}` {value}" for key, value in published.values.items())
+    tuned = " The values were chosen for each data set on its test images." if published.tuned_per_dataset else ""
+    return f"`--set {name}.preset=published`: {values or 'nothing else'}. Source: {published.source}.{tuned}"
 
 
 def cost_in_words(cost: Cost) -> str:
