@@ -84,11 +84,9 @@ class StreamCache:
         before = self._weights(features, self._keys[: changes.filled_before])
         for image, row in changes.hidden:
             before[image:, row] = 0
-        sums = self._sum(before)
-        if entering:
-            among = self._weights(features, features) * device_copy(changes.seen, features.device)
-            sums = sums + among @ (self._one_hot(entering, features) if values is None else values)
-            self._store(changes, features, values)
+        among = self._weights(features, features) * device_copy(changes.seen, features.device)
+        sums = self._sum(before) + among @ (self._one_hot(entering, features) if values is None else values)
+        self._store(changes, features, values)
         return sums
 
     def _weights(self, features: Tensor, keys: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from apm_tta.methods.base import Predictions, register
+from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import by_images, in_full_precision, lowest_entropy, marginal_entropy, select
 from apm_tta.methods.data_defaults import by_dataset, by_family
@@ -122,6 +122,9 @@ class TDA(ViewMethod[TDAParameters]):
 
     def reset(self) -> None:
         self.adapter = Adapter(self.class_weights, self.parameters)
+
+    def cost(self) -> Cost:
+        return Cost(image_forwards=self.spec.count, other="products with the filled rows of two caches")
 
     def predict(self, batch: Batch) -> Predictions:
         views, scales = self.unit_views(batch)

@@ -59,7 +59,7 @@ def measure_alone(method: Method, batch: Batch, gflop: float | None = None) -> S
         method: the method.
         batch: the images.
         gflop: of an image, where they have been counted in this process; None counts them. They are the same for every
-            image.
+            image; of an online method they are those of the first batch of its stream.
     """
     count, alone, first = images_at_once(method, batch), list[Answers](), gflop is None
     if gflop is None or not takes_single_images(method):
@@ -67,6 +67,7 @@ def measure_alone(method: Method, batch: Batch, gflop: float | None = None) -> S
         reset(method)
         alone = [answer(method, part_of(batch, slice(0, count)), "alone")]
     if gflop is None:
+        reset(method)  # what a cache of the stream costs depends on how full it is
         with count_flops() as counter:
             run_once(method, part_of(batch, slice(0, count)), "operations")
         gflop = counter.get_total_flops() / count / 1e9

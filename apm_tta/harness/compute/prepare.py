@@ -94,14 +94,17 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
     seeded: dict[tuple[str, int], Method[Any]] = {}
     left_out = {}
     for name, parameters in request.parameters.items():
+        built = {}
         try:
             for seed in request.suite.seeds:
-                seeded[name, seed] = build_method(name, teacher, task, parameters, seed, request.memory)
-                _refuse_small_batches(seeded[name, seed], request, dataset)
+                built[name, seed] = build_method(name, teacher, task, parameters, seed, request.memory)
+                _refuse_small_batches(built[name, seed], request, dataset)
         except UserError as error:
             if not request.every_method:
                 raise
             left_out[name] = str(error)
+        else:
+            seeded |= built
     return Prepared(request, dataset, teacher, seeded, left_out)
 
 

@@ -105,14 +105,17 @@ class MethodFields(_Open):
         votes: whether its logits are counts of votes.
         templates: ``dataset``, ``file``, or the name of a published list.
         sentences: themselves.
-        prompts: the sentences of the class weights that it begins with, where they are others.
     """
 
     protocol: str
     votes: bool
     templates: str
     sentences: tuple[str, ...]
-    prompts: tuple[str, ...] = ()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The sentences of the class weights that the method begins with, where they are others; stated only there."""
+        return tuple(self.others.get("prompts", ()))
 
     @property
     def first_prompts(self) -> tuple[str, ...]:
