@@ -21,7 +21,8 @@ from apm_tta.harness.compute.measure import count_flops
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
-NAMES = [name for name in METHODS.names() if name != "knn"]  # it needs labelled images, and costs as much as zeroshot
+NAMES = [name for name in METHODS.names() if name not in ("knn", "norm")]
+"""All but two that need labelled images, or a network with BatchNorm, and cost as much as zeroshot."""
 CONDITION = Condition("gaussian_noise", 3)
 
 

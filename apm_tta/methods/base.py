@@ -232,7 +232,10 @@ class Method(ABC, Generic[P]):
 
     @classmethod
     def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  overridden where there are some
-        """Return names of methods that a table must have beside this one, so that its numbers can be read."""
+        """Return names of methods that a table must have beside this one, so that its numbers can be read.
+
+        One that cannot work with the teacher has nothing to say of it, and is left out.
+        """
         return ()
 
     def cost(self) -> Cost:

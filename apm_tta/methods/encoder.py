@@ -13,6 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from apm_tta.errors import UserError
 from apm_tta.teachers import Teacher
 
+STATISTICS_ALONE = "norm"
+"""The method that stands beside those which normalise by the batch: what its statistics do, without any learning."""
+
 NORMALISATIONS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -117,6 +120,7 @@ class AdaptableEncoder:
         copied = dict(self._copy.named_parameters())
         self.parameters = [copied[name].requires_grad_() for name in names]
         self._source = [source[name] for name in names]
+        self._buffers = dict(encoder.named_buffers())
         for module in self._copy.modules():
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
                 if statistics == "batch":
@@ -132,11 +136,13 @@ class AdaptableEncoder:
         return features.float()
 
     def restore(self) -> None:
-        """Restore the source's parameters bit by bit."""
+        """Restore the source's parameters and buffers bit by bit."""
         with torch.no_grad():
             for parameter, source in zip(self.parameters, self._source, strict=True):
                 parameter.copy_(source)
                 parameter.grad = None
+            for name, buffer in self._copy.named_buffers():
+                buffer.copy_(self._buffers[name])
 
 
 def _use_batch_statistics(module: _BatchNorm) -> None:

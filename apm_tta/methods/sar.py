@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy
-from apm_tta.methods.encoder import AdaptableEncoder, fewest_images, normalisation_layers, require_normalisation
+from apm_tta.methods.encoder import (
+    STATISTICS_ALONE,
+    AdaptableEncoder,
+    fewest_images,
+    normalisation_layers,
+    require_normalisation,
+)
 from apm_tta.methods.parameter_types import BatchSize, Rate, Share, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.presets import Preset, Published
@@ -89,6 +95,10 @@ class Sar(Method[SarParameters]):
         self.encoder = AdaptableEncoder(encoder, self.layers, statistics="batch", channels_last=chosen.channels_last)
         self.least_batch = fewest_images(self.teacher)
         self.reset()
+
+    @classmethod
+    def companions(cls, parameters: Any) -> tuple[str, ...]:
+        return (STATISTICS_ALONE,)
 
     def check_teacher(self) -> None:
         require_normalisation(self.name, self.teacher)

@@ -80,7 +80,7 @@ class StreamCache:
         Returns:
             Sums ``(B, C)``.
         """
-        changes = self._enter(entering, len(features))
+        changes = self._decide(entering, len(features))
         before = self._weights(features, self._keys[: changes.filled_before])
         for image, row in changes.hidden:
             before[image:, row] = 0
@@ -88,6 +88,13 @@ class StreamCache:
         sums = self._sum(before) + among @ (self._one_hot(entering, features) if values is None else values)
         self._store(changes, features, values)
         return sums
+
+    def enter(self, features: Tensor, entering: Sequence[Entering]) -> list[int]:
+        """Let images of a batch ``(B, F)`` enter as by ``stream``; return the classes whose entries have changed."""
+        changes = self._decide(entering, len(features))
+        self._store(changes, features, None)
+        images = set(changes.holders.values())
+        return sorted({each.predicted for each in entering if each.image in images})
 
     def _weights(self, features: Tensor, keys: Tensor) -> Tensor:
         weights: Tensor = torch.exp(self._beta * (features @ keys.T - 1))
@@ -111,7 +118,7 @@ class StreamCache:
             rows[image, predicted] = 1
         return device_copy(rows, features.device)
 
-    def _enter(self, entering: Sequence[Entering], images: int) -> _Changes:
+    def _decide(self, entering: Sequence[Entering], images: int) -> _Changes:
         """Decide which rows the images get, and what every image of the batch sees."""
         changes = _Changes(self._filled, torch.zeros(images, images))
         for image, predicted, entropy in entering:

@@ -15,6 +15,7 @@ from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy
 from apm_tta.methods.data_defaults import by_family
 from apm_tta.methods.encoder import (
+    STATISTICS_ALONE,
     AdaptableEncoder,
     fewest_images,
     normalisation_layers,
@@ -108,6 +109,10 @@ class Tent(Method[TentParameters]):
         self.encoder = AdaptableEncoder(encoder, layers, statistics="batch", channels_last=chosen.channels_last)
         self.least_batch = fewest_images(self.teacher)
         self.reset()
+
+    @classmethod
+    def companions(cls, parameters: Any) -> tuple[str, ...]:
+        return (STATISTICS_ALONE,)
 
     def check_teacher(self) -> None:
         require_normalisation(self.name, self.teacher)

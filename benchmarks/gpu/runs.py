@@ -39,8 +39,8 @@ class Moment:
 
 
 def methods() -> list[str]:
-    """Name the methods that are measured: all that need no labelled images."""
-    return [name for name in METHODS.names() if name != "knn"]
+    """Name the methods that are measured: all that need neither labelled images nor BatchNorm, as the teacher is."""
+    return [name for name in METHODS.names() if name not in ("knn", "norm")]
 
 
 def drawn_teacher(setting: Setting) -> str:

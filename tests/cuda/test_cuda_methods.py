@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from worker_runs import BATCH, answered, prepared_on, write_images
+from worker_runs import BATCH, answered, of_embedded, prepared_on, write_images
 
 from apm_tta.harness.compute.prepare import Prepared
-from apm_tta.methods import METHODS
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(),
@@ -24,10 +23,10 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[torch.device], Prepared]:
     """Return a function from a device to a prepared run of every method, made once."""
     place: Path = write_images(tmp_path_factory.mktemp("cuda"))
-    return cache(lambda device: prepared_on(device, place, METHODS.names(), limit=3 * BATCH))
+    return cache(lambda device: prepared_on(device, place, of_embedded(), limit=3 * BATCH))
 
 
-@pytest.mark.parametrize("name", METHODS.names())
+@pytest.mark.parametrize("name", of_embedded())
 def test_a_worker_on_cuda_records_what_one_on_the_cpu_does(
     name: str, prepared: Callable[[torch.device], Prepared]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import timm
 import torch
 
 from apm_tta.api.run import resolve
@@ -18,16 +19,20 @@ from apm_tta.data.sample import CLEAN
 from apm_tta.harness.compute.prepare import Prepared, open_data, plan, prepare
 from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.progress.events import Emit
+from apm_tta.methods import METHODS
 
 BATCH = 2
 """Images in a batch, of an online method's too."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {"views": 3} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
-    **{name: {"batch_size": BATCH} for name in ("tent", "sar")},
+    **{name: {"batch_size": BATCH} for name in ("eta", "lame", "norm", "rdumb", "sar", "t3a", "tent")},
     "apm": {"iterations": 2},
     "knn": {"neighbours": 3},
 }
+NEED_BATCH_NORM = {"norm"}
+"""Methods that cannot work with the embedded teacher: it has none."""
+
 _MEASURED = {"latency_ms", "batch_ms", "peak_memory_mb"}
 _CLASSES = ("bag", "coat", "sandal", "trouser")
 
@@ -43,6 +48,20 @@ def write_images(place: Path, tested: int = 2, labelled: int = 2) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             dataset.read(entry, CLEAN).image.save(folder / f"{index}.png")
     return place
+
+
+def of_embedded() -> list[str]:
+    """Return the methods that can work with the embedded teacher and labelled images."""
+    return [name for name in METHODS.names() if name not in NEED_BATCH_NORM]
+
+
+def batch_norm_weights(place: Path) -> str:
+    """Write a small network with BatchNorm and drawn weights; return its name as a teacher."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        state = timm.create_model("test_resnet").state_dict()
+    torch.save(state, place / "weights.pth")
+    return f"timm:test_resnet.r160_in1k:{place / 'weights.pth'}"
 
 
 def prepared_on(

@@ -60,9 +60,18 @@ def stub_teacher() -> Callable[[nn.Module], StubTeacher]:
     return StubTeacher
 
 
+@pytest.fixture(scope="session")
+def batch_norm_teacher() -> StubTeacher:
+    return StubTeacher(_batch_norm_encoder())
+
+
 @pytest.fixture
 def batch_norm_encoder() -> nn.Module:
     """Build two convolutions with BatchNorm, whose running averages are far from those of real images."""
+    return _batch_norm_encoder()
+
+
+def _batch_norm_encoder() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         encoder = nn.Sequential(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from pretended_cuda import CUDA, pretended_cuda
-from worker_runs import BATCH, prepared_on, write_images
+from worker_runs import BATCH, NEED_BATCH_NORM, batch_norm_weights, of_embedded, prepared_on, write_images
 
 from apm_tta.harness.compute.prepare import Prepared
-from apm_tta.methods import METHODS, shared_values
+from apm_tta.methods import shared_values
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,22 @@ def prepared(place: Path) -> Callable[[torch.device], Prepared]:
     @cache
     def make(device: torch.device) -> Prepared:
         with pretended_cuda() if device == CUDA else nullcontext():
-            return prepared_on(device, place, METHODS.names(), limit=3 * BATCH)
+            return prepared_on(device, place, of_embedded(), limit=3 * BATCH)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def prepared_for(
+    prepared: Callable[[torch.device], Prepared], place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[torch.device, str], Prepared]:
+    """Return a function from a device and a method to a prepared run with it, over a teacher that has what it needs."""
+    folder = tmp_path_factory.mktemp("network")
+
+    @cache
+    def with_batch_norm(device: torch.device) -> Prepared:
+        with pretended_cuda() if device == CUDA else nullcontext():
+            options = {"teacher": batch_norm_weights(folder), "classifier": "prototypes", "limit": 3 * BATCH}
+            return prepared_on(device, place, sorted(NEED_BATCH_NORM), **options)
+
+    return lambda device, name: with_batch_norm(device) if name in NEED_BATCH_NORM else prepared(device)

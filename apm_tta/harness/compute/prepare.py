@@ -100,9 +100,10 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
                 built[name, seed] = build_method(name, teacher, task, parameters, seed, request.memory)
                 _refuse_small_batches(built[name, seed], request, dataset)
         except UserError as error:
-            if not request.every_method:
+            if request.every_method:
+                left_out[name] = str(error)
+            elif name in request.suite.methods:
                 raise
-            left_out[name] = str(error)
         else:
             seeded |= built
     return Prepared(request, dataset, teacher, seeded, left_out)
