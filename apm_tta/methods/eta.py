@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class ETA(Method[ETAParameters]):
         self.reset()
 
     @classmethod
-    def companions(cls, parameters: Any) -> tuple[str, ...]:
+    def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  whatever they are
         return (STATISTICS_ALONE,)
 
     def check_teacher(self) -> None:

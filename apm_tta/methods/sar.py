@@ -97,7 +97,7 @@ class Sar(Method[SarParameters]):
         self.reset()
 
     @classmethod
-    def companions(cls, parameters: Any) -> tuple[str, ...]:
+    def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  whatever they are
         return (STATISTICS_ALONE,)
 
     def check_teacher(self) -> None:

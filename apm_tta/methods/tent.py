@@ -111,7 +111,7 @@ class Tent(Method[TentParameters]):
         self.reset()
 
     @classmethod
-    def companions(cls, parameters: Any) -> tuple[str, ...]:
+    def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  whatever they are
         return (STATISTICS_ALONE,)
 
     def check_teacher(self) -> None:
