@@ -65,6 +65,16 @@ class StreamCache:
         assert self._values is not None
         return self._values[[row for _, row in self._entries.get(predicted, ())]]
 
+    def sums(self, predicted: Sequence[int]) -> Tensor:
+        """Return the sums of the embeddings of the entries of some classes, ``(n, F)``."""
+        rows = [[row for _, row in self._entries.get(each, ())] for each in predicted]
+        most = max(map(len, rows), default=0)
+        table = torch.tensor([[*(row + 1 for row in own), *[0] * (most - len(own))] for own in rows])
+        # Row 0 stands for an empty place.
+        places = device_copy(table, self._keys.device)
+        found: Tensor = self._keys[(places - 1).clamp_min(0)] * (places > 0)[..., None]
+        return found.sum(1)
+
     def stream(self, features: Tensor, entering: Sequence[Entering], values: Tensor | None = None) -> Tensor:
         r"""Let images of a batch enter, and compute for each of its images the sum over what the cache then has.
 

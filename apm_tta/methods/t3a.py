@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from apm_tta.device_copies import device_copy
 from apm_tta.methods.base import Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy, in_full_precision
@@ -96,5 +97,5 @@ class Supports:
     def _enter(self, features: Tensor, logits: Tensor) -> None:
         table = torch.stack([logits.argmax(-1).double(), entropy(logits).double()], dim=-1).tolist()
         entering = [Entering(image, int(predicted), own) for image, (predicted, own) in enumerate(table)]
-        for predicted in self.cache.enter(features, entering):
-            self.sums[predicted] = self.cache.keys(predicted).sum(0)
+        if changed := self.cache.enter(features, entering):
+            self.sums[device_copy(torch.tensor(changed), self.sums.device)] = self.cache.sums(changed)

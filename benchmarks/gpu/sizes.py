@@ -57,7 +57,7 @@ SMOKE = Sizes(
     answers=4,
     settings={
         **{name: {"views": 4} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
-        **{name: {"batch_size": 2} for name in ("tent", "sar")},
+        **{name: {"batch_size": 2} for name in ("eta", "lame", "rdumb", "sar", "t3a", "tent")},
         "apm": {"iterations": 2},
     },
     product=64,

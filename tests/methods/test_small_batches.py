@@ -58,11 +58,11 @@ def images(count: int) -> list[Image.Image]:
 @pytest.mark.parametrize(("maps", "fewest"), [(1, 2), (2, 1)])
 def test_how_many_images_statistics_take(maps: int, fewest: int) -> None:
     assert fewest_images(teacher(maps)) == fewest
-    for name in ("tent", "sar"):
+    for name in ("tent", "sar", "eta", "rdumb", "norm"):
         assert build(name, maps).least_batch == fewest
 
 
-@pytest.mark.parametrize("name", ["tent", "sar"])
+@pytest.mark.parametrize("name", ["tent", "sar", "eta", "rdumb", "norm", "lame", "t3a"])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_batch_of_one_of_two_and_the_streams_last_smaller_one_are_answered(name: str, count: int) -> None:
     method = build(name, 2, batch_size=4)

@@ -41,8 +41,8 @@ WAITS = {
 }
 """How often the process waits for the device, per batch that a method answers as its run's only one."""
 
-ROUNDED = {"lame", "mta"}
-"""Methods that take other steps on a CPU: MTA's are NumPy's there, in float64; LAME's end where they change nothing."""
+ROUNDED = {"mta"}
+"""Methods whose tiny steps are NumPy's on a CPU and torch's elsewhere, in float64: the last bit may differ."""
 
 
 @pytest.fixture(scope="module")
