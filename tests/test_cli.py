@@ -169,7 +169,7 @@ MISTAKES = [
     (
         ["demo", "--methods", "tptt"],
         2,
-        "unknown method 'tptt'; there are: apm, ensemble, knn, memo, mta, sar, tda, tent, tps, tpt, vte, zero,",
+        f"unknown method 'tptt'; there are: {', '.join(METHODS.names())}",
     ),
     (["demo", "--methods", ""], 2, "methods"),
     (["demo", "--methods", "apm,apm"], 2, "names something twice"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from pretended_cuda import CUDA, SITES, Elsewhere, Waits, pretended_cuda
+from worker_runs import of_embedded
 
 from apm_tta.apm.fresh import row_on
 from apm_tta.apm.positions import code_on
@@ -22,7 +23,7 @@ from apm_tta.methods import METHODS, Batch, Method, Predictions, base, build_met
 from apm_tta.methods.answering import answer
 from apm_tta.methods.batch import Shared
 
-NAMES = METHODS.names()
+NAMES = of_embedded()
 Ask = Callable[[Method[Any]], int]
 GIVEN = ("features_of", "pixels_of", "view_features_of", "view_pixels_of")
 """What a method is given, in the module of its base class."""
