@@ -222,7 +222,7 @@ class Method(ABC, Generic[P]):
         """Return what the manifest states beyond ``parameters``: what came from a preset or from the teacher."""
         return {}
 
-    def prompts(self) -> tuple[str, ...]:
+    def initial_prompts(self) -> tuple[str, ...]:
         """Return the sentences of the class weights that the method begins with; ``templates`` unless it has others."""
         return self.templates
 

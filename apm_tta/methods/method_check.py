@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from apm_tta.errors import UserError
+from apm_tta.methods.presets import Published
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _RESERVED = "all"
@@ -41,7 +42,10 @@ def check_method(method: Any) -> None:
         raise UserError(f"method {method.name} does not implement {', '.join(abstract)} (class {method.__name__})")
     _check_protocol(method)
     parameters = require_parameters(method)
-    if method.published is not None and "preset" not in {field.name for field in fields(parameters)}:
+    published = getattr(method, "published", None)
+    if not (published is None or isinstance(published, Published)):
+        raise UserError(f"method {method.name} states published {published!r}; write a Published, or another name")
+    if published is not None and "preset" not in {field.name for field in fields(parameters)}:
         raise UserError(
             f"method {method.name} has a published setting and no parameter to choose it by: write "
             f'preset: Preset = "suite" in class {parameters.__name__}'

@@ -29,14 +29,14 @@ def stated_cost(method: Method[Any]) -> Cost:
 
 
 def stated_prompts(method: Method[Any]) -> tuple[str, ...]:
-    """Return the sentences of the class weights that the method begins with; see ``Method.prompts``.
+    """Return the sentences of the class weights that the method begins with; see ``Method.initial_prompts``.
 
     Raises:
         UserError: when that fails, or is not a tuple of texts, in one line with the method's name.
     """
-    prompts = _asked(method, "prompts()", method.prompts)
+    prompts = _asked(method, "initial_prompts()", method.initial_prompts)
     if not (isinstance(prompts, tuple) and all(isinstance(each, str) for each in prompts)):
-        raise UserError(f"method {method.name} returns {prompts!r} from prompts(); return a tuple of sentences")
+        raise UserError(f"method {method.name} returns {prompts!r} from initial_prompts(); return a tuple of sentences")
     return prompts
 
 

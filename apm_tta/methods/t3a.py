@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -12,9 +14,11 @@ from apm_tta.device_copies import device_copy
 from apm_tta.methods.base import Method, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy, in_full_precision
-from apm_tta.methods.parameter_types import BatchSize, Entries
+from apm_tta.methods.parameter_types import BatchSize
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.stream_cache import Entering, StreamCache
+
+_ROWS_TOGETHER = 1024
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class T3AParameters:
         templates: of the class weights.
     """
 
-    supports: Entries = 20
+    supports: Annotated[int, Ge(1), Le(1000)] = 20
     batch_size: BatchSize = 64
     templates: Templates = "dataset"
 
@@ -76,11 +80,11 @@ class Supports:
 
     def __init__(self, class_weights: Tensor, scale: float, most: int, bias: Tensor | None = None) -> None:
         classes = len(class_weights)
-        logits = scale**2 * class_weights @ class_weights.mT
-        logits = logits if bias is None else logits + bias
         self.cache = StreamCache(classes, most, 0.0, class_weights)
         self.sums = torch.zeros_like(class_weights)
-        self._enter(class_weights, logits)
+        for rows in class_weights.split(_ROWS_TOGETHER):  # with many classes, all their products would not fit
+            logits = scale**2 * rows @ class_weights.mT
+            self._enter(rows, logits if bias is None else logits + bias)
 
     @in_full_precision
     def stream(self, features: Tensor, logits: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ from apm_tta.methods.presets import Preset, Published
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
 
-# Size of the shifts of images that are adapted at once, 64 MiB; a step holds about twelve tensors of that size.
+# Size of the shifts of images that are adapted at once, 64 MiB; a step holds at most six tensors of that size.
 _SHIFTS_AT_ONCE = 2**24
-_TENSORS_PER_STEP = 12
+_TENSORS_PER_STEP = 6
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,6 @@ def from_features(
     Returns:
         Logits ``(..., C)``.
     """
-
     norms = class_weights.norm(dim=-1)
     unit = class_weights / norms[:, None]
     # On a CPU the shifts of one image are already more than its caches hold.

@@ -110,7 +110,7 @@ class Tpt(ViewMethod[TptParameters]):
         steps = self.parameters.steps
         return Cost(image_forwards=self.spec.count, text_forwards=steps + 1, text_backwards=steps)
 
-    def prompts(self) -> tuple[str, ...]:
+    def initial_prompts(self) -> tuple[str, ...]:
         return (f"{self.parameters.context} {{}}.",)
 
     def predict(self, batch: Batch) -> Predictions:

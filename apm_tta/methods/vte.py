@@ -86,5 +86,4 @@ def consensus(views: Tensor, class_weights: Tensor, logit_scale: Tensor | float,
         logit_scale: one for all, or one per view, ``(..., N, 1)``.
         share: share of the views that is kept, rounded down, at least one.
     """
-
     return select(views, confident_views(views, class_weights, logit_scale, share)).mean(-2)

@@ -16,7 +16,7 @@ from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.prepare import prepare
 from apm_tta.harness.request.run_request import resolve_request
-from apm_tta.methods import METHODS, Batch, build_parameters
+from apm_tta.methods import METHODS, Batch, build_parameters, t3a
 from apm_tta.methods.lame import affinities, from_logits
 from apm_tta.methods.t3a import Supports
 from apm_tta.teachers import Teacher
@@ -134,3 +134,13 @@ def test_statistics_alone_stand_beside_what_normalises_by_the_batch(tmp_path: Pa
 
     assert methods("embedded") == ([name], {})
     assert methods(batch_norm_weights(tmp_path)) == ([name, "norm"], {})
+
+
+def test_many_classes_enter_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their products are computed part by part."""
+    weights, features = unit(7, 9, 8), unit(8, 5, 8)
+    answers = []
+    for together in (1024, 2):
+        monkeypatch.setattr(t3a, "_ROWS_TOGETHER", together)
+        answers.append(Supports(weights, 20.0, most=2).stream(features, 20 * features @ weights.T))
+    torch.testing.assert_close(*answers)

@@ -233,7 +233,9 @@ def test_without_a_head_of_its_own_the_encoder_moves_alone(embedded_teacher: Tea
     preprocessing = Preprocessing(28, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
     scaled = nn.Sequential(small_network(), nn.Tanh())
     teacher: Any = load_teacher(scaled.eval(), classes=CLASSES, preprocessing=preprocessing)
-    assert build(teacher, parameters="with_head", views=4).resolved_parameters()["adapted_head"] is False
+    for classes in (CLASSES, CLASSES[::-1]):  # whatever their order
+        method = build(teacher, Task(classes), parameters="with_head", views=4)
+        assert method.resolved_parameters()["adapted_head"] is False
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
-from apm_tta.methods import METHODS, build_parameters
+from apm_tta.harness.compute.prepare import Prepared
+from apm_tta.methods import METHODS, Batch, Method, Predictions, build_parameters, register
 from apm_tta.methods.data_defaults import resolve_defaults
 from apm_tta.teachers import Teacher, load_teacher, read_templates
 
@@ -105,3 +107,24 @@ def test_prompts_are_those_of_the_scripts() -> None:
     assert published("tent", "imagenet-c").batch_size == 64
     memo = published("memo", "imagenet-c")
     assert (memo.parameters, memo.crop_in_loss, memo.views) == ("with_head", False, 64)
+
+
+def test_a_method_of_ones_own_may_not_mean_something_else_by_it() -> None:
+    class Mine(Method):
+        name, protocol, published = "mine", "episodic", 2026  # type: ignore[assignment]
+
+        def predict(self, batch: Batch) -> Predictions:
+            raise AssertionError
+
+    with pytest.raises(UserError, match="method mine states published 2026; write a Published, or another name"):
+        register(Mine)
+
+
+def test_an_attribute_of_an_object_is_no_preset(embedded_teacher: Teacher) -> None:
+    """A method may keep what it likes under the name; the table says nothing of it."""
+    method: Any = METHODS.get("apm")(embedded_teacher, task("fashion-mnist"), build_parameters("apm", {}), 0)
+    method.published = "elsewhere"
+    request: Any = SimpleNamespace(suite=SimpleNamespace(seeds=(0,)))
+    dataset: Any = None
+    prepared = Prepared(request, dataset, embedded_teacher, {("apm", 0): method}, {})
+    assert prepared.remarks == []

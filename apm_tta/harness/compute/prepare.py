@@ -49,11 +49,12 @@ class Prepared:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader of the table should know about methods whose settings are those of their authors' scripts."""
+        """Say what a reader should know about methods whose settings are those of their authors' scripts."""
+        published = ((name, method, type(method).published) for name, method in self.methods.items())
         return [
-            method.published.remark(name)
-            for name, method in self.methods.items()
-            if method.published is not None and method.parameters.preset == "published"
+            own.remark(name)
+            for name, method, own in published
+            if own is not None and method.parameters.preset == "published"
         ]
 
     def preparations(self, methods: Iterable[Method[Any]]) -> list[Preparation]:
