@@ -8,10 +8,13 @@ compares anything else.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +23,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
@@ -28,6 +31,7 @@ from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.methods.shared_values import pixels_key, view_features_key, view_pixels_key
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.evaluation_crop import normalized
+from apm_tta.teachers.preprocessing import Preprocessing
 
 # A CLIP of 64 pixels with QuickGELU. Its heads are 64 wide: two in the image tower, one in the text tower.
 _CLIP = {
@@ -147,6 +151,52 @@ def build() -> Callable[..., Any]:
         return METHODS.get(name)(teacher, task, build_parameters(name, settings), 0)
 
     return make
+
+
+@pytest.fixture
+def inputs(vector_file: Path) -> Mapping[str, np.ndarray]:
+    """Return the inputs of a file that ``compare.py`` lies beside, by their names without ``in_``."""
+    compare = _module(vector_file.parent / "compare.py")
+    arrays: Mapping[str, np.ndarray] = compare.inputs(vector_file.stem, vector_file.parent)
+    return arrays
+
+
+@pytest.fixture
+def agree(vector_file: Path) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that compares outputs by key with the authors' own, within the file's tolerances."""
+    compare = _module(vector_file.parent / "compare.py")
+
+    def check(outputs: Mapping[str, Any]) -> None:
+        plain = {key: np.asarray(torch.as_tensor(value).detach()) for key, value in outputs.items()}
+        found = compare.differences(vector_file.stem, plain, vector_file.parent, partial=True)
+        assert set(found) == set(outputs)
+        wrong = {key: pair for key, pair in found.items() if not pair[0] <= pair[1]}
+        assert not wrong, wrong
+
+    return check
+
+
+@pytest.fixture
+def network(vector_file: Path, inputs: Mapping[str, np.ndarray]) -> Callable[[str], Teacher]:
+    """Return a function that makes a teacher of one of the file's networks, which returns logits."""
+    nets = _module(vector_file.parent / "nets.py")
+
+    def make(kind: str) -> Teacher:
+        own = {f"in_{key.removeprefix(f'{kind}/')}": value for key, value in inputs.items() if "net/" in key}
+        built: nn.Module = nets.build(kind, own)
+        preprocessing = Preprocessing(16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
+        return load_teacher(built, classes=tuple(f"class {index}" for index in range(10)), preprocessing=preprocessing)
+
+    return make
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"vectors_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def _features(teacher: Teacher, pixels: Tensor, views: Sequence[Tensor]) -> Tensor:

@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from apm_tta.data.task import Task
 from apm_tta.methods import lame, t3a
-from apm_tta.teachers import Teacher, load_teacher
-from apm_tta.teachers.preprocessing import Preprocessing
 
 CLASSES = tuple(f"class {index}" for index in range(10))
-
-
-def module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"vectors_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-@pytest.fixture
-def inputs(vector_file: Path) -> Mapping[str, np.ndarray]:
-    arrays: Mapping[str, np.ndarray] = module(vector_file.parent / "compare.py").inputs(
-        vector_file.stem, vector_file.parent
-    )
-    return arrays
-
-
-@pytest.fixture
-def agree(vector_file: Path) -> Callable[[Mapping[str, Any]], None]:
-    """Return a function that compares outputs by key with the authors' own, within the file's tolerances."""
-    compare = module(vector_file.parent / "compare.py")
-
-    def check(outputs: Mapping[str, Any]) -> None:
-        plain = {key: np.asarray(torch.as_tensor(value).detach()) for key, value in outputs.items()}
-        found = compare.differences(vector_file.stem, plain, vector_file.parent, partial=True)
-        assert set(found) == set(outputs)
-        wrong = {key: pair for key, pair in found.items() if not pair[0] <= pair[1]}
-        assert not wrong, wrong
-
-    return check
-
-
-@pytest.fixture
-def network(vector_file: Path, inputs: Mapping[str, np.ndarray]) -> Callable[[str], Teacher]:
-    """Return a function that makes a teacher of one of the file's networks, which returns logits."""
-    nets = module(vector_file.parent / "nets.py")
-
-    def make(kind: str) -> Teacher:
-        own = {f"in_{key.removeprefix(f'{kind}/')}": value for key, value in inputs.items() if "net/" in key}
-        built: nn.Module = nets.build(kind, own)
-        preprocessing = Preprocessing(16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
-        return load_teacher(built, classes=CLASSES, preprocessing=preprocessing)
-
-    return make
 
 
 def batches(inputs: Mapping[str, np.ndarray], key: str = "images") -> list[Tensor]:
