@@ -21,6 +21,7 @@ OnDevice = Callable[[str], tuple[pa.Table, Counter[str]]]
 
 WAITS = {
     "apm": 1,
+    "ecalp": 1,
     "ensemble": 1,
     "eta": 2,
     "knn": 1,
@@ -28,6 +29,7 @@ WAITS = {
     "memo": 1,
     "mta": 1,
     "norm": 1,
+    "onzeta": 1,
     "rdumb": 2,
     "sar": 6,
     "t3a": 2,
