@@ -23,7 +23,7 @@ def answers(teacher: Teacher, batch: Batch, memory: int | None = None, **setting
 
 @pytest.fixture(scope="module")
 def real_images(clean_images: Callable[[int], Batch]) -> Batch:
-    return clean_images(300)
+    return clean_images(100)
 
 
 def test_bfloat16_predicts_as_float32_on_99_of_100_images(embedded_teacher: Teacher, real_images: Batch) -> None:
