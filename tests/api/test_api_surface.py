@@ -55,9 +55,9 @@ def test_help_and_typos_load_nothing_heavy(code: str) -> None:
     assert loaded_by(code) == set()
 
 
-def test_what_computes_loads_it() -> None:
-    """The measurement can fail: a name that needs PyTorch loads it."""
-    assert "torch" in loaded_by("import apm_tta; apm_tta.load_teacher")
+def test_what_is_heavy_is_noticed() -> None:
+    """The measurement can fail."""
+    assert loaded_by("import pyarrow") == {"pyarrow"}
 
 
 @pytest.mark.parametrize("name", apm_tta.__all__)
