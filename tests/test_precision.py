@@ -18,10 +18,10 @@ from apm_tta.methods import METHODS
 from apm_tta.precision import autocast, float32_products, full_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-IMAGES, CONDITION = 20, Condition("contrast", 5)
+IMAGES, CONDITION = 10, Condition("contrast", 5)
 PARAMETERS = {
-    **{name: {"views": 8} for name in ("zero", "mta", "vte", "tps", "tpt", "memo", "tda")},
-    "apm": {"iterations": 20},
+    **{name: {"views": 4} for name in ("zero", "mta", "vte", "tps", "tpt", "memo", "tda")},
+    "apm": {"iterations": 10},
 }
 
 

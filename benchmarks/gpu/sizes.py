@@ -56,7 +56,7 @@ SMOKE = Sizes(
     batch_dear=2,
     answers=4,
     settings={
-        **{name: {"views": 4} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
+        **{name: {"views": 2} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
         **{name: {"batch_size": 2} for name in ("eta", "lame", "rdumb", "sar", "t3a", "tent")},
         "apm": {"iterations": 2},
     },
@@ -65,5 +65,5 @@ SMOKE = Sizes(
     iterations=2,
     together=2,
     small_apm=True,
-    precisions=("bfloat16",),
+    precisions=("float32",),
 )

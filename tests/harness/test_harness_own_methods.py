@@ -198,6 +198,7 @@ def test_code_that_reads_what_it_does_not_name_is_refused(
 # As a person writes it: no ``if __name__ == "__main__":``, which a process that imports the script would need.
 SCRIPT = '''
 import os
+import warnings
 
 from apm_tta import UserError, load_method
 from apm_tta.cli import main
@@ -250,11 +251,16 @@ class Mine(Method):
         pass
 
     def predict(self, batch):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            path = "/somewhere/site-packages/numpy/core.py"
+            warnings.warn_explicit("invalid value encountered in divide", RuntimeWarning, path, 1)
         return Predictions(sharper(self.logits(self.features(batch))))
 
 
 def bench(name, *words):
-    return main([*WORDS, "--methods", "zeroshot,mine", "--out", f"{OUT}/{name}", *words])
+    chosen = ["--methods", "zeroshot,apm,tda,mine", "--set", "apm.iterations=4", "--seeds", "0,1"]
+    return main([*WORDS, *chosen, "--out", f"{OUT}/{name}", *words])
 
 
 def fails(self):
@@ -276,7 +282,8 @@ Answers = Callable[[Path], pa.Table]
 def test_two_devices_answer_as_one_from_a_script_without_a_guard(tmp_path: Path, answers: Answers) -> None:
     """The script runs once. What cannot be rebuilt in a worker is one line, and no process that was lost.
 
-    Workers start their loading processes as the system does, not anew as they were started themselves.
+    Methods of one's own and of the package, episodic ones and streams, drawing by seeds: all have the same answers. What
+    a library warns of is noted once, whichever process heard it, in the log and in the report. Workers start their loading processes as the system does, not anew as they were started themselves.
     """
     done = run_script(
         tmp_path,
@@ -297,6 +304,9 @@ print("codes", codes)
     assert "codes [0, 0, 1]" in done.stdout, done.stderr
     assert {*re.findall("loads by (.*)", done.stdout)} == {multiprocessing.get_all_start_methods()[0]}
     assert answers(tmp_path / "two").equals(answers(tmp_path / "one"))
+    for text in ((tmp_path / "two" / name).read_text() for name in ("run.log", "results.md", "report.html")):
+        (heard,) = re.findall(r"numpy warns: invalid value encountered in divide \((\d+) times\)", text)
+        assert int(heard) >= 3, "there are three shards"
     (rebuilt,) = done.stderr.strip().splitlines()
     assert "the methods of this run cannot be rebuilt in another process (OfThisScript: this object stays" in rebuilt
     assert "lost" not in rebuilt

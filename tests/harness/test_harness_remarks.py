@@ -105,10 +105,9 @@ def registered() -> Iterator[None]:
 SAID = r"numpy warns: invalid value encountered in divide \((\d+) times\)"
 
 
-@pytest.mark.parametrize("devices", ["cpu", "cpu,cpu"])
-def test_warnings_of_libraries_are_noted_once_with_their_count(run: Run, registered: None, devices: str) -> None:
-    """In the log when it ends, and in the report now and later, whichever process heard them."""
-    folder = run("--methods", "outspoken", "--devices", devices)
+def test_warnings_of_libraries_are_noted_once_with_their_count(run: Run, registered: None) -> None:
+    """In the log when it ends, and in the report now and later; of two processes, ``test_harness_own_methods`` has it."""
+    folder = run("--methods", "outspoken")
     log = (folder / "run.log").read_text()
     (heard,) = re.findall(SAID, log)
     assert int(heard) >= 3, "there are three shards"

@@ -1,4 +1,4 @@
-"""One process, several, Ray with a worker that dies, and merged parts: the same answers to the last bit."""
+"""One process, Ray with a worker that dies, and merged parts: the same answers to the last bit."""
 
 from __future__ import annotations
 
@@ -52,12 +52,6 @@ def is_busy(process: psutil.Process) -> bool:
         return process.name().startswith("ray::_compute")
     except psutil.NoSuchProcess:
         return False
-
-
-def test_two_processes_answer_as_one(serial: Path, tmp_path: Path, answers: Answers) -> None:
-    run = tmp_path / "run"
-    assert main([*WORDS, "--devices", "cpu,cpu", "--out", str(run)]) == 0
-    assert answers(run).equals(answers(serial))
 
 
 def test_three_merged_parts_answer_as_one(
