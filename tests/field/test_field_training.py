@@ -242,7 +242,7 @@ def test_the_colours_learn_images_of_one_colour(
         shade = (6 * index, 255 - 6 * index, 128)
         Image.new("RGB", (32, 32), shade).save(folder / f"{index:02d}.png")
     out = tmp_path / "out"
-    more = ["--data", str(folder), "--epochs", "150", "--rgb-weight", "20", "--locations", "0", "--out", str(out)]
+    more = ["--data", str(folder), "--epochs", "30", "--rgb-weight", "20", "--locations", "0", "--out", str(out)]
     assert main([*words, *more]) == 0
     capsys.readouterr()
     rows = rows_of(out / "field.safetensors")

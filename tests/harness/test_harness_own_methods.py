@@ -200,11 +200,14 @@ SCRIPT = '''
 import os
 import warnings
 
+import torch
+
 from apm_tta import UserError, load_method
 from apm_tta.cli import main
 from apm_tta.methods import Method, Predictions, register
 
 print("the script runs")
+torch.set_num_threads(1)  # as each of two processes has: sums of two differ in their last bits
 
 
 class OfThisScript(Exception):
@@ -282,8 +285,9 @@ Answers = Callable[[Path], pa.Table]
 def test_two_devices_answer_as_one_from_a_script_without_a_guard(tmp_path: Path, answers: Answers) -> None:
     """The script runs once. What cannot be rebuilt in a worker is one line, and no process that was lost.
 
-    Methods of one's own and of the package, episodic ones and streams, drawing by seeds: all have the same answers. What
-    a library warns of is noted once, whichever process heard it, in the log and in the report. Workers start their loading processes as the system does, not anew as they were started themselves.
+    Methods of one's own and of the package, episodic ones and streams, drawing by seeds: all have the same answers.
+    What a library warns of is noted once, whichever process heard it, in the log and in the report. Workers start their
+    loading processes as the system does, not anew as they were started themselves.
     """
     done = run_script(
         tmp_path,
@@ -312,18 +316,48 @@ print("codes", codes)
     assert "lost" not in rebuilt
 
 
-def test_ray_answers_as_one_process(tmp_path: Path, answers: Answers) -> None:
-    """What fails in a task alone, such as a method's setup, is one line."""
+def test_ray_of_which_a_busy_worker_dies_answers_as_one_process(tmp_path: Path, answers: Answers) -> None:
+    """It is killed once the first records are there; its shard is answered by another.
+
+    What fails in a task alone, such as a method's setup, is one line.
+    """
     pytest.importorskip("ray", reason="Ray is not installed")
     done = run_script(
         tmp_path,
         """
+import signal, threading, time
+from pathlib import Path
+import psutil
 import ray
 
 started, ended = ray.init, ray.shutdown
 ray.init = lambda **options: ray.is_initialized() or started(**options)
 ray.shutdown = lambda: None  # the cluster of the first run is the second one's
-codes = [bench("one"), bench("ray", "--ray", "local", "--devices", "cpu")]
+
+def recorded(name):
+    return len(list(Path(OUT, name).glob("records/**/*.parquet")))
+
+def is_busy(process):
+    # Whether it is a worker of Ray that has a shard: Ray writes what a worker does over its name.
+    try:
+        return process.name().startswith("ray::_compute")
+    except psutil.NoSuchProcess:
+        return False
+
+def kill():
+    busy = []
+    while not busy or not recorded("ray"):
+        time.sleep(0.005)
+        busy = [child for child in psutil.Process().children(recursive=True) if is_busy(child)]
+    os.kill(busy[0].pid, signal.SIGKILL)
+    print("killed before the end:", recorded("ray") < recorded("one"))
+
+many = ["--limit", "40"]
+codes = [bench("one", *many)]
+killer = threading.Thread(target=kill, daemon=True)
+killer.start()
+codes.append(bench("ray", "--ray", "local", "--devices", "cpu", *many))
+killer.join(60)
 Mine.check = fails
 codes.append(bench("setup", "--ray", "local", "--devices", "cpu"))
 ended()
@@ -331,6 +365,7 @@ print("codes", codes)
 """,
     )
     assert "codes [0, 0, 1]" in done.stdout, done.stderr
+    assert "killed before the end: True" in done.stdout
     assert answers(tmp_path / "ray").equals(answers(tmp_path / "one"))
     (setup,) = [line for line in done.stderr.splitlines() if line.startswith("run-bench: ")]
     assert "run-bench: method mine cannot be set up: OfThisScript: no setup here; " in setup

@@ -106,7 +106,7 @@ SAID = r"numpy warns: invalid value encountered in divide \((\d+) times\)"
 
 
 def test_warnings_of_libraries_are_noted_once_with_their_count(run: Run, registered: None) -> None:
-    """In the log when it ends, and in the report now and later; of two processes, ``test_harness_own_methods`` has it."""
+    """In the log when it ends, and in the report now and later; ``test_harness_own_methods`` has two processes."""
     folder = run("--methods", "outspoken")
     log = (folder / "run.log").read_text()
     (heard,) = re.findall(SAID, log)

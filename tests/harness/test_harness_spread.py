@@ -1,11 +1,9 @@
-"""One process, Ray with a worker that dies, and merged parts: the same answers to the last bit."""
+"""Merged parts, and runs that lose a worker or are killed: the answers of one process to the last bit."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -18,7 +16,6 @@ import torch
 
 from apm_tta.cli import main
 
-RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
 WORDS = [
     *("demo", "--methods", "zeroshot,apm,tda", "--limit", "40", "--corruptions", "contrast", "--severities", "5"),
     *("--shard-size", "10", "--set", "apm.iterations=4", "--seeds", "0,1", "--quiet"),
@@ -46,14 +43,6 @@ def recorded(run: Path) -> int:
     return len(list(run.glob("records/**/*.parquet")))
 
 
-def is_busy(process: psutil.Process) -> bool:
-    """Whether it is a worker of Ray that has a shard: Ray writes what a worker does over its name."""
-    try:
-        return process.name().startswith("ray::_compute")
-    except psutil.NoSuchProcess:
-        return False
-
-
 def test_three_merged_parts_answer_as_one(
     serial: Path, tmp_path: Path, answers: Answers, tables: Callable[[Path], list[str]]
 ) -> None:
@@ -68,26 +57,6 @@ def test_three_merged_parts_answer_as_one(
         assert main(["merge", *map(str, parts), "--out", str(whole)]) == 0
         assert answers(whole).equals(answers(serial))
     assert tables(whole) == tables(serial)
-
-
-def test_ray_with_two_workers_of_which_one_dies_answers_as_one(serial: Path, tmp_path: Path, answers: Answers) -> None:
-    """A busy worker is killed once the first records are there; its shard is answered by another."""
-    pytest.importorskip("ray", reason="Ray is not installed")
-    run = tmp_path / "run"
-    # From a folder without a checkout: Ray's workers import from the current folder before what is installed, and a
-    # worker with other code than the manifest states refuses to compute.
-    words = [RUN_BENCH, *WORDS, "--ray", "local", "--out", str(run)]
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    busy: list[psutil.Process] = []
-    while not busy or not recorded(run):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.005)
-        busy = [child for child in psutil.Process(process.pid).children(recursive=True) if is_busy(child)]
-    os.kill(busy[0].pid, signal.SIGKILL)
-    assert recorded(run) < recorded(serial)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    assert answers(run).equals(answers(serial))
 
 
 def workers_of(process: BaseProcess, run: Path, records: int) -> list[psutil.Process]:
