@@ -10,6 +10,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -31,8 +32,16 @@ _LOOKS = {
         Tensor.numel,
     ),
     *(Tensor.is_floating_point, Tensor.is_contiguous, Tensor.__len__, Tensor.__hash__, Tensor.requires_grad_),
+    *(Tensor.untyped_storage, torch._C._set_grad_enabled),
 }
 """What computes nothing."""
+_BY_ITSELF = {
+    *(Tensor.add, Tensor.add_, Tensor.sub, Tensor.mul, Tensor.mul_, Tensor.div, Tensor.sum, Tensor.gt, Tensor.eq),
+    *(Tensor.clone, Tensor.detach, Tensor.set_, Tensor.copy_, Tensor.__and__, Tensor.__eq__, layer_norm),
+    *(Tensor.view, Tensor.reshape, Tensor.flatten, Tensor.expand, Tensor.permute, Tensor.transpose, Tensor.t),
+    *(Tensor.squeeze, Tensor.unsqueeze),
+}
+"""Frequent operations within which torch makes no tensor: to watch for one is most of what they cost."""
 _RANDOM = (torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.rand_like, torch.randn_like)
 
 
@@ -70,6 +79,8 @@ class _Calls(TorchFunctionMode):
         if not here:
             return func(*args, **kwargs)
         if not torch.is_autocast_enabled("cuda") and not torch.is_autocast_enabled("cpu"):
+            if func in _BY_ITSELF or (func is Tensor.__getitem__ and _is_plain(args[1])):
+                return func(*args, **kwargs)
             with _Inside():
                 return func(*args, **kwargs)
         own, of_cpu = _autocast("cuda"), _autocast("cpu")
@@ -97,6 +108,11 @@ class _Inside(TorchDispatchMode):
         if isinstance(result, DeviceTensor) or not isinstance(result, Tensor) or tensors_in(args, kwargs):
             return result
         return on_device(result)
+
+
+def _is_plain(index: Any) -> bool:
+    """Return whether an index consists of numbers and ranges, of which torch makes no tensor."""
+    return all(each is None or type(each) in (int, slice) for each in (index if type(index) is tuple else (index,)))
 
 
 def as_device(named: Any) -> torch.device:

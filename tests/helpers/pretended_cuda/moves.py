@@ -20,10 +20,7 @@ class _ToDevice(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, tensor: Tensor, dtype: torch.dtype, later: bool) -> Tensor:
         context.dtype = tensor.dtype
-        if not later:
-            WAITS.note("copy to the device")
-        moved: Tensor = on_device(tensor.detach().to(dtype, copy=True))
-        return moved
+        return _copied_to_device(tensor, dtype, later)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -34,13 +31,7 @@ class _ToHost(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, tensor: Tensor, dtype: torch.dtype, later: bool) -> Tensor:
         context.dtype = tensor.dtype
-        seen: Tensor = as_seen(tensor.detach())
-        if not later:
-            WAITS.note("copy to the host")
-            return seen.to(dtype, copy=True)
-        target = PINNED.add(torch.empty_like(seen, dtype=dtype))
-        WAITS.copy_later(target, seen)
-        return target
+        return _copied_to_host(tensor, dtype, later)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -49,12 +40,31 @@ class _ToHost(torch.autograd.Function):
 
 def to_device(tensor: Tensor, dtype: torch.dtype | None, later: bool) -> Tensor:
     """Copy a tensor of the CPU to the device."""
-    return _ToDevice.apply(tensor, dtype or tensor.dtype, later)  # type: ignore[no-any-return]
+    copied = _ToDevice.apply if tensor.requires_grad else _copied_to_device
+    return copied(tensor, dtype or tensor.dtype, later)  # type: ignore[no-any-return]
 
 
 def to_host(tensor: Tensor, dtype: torch.dtype | None, later: bool) -> Tensor:
     """Copy a tensor of the device to the CPU; ``later`` into pinned memory, without a wait."""
-    return _ToHost.apply(tensor, dtype or tensor.dtype, later)  # type: ignore[no-any-return]
+    copied = _ToHost.apply if tensor.requires_grad else _copied_to_host
+    return copied(tensor, dtype or tensor.dtype, later)  # type: ignore[no-any-return]
+
+
+def _copied_to_device(tensor: Tensor, dtype: torch.dtype, later: bool) -> Tensor:
+    if not later:
+        WAITS.note("copy to the device")
+    moved: Tensor = on_device(tensor.detach().to(dtype, copy=True))
+    return moved
+
+
+def _copied_to_host(tensor: Tensor, dtype: torch.dtype, later: bool) -> Tensor:
+    seen: Tensor = as_seen(tensor.detach())
+    if not later:
+        WAITS.note("copy to the host")
+        return seen.to(dtype, copy=True)
+    target = PINNED.add(torch.empty_like(seen, dtype=dtype))
+    WAITS.copy_later(target, seen)
+    return target
 
 
 def _to(func: Callable[..., Any], tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
