@@ -7,7 +7,7 @@ import pytest
 import apm_tta
 
 METHODS = ("zeroshot", "mta", "apm", "tent")
-SETTINGS = {"mta": {"views": 8}, "apm": {"iterations": 2}}
+SETTINGS = {"mta": {"views": 4}, "apm": {"iterations": 2}}
 
 
 @pytest.fixture(scope="session")

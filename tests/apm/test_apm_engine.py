@@ -160,9 +160,13 @@ print(torch.allclose(plain.trajectory, compiled.trajectory, rtol=0, atol=1e-6))
 def test_compiling_changes_nothing_and_falls_back_with_one_line(available: bool, tmp_path: Path) -> None:
     if available and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on a CPU")
-    cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TORCHINDUCTOR_FX_GRAPH_CACHE": "0"}
-    # Without a program of its own, compiled and run for each, to find out which vector instructions there are.
-    process = run_program(COMPILED, [] if available else ["/nowhere/c++"], {**cache, "TORCHINDUCTOR_VEC_ISA_OK": "1"})
+    settings = {
+        **{"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TORCHINDUCTOR_FX_GRAPH_CACHE": "0"},
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no processes that compile, each of which would import torch first
+        # Without a program of its own, compiled and run for each, to find out which vector instructions there are.
+        "TORCHINDUCTOR_VEC_ISA_OK": "1",
+    }
+    process = run_program(COMPILED, [] if available else ["/nowhere/c++"], settings)
     assert process.returncode == 0, process.stderr
     assert process.stdout == "True\n"
     assert ("torch.compile is not available here" in process.stderr) == (not available)

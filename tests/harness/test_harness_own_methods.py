@@ -299,13 +299,15 @@ def tells(self):
 
 Mine.check = tells
 codes = [bench("one"), bench("two", "--devices", "cpu,cpu", "--workers", "1")]
+codes.append(main(["compare", f"{OUT}/one", f"{OUT}/two"]))
 Mine.fragile = Fragile("nowhere else")
 codes.append(bench("rebuilt", "--devices", "cpu,cpu", "--limit", "4"))  # for one shard one worker is started
 print("codes", codes)
 """,
     )
     assert done.stdout.count("the script runs") == 1, done.stdout + done.stderr
-    assert "codes [0, 0, 1]" in done.stdout, done.stderr
+    assert "codes [0, 0, 0, 1]" in done.stdout, done.stderr
+    assert "nothing that decides a number" in done.stdout
     assert {*re.findall("loads by (.*)", done.stdout)} == {multiprocessing.get_all_start_methods()[0]}
     assert answers(tmp_path / "two").equals(answers(tmp_path / "one"))
     for text in ((tmp_path / "two" / name).read_text() for name in ("run.log", "results.md", "report.html")):

@@ -205,8 +205,7 @@ def test_answers_do_not_depend_on_threads(name: str, built: dict[str, Method], e
 def test_answers_repeat_for_a_seed_in_a_new_object_and_after_a_reset(
     name: str, built: dict[str, Method], answers: Answers, embedded_batch: Batch
 ) -> None:
-    method, first = built[name], answers(name)
-    predict_afresh(method, embedded_batch)
+    method, first = built[name], answers(name)  # of this object, which has a state since then
     assert torch.equal(predict_afresh(method, embedded_batch).logits, first.logits)
     assert torch.equal(predict_afresh(build(name, method.teacher), embedded_batch).logits, first.logits)
 
@@ -215,7 +214,7 @@ def test_answers_repeat_for_a_seed_in_a_new_object_and_after_a_reset(
 def test_the_teacher_stays_the_same_to_the_bit(name: str, built: dict[str, Method], embedded_batch: Batch) -> None:
     teacher = built[name].teacher
     before = weights_digest(teacher)
-    predict_afresh(built[name], embedded_batch)
+    predict_afresh(built[name], select(embedded_batch, [0, 1, 2, 3]))
     assert weights_digest(teacher) == before
     assert not any(parameter.requires_grad for parameter in teacher.image_encoder.parameters())
 

@@ -138,8 +138,7 @@ def signalled() -> Callable[[list[str], Path, int], int]:
 
 # A signal may come between two instructions of a library that would close something.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGXCPU])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGHUP, "0"), (signal.SIGXCPU, "2")])
 def test_a_run_says_where_it_is_and_how_to_go_on_in_words_that_a_shell_takes(
     number: int,
     workers: str,

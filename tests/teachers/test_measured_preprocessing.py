@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
@@ -55,6 +55,7 @@ CHANNELS = st.tuples(*[st.floats(0, 1)] * 3)
 SPREADS = st.tuples(*[st.floats(0.05, 1)] * 3)
 
 
+@settings(max_examples=25)
 @given(mean=CHANNELS, std=SPREADS, size=st.integers(1, 64), mode=st.sampled_from(["bilinear", "bicubic", "nearest"]))
 def test_a_transform_is_what_was_measured_of_it(mean: Any, std: Any, size: int, mode: str) -> None:
     """Whatever the numbers, measuring the transform that they make gives them back."""

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from apm_tta.errors import UserError
@@ -40,14 +35,3 @@ def test_a_checked_name_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr("apm_tta.teachers.parse_teacher_name")
     monkeypatch.delattr(names, "parse_teacher_name")
     assert load_teacher(checked).identity == expected
-
-
-def test_a_checked_name_loads_in_a_process_that_checked_none(tmp_path: Path) -> None:
-    """Like a worker, this process has registered no family yet."""
-    (tmp_path / "name").write_bytes(pickle.dumps(parse_teacher_name("embedded")))
-    script = (
-        "import pickle, sys; from pathlib import Path; from apm_tta.teachers import load_teacher; "
-        "print(load_teacher(pickle.loads(Path(sys.argv[1]).read_bytes())).name)"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "name")]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "embedded\n"
