@@ -238,8 +238,8 @@ SETTINGS = {
     **dict.fromkeys(("eta", "lame", "rdumb", "sar", "t3a", "tent"), "batch_size=2"),
 }
 ORDERS = [
-    "zeroshot,ensemble,apm,memo,mta,tps,tpt,vte,zero,tent,sar,tda,eta,lame,rdumb,t3a,onzeta,ecalp",
-    "ecalp,onzeta,t3a,rdumb,lame,eta,tda,sar,tent,zero,vte,tpt,tps,mta,memo,apm,ensemble,zeroshot",
+    "zeroshot,ensemble,apm,memo,mta,tps,tpt,vte,zero,tent,sar,tda,eta,lame,rdumb,t3a,onzeta,ecalp,dpe",
+    "dpe,ecalp,onzeta,t3a,rdumb,lame,eta,tda,sar,tent,zero,vte,tpt,tps,mta,memo,apm,ensemble,zeroshot",
     "tpt,tent,zeroshot,memo",
     "apm,tda",
 ]

@@ -47,7 +47,7 @@ class Constant(Method):
         return Predictions(logits)
 '''
 OWN = [
-    *("apm", "ecalp", "ensemble", "eta", "knn", "lame", "memo", "mta", "norm", "onzeta", "rdumb"),
+    *("apm", "dpe", "ecalp", "ensemble", "eta", "knn", "lame", "memo", "mta", "norm", "onzeta", "rdumb"),
     *("sar", "t3a", "tda", "tent", "tps", "tpt", "vte", "zero", "zeroshot"),
 ]
 WITHOUT_STATE = {"lame", "norm"}

@@ -11,11 +11,13 @@ from torch.nn.functional import normalize
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
-from apm_tta.methods import build_parameters, ecalp, onzeta
+from apm_tta.methods import build_parameters, dpe, ecalp, onzeta
+from apm_tta.methods.confident import entropy
 from apm_tta.methods.data_defaults import resolve_defaults
 from apm_tta.resources import DATASETS, yaml_names
 
 ADAPTERS = {
+    "dpe": lambda weights: dpe.Adapter(weights, dpe.DPEParameters(confident_answer=False, certain=1.0)),
     "ecalp": lambda weights: ecalp.Adapter(weights),
     "onzeta": lambda weights: onzeta.Adapter(weights, onzeta.OnZetaParameters(length=50)),
 }
@@ -27,8 +29,9 @@ def unit(seed: int, *shape: int) -> Tensor:
 
 def answers(name: str, adapter: Any, features: Tensor) -> Tensor:
     """Return what an adapter makes of unit rows, under a teacher's scale of 20."""
-    given = {"onzeta": (torch.full((len(features), 1), 20.0),)}.get(name, ())
-    made = adapter.stream(features, *given)
+    scales = torch.full((len(features), 1), 20.0)
+    given = {"dpe": (features[:, None], scales[:, None]), "onzeta": (features, scales)}.get(name, (features,))
+    made = adapter.stream(*given)
     answered: Tensor = made[0] if isinstance(made, tuple) else made
     return answered
 
@@ -107,3 +110,36 @@ def test_ecalp_spreads_a_label_to_an_image_that_no_class_is_near() -> None:
     together = ecalp.Adapter(weights, chosen).stream(torch.cat([known, new]))
     assert alone[0, 0] == 0
     assert together[1, 0] > 0
+
+
+def one_view(adapter: dpe.Adapter, features: Tensor) -> Tensor:
+    return adapter.stream(features[:, None], torch.full((len(features), 1, 1), 20.0))
+
+
+def test_dpes_first_image_is_its_class_only_image_prototype() -> None:
+    weights, features = unit(8, 4, 8), unit(9, 1, 8)
+    chosen = dpe.DPEParameters(confident_answer=False, learning_rate=1e-9, alpha=3.0, align=0.0)
+    expected = 20 * features @ weights.T
+    expected[0, expected.argmax()] += 3
+    torch.testing.assert_close(one_view(dpe.Adapter(weights, chosen), features), expected)
+
+
+@pytest.mark.parametrize("certain", [0.0, 1.0])
+def test_dpes_text_prototypes_move_only_with_images_that_are_certain(certain: float) -> None:
+    """Without image prototypes, the answers after the first are those of a fresh start if nothing has moved."""
+    weights, features = unit(10, 4, 8), unit(11, 5, 8)
+    chosen = dpe.DPEParameters(confident_answer=False, learning_rate=0.01, alpha=0.0, align=0.0, certain=certain)
+    apart = torch.cat([one_view(dpe.Adapter(weights, chosen), feature[None]) for feature in features])
+    together = one_view(dpe.Adapter(weights, chosen), features)
+    assert torch.equal(together[:1], apart[:1])
+    assert torch.allclose(together, apart, rtol=0, atol=1e-4) == (certain == 0)
+
+
+def test_a_step_of_dpe_makes_an_image_surer() -> None:
+    weights, features = unit(12, 4, 8), unit(13, 6, 8)
+    uncertainty = []
+    for rate in (1e-9, 0.01):
+        chosen = dpe.DPEParameters(confident_answer=False, learning_rate=rate, align=0.0)
+        first = torch.cat([one_view(dpe.Adapter(weights, chosen), feature[None]) for feature in features])
+        uncertainty.append(entropy(first))
+    assert (uncertainty[1] < uncertainty[0]).all()

@@ -17,7 +17,7 @@ from apm_tta.methods.data_defaults import resolve_defaults
 from apm_tta.teachers import Teacher, load_teacher, read_templates
 
 BASELINES = [
-    *("ensemble", "knn", "memo", "mta", "sar", "tda", "tent", "tps", "tpt", "vte", "zero", "zeroshot"),
+    *("dpe", "ensemble", "knn", "memo", "mta", "sar", "tda", "tent", "tps", "tpt", "vte", "zero", "zeroshot"),
 ]
 
 

@@ -21,6 +21,7 @@ OnDevice = Callable[[str], tuple[pa.Table, Counter[str]]]
 
 WAITS = {
     "apm": 1,
+    "dpe": 3,
     "ecalp": 1,
     "ensemble": 1,
     "eta": 2,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from apm_tta.methods import ecalp, onzeta
+from apm_tta.methods import dpe, ecalp, onzeta
 
 
 @pytest.mark.vectors("method_vectors/new/onzeta.npz")
@@ -42,3 +42,20 @@ def test_ecalp_is_the_authors(inputs: Any, agree: Any) -> None:
         scores = ecalp.Adapter(weights, ecalp.ECALPParameters(**chosen)).stream(features)
         outputs |= {f"{name}/scores": scores, f"{name}/answers": (10_000 * scores).softmax(-1)}
     agree(outputs)
+
+
+@pytest.mark.vectors("method_vectors/new/dpe.npz")
+def test_dpe_is_the_authors(inputs: Any, agree: Any) -> None:
+    views, weights = (torch.from_numpy(inputs[name]) for name in ("views", "class_weights"))
+    scales = torch.full((*views.shape[:2], 1), float(inputs["scale"]))
+    variants: dict[str, dict[str, Any]] = {
+        "default": {"confident_answer": False},
+        "lr006_align02": {"confident_answer": False, "share": 0.25, "learning_rate": 6e-3, "align": 0.2},
+        "a_all_views": {"confident_answer": True, "share": 0.25, "learning_rate": 6e-3},
+    }
+    agree(
+        {
+            name: dpe.Adapter(weights, dpe.DPEParameters(**chosen)).stream(views, scales)
+            for name, chosen in variants.items()
+        }
+    )
