@@ -1,4 +1,7 @@
-"""Fixtures and helpers shared by the tests of several packages."""
+"""Fixtures and helpers shared by the tests of several packages.
+
+What takes seconds to import is imported where it is used: the process that only hands out the tests needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,25 @@ from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-import torch
-from hypothesis import settings
 from message_style import Heard, faults
 from processes import start_bench
 
-from apm_tta.data.dataset import open_dataset
-from apm_tta.data.sample import CLEAN, Condition
-from apm_tta.harness.compute import measure
-from apm_tta.methods import METHODS, Batch
-from apm_tta.teachers import Teacher, load_teacher
+if TYPE_CHECKING:
+    import numpy as np
+
+    from apm_tta.data.sample import Condition
+    from apm_tta.methods import Batch
+    from apm_tta.teachers import Teacher
 
 if "PYTEST_XDIST_WORKER" in os.environ:
+    import torch
+
     # Tests that run side by side have one core each: more threads would compete for the cores.
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-
-# The same examples in every run, and no deadline, since machines differ in speed.
-settings.register_profile("suite", derandomize=True, deadline=None)
-settings.load_profile("suite")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on the response of a hub
 
@@ -68,6 +68,8 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def few_images_are_timed() -> None:
     """Time two images alone where a run times ten: of a run with few images that is most of the work."""
+    from apm_tta.harness.compute import measure
+
     measure.LATENCY_IMAGES = 2
 
 
@@ -78,7 +80,12 @@ def shared_folder() -> Path:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker with which tests request vectors."""
+    """Declare the marker with which tests request vectors; let Hypothesis try the same examples in every run."""
+    from hypothesis import settings
+
+    # No deadline, since machines differ in speed.
+    settings.register_profile("suite", derandomize=True, deadline=None)
+    settings.load_profile("suite")
     config.addinivalue_line("markers", "vectors(pattern): run once per file of the shared folder, as ``vector_file``")
 
 
@@ -126,6 +133,8 @@ def vector_file(shared: Path, request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def vectors(vector_file: Path) -> dict[str, np.ndarray]:
     """Read the arrays of one file of vectors."""
+    import numpy as np
+
     with np.load(vector_file, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -143,12 +152,16 @@ def reference(shared: Path) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def embedded_teacher() -> Teacher:
+    from apm_tta.teachers import load_teacher
+
     return load_teacher("embedded")
 
 
 @pytest.fixture(scope="session")
 def supported_teacher(embedded_teacher: Teacher) -> Teacher:
     """Load the embedded teacher with five labelled images per class as its support."""
+    from apm_tta.data.dataset import open_dataset
+    from apm_tta.data.sample import CLEAN
     from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
     dataset = open_dataset("fashion-mnist", limit=150)
@@ -158,8 +171,13 @@ def supported_teacher(embedded_teacher: Teacher) -> Teacher:
     return SupportedTeacher(embedded_teacher, support, "text")
 
 
-def read_batch(limit: int, condition: Condition = CLEAN) -> Batch:
+def read_batch(limit: int, condition: Condition | None = None) -> Batch:
     """Read the first images of the embedded data set, corrupted where a condition is given."""
+    from apm_tta.data.dataset import open_dataset
+    from apm_tta.data.sample import CLEAN
+    from apm_tta.methods import Batch
+
+    condition = condition or CLEAN
     dataset = open_dataset("fashion-mnist", limit=limit)
     entries = dataset.entries(CLEAN)
     return Batch(tuple(entry.id for entry in entries), tuple(dataset.read(entry, condition).image for entry in entries))
@@ -174,12 +192,16 @@ def clean_images() -> Callable[[int], Batch]:
 @pytest.fixture(scope="session")
 def embedded_batch() -> Batch:
     """Read twelve real images under a corruption that makes the teacher unsure, so that methods' answers differ."""
+    from apm_tta.data.sample import Condition
+
     return read_batch(12, Condition("contrast", 5))
 
 
 @pytest.fixture
 def one_thread() -> object:
     """Run the test on one thread, and restore the previous number of threads afterwards."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -189,6 +211,8 @@ def one_thread() -> object:
 @pytest.fixture
 def nothing_stays_registered() -> Iterator[None]:
     """Forget the methods that the test registers."""
+    from apm_tta.methods import METHODS
+
     before = METHODS.registered()
     yield
     METHODS._entries.clear()

@@ -132,7 +132,8 @@ def test_a_folder_of_files_and_another_layer(
     words: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    more = ["--data", str(folder), "--layer", "-3", "--views", "3", "--locations", "0", "--out", str(out)]
+    more = ["--data", str(folder), "--layer", "-3", "--views", "3", "--locations", "0", "--precision", "bfloat16"]
+    more += ["--out", str(out)]
     assert main([*words, *more]) == 0
     capsys.readouterr()
     settings = json.loads((out / "settings.json").read_text())
