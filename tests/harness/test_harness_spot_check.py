@@ -254,8 +254,8 @@ def test_no_answer_depends_on_which_methods_run_or_in_which_order(
     The streams of the online ones go on from clean images to corrupted ones without a reset.
     """
     assert {*ORDERS[0].split(",")} == {*METHODS.names()} - {"knn", "norm"}
-    words = ["demo", "--limit", "4", "--corruptions", "contrast", "--severities", "5", "--quiet"]
-    words += ["--shard-size", "3", "--batch-size", "2", "--setting", "continual", "--reset", "never"]
+    words = ["demo", "--limit", "3", "--corruptions", "contrast", "--severities", "5", "--quiet"]
+    words += ["--shard-size", "2", "--batch-size", "2", "--setting", "continual", "--reset", "never"]
     runs = []
     for index, order in enumerate(ORDERS):
         chosen = [name for name in order.split(",") if name in SETTINGS]
