@@ -354,7 +354,7 @@ def kill():
     os.kill(busy[0].pid, signal.SIGKILL)
     print("killed before the end:", recorded("ray") < recorded("one"))
 
-many = ["--limit", "40"]
+many = ["--limit", "24"]
 codes = [bench("one", *many)]
 killer = threading.Thread(target=kill, daemon=True)
 killer.start()

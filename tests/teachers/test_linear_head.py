@@ -49,7 +49,8 @@ def test_its_own_head_classifies_222_of_250_images_correctly(teacher: Teacher, w
             part = paths[start : start + 25]
             pixels = torch.stack([teacher.preprocess(Image.open(path).convert("RGB")) for path in part])
             labels = torch.tensor([IMAGENET.folders.index(path.parent.name) for path in part])
-            features = teacher.encode_image(pixels)
+            # A CPU convolves twice as fast where channels come last.
+            features = teacher.encode_image(pixels.to(memory_format=torch.channels_last))
             found = logits(teacher, features, class_weights)
             expected = model.classifier(features[:, :-2])
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
