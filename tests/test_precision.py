@@ -18,7 +18,7 @@ from apm_tta.methods import METHODS
 from apm_tta.precision import autocast, float32_products, full_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-IMAGES, CONDITION = 10, Condition("contrast", 5)
+IMAGES, CONDITION = 6, Condition("contrast", 5)
 PARAMETERS = {
     **{name: {"views": 4} for name in ("zero", "mta", "vte", "tps", "tpt", "memo", "tda")},
     "apm": {"iterations": 10},

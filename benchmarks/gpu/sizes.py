@@ -54,7 +54,7 @@ SMOKE = Sizes(
     dear=6,
     batch_cheap=2,
     batch_dear=2,
-    answers=4,
+    answers=2,
     settings={
         **{name: {"views": 2} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
         **{name: {"batch_size": 2} for name in ("eta", "lame", "rdumb", "sar", "t3a", "tent")},

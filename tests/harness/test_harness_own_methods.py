@@ -262,7 +262,7 @@ class Mine(Method):
 
 
 def bench(name, *words):
-    chosen = ["--methods", "zeroshot,apm,tda,mine", "--set", "apm.iterations=4", "--seeds", "0,1"]
+    chosen = ["--methods", "zeroshot,apm,tda,mine", "--set", "apm.iterations=4"]
     return main([*WORDS, *chosen, "--out", f"{OUT}/{name}", *words])
 
 
@@ -285,7 +285,7 @@ Answers = Callable[[Path], pa.Table]
 def test_two_devices_answer_as_one_from_a_script_without_a_guard(tmp_path: Path, answers: Answers) -> None:
     """The script runs once. What cannot be rebuilt in a worker is one line, and no process that was lost.
 
-    Methods of one's own and of the package, episodic ones and streams, drawing by seeds: all have the same answers.
+    Methods of one's own and of the package, episodic ones and streams: all have the same answers.
     What a library warns of is noted once, whichever process heard it, in the log and in the report. Workers start their
     loading processes as the system does, not anew as they were started themselves.
     """
