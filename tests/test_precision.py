@@ -22,6 +22,7 @@ IMAGES, CONDITION = 6, Condition("contrast", 5)
 PARAMETERS = {
     **{name: {"views": 4} for name in ("zero", "mta", "vte", "tps", "tpt", "memo", "tda")},
     "apm": {"iterations": 10},
+    "watt": {"repeats": 1},
 }
 
 

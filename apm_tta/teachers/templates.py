@@ -1,6 +1,7 @@
 """Prompt templates by name or from a file: the sentences that a class name is inserted into.
 
-The two lists are open_clip's own, so that results under ``openai80`` mean what the field means by it.
+Two lists are open_clip's own, so that results under ``openai80`` mean what the field means by it. ``watt8`` is that of
+WATT's ``templates.yaml``: two without a full stop, and all but the first of ``simple7``.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ DATASET = "dataset"
 FILE = "file"
 """For sentences of a user's file, which are what counts, wherever it lies."""
 
+_SIMPLE7 = tuple(template(PLACEHOLDER) for template in SIMPLE_IMAGENET_TEMPLATES)
+
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "simple": ("a photo of a {}.",),
-    "simple7": tuple(template(PLACEHOLDER) for template in SIMPLE_IMAGENET_TEMPLATES),
+    "simple7": _SIMPLE7,
+    "watt8": ("a photo of a {}", "itap of a {}", *_SIMPLE7[1:]),
     "openai80": tuple(template(PLACEHOLDER) for template in OPENAI_IMAGENET_TEMPLATES),
 }
 

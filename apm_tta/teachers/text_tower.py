@@ -10,6 +10,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from apm_tta.device_copies import device_copy
 from apm_tta.errors import UserError
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
@@ -62,7 +63,7 @@ class TextTower:
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """Return the tokens of C prompts, ``(C, L)``, padded to the context length."""
         tokens: Tensor = self._tokenizer(list(prompts))
-        return tokens.to(self._device)
+        return device_copy(tokens, self._device)
 
     def truncate(self, tokens: Tensor) -> Tensor:
         """Return tokens ``(C, L)`` without the trailing columns that have no influence on any embedding."""

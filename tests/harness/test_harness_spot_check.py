@@ -235,11 +235,13 @@ def test_a_careless_method_is_refused_before_anybody_is_answered_by_what_it_left
 SETTINGS = {
     **dict.fromkeys(("memo", "mta", "tps", "tpt", "vte", "zero"), "views=2"),
     "apm": "iterations=2",
-    **dict.fromkeys(("eta", "lame", "rdumb", "sar", "t3a", "tent"), "batch_size=2"),
+    **dict.fromkeys(("clipartt", "eta", "lame", "rdumb", "sar", "t3a", "tent"), "batch_size=2"),
+    "watt": "repeats=1",
 }
+ALL = [name for name in METHODS.names() if name not in ("knn", "norm")]
 ORDERS = [
-    "zeroshot,ensemble,apm,memo,mta,tps,tpt,vte,zero,tent,sar,tda,eta,lame,rdumb,t3a,onzeta,ecalp,dpe",
-    "dpe,ecalp,onzeta,t3a,rdumb,lame,eta,tda,sar,tent,zero,vte,tpt,tps,mta,memo,apm,ensemble,zeroshot",
+    ",".join(ALL),
+    ",".join(reversed(ALL)),
     "tpt,tent,zeroshot,memo",
     "apm,tda",
 ]
@@ -253,7 +255,6 @@ def test_no_answer_depends_on_which_methods_run_or_in_which_order(
 
     The streams of the online ones go on from clean images to corrupted ones without a reset.
     """
-    assert {*ORDERS[0].split(",")} == {*METHODS.names()} - {"knn", "norm"}
     words = ["demo", "--limit", "3", "--corruptions", "contrast", "--severities", "5", "--quiet"]
     words += ["--shard-size", "2", "--batch-size", "2", "--setting", "continual", "--reset", "never"]
     runs = []

@@ -28,7 +28,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {"views": 3} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
     **{name: {"batch_size": BATCH} for name in ("eta", "lame", "norm", "rdumb", "sar", "t3a", "tent")},
     "apm": {"iterations": 2},
+    "clipartt": {"batch_size": BATCH, "steps": 2},
     "knn": {"neighbours": 3},
+    "watt": {"batch_size": BATCH, "repeats": 1},
 }
 NEED_BATCH_NORM = {"norm"}
 """Methods that cannot work with the embedded teacher: it has none."""

@@ -47,17 +47,17 @@ class Constant(Method):
         return Predictions(logits)
 '''
 OWN = [
-    *("apm", "dpe", "ecalp", "ensemble", "eta", "knn", "lame", "memo", "mta", "norm", "onzeta", "rdumb"),
-    *("sar", "t3a", "tda", "tent", "tps", "tpt", "vte", "zero", "zeroshot"),
+    *("apm", "clipartt", "dpe", "ecalp", "ensemble", "eta", "knn", "lame", "memo", "mta", "norm", "onzeta", "rdumb"),
+    *("sar", "t3a", "tda", "tent", "tps", "tpt", "vte", "watt", "zero", "zeroshot"),
 ]
-WITHOUT_STATE = {"lame", "norm"}
+WITHOUT_STATE = {"clipartt", "lame", "norm", "watt"}
 """Online because the order of the stream decides which images are together; no batch leaves anything behind."""
 ALL = [*OWN, "constant"]
 Answers = Callable[[str], Predictions]
 CLASSES = load_card("fashion-mnist").class_list.names
 TASK = Task(CLASSES, crop_scale=(0.5, 1.0))
-# A few views suffice: what is tested here does not depend on their number.
-SETTINGS = {name: {"views": 8} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")}
+# A few views and rounds suffice: what is tested here does not depend on their number.
+SETTINGS = {**{name: {"views": 8} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")}, "watt": {"repeats": 1}}
 
 
 @pytest.fixture(scope="module", autouse=True)

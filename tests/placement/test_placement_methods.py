@@ -21,6 +21,7 @@ OnDevice = Callable[[str], tuple[pa.Table, Counter[str]]]
 
 WAITS = {
     "apm": 1,
+    "clipartt": 3,
     "dpe": 3,
     "ecalp": 1,
     "ensemble": 1,
@@ -39,6 +40,7 @@ WAITS = {
     "tps": 1,
     "tpt": 1,
     "vte": 1,
+    "watt": 1,
     "zero": 1,
     "zeroshot": 1,
 }

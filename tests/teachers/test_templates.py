@@ -13,7 +13,7 @@ def test_templates_by_name() -> None:
     assert read_templates("dataset", "a satellite photo of {}.") == ("a satellite photo of {}.",)
     assert read_templates("openai80", "") == TEMPLATES["openai80"]
     assert TEMPLATES["simple"] == ("a photo of a {}.",)
-    assert (len(TEMPLATES["openai80"]), len(TEMPLATES["simple7"])) == (80, 7)
+    assert [len(TEMPLATES[name]) for name in ("openai80", "simple7", "watt8")] == [80, 7, 8]
     assert all(template.count("{}") == 1 for templates in TEMPLATES.values() for template in templates)
 
 
@@ -45,7 +45,7 @@ def test_wrong_files_are_refused_by_file_and_line(content: bytes, message: str, 
 
 @pytest.mark.parametrize("name", ["openai81", ".", ""])
 def test_unknown_names_are_refused_with_those_that_exist(name: str) -> None:
-    with pytest.raises(UserError, match="there are: dataset, simple, simple7, openai80, or the path of a file"):
+    with pytest.raises(UserError, match="there are: dataset, simple, simple7, watt8, openai80, or the path of a file"):
         read_templates(name, "")
 
 

@@ -177,9 +177,14 @@ def agree(vector_file: Path) -> Callable[[Mapping[str, Any]], None]:
 
 
 @pytest.fixture
-def network(vector_file: Path, inputs: Mapping[str, np.ndarray]) -> Callable[[str], Teacher]:
+def nets(vector_file: Path) -> ModuleType:
+    """Return the module that builds the networks of the files that it lies beside."""
+    return _module(vector_file.parent / "nets.py")
+
+
+@pytest.fixture
+def network(nets: ModuleType, inputs: Mapping[str, np.ndarray]) -> Callable[[str], Teacher]:
     """Return a function that makes a teacher of one of the file's networks, which returns logits."""
-    nets = _module(vector_file.parent / "nets.py")
 
     def make(kind: str) -> Teacher:
         own = {f"in_{key.removeprefix(f'{kind}/')}": value for key, value in inputs.items() if "net/" in key}

@@ -9,6 +9,8 @@ import torch
 
 from apm_tta.methods import dpe, ecalp, onzeta
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.mark.vectors("method_vectors/new/onzeta.npz")
 def test_onzeta_is_the_authors(inputs: Any, agree: Any) -> None:
