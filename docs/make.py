@@ -28,7 +28,8 @@ PAGE = Path(__file__).parent / "methods.md"
 RESULTS = Path(__file__).parent.parent / "results" / "embedded" / "results.csv"
 ORDER = [
     *("zeroshot", "ensemble", "vte", "tpt", "memo", "norm", "tent", "sar", "eta", "rdumb"),
-    *("zero", "mta", "tda", "t3a", "lame", "onzeta", "ecalp", "dpe", "watt", "clipartt", "tps", "knn", "apm"),
+    *("zero", "mta", "tda", "t3a", "lame", "onzeta", "ecalp", "dpe"),
+    *("watt", "clipartt", "batclip", "tps", "knn", "apm"),
 ]
 HEAD = """# Methods
 

@@ -50,9 +50,9 @@ class CLIPArTTParameters:
 class CLIPArTT(PairMethod[CLIPArTTParameters]):
     r"""Normalisation layers adapted to each batch, each of its images with a sentence that names its likeliest classes.
 
-    .. math:: \theta \leftarrow \theta - \eta \operatorname{Adam}(\nabla \mathcal L), \qquad
+    .. math:: \theta &\leftarrow \theta - \eta \operatorname{Adam}(\nabla \mathcal L), \qquad
         \mathcal L = -\frac{1}{B} \sum_{ij} q_{ji} \log p_{ij}, \\
-        p_i = \operatorname{softmax}_j (s \, f_i \cdot t_j), \qquad
+        p_i &= \operatorname{softmax}_j (s \, f_i \cdot t_j), \qquad
         q_j = \operatorname{softmax}_i \Bigl( 100 \, \frac{f_j \cdot f_i + t_j \cdot t_i}{2} \Bigr)
 
     t is the embedding of ``a photo of a A or B or C``, made anew at every step for the K likeliest classes of an image,

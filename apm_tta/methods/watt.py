@@ -47,10 +47,10 @@ class WATTParameters:
 class WATT(PairMethod[WATTParameters]):
     r"""Normalisation layers adapted to each batch under one template after another, and their average over these.
 
-    .. math:: \theta \leftarrow \frac{1}{T} \sum_t \theta_t, \qquad
+    .. math:: \theta &\leftarrow \frac{1}{T} \sum_t \theta_t, \qquad
         \theta_t \leftarrow \theta_t - \eta \operatorname{Adam}(\nabla \mathcal L_t), \qquad
         \mathcal L_t = -\frac{1}{B} \sum_{ij} q_{ji} \log p_{ij}, \\
-        p_i = \operatorname{softmax}_j (s \, f_i \cdot w_{\hat c_j}), \qquad
+        p_i &= \operatorname{softmax}_j (s \, f_i \cdot w_{\hat c_j}), \qquad
         q_j = \operatorname{softmax}_i \Bigl( 100 \, \frac{f_j \cdot f_i + w_{\hat c_j} \cdot w_{\hat c_i}}{2} \Bigr)
 
     w are the class weights of template t, and :math:`\hat c_i` is the class that they give image i of the batch,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from open_clip.transformer import text_global_pool
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from apm_tta.device_copies import device_copy
@@ -108,6 +109,21 @@ class TextTower:
         result: Tensor = pooled.float()
         return result
 
+    def encoder(self) -> nn.Module:
+        """Return a module from tokens ``(C, L)`` to their embeddings ``(C, F)``, not normalised.
+
+        It shares the tower's parameters; a deep copy has its own, without those of the image tower.
+        """
+        alone = copy.copy(self._tower)
+        alone._modules = {name: module for name, module in self._tower._modules.items() if name != "visual"}
+
+        def encode(module: nn.Module, tokens: Tensor) -> Tensor:
+            own = copy.copy(self)
+            own._tower = module
+            return own.encode(own.embed(tokens), tokens)
+
+        return _TextEncoder(alone, encode)
+
     def _mask(self, tokens: Tensor, length: int, dtype: torch.dtype) -> Tensor | None:
         causal: Tensor | None = self._tower.attn_mask
         if causal is not None:
@@ -125,3 +141,16 @@ class TextTower:
             ours = normalize(self.encode(self.embed(tokens), tokens), dim=-1)
         if not torch.allclose(ours, expected, rtol=0, atol=1e-3):
             raise UserError(f"the text tower of teacher {name} does something that prompt tuning does not support", 2)
+
+
+class _TextEncoder(nn.Module):
+    """The modules of a text tower, and what computes with them."""
+
+    def __init__(self, tower: nn.Module, encode: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.tower = tower
+        self._encode = encode
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Embed tokens ``(C, L)`` as ``(C, F)``."""
+        return self._encode(self.tower, tokens)

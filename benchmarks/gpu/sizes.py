@@ -57,7 +57,7 @@ SMOKE = Sizes(
     answers=2,
     settings={
         **{name: {"views": 2} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
-        **{name: {"batch_size": 2} for name in ("clipartt", "eta", "lame", "rdumb", "sar", "t3a", "tent")},
+        **{name: {"batch_size": 2} for name in ("batclip", "clipartt", "eta", "lame", "rdumb", "sar", "t3a", "tent")},
         "watt": {"batch_size": 2, "repeats": 1},
         "apm": {"iterations": 2},
     },

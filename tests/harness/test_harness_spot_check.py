@@ -235,7 +235,7 @@ def test_a_careless_method_is_refused_before_anybody_is_answered_by_what_it_left
 SETTINGS = {
     **dict.fromkeys(("memo", "mta", "tps", "tpt", "vte", "zero"), "views=2"),
     "apm": "iterations=2",
-    **dict.fromkeys(("clipartt", "eta", "lame", "rdumb", "sar", "t3a", "tent"), "batch_size=2"),
+    **dict.fromkeys(("batclip", "clipartt", "eta", "lame", "rdumb", "sar", "t3a", "tent"), "batch_size=2"),
     "watt": "repeats=1",
 }
 ALL = [name for name in METHODS.names() if name not in ("knn", "norm")]

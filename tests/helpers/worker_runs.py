@@ -26,7 +26,7 @@ BATCH = 2
 
 SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {"views": 3} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
-    **{name: {"batch_size": BATCH} for name in ("eta", "lame", "norm", "rdumb", "sar", "t3a", "tent")},
+    **{name: {"batch_size": BATCH} for name in ("batclip", "eta", "lame", "norm", "rdumb", "sar", "t3a", "tent")},
     "apm": {"iterations": 2},
     "clipartt": {"batch_size": BATCH, "steps": 2},
     "knn": {"neighbours": 3},

@@ -47,7 +47,8 @@ class Constant(Method):
         return Predictions(logits)
 '''
 OWN = [
-    *("apm", "clipartt", "dpe", "ecalp", "ensemble", "eta", "knn", "lame", "memo", "mta", "norm", "onzeta", "rdumb"),
+    *("apm", "batclip", "clipartt", "dpe", "ecalp", "ensemble", "eta", "knn", "lame"),
+    *("memo", "mta", "norm", "onzeta", "rdumb"),
     *("sar", "t3a", "tda", "tent", "tps", "tpt", "vte", "watt", "zero", "zeroshot"),
 ]
 WITHOUT_STATE = {"clipartt", "lame", "norm", "watt"}

@@ -21,6 +21,7 @@ OnDevice = Callable[[str], tuple[pa.Table, Counter[str]]]
 
 WAITS = {
     "apm": 1,
+    "batclip": 1,
     "clipartt": 3,
     "dpe": 3,
     "ecalp": 1,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import open_clip
@@ -73,6 +74,28 @@ def test_encoding_embeddings_equals_encoding_text(kind: str) -> None:
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
     unit = normalize(expected, dim=-1)
     assert (unit[0] - unit[1]).abs().max() > 0.01, "every prompt has the same embedding"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_of_its_encoder_has_parameters_of_its_own_and_no_image_tower(kind: str) -> None:
+    model, tower = model_and_tower(kind)
+    tokens = tower.truncate(tower.tokens(PROMPTS))
+    encoder = tower.encoder()
+    copied = copy.deepcopy(encoder)
+    shared = {id(parameter) for parameter in model.parameters()}
+    assert {id(parameter) for parameter in encoder.parameters()} <= shared
+    assert not {id(parameter) for parameter in copied.parameters()} & shared
+    assert not any("visual" in name for name, _ in copied.named_parameters())
+    assert hasattr(model, "visual"), "the model itself keeps it"
+    with torch.no_grad():
+        expected = tower.encode(tower.embed(tokens), tokens)
+        assert torch.equal(encoder(tokens), expected)
+        assert torch.equal(copied(tokens), expected)
+        for layer in copied.modules():
+            if isinstance(layer, nn.LayerNorm):
+                layer.weight.mul_(torch.linspace(0.5, 2, len(layer.weight)))
+        assert not torch.allclose(copied(tokens), expected, rtol=0, atol=1e-3)
+        assert torch.equal(tower.encode(tower.embed(tokens), tokens), expected)
 
 
 def test_cocas_tower_equals_its_encoding() -> None:
