@@ -167,8 +167,8 @@ class Adapter:
         self._entered = class_weights.new_zeros(())
         self._cache = StreamCache(classes, parameters.shots, 0.0, class_weights)
         self._images = torch.zeros_like(class_weights)
-        # The classes that have an image prototype.
-        self._present = torch.zeros(0, dtype=torch.long, device=class_weights.device)
+        # The classes that have an image prototype, from the first image on.
+        self._present: Tensor
 
     @in_full_precision
     def stream(self, views: Tensor, scales: Tensor) -> Tensor:
