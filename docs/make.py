@@ -28,6 +28,7 @@ PAGE = Path(__file__).parent / "methods.md"
 RESULTS = Path(__file__).parent.parent / "results" / "embedded" / "results.csv"
 ORDER = [
     *("zeroshot", "ensemble", "vte", "tpt", "memo", "norm", "tent", "sar", "eta", "rdumb"),
+    *("eata", "deyo", "roid", "cmf", "cotta", "rotta", "ctpt", "boostadapter", "dmn", "stata", "transclip"),
     *("zero", "mta", "tda", "t3a", "lame", "onzeta", "ecalp", "dpe"),
     *("watt", "clipartt", "batclip", "tps", "knn", "apm"),
 ]
@@ -40,7 +41,7 @@ field of the suite. All methods of a run that need the same views share them, an
 paper and its code differ, the code's value is the default and both are named below.
 
 `preset=published` has everything as in the authors' script, with the source below each table.
-[moved_parameters.yaml](moved_parameters.yaml) lists the parameters that TENT, SAR and MEMO move in five networks.
+[moved_parameters.yaml](moved_parameters.yaml) lists the parameters that each method moves in five networks.
 
 Cost is in passes of the teacher per image, without class weights, which are computed once;
 `benchmarks/test_perf_methods.py` counts the passes and FLOPs of every method and compares them with these formulas.
@@ -61,7 +62,7 @@ def page() -> str:
 def with_support(teacher: Teacher, dataset: Dataset) -> Teacher:
     """Add a few labelled images to the teacher, so that a method that needs them can report its cost."""
     entries = dataset.entries(CLEAN)
-    images = ((dataset.read(entry, CLEAN).image, entry.label) for entry in entries)
+    images = [(dataset.read(entry, CLEAN).image, entry.label) for entry in entries]
     return SupportedTeacher(teacher, encode_support(teacher, images, dataset.classes, "none"), "text")  # type: ignore[return-value]
 
 
@@ -81,16 +82,17 @@ def overview(methods: list[Method], results: pd.DataFrame) -> str:
         f"On the embedded set (n = {results['n'].iloc[0]} per condition; clean, and the mean of "
         f"{corrupted['corruption'].nunique()} corruptions at severity {severity}; `results/embedded/`):",
         "",
-        "| method | paper | protocol | adapts | cost | clean top-1 % | corrupted top-1 % |",
-        "|---|---|---|---|---|---:|---:|",
+        "| method | paper | protocol | adapts | cost | GFLOP per image | clean top-1 % | corrupted top-1 % |",
+        "|---|---|---|---|---|---:|---:|---:|",
     ]
     for method in methods:
         own = results[results["method"] == method.name]
         clean, rest = own[own["corruption"] == "clean"], own[own["corruption"] != "clean"]
         numbers = [f"{part['top1'].mean():.1f}" if len(part) else "n/a" for part in (clean, rest)]
+        flops = f"{own['gflop_per_image'].median():.2f}" if own["gflop_per_image"].notna().any() else "n/a"
         lines.append(
             f"| [{method.name}](#{method.name}) | {method.paper} | {method.protocol} | {method.adapts} | "
-            f"{cost_in_words(method.cost())} | {numbers[0]} | {numbers[1]} |"
+            f"{cost_in_words(method.cost())} | {flops} | {numbers[0]} | {numbers[1]} |"
         )
     return "\n".join(lines)
 
@@ -98,10 +100,7 @@ def overview(methods: list[Method], results: pd.DataFrame) -> str:
 def section(method: Method) -> str:
     """Return equation, defaults with their sources, and cost of one method."""
     kind = type(method)
-    function = getattr(inspect.getmodule(kind), "from_features", None)
-    consensus = getattr(inspect.getmodule(kind), "consensus", None)
-    adapter = getattr(inspect.getmodule(kind), "Adapter", None)
-    texts = [prose(thing) for thing in (kind, function, consensus, adapter) if thing is not None]
+    texts = [prose(thing) for thing in (kind, *equations_of(kind))]
     parameters = documented(kind.Parameters)
     defaults = asdict(build_parameters(method.name, {}))
     rows = [f"| `{name}` | `{defaults[name]}` | {text} |" for name, text in parameters.items()]
@@ -111,7 +110,8 @@ def section(method: Method) -> str:
             f"## {method.name}",
             "",
             f"{method.summary[0].upper()}{method.summary[1:]} ({method.paper}). Protocol: {method.protocol}. "
-            f"Adapts: {method.adapts}. Cost per image: {cost_in_words(method.cost())}.",
+            f"Adapts: {method.adapts}. Cost per image: {cost_in_words(method.cost())}. State: {method.state}."
+            f"{not_compared(method)}",
             "",
             *[line for text in texts for line in (text, "")],
             "| parameter | default | meaning and source |",
@@ -120,6 +120,27 @@ def section(method: Method) -> str:
             *published,
         ]
     )
+
+
+def equations_of(kind: type[Method]) -> list[object]:
+    """Return what has equations in the module of a method, or in one that it shares with few others."""
+    module = inspect.getmodule(kind)
+    own = (getattr(module, "__name__", ""), "apm_tta.methods.neighbour_assignment")
+    found = [value for value in vars(module).values() if callable(value) and getattr(value, "__module__", "") in own]
+    return [value for value in found if value is not kind and ".. math::" in (getattr(value, "__doc__", "") or "")]
+
+
+def not_compared(method: Method) -> str:
+    """Return the sentence on what the method's numbers must not be compared with; empty where there is nothing."""
+    stream = "numbers of other streams or resets"
+    beside = {
+        "episodic": [],
+        "online": [stream if method.stream_batch is None else f"{stream} or images per batch"],
+        "transductive": ["methods that answer images as they come"],
+    }[method.protocol]
+    if method.knows:
+        beside.append(f"methods that do not know {method.knows}")
+    return f" Not to be compared with: {'; '.join(beside)}." if beside else ""
 
 
 def as_published(name: str, published: Published) -> str:

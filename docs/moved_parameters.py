@@ -1,4 +1,4 @@
-"""Make ``docs/moved_parameters.yaml``: which parameters TENT, SAR and MEMO move in five networks, and by whose rule.
+"""Make ``docs/moved_parameters.yaml``: which parameters each method moves in five networks, and by whose rule.
 
 ``python docs/moved_parameters.py`` writes the file; a test compares the committed file with its output. The networks
 have no weights: only the names of their parameters matter.
@@ -19,11 +19,12 @@ from torch import nn
 
 from apm_tta.methods.encoder import moved_names, normalisation_layers
 from apm_tta.methods.memo import is_resnext_101
-from apm_tta.methods.sar import top_layers
+from apm_tta.methods.reliable_layers import top_layers
 
 FILE = Path(__file__).parent / "moved_parameters.yaml"
 HEAD = """\
-# The parameters that TENT, SAR and MEMO move in five networks; made by `python docs/moved_parameters.py`.
+# The parameters that each method moves in five networks; made by `python docs/moved_parameters.py`. Methods that are
+# not named move none.
 # Names are those of the image encoder before its head. "rule" is the authors' rule in words; "authors" compares its
 # result on the same network with ours: "same", or what it has more (+) or less (-) than the list here.
 """
@@ -69,6 +70,11 @@ def sars(name: str, module: nn.Module) -> bool:
     )
 
 
+def roids(_name: str, module: nn.Module) -> bool:
+    """Apply the rule of ``roid.collect_params``."""
+    return isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm)
+
+
 def compared(ours: Names, authors: Names) -> str | dict[str, Names]:
     """Return what the authors' list has more and less than ours."""
     more, less = sorted(set(authors) - set(ours)), sorted(set(ours) - set(authors))
@@ -81,6 +87,7 @@ def lists(encoder: nn.Module, head: Names) -> dict[str, Any]:
     top = top_layers(encoder)
     normal, everything = moved_names(encoder, layers), moved_names(encoder, None)
     reliable = moved_names(encoder, [name for name in layers if name not in top])
+    called = moved_names(encoder, None, ("weight", "bias"))
     memo = "adamw" if not any(isinstance(each, nn.BatchNorm2d) for each in encoder.modules()) else "sgd"
     return {
         "tent": {
@@ -102,7 +109,27 @@ def lists(encoder: nn.Module, head: Names) -> dict[str, Any]:
             "optimizer": "adamw" if is_resnext_101(encoder) else memo,
             "names": [*everything, *head],
         },
+        "cotta": {
+            "rule": "base.collect_params: what is called weight or bias in its layer, of every layer",
+            "authors": compared([*called, *head], [*of_layers(encoder, lambda *_: True), *head]),
+            "names": [*called, *head],
+        },
+        **{name: like("tent") for name in ("eta", "eata", "rdumb")},
+        "deyo": like("sar"),
+        **{
+            name: {
+                "rule": "roid.collect_params: Batch, Layer and Group normalisation",
+                "authors": compared(normal, of_layers(encoder, roids)),
+                "names": "those of tent",
+            }
+            for name in ("roid", "cmf", "rotta")
+        },
     }
+
+
+def like(other: str) -> dict[str, str]:
+    """Return the entry of a method whose authors' code has the same rule as another's."""
+    return {"rule": f"that of {other}", "authors": f"as for {other}", "names": f"those of {other}"}
 
 
 def text() -> str:

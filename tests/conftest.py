@@ -166,7 +166,7 @@ def supported_teacher(embedded_teacher: Teacher) -> Teacher:
 
     dataset = open_dataset("fashion-mnist", limit=150)
     entries = dataset.entries(CLEAN)[100:]
-    images = ((dataset.read(entry, CLEAN).image, entry.label) for entry in entries)
+    images = [(dataset.read(entry, CLEAN).image, entry.label) for entry in entries]
     support = encode_support(embedded_teacher, images, dataset.classes, "f" * 64)
     return SupportedTeacher(embedded_teacher, support, "text")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_settings import NEED_BATCH_NORM, NEED_SUPPORT, small_settings
 from torch.backends import cuda, cudnn
 
 import apm_tta
@@ -19,11 +20,7 @@ from apm_tta.precision import autocast, float32_products, full_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 IMAGES, CONDITION = 6, Condition("contrast", 5)
-PARAMETERS = {
-    **{name: {"views": 4} for name in ("zero", "mta", "vte", "tps", "tpt", "memo", "tda")},
-    "apm": {"iterations": 10},
-    "watt": {"repeats": 1},
-}
+PARAMETERS = small_settings(views=4, batch_size=IMAGES) | {"apm": {"iterations": 10}}
 
 
 def settings() -> tuple[str, str, str]:
@@ -75,7 +72,7 @@ def test_few_answers_change_in_bfloat16(capsys: pytest.CaptureFixture[str]) -> N
     images = [dataset.read(entry, CONDITION).image for entry in entries]
     shares = {}
     for name in METHODS.names():
-        if name in ("knn", "norm"):  # need labelled images, and a network with BatchNorm
+        if name in NEED_SUPPORT | NEED_BATCH_NORM:
             continue
         answers = [
             apm_tta.load_method(
@@ -83,8 +80,7 @@ def test_few_answers_change_in_bfloat16(capsys: pytest.CaptureFixture[str]) -> N
                 classes=dataset.classes,
                 precision=precision,
                 crop_scale=(0.5, 1.0),
-                batch_size=IMAGES,
-                **PARAMETERS.get(name, {}),
+                **{"batch_size": IMAGES, **PARAMETERS.get(name, {})},
             )(images, [entry.id for entry in entries])
             for precision in ("float32", "bfloat16")
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
@@ -18,13 +18,14 @@ from apm_tta.errors import UserError
 from apm_tta.harness.compute.answer_columns import answer_columns
 from apm_tta.harness.compute.spot_check import answer_alone, refuse_other_answers
 from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY, PRECISIONS
-from apm_tta.methods import Batch, Method, Predictions, build_method, build_parameters
+from apm_tta.methods import METHODS, Batch, Method, Predictions, build_method, build_parameters
 from apm_tta.methods.answering import answer, failures_named, reset
 from apm_tta.methods.batch import Shared
 from apm_tta.plain_data import LARGEST
 from apm_tta.precision import autocast, float32_products, refuse_without_gpu
 from apm_tta.teachers import Teacher, load_teacher
 
+_BATCH_SIZE = 64
 _FAMILIES = ("imagenet", "fine-grained", "cifar", "other")
 
 
@@ -79,7 +80,8 @@ class LoadedMethod:
 
         Every random draw depends on the seed and the image's id. Predictions are bit for bit those that a run records
         for the same images, ids, classes, template, family, crop scale, seed, precision and batches, on the same
-        device and number of threads. An ``online`` method remembers what it has seen until ``reset``.
+        device and number of threads. An ``online`` method remembers what it has seen until ``reset``; a
+        ``transductive`` one answers all images of a call together.
 
         Args:
             images: one or several: paths, PIL images, ``uint8`` RGB arrays ``(H, W, 3)``; anything else is refused.
@@ -93,7 +95,8 @@ class LoadedMethod:
         """
         method, names = self.method, list[str]()
         logits, tables = [], []
-        for part_ids, part in batches(images, ids, self.batch_size, self._reading):
+        size = MOST_IMAGES if method.protocol == "transductive" else self.batch_size
+        for part_ids, part in batches(images, ids, size, self._reading):
             batch = Batch(part_ids, part, Shared(method.given.teacher.device))
             predicted, table = self._predict(batch)
             names += part_ids
@@ -122,7 +125,7 @@ class LoadedMethod:
 
     def _predict(self, batch: Batch) -> tuple[Tensor, Any]:
         method, where = self.method, " to ".join(dict.fromkeys((batch.ids[0], batch.ids[-1])))
-        checked = not self._asked and len(batch) > 1
+        checked = not self._asked and len(batch) > 1 and method.protocol != "transductive"
         device = method.given.teacher.device
         products = float32_products(self._precision, device), autocast(self._precision, device)
         with torch.no_grad(), products[0], products[1], failures_named(method.name, where):
@@ -148,7 +151,7 @@ def load_method(
     family: Family = "other",
     crop_scale: tuple[float, float] = (0.08, 1.0),
     precision: str = "float32",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     memory: float | None = None,
     **parameters: Any,
 ) -> LoadedMethod:
@@ -163,7 +166,7 @@ def load_method(
         family: chooses the defaults that papers give by data set: ``imagenet``, ``fine-grained``, ``cifar``, ``other``.
         crop_scale: smallest and largest share of an image's area that a random view shows.
         precision: of products: ``float32``; ``tf32``, on GPUs; ``bfloat16``, by autocast.
-        batch_size: images at a time, for methods that do not choose it themselves.
+        batch_size: images at a time: the parameter of that name where the method has it; 64 where it has none.
         memory: GiB that a method which can choose may hold; a share of what is free unless given.
         parameters: of the method, as after ``--set NAME.``.
 
@@ -180,7 +183,7 @@ def load_method(
     _check(precision in PRECISIONS, f"precision {precision!r} does not exist; choose from {', '.join(PRECISIONS)}")
     _check(family in _FAMILIES, f"family {family!r} does not exist; choose from {', '.join(_FAMILIES)}")
     _check(
-        type(batch_size) is int and 0 < batch_size <= MOST_IMAGES,
+        batch_size is None or (type(batch_size) is int and 0 < batch_size <= MOST_IMAGES),
         f"batch_size {batch_size!r} is not a whole number from 1 to {MOST_IMAGES}, such as 64",
     )
     _check(type(seed) is int and 0 <= seed <= LARGEST, f"seed {seed!r} is not a whole number from 0 to {LARGEST}")
@@ -208,9 +211,11 @@ def load_method(
     _check(listed == own or len(set(listed)) == len(listed), "two classes have one name: they could not be told apart")
     _check(template.count("{}") == 1, f"template {template!r} does not have one {{}} for the class")
     task = Task(listed, template, family, (float(crop_scale[0]), float(crop_scale[1])))
+    if batch_size is not None and any(each.name == "batch_size" for each in fields(METHODS.get(name).Parameters)):
+        parameters["batch_size"] = batch_size
     chosen = build_parameters(name, parameters)
     size = None if memory is None else max(1, int(memory * 2**30))
-    return LoadedMethod(build_method(name, found, task, chosen, seed, size), precision, batch_size)
+    return LoadedMethod(build_method(name, found, task, chosen, seed, size), precision, batch_size or _BATCH_SIZE)
 
 
 def _is_crop_scale(value: Any) -> bool:

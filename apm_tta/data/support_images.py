@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import overload
 
 from PIL import Image
 
@@ -20,7 +21,7 @@ from apm_tta.errors import UserError
 from apm_tta.wording import first_few, pluralise
 
 
-class SupportImages:
+class SupportImages(Sequence[tuple[Image.Image, int]]):
     """A support set: ``shots`` images of every class of a data set, from a folder with one folder per class.
 
     The class folders are named like the data set's own, or like its classes; others, such as the 800 of ImageNet's that
@@ -61,14 +62,23 @@ class SupportImages:
         """
         twins = Twins()
         for entry in self.entries:
-            found = read_image(self._root / entry.id, self._dataset.layout.reading)
-            if self._contents.setdefault(entry.id, found.sha256) != found.sha256:
-                raise UserError(f"--support {self._root}: {entry.id} has changed since it was read; start again")
-            digest = pixel_digest(found.image)
-            self._dataset.exclude_support({digest: entry.id}, self._root)
+            image, digest = self._read(entry)
             twins.add(digest, entry)
-            yield found.image, entry.label
+            yield image, entry.label
         self._dataset.doubt_support([f"--support {self._root}: {doubt}" for doubt in twins.doubts()])
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Image.Image, int]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[Image.Image, int] | list[tuple[Image.Image, int]]:
+        if isinstance(index, slice):
+            return [(self._read(entry)[0], entry.label) for entry in self.entries[index]]
+        entry = self.entries[index]
+        return self._read(entry)[0], entry.label
 
     @property
     def fingerprint(self) -> str:
@@ -79,6 +89,15 @@ class SupportImages:
                 self._contents[entry.id] = read_stored(self._root / entry.id).sha256
             digest.update(f"{entry.id}\t{entry.label}\t{self._contents[entry.id]}\n".encode())
         return digest.hexdigest()
+
+    def _read(self, entry: Entry) -> tuple[Image.Image, str]:
+        """Decode an image, and keep it from being tested; return it with the digest of its pixels."""
+        found = read_image(self._root / entry.id, self._dataset.layout.reading)
+        if self._contents.setdefault(entry.id, found.sha256) != found.sha256:
+            raise UserError(f"--support {self._root}: {entry.id} has changed since it was read; start again")
+        digest = pixel_digest(found.image)
+        self._dataset.exclude_support({digest: entry.id}, self._root)
+        return found.image, digest
 
     def _find_entries(self) -> Sequence[Entry]:
         classes, found = self._dataset.layout.class_list(), list_tree(self._root)[0]

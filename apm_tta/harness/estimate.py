@@ -35,7 +35,7 @@ class MethodEstimate:
 
     Attributes:
         method: name of the method.
-        protocol: ``episodic`` or ``online``.
+        protocol: ``episodic``, ``online`` or ``transductive``.
         cells: number of cells.
         answers: number of images over all cells.
         seconds_per_image: time of the method alone: loading, the teacher's features and its own work.

@@ -14,6 +14,8 @@ from apm_tta.errors import UserError
 SHARD_SIZE = 2000
 EPISODIC = "episodic"
 """Setting of a cell whose images are answered independently of each other and of their order."""
+TRANSDUCTIVE = "transductive"
+"""Setting of a cell whose images are all answered together, whatever their order."""
 
 Setting = Literal["iid", "continual", "mixed", "correlated"]
 Reset = Literal["corruption", "dataset", "never"]
@@ -29,7 +31,7 @@ class Cell:
         teacher: name of the teacher as requested.
         method: name of the method.
         seed: seed of every random draw.
-        setting: ``episodic``, or the stream in which an online method saw the images.
+        setting: ``episodic``, ``transductive``, or the stream in which an online method saw the images.
     """
 
     dataset: str
@@ -42,9 +44,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Shard:
-    """A contiguous range of the samples under one condition, for all episodic methods that have yet to answer it.
+    """A contiguous range of the samples under one condition, for the methods that have yet to answer it.
 
-    The methods of a shard see the same decoded images.
+    The methods of a shard see the same decoded images. None of them has a stream.
 
     Attributes:
         condition: corruption and severity of the images.
@@ -62,6 +64,11 @@ class Shard:
     stop: int
     cells: tuple[Cell, ...]
     retried: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all images of the condition are answered together, at the end."""
+        return any(cell.setting == TRANSDUCTIVE for cell in self.cells)
 
     def count_answers(self, cell: Cell) -> int:
         """Return the number of images that ``cell`` lacks and this shard answers."""

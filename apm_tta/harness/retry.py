@@ -103,7 +103,8 @@ def _left_of_shard(
             for position, entry in enumerate(entries)
             if entry.id in rows.unread and (shard.condition, entry.id) in readable
         )
-        if lacking and (len(lacking) == len(entries) or prepared.methods[cell.method].batch_dependent):
+        together = shard.whole or prepared.methods[cell.method].batch_dependent
+        if lacking and (len(lacking) == len(entries) or together):
             whole.append(cell)
         elif lacking:
             retried.setdefault(lacking, []).append(cell)

@@ -28,12 +28,13 @@ class AdaptableHead:
 
     Attributes:
         parameters: the head's weight ``(C, F)`` and bias ``(C,)``.
+        source: the teacher's own, likewise; nobody may write into them.
     """
 
     def __init__(self, teacher: Teacher, class_weights: Tensor) -> None:
         rows = teacher.logit_scale * class_weights
-        self._source = (rows[:, :-2], rows[:, -2])
-        self.parameters = [part.clone().requires_grad_() for part in self._source]
+        self.source = [rows[:, :-2], rows[:, -2]]
+        self.parameters = [part.clone().requires_grad_() for part in self.source]
 
     def __call__(self, features: Tensor) -> Tensor:
         """Compute logits ``(B, C)`` of features that end in two constants, ``(B, F + 2)``, in float32."""
@@ -45,6 +46,6 @@ class AdaptableHead:
     def restore(self) -> None:
         """Restore the teacher's head bit by bit."""
         with torch.no_grad():
-            for parameter, source in zip(self.parameters, self._source, strict=True):
+            for parameter, source in zip(self.parameters, self.source, strict=True):
                 parameter.copy_(source)
                 parameter.grad = None

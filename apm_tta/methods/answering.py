@@ -111,12 +111,12 @@ def teacher_logits(method: Method[Any], batch: Batch) -> Tensor:
 
 
 def reset(method: Method[Any]) -> None:
-    """Let an online method forget; an episodic one has nothing to forget.
+    """Let a method forget; an episodic one has nothing to forget.
 
     Raises:
         UserError: when that fails, or changes what all methods share, in one line with the method's name.
     """
-    if method.protocol != "online":
+    if method.protocol == "episodic":
         return
     seed = seed_for(method.given.seed, method.name, "reset")
     with failures_named(method.name, "reset()"), watched(method.name, method.given.teacher, seed, contents=False):

@@ -24,6 +24,8 @@ from apm_tta.registry import Registry
 from apm_tta.sources.installed_files import note_installed
 from apm_tta.teachers import Teacher, read_templates
 
+Protocols = Literal["episodic", "online", "transductive"]
+
 
 class MethodParameters(Protocol):
     """What the parameters of every method have: a frozen dataclass with this field among its own.
@@ -115,8 +117,9 @@ class Method(ABC, Generic[P]):
     Attributes:
         name: as on the command line and in the results table.
         protocol: ``episodic``: the answer for an image is a function of that image, its id, the seed and nothing else.
-            ``online``: it keeps state between images, and the harness calls ``reset`` where the protocol says. A method
-            that has both sets it on the object.
+            ``online``: it keeps state between images, and the harness calls ``reset`` where the protocol says.
+            ``transductive``: it answers all images of a condition together, in one batch that has their features and
+            no pixels; nothing may depend on their order. A method that has several sets it on the object.
         stream_batch: images that an online method takes at once, as published: the harness gives it exactly that many
             (fewer at the end of its stream); None where its answers do not depend on it.
         least_batch: fewest images that it can answer together; a run whose streams end in fewer is refused beforehand.
@@ -125,7 +128,11 @@ class Method(ABC, Generic[P]):
         summary: what it does, for ``run-bench list methods``; the first line of the docstring unless stated.
         paper: where it comes from, ``arXiv NUMBER``.
         adapts: what it changes for an image.
+        state: what it keeps from image to image, with how it grows.
+        knows: what it is told of the data beside class names and the images so far; empty where nothing.
         needs_text: whether it needs class weights from a text tower.
+        fast: whether it answers more than 50 images per second over the embedded teacher on two cores; the methods of
+            ``--methods fast``.
         votes: whether its logits are counts of votes, so that their softmax is not a probability.
         revision: raise it in the commit that changes this method's numbers: run folders of another revision are other
             runs. Of a method outside this package the code itself is compared.
@@ -137,14 +144,17 @@ class Method(ABC, Generic[P]):
     """
 
     name: ClassVar[str]
-    protocol: Literal["episodic", "online"]
+    protocol: Protocols
     stream_batch: int | None = None
     least_batch: int = 1
     batch_dependent: bool = False
     summary: ClassVar[str] = cast(str, _FirstDocstringLine())
     paper: ClassVar[str] = "none"
     adapts: ClassVar[str] = "nothing stated"
+    state: ClassVar[str] = "none"
+    knows: ClassVar[str] = ""
     needs_text: ClassVar[bool] = False
+    fast: ClassVar[bool] = False
     votes: ClassVar[bool] = False
     revision: ClassVar[int] = 1
     published: ClassVar[Published | None] = None

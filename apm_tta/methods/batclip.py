@@ -73,6 +73,7 @@ class BATCLIP(Method[BATCLIPParameters]):
     protocol = "online"
     summary = "normalisation layers of both encoders adapted to classes that are near their words and apart"
     paper = "arXiv 2412.02837"
+    state = "scales and shifts of both encoders, and their moments"
     adapts = "scales and shifts of normalisation layers in the image encoder and the text tower"
     needs_text = True
 

@@ -67,6 +67,7 @@ class CLIPArTT(PairMethod[CLIPArTTParameters]):
     name = "clipartt"
     summary = "normalisation layers adapted to a sentence of each image's likeliest classes"
     paper = "arXiv 2405.00754"
+    state = "none between batches"
 
     def setup(self) -> None:
         super().setup()

@@ -28,10 +28,20 @@ def normalisation_layers(encoder: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def moved_names(encoder: nn.Module, layers: Collection[str] | None) -> list[str]:
-    """Return the names of the parameters of some modules, in the order of the network; None for all of them."""
-    names = [name for name, _ in encoder.named_parameters()]
-    return [name for name in names if layers is None or name.rpartition(".")[0] in layers]
+def moved_names(encoder: nn.Module, layers: Collection[str] | None, called: Collection[str] | None = None) -> list[str]:
+    """Return the names of parameters, in the order of the network.
+
+    Args:
+        encoder: whose.
+        layers: names of the modules that they belong to; None for all.
+        called: what they are called there, such as ``weight``; None for any name.
+    """
+    found = []
+    for name, _ in encoder.named_parameters():
+        layer, _, own = name.rpartition(".")
+        if (layers is None or layer in layers) and (called is None or own in called):
+            found.append(name)
+    return found
 
 
 def fewest_images(teacher: Teacher) -> int:
@@ -95,13 +105,17 @@ class AdaptableEncoder:
     Args:
         encoder: is copied and never modified.
         layers: names of modules whose own parameters are trainable; None for every parameter of the encoder.
+        called: what a trainable parameter is called in its module; None for any name.
         statistics: what BatchNorm normalises with: ``source``, the running averages; ``batch``, the batch's own.
         prior: if given, the weight of the running averages; the batch's statistics get the rest.
         channels_last: whether convolutions get images with their channels together in memory, which many compute
             faster, in another order.
 
     Attributes:
+        network: the copy.
         parameters: the trainable ones, in the order of the modules.
+        names: of these, in the encoder.
+        source: the teacher's own, likewise; nobody may write into them.
     """
 
     def __init__(
@@ -111,17 +125,18 @@ class AdaptableEncoder:
         statistics: Literal["source", "batch"] = "source",
         prior: float | None = None,
         *,
+        called: Collection[str] | None = None,
         channels_last: bool = False,
     ) -> None:
         self._layout = torch.channels_last if channels_last else torch.preserve_format
-        self._copy = copy.deepcopy(encoder).eval().requires_grad_(False).to(memory_format=self._layout)
+        self.network = copy.deepcopy(encoder).eval().requires_grad_(False).to(memory_format=self._layout)
         source = dict(encoder.named_parameters())
-        names = moved_names(encoder, layers)
-        copied = dict(self._copy.named_parameters())
-        self.parameters = [copied[name].requires_grad_() for name in names]
-        self._source = [source[name] for name in names]
+        self.names = moved_names(encoder, layers, called)
+        copied = dict(self.network.named_parameters())
+        self.parameters = [copied[name].requires_grad_() for name in self.names]
+        self.source = [source[name] for name in self.names]
         self._buffers = dict(encoder.named_buffers())
-        for module in self._copy.modules():
+        for module in self.network.modules():
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
                 if statistics == "batch":
                     _use_batch_statistics(module)
@@ -132,16 +147,16 @@ class AdaptableEncoder:
         """Embed images ``(B, 3, S, S)``: ``(B, F)``, not normalised."""
         # Autocast caches rounded copies of parameters while it is active, but these parameters change meanwhile.
         torch.clear_autocast_cache()
-        features: Tensor = self._copy(pixels.contiguous(memory_format=self._layout))
+        features: Tensor = self.network(pixels.contiguous(memory_format=self._layout))
         return features.float()
 
     def restore(self) -> None:
         """Restore the source's parameters and buffers bit by bit."""
         with torch.no_grad():
-            for parameter, source in zip(self.parameters, self._source, strict=True):
+            for parameter, source in zip(self.parameters, self.source, strict=True):
                 parameter.copy_(source)
                 parameter.grad = None
-            for name, buffer in self._copy.named_buffers():
+            for name, buffer in self.network.named_buffers():
                 buffer.copy_(self._buffers[name])
 
 

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
+from typing_extensions import TypeVar
 
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy
 from apm_tta.methods.data_defaults import by_family
-from apm_tta.methods.encoder import (
-    STATISTICS_ALONE,
-    AdaptableEncoder,
-    fewest_images,
-    normalisation_layers,
-    require_normalisation,
-)
 from apm_tta.methods.parameter_types import BatchSize, Fraction, Rate, Share
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.stream_encoder import StreamEncoderMethod
 
 _MOVING_AVERAGE = 0.9
 
@@ -51,8 +45,11 @@ class ETAParameters:
     templates: Templates = "dataset"
 
 
+E = TypeVar("E", bound=ETAParameters, default=ETAParameters)
+
+
 @register
-class ETA(Method[ETAParameters]):
+class ETA(StreamEncoderMethod[E]):
     r"""Entropy minimisation over images that are confident and unlike those before, the surer the heavier.
 
     .. math:: \theta \leftarrow \theta - \eta \nabla_\theta \operatorname*{mean}_{i \in S} e^{E_0 - E_i} E_i, \qquad
@@ -66,33 +63,20 @@ class ETA(Method[ETAParameters]):
     """
 
     name = "eta"
-    protocol = "online"
     summary = "normalisation layers adapted to confident images that are unlike those before"
     paper = "arXiv 2204.02610"
-    adapts = "scales and shifts of normalisation layers in the image encoder"
+    state = "scales and shifts, their momentum, and C mean probabilities"
+    Parameters = ETAParameters
 
     def setup(self) -> None:
-        chosen, encoder = self.parameters, self.teacher.image_encoder
-        self.stream_batch = chosen.batch_size
-        self.margin = chosen.margin * math.log(len(self.classes))
-        layers = normalisation_layers(encoder)
-        self.encoder = AdaptableEncoder(encoder, layers, statistics="batch", channels_last=chosen.channels_last)
-        self.least_batch = fewest_images(self.teacher)
-        self.reset()
+        self.margin = self.parameters.margin * math.log(len(self.classes))
+        super().setup()
 
-    @classmethod
-    def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  whatever they are
-        return (STATISTICS_ALONE,)
-
-    def check_teacher(self) -> None:
-        require_normalisation(self.name, self.teacher)
-
-    def cost(self) -> Cost:
-        return Cost(image_forwards=1, image_backwards=1)
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.encoder.parameters, lr=self.parameters.learning_rate, momentum=0.9)
 
     def reset(self) -> None:
-        self.encoder.restore()
-        self.optimizer = torch.optim.SGD(self.encoder.parameters, lr=self.parameters.learning_rate, momentum=0.9)
+        super().reset()
         self.average: Tensor | None = None
         self.passed = [0, 0]
 
@@ -108,11 +92,15 @@ class ETA(Method[ETAParameters]):
             if passed[1]:
                 weights = (self.margin - entropies.detach()).exp() * kept
                 self.optimizer.zero_grad()
-                ((weights * entropies).sum() / passed[1]).backward()
+                self._loss((weights * entropies).sum() / passed[1]).backward()
                 self.optimizer.step()
                 self._remember((probabilities * kept[:, None]).sum(0) / passed[1])
         self.passed = [before + now for before, now in zip(self.passed, passed, strict=True)]
         return Predictions(logits.detach())
+
+    def _loss(self, filtered: Tensor) -> Tensor:
+        """Return what is minimised, given the weighted entropy of the images that passed."""
+        return filtered
 
     def _unlike(self, probabilities: Tensor) -> Tensor:
         """Return which images are unlike the moving average, ``(B,)``."""

@@ -48,6 +48,7 @@ class NearestNeighbours(Method[NearestNeighboursParameters]):
     summary = "vote of the nearest labelled images (needs --support)"
     paper = "arXiv 2104.14294"
     adapts = "nothing"
+    knows = "labelled images"
     published = Published(
         "facebookresearch/dino, eval_knn.py: 20 neighbours and temperature 0.07, which the defaults are"
     )

@@ -60,6 +60,7 @@ class LAME(Method[LAMEParameters]):
     protocol = "online"
     summary = "probabilities of a batch, smoothed over its nearest images"
     paper = "arXiv 2201.05718"
+    state = "none between batches"
     adapts = "the predicted probabilities"
 
     def setup(self) -> None:

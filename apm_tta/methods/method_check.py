@@ -10,8 +10,8 @@ from apm_tta.errors import UserError
 from apm_tta.methods.presets import Published
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_RESERVED = "all"
-_PROTOCOLS = ("episodic", "online")
+_RESERVED = ("all", "fast")
+_PROTOCOLS = ("episodic", "online", "transductive")
 
 
 def check_name(method: Any) -> None:
@@ -23,10 +23,10 @@ def check_name(method: Any) -> None:
     name = getattr(method, "name", None)
     if not isinstance(name, str):
         raise UserError(f"class {method.__name__} states no name; write, for example, name = {_proposed(method)!r}")
-    if not _NAME.fullmatch(name) or name == _RESERVED:
+    if not _NAME.fullmatch(name) or name in _RESERVED:
         raise UserError(
             f"class {method.__name__} cannot be method {name!r}: a name is made of letters, digits, _, - and ., begins "
-            f"with a letter, a digit or _, and is not {_RESERVED!r}"
+            f"with a letter, a digit or _, and is not {' or '.join(map(repr, _RESERVED))}"
         )
 
 
@@ -95,7 +95,8 @@ def _check_protocol(method: Any) -> None:
     if not isinstance(protocol, str) or protocol not in _PROTOCOLS:
         raise UserError(
             f"method {method.name} states {'no protocol' if protocol is None else f'protocol {protocol!r}'}; write "
-            'protocol = "episodic", or "online" where it keeps state between images'
+            'protocol = "episodic", "online" where it keeps state between images, or "transductive" where it answers '
+            "all images together"
         )
 
 

@@ -53,6 +53,7 @@ class Norm(Method[NormParameters]):
     protocol = "online"
     summary = "BatchNorm with the statistics of the batch"
     paper = "arXiv 2006.16971"
+    state = "none between batches"
     adapts = "the statistics of Batch normalisation"
 
     def setup(self) -> None:

@@ -65,6 +65,8 @@ class OnZeta(Method[OnZetaParameters]):
     protocol = "online"
     summary = "labels balanced over the classes, and class proxies learned from the images"
     paper = "arXiv 2408.13320"
+    state = "a class proxy of F numbers, and a multiplier, per class"
+    knows = "the length of the stream"
     adapts = "a multiplier of each class, and class proxies"
 
     def setup(self) -> None:

@@ -28,20 +28,20 @@ class RDumbParameters(ETAParameters):
 
 
 @register
-class RDumb(ETA):
+class RDumb(ETA[RDumbParameters]):
     """ETA, reset after every so many batches, whether they caused a step or not."""
 
     name = "rdumb"
     summary = "eta, reset after every 1000 batches"
     paper = "arXiv 2306.05401"
-    Parameters = RDumbParameters
+    state = "that of eta, for at most 1000 batches"
 
     def reset(self) -> None:
         super().reset()
         self.batches = 0
 
     def predict(self, batch: Batch) -> Predictions:
-        if self.batches == self.parameters.every:  # type: ignore[attr-defined]
+        if self.batches == self.parameters.every:
             self.reset()
         self.batches += 1
         return super().predict(batch)

@@ -7,24 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy
-from apm_tta.methods.encoder import (
-    STATISTICS_ALONE,
-    AdaptableEncoder,
-    fewest_images,
-    normalisation_layers,
-    require_normalisation,
-)
+from apm_tta.methods.encoder import normalisation_layers
 from apm_tta.methods.parameter_types import BatchSize, Rate, Share, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.presets import Preset, Published
-from apm_tta.teachers import Teacher
+from apm_tta.methods.reliable_layers import layers_below_top, published_rate
+from apm_tta.methods.stream_encoder import StreamEncoderMethod
 
-_STAGES = ("blocks", "resblocks", "stages", "layers")
 _MOVING_AVERAGE = 0.9
 
 
@@ -60,7 +54,7 @@ class SarParameters:
 
 
 @register
-class Sar(Method[SarParameters]):
+class Sar(StreamEncoderMethod[SarParameters]):
     r"""Entropy minimisation over sufficiently confident images, towards a flat minimum, with recovery from collapse.
 
     .. math:: \hat\epsilon = \rho \frac{g}{\lVert g \rVert}, \quad
@@ -76,9 +70,9 @@ class Sar(Method[SarParameters]):
     """
 
     name = "sar"
-    protocol = "online"
     summary = "normalisation layers adapted to confident predictions, sharpness-aware, with recovery"
     paper = "arXiv 2302.12400"
+    state = "scales and shifts, their momentum, and a moving average of the loss"
     adapts = "scales and shifts of normalisation layers in the image encoder, except at its top"
     revision = 2
     published = Published(
@@ -87,31 +81,26 @@ class Sar(Method[SarParameters]):
     )
 
     def setup(self) -> None:
-        chosen, encoder = self.parameters, self.teacher.image_encoder
-        self.stream_batch = chosen.batch_size
+        chosen = self.parameters
         self.margin = chosen.margin * math.log(len(self.classes))
-        self.layers = self._layers(self.teacher)
-        self.learning_rate = chosen.learning_rate or published_rate(encoder, chosen.batch_size)
-        self.encoder = AdaptableEncoder(encoder, self.layers, statistics="batch", channels_last=chosen.channels_last)
-        self.least_batch = fewest_images(self.teacher)
-        self.reset()
+        self.learning_rate = chosen.learning_rate or published_rate(self.teacher.image_encoder, chosen.batch_size)
+        super().setup()
 
-    @classmethod
-    def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  whatever they are
-        return (STATISTICS_ALONE,)
-
-    def check_teacher(self) -> None:
-        require_normalisation(self.name, self.teacher)
+    def layers(self) -> list[str]:
+        encoder = self.teacher.image_encoder
+        return list(normalisation_layers(encoder)) if self.parameters.adapt_top else layers_below_top(encoder)
 
     def resolved_parameters(self) -> dict[str, Any]:
-        return {"learning_rate": self.learning_rate, "adapted_layers": self.layers}
+        return {"learning_rate": self.learning_rate, "adapted_layers": self.layers()}
 
     def cost(self) -> Cost:
         return Cost(image_forwards=2, image_backwards=2)
 
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.encoder.parameters, lr=self.learning_rate, momentum=0.9)
+
     def reset(self) -> None:
-        self.encoder.restore()
-        self.optimizer = torch.optim.SGD(self.encoder.parameters, lr=self.learning_rate, momentum=0.9)
+        super().reset()
         self.average: float | None = None
 
     def predict(self, batch: Batch) -> Predictions:
@@ -158,44 +147,3 @@ class Sar(Method[SarParameters]):
         self.average = _MOVING_AVERAGE * old + (1 - _MOVING_AVERAGE) * loss
         if self.average < self.parameters.recovery:
             self.encoder.restore()
-
-    def _layers(self, teacher: Teacher) -> list[str]:
-        layers = list(normalisation_layers(teacher.image_encoder))
-        if self.parameters.adapt_top:
-            return layers
-        return [name for name in layers if name not in top_layers(teacher.image_encoder)] or layers
-
-
-def top_layers(encoder: nn.Module) -> set[str]:
-    """Name the normalisation layers in the last quarter of the stages, and those after it.
-
-    The authors exclude ``layer4`` of a ResNet, ``blocks.9`` to ``blocks.11`` and the final ``norm`` of ViT-Base: the
-    last of four stages, the last three of twelve blocks. The same share is excluded for encoders of other depths, and
-    for open_clip's, which use other names for the same modules (``resblocks``, ``ln_post``).
-    """
-    first = _first_top_stage(encoder)
-    names = [name for name, _ in encoder.named_modules()]
-    top = names[names.index(first) :] if first else []
-    return {name for name in normalisation_layers(encoder) if name in top}
-
-
-def _first_top_stage(encoder: nn.Module) -> str | None:
-    for name, module in encoder.named_modules():
-        if hasattr(module, "layer4"):
-            return f"{name}.layer4".lstrip(".")
-        if name.rpartition(".")[2] in _STAGES and isinstance(module, nn.ModuleList | nn.Sequential) and len(module) > 1:
-            stages = [stage for stage, _ in module.named_children()]
-            return f"{name}.{stages[-max(1, len(stages) // 4)]}"
-    return None
-
-
-def published_rate(encoder: nn.Module, batch_size: int) -> float:
-    """Return the learning rate of the authors' ``main.py`` for this kind of normalisation and this batch size.
-
-    With only Layer normalisation it is proportional to the batch size; with others it is so below 32 images, at twice
-    the rate. For single images, ``--exp_type bs1``, the script doubles either.
-    """
-    for_single_images = 2 if batch_size == 1 else 1
-    if all(isinstance(layer, nn.LayerNorm) for layer in normalisation_layers(encoder).values()):
-        return 0.001 / 64 * batch_size * for_single_images
-    return 0.00025 / 64 * batch_size * 2 * for_single_images if batch_size < 32 else 0.00025

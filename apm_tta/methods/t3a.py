@@ -46,6 +46,7 @@ class T3A(Method[T3AParameters]):
     protocol = "online"
     summary = "class weights moved to the confident images seen so far"
     paper = "OpenReview e_yvNqkJKAW"
+    state = "at most M embeddings per class"
     adapts = "the class weights"
 
     def setup(self) -> None:

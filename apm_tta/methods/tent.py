@@ -10,21 +10,15 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Cost, Predictions, Protocols, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy
 from apm_tta.methods.data_defaults import by_family
-from apm_tta.methods.encoder import (
-    STATISTICS_ALONE,
-    AdaptableEncoder,
-    fewest_images,
-    normalisation_layers,
-    refuse_single_values,
-    require_normalisation,
-)
+from apm_tta.methods.encoder import refuse_single_values
 from apm_tta.methods.parameter_types import BatchSize, Rate, Steps
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.presets import Preset, Published
+from apm_tta.methods.stream_encoder import StreamEncoderMethod
 
 Setting = Literal["cifar", "imagenet"]
 
@@ -72,7 +66,7 @@ class TentParameters:
 
 
 @register
-class Tent(Method[TentParameters]):
+class Tent(StreamEncoderMethod[TentParameters]):
     r"""Adaptation of the scales and shifts of normalisation layers to each batch, towards more confident predictions.
 
     .. math:: \theta \leftarrow \theta - \eta \nabla_\theta \frac{1}{B} \sum_i H(p_\theta(\cdot \mid x_i)),
@@ -88,10 +82,10 @@ class Tent(Method[TentParameters]):
     """
 
     name = "tent"
-    protocol: Literal["episodic", "online"] = "online"
+    protocol: Protocols = "online"
     summary = "normalisation layers adapted to minimise the entropy of predictions"
     paper = "arXiv 2006.10726"
-    adapts = "scales and shifts of normalisation layers in the image encoder"
+    state = "scales and shifts, and their momentum"
     published = Published(
         "DequanWang/tent, cfgs/tent.yaml, for CIFAR: batches of 200; for ImageNet the paper's section 4, of which no "
         "script was released",
@@ -99,23 +93,17 @@ class Tent(Method[TentParameters]):
     )
 
     def setup(self) -> None:
-        chosen, encoder = self.parameters, self.teacher.image_encoder
-        self.episodic = chosen.mode == "episodic"
-        self.protocol = chosen.mode
-        self.stream_batch = None if self.episodic else chosen.batch_size
+        chosen = self.parameters
         self.choice = _PUBLISHED[chosen.setting]
         self.learning_rate = chosen.learning_rate or self.choice.learning_rate
-        layers = normalisation_layers(encoder)
-        self.encoder = AdaptableEncoder(encoder, layers, statistics="batch", channels_last=chosen.channels_last)
-        self.least_batch = fewest_images(self.teacher)
-        self.reset()
-
-    @classmethod
-    def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  whatever they are
-        return (STATISTICS_ALONE,)
+        super().setup()
+        self.episodic = chosen.mode == "episodic"
+        self.protocol = chosen.mode
+        if self.episodic:
+            self.stream_batch = None
 
     def check_teacher(self) -> None:
-        require_normalisation(self.name, self.teacher)
+        super().check_teacher()
         if self.parameters.mode == "episodic":
             refuse_single_values(self.name, self.teacher)
 
@@ -126,9 +114,8 @@ class Tent(Method[TentParameters]):
         steps = self.parameters.steps
         return Cost(image_forwards=steps + self.episodic, image_backwards=steps)
 
-    def reset(self) -> None:
-        self.encoder.restore()
-        self.optimizer = self.choice.optimizer(self.encoder.parameters, lr=self.learning_rate)
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        return self.choice.optimizer(self.encoder.parameters, lr=self.learning_rate)
 
     def predict(self, batch: Batch) -> Predictions:
         pixels = self.pixels(batch)

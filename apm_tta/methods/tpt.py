@@ -11,6 +11,7 @@ from annotated_types import MaxLen, MinLen
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import TypeVar
 
 from apm_tta.apm.memory import free_memory
 from apm_tta.errors import UserError
@@ -60,8 +61,11 @@ class TptParameters:
     templates: Templates = "dataset"
 
 
+T = TypeVar("T", bound=TptParameters, default=TptParameters)
+
+
 @register
-class Tpt(ViewMethod[TptParameters]):
+class Tpt(ViewMethod[T]):
     r"""The context of the class prompts, tuned for each image until its confident views agree.
 
     .. math:: v^* = v - \eta \operatorname{AdamW}\bigl(\nabla_v H(\bar p_v)\bigr), \qquad
@@ -83,6 +87,7 @@ class Tpt(ViewMethod[TptParameters]):
         {"templates": "simple"},
     )
     needs_text = True
+    Parameters = TptParameters
 
     def setup(self) -> None:
         chosen = self.parameters
@@ -130,6 +135,15 @@ class Tpt(ViewMethod[TptParameters]):
         parts = [encode(context, start, start + at_once) for start in range(0, len(self.classes), at_once)]
         return normalize(torch.cat(parts, dim=1), dim=-1)
 
+    def losses(self, kept: Tensor, weights: Tensor) -> Tensor:
+        """Compute what is minimised for each image, ``(B,)``.
+
+        Args:
+            kept: its confident views, unit rows times the scale, ``(B, K, F)``.
+            weights: unit class weights, ``(B, C, F)``.
+        """
+        return marginal_entropy(_view_logits(kept, weights))
+
     def _tune(self, features: Tensor) -> Tensor:
         """Compute logits ``(B, C)`` from view features ``(B, N, F)``. The images' losses share no parameter."""
         scaled = self.teacher.scales(features) * normalize(features, dim=-1)
@@ -140,7 +154,7 @@ class Tpt(ViewMethod[TptParameters]):
         )
         for _ in range(self.parameters.steps):
             with torch.enable_grad():
-                loss = marginal_entropy(_view_logits(kept, self.weights(context))).sum()
+                loss = self.losses(kept, self.weights(context)).sum()
                 optimizer.zero_grad()
                 loss.backward()
             optimizer.step()

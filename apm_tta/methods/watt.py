@@ -67,6 +67,7 @@ class WATT(PairMethod[WATTParameters]):
     name = "watt"
     summary = "normalisation layers adapted under several prompts, and averaged over them"
     paper = "arXiv 2406.13875"
+    state = "none between batches"
 
     def setup(self) -> None:
         super().setup()

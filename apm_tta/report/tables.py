@@ -66,6 +66,7 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
     """
     told_apart = [name for name in _OF_TIMINGS if varies(results[name])]
     rows = []
+    seconds = results["n"] / results["images_per_s"]
     order = list(dict.fromkeys(results["method"]))
     groups = results.groupby(["method", *_OF_TIMINGS], sort=False)
     for key, own in sorted(groups, key=lambda group: order.index(group[0][0])):
@@ -78,6 +79,7 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
                 number(own["latency_ms_p50"].median()),
                 number(own["latency_ms_p95"].median()),
                 number(own["images_per_s"].median(), 0),
+                number(100 * seconds[own.index].sum(min_count=1) / seconds.sum()),
                 number(own["peak_memory_mb"].max(), 0),
                 number(own["gflop_per_image"].median(), 3),
                 *("n/a" if cost is None else str(getattr(cost, name)) for name in _PASSES),
@@ -85,12 +87,21 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
         )
     headers = [
         *map(header, ("method", *told_apart, "latency_ms_p50", "latency_ms_p95", "images_per_s")),
-        *("peak memory MB", "GFLOP per image", "image forwards", "backwards", "text forwards", "backwards"),
+        *(
+            "share of time %",
+            "peak memory MB",
+            "GFLOP per image",
+            "image forwards",
+            "backwards",
+            "text forwards",
+            "backwards",
+        ),
     ]
     size = "the batch size of the row" if "batch_size" in told_apart else f"batch size {results['batch_size'].iloc[0]}"
     note = (
-        f"Medians over the conditions; latency of one image alone, images per second at {size}; memory of the device, "
-        "or of the whole process on a CPU; passes through the teacher per image."
+        f"Medians over the conditions; latency of one image alone, images per second at {size}, and what share "
+        "of the time it takes where each method computes all by itself; memory of the device, or of the whole process "
+        "on a CPU; passes through the teacher per image."
     )
     left = 1 + len(told_apart)
     return Table(headers, rows, left, title="Cost", note=note)

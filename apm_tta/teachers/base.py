@@ -28,12 +28,14 @@ class Support:
         labels: indices into ``classes``, ``(N,)``.
         classes: names in label order; each has at least one image.
         fingerprint: SHA-256 of the images' ids, labels and contents.
+        pixels: returns the teacher's input for the image of that index, ``(3, S, S)``, on the CPU, read anew.
     """
 
     features: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     fingerprint: str
+    pixels: Callable[[int], Tensor]
 
 
 class Teacher(Protocol):

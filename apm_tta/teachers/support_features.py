@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -20,7 +20,7 @@ _IMAGES_AT_ONCE = 64
 
 
 def encode_support(
-    teacher: Teacher, images: Iterable[tuple[Image.Image, int]], classes: Sequence[str], fingerprint: str
+    teacher: Teacher, images: Sequence[tuple[Image.Image, int]], classes: Sequence[str], fingerprint: str
 ) -> Support:
     """Compute the teacher's features of labelled images.
 
@@ -36,7 +36,12 @@ def encode_support(
         labels += [label for _, label in part]
     if missing := sorted(set(range(len(classes))) - set(labels)):
         raise UserError(f"the support has no image of {classes[missing[0]]} (classes without an image: {len(missing)})")
-    return Support(torch.cat(features), torch.tensor(labels, device=teacher.device), tuple(classes), fingerprint)
+
+    def read_again(index: int) -> Tensor:
+        return teacher.preprocess(images[index][0])
+
+    places = torch.tensor(labels, device=teacher.device)
+    return Support(torch.cat(features), places, tuple(classes), fingerprint, read_again)
 
 
 class SupportedTeacher(DelegatedEncoding):

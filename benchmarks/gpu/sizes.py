@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from apm_tta.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Sizes:
     precisions: tuple[str, ...] | None = None
 
 
+def _smallest(name: str) -> dict[str, int]:
+    """Return settings of a method with two views and batches of two, where it has such parameters."""
+    known = {field.name for field in fields(METHODS.get(name).Parameters)}
+    return dict.fromkeys(sorted({"views", "batch_size"} & known), 2)
+
+
 FULL = Sizes()
 SMOKE = Sizes(
     architecture=None,
@@ -56,10 +64,10 @@ SMOKE = Sizes(
     batch_dear=2,
     answers=2,
     settings={
-        **{name: {"views": 2} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
-        **{name: {"batch_size": 2} for name in ("batclip", "clipartt", "eta", "lame", "rdumb", "sar", "t3a", "tent")},
+        **{name: own for name in METHODS.names() if (own := _smallest(name))},
         "watt": {"batch_size": 2, "repeats": 1},
         "apm": {"iterations": 2},
+        "cotta": {"batch_size": 2, "augmentations": 2},
     },
     product=64,
     copied=2**16,

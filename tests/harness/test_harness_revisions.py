@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worker_runs import NEED_BATCH_NORM, of_embedded
+from small_settings import NEED_BATCH_NORM
+from worker_runs import of_embedded
 
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import timm
 import torch
+from small_settings import NEED_BATCH_NORM, small_settings
 
 from apm_tta.api.run import resolve
 from apm_tta.data.dataset import open_dataset
@@ -24,16 +25,7 @@ from apm_tta.methods import METHODS
 BATCH = 2
 """Images in a batch, of an online method's too."""
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    **{name: {"views": 3} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")},
-    **{name: {"batch_size": BATCH} for name in ("batclip", "eta", "lame", "norm", "rdumb", "sar", "t3a", "tent")},
-    "apm": {"iterations": 2},
-    "clipartt": {"batch_size": BATCH, "steps": 2},
-    "knn": {"neighbours": 3},
-    "watt": {"batch_size": BATCH, "repeats": 1},
-}
-NEED_BATCH_NORM = {"norm"}
-"""Methods that cannot work with the embedded teacher: it has none."""
+SETTINGS = small_settings(views=3, batch_size=BATCH)
 
 _MEASURED = {"latency_ms", "batch_ms", "peak_memory_mb"}
 _CLASSES = ("bag", "coat", "sandal", "trouser")

@@ -94,7 +94,7 @@ def test_blended_statistics_are_restored_with_the_encoder(batch_norm_teacher: An
     """What a layer keeps of the last batch is gone after a restoration, and the teacher never had it."""
     method = build("norm", batch_norm_teacher, alpha=0.5)
     predict(method, embedded_batch)
-    layer, source = method.encoder._copy[1], batch_norm_teacher.image_encoder[1]
+    layer, source = method.encoder.network[1], batch_norm_teacher.image_encoder[1]
     assert isinstance(source, nn.BatchNorm2d)
     assert not torch.equal(layer.running_mean, source.running_mean)
     method.encoder.restore()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
@@ -10,10 +11,12 @@ from functools import cache
 
 import pytest
 import torch
+from small_settings import NEED_BATCH_NORM, NEED_SUPPORT, small_settings
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.errors import UnknownName, UserError
+from apm_tta.harness.compute.measure import measure_alone
 from apm_tta.methods import METHODS, Batch, Method, Predictions, build_parameters
 from apm_tta.methods.valid_predictions import validated
 from apm_tta.teachers import Teacher
@@ -46,19 +49,15 @@ class Constant(Method):
         logits[:, self.parameters.favourite] += 1
         return Predictions(logits)
 '''
-OWN = [
-    *("apm", "batclip", "clipartt", "dpe", "ecalp", "ensemble", "eta", "knn", "lame"),
-    *("memo", "mta", "norm", "onzeta", "rdumb"),
-    *("sar", "t3a", "tda", "tent", "tps", "tpt", "vte", "watt", "zero", "zeroshot"),
-]
-WITHOUT_STATE = {"clipartt", "lame", "norm", "watt"}
+OWN = METHODS.names()
+WITHOUT_STATE = {"clipartt", "lame", "norm", "stata", "watt"}
 """Online because the order of the stream decides which images are together; no batch leaves anything behind."""
 ALL = [*OWN, "constant"]
 Answers = Callable[[str], Predictions]
 CLASSES = load_card("fashion-mnist").class_list.names
 TASK = Task(CLASSES, crop_scale=(0.5, 1.0))
 # A few views and rounds suffice: what is tested here does not depend on their number.
-SETTINGS = {**{name: {"views": 8} for name in ("memo", "mta", "tps", "tpt", "vte", "zero")}, "watt": {"repeats": 1}}
+SETTINGS = small_settings(views=8, batch_size=64) | {"apm": {}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,7 +84,7 @@ def clean_batch(clean_images: Callable[[int], Batch]) -> Batch:
 @pytest.fixture(scope="module")
 def built(embedded_teacher: Teacher, supported_teacher: Teacher, batch_norm_teacher: Teacher) -> dict[str, Method]:
     """Build every method on a teacher that has what it needs."""
-    special = {"knn": supported_teacher, "norm": batch_norm_teacher}
+    special = dict.fromkeys(NEED_SUPPORT, supported_teacher) | dict.fromkeys(NEED_BATCH_NORM, batch_norm_teacher)
     return {name: build(name, special.get(name, embedded_teacher)) for name in ALL}
 
 
@@ -140,10 +139,6 @@ def is_online(method: Method) -> bool:
     return method.protocol == "online"
 
 
-def test_every_method_of_the_package_is_tested_here() -> None:
-    assert METHODS.names() == sorted(ALL)
-
-
 def test_no_method_has_access_to_labels() -> None:
     assert [field.name for field in fields(Batch)] == ["ids", "images", "shared"]
     assert [field.name for field in fields(Task)] == ["classes", "template", "family", "crop_scale", "dataset"]
@@ -163,8 +158,8 @@ def test_answers_do_not_depend_on_how_a_stream_is_split(
 ) -> None:
     """This holds for episodic methods, and for online ones that do not require batches of a certain size."""
     method = built[name]
-    if is_online(method) and method.stream_batch is not None:
-        pytest.skip("adapts to a whole batch: the harness passes it batches of the published size")
+    if method.protocol == "transductive" or (is_online(method) and method.stream_batch is not None):
+        pytest.skip("adapts to a whole batch: the harness passes it batches of the published size, or all images")
     whole = answers(name).logits
     indices = list(range(len(embedded_batch.ids)))
     parts = [select(embedded_batch, indices[start : start + size]) for start in range(0, len(indices), size)]
@@ -246,7 +241,7 @@ def test_parameters_are_frozen_and_each_is_documented_with_its_source(name: str)
 @pytest.mark.parametrize("name", ALL)
 def test_a_method_states_its_paper_and_its_cost(name: str, built: dict[str, Method]) -> None:
     method = built[name]
-    assert method.protocol in ("episodic", "online")
+    assert method.protocol in ("episodic", "online", "transductive")
     assert all((method.summary, method.paper, method.adapts))
     assert method.cost().image_forwards >= 1
 
@@ -342,3 +337,32 @@ def test_a_third_party_method_is_found_through_its_entry_point(
     favoured = METHODS.get("constant")(teacher, TASK, build_parameters("constant", {"favourite": 5}), 0)
     difference = predict_afresh(favoured, embedded_batch).logits - answers("zeroshot").logits
     assert difference.argmax(1).tolist() == [5] * 12
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_measuring_a_method_leaves_no_trace_in_its_stream(
+    name: str, built: dict[str, Method], answers: Answers, embedded_batch: Batch
+) -> None:
+    method = built[name]
+    if not is_online(method):
+        pytest.skip("episodic: nothing that it answers leaves a trace")
+    method.reset()
+    measure_alone(method, Batch(embedded_batch.ids, embedded_batch.images))
+    assert torch.equal(predict_next(method, embedded_batch).logits, answers(name).logits)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_stream_that_is_cut_goes_on_in_a_copy_as_it_does_uncut(
+    name: str, built: dict[str, Method], embedded_batch: Batch
+) -> None:
+    """All that a stream leaves behind is in the object: nothing in the module, the process or a shared tensor."""
+    method = built[name]
+    if not is_online(method):
+        pytest.skip("episodic: there is no stream")
+    first, second = select(embedded_batch, list(range(6))), select(embedded_batch, list(range(6, 12)))
+    predict_afresh(method, first)
+    shared = (method.teacher, method.given)
+    copied = copy.deepcopy(method, {id(each): each for each in shared})
+    uncut = predict_next(method, second).logits
+    predict_afresh(method, second)
+    assert torch.equal(predict_next(copied, second).logits, uncut)

@@ -272,7 +272,7 @@ def test_channels_last_changes_no_more_than_rounding(
         method: Any = METHODS.get(name)(teacher, TASK, parameters, 0)
         with torch.no_grad():
             given = [method.predict(Batch(embedded_batch.ids, embedded_batch.images)).logits for _ in range(2)]
-        weights = [each for each in method.encoder._copy.modules() if isinstance(each, nn.Conv2d)]
+        weights = [each for each in method.encoder.network.modules() if isinstance(each, nn.Conv2d)]
         layouts = {each.weight.is_contiguous(memory_format=torch.channels_last) for each in weights[1:]}
         assert layouts == {channels_last}
         assert teacher.image_encoder[4].weight.is_contiguous()

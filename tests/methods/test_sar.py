@@ -13,7 +13,8 @@ from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.methods import METHODS, Batch, build_parameters
-from apm_tta.methods.sar import Sar, published_rate, top_layers
+from apm_tta.methods.reliable_layers import published_rate, top_layers
+from apm_tta.methods.sar import Sar
 from apm_tta.teachers import Teacher
 
 CLASSES = load_card("fashion-mnist").class_list.names

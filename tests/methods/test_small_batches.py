@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from small_settings import small_settings
 from torch import nn
 
 import apm_tta
@@ -22,6 +23,7 @@ from apm_tta.teachers import load_teacher
 from apm_tta.teachers.preprocessing import Preprocessing
 
 CLASSES = ("one", "two", "three")
+SETTINGS = small_settings(views=2, batch_size=4)
 
 
 def network(maps: int) -> nn.Module:
@@ -58,14 +60,14 @@ def images(count: int) -> list[Image.Image]:
 @pytest.mark.parametrize(("maps", "fewest"), [(1, 2), (2, 1)])
 def test_how_many_images_statistics_take(maps: int, fewest: int) -> None:
     assert fewest_images(teacher(maps)) == fewest
-    for name in ("tent", "sar", "eta", "rdumb", "norm"):
+    for name in ("tent", "sar", "eta", "rdumb", "norm", "deyo", "roid", "cmf", "cotta"):
         assert build(name, maps).least_batch == fewest
 
 
-@pytest.mark.parametrize("name", ["tent", "sar", "eta", "rdumb", "norm", "lame", "t3a"])
+@pytest.mark.parametrize("name", [name for name, own in SETTINGS.items() if "batch_size" in own and name != "eata"])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_batch_of_one_of_two_and_the_streams_last_smaller_one_are_answered(name: str, count: int) -> None:
-    method = build(name, 2, batch_size=4)
+    method = build(name, 2, **SETTINGS[name])
     with torch.no_grad():
         for part in (images(count)[:4], images(count)[4:]):
             if part:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from pretended_cuda import CUDA, pretended_cuda
-from worker_runs import BATCH, NEED_BATCH_NORM, batch_norm_weights, of_embedded, prepared_on, write_images
+from small_settings import NEED_BATCH_NORM
+from worker_runs import BATCH, batch_norm_weights, of_embedded, prepared_on, write_images
 
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.methods import shared_values

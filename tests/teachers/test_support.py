@@ -62,7 +62,7 @@ def reference_prototypes(labelled: list[tuple[Image.Image, int]]) -> Tensor:
 
 def test_a_prototype_is_the_unit_mean_of_a_classs_unit_features() -> None:
     labelled = images(130)  # more than are encoded at once, classes of unequal size
-    support = encode_support(teacher(), iter(labelled), CLASSES, "f" * 64)
+    support = encode_support(teacher(), labelled, CLASSES, "f" * 64)
     supported = SupportedTeacher(teacher(), support, "prototypes")
     torch.testing.assert_close(supported.class_weights(CLASSES, ("a {}",)), reference_prototypes(labelled))
     assert supported.classifier == "prototypes"
@@ -126,7 +126,7 @@ def test_neighbours_vote_as_in_dinos_own_evaluation(neighbours: int) -> None:
     features = torch.randn(40, 16, generator=generator)
     labels = torch.randint(0, 5, (40,), generator=generator)
     queries = torch.randn(6, 16, generator=generator)
-    support = Support(normalize(features, dim=1), labels, tuple("abcde"), "")
+    support = Support(normalize(features, dim=1), labels, tuple("abcde"), "", lambda _: torch.zeros(3, 4, 4))
     found = knn_logits(queries, support, neighbours, 0.07, 5)
     for query, row in zip(queries, found, strict=True):
         cosines = [float(torch.cosine_similarity(query, feature, dim=0)) for feature in features]

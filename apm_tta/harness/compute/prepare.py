@@ -12,7 +12,15 @@ from apm_tta.data.dataset import Dataset
 from apm_tta.data.support_images import SupportImages
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import EPISODIC, Cell, Work, conditions_between_resets, plan_shards, plan_streams
+from apm_tta.harness.plan import (
+    EPISODIC,
+    TRANSDUCTIVE,
+    Cell,
+    Work,
+    conditions_between_resets,
+    plan_shards,
+    plan_streams,
+)
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.methods import Method, build_method
 from apm_tta.methods.preparation import Preparation
@@ -115,16 +123,20 @@ def plan(prepared: Prepared) -> tuple[list[Cell], list[Work]]:
     request, suite = prepared.request, prepared.request.suite
     samples = {condition: len(prepared.dataset.entries(condition)) for condition in request.conditions}
     online = {name: method.stream_batch for name, method in prepared.methods.items() if method.protocol == "online"}
+    settings = {"episodic": EPISODIC, "online": suite.setting, "transductive": TRANSDUCTIVE}
     cells = [
-        Cell(suite.dataset, condition, suite.teacher, name, seed, suite.setting if name in online else EPISODIC)
+        Cell(suite.dataset, condition, suite.teacher, name, seed, settings[method.protocol])
         for condition in request.conditions
-        for name in prepared.methods
+        for name, method in prepared.methods.items()
         for seed in suite.seeds
     ]
-    episodic = [cell for cell in cells if cell.method not in online]
-    streamed = [cell for cell in cells if cell.method in online]
-    shards = plan_shards(episodic, samples, suite.shard_size)
-    return cells, [*shards, *plan_streams(streamed, samples, suite.setting, suite.resets, online)]
+
+    def of(protocol: str) -> list[Cell]:
+        return [cell for cell in cells if prepared.methods[cell.method].protocol == protocol]
+
+    shards = plan_shards(of("episodic"), samples, suite.shard_size)
+    whole = plan_shards(of("transductive"), samples, max(samples.values()))
+    return cells, [*shards, *whole, *plan_streams(of("online"), samples, suite.setting, suite.resets, online)]
 
 
 def _refuse_small_batches(method: Method[Any], request: RunRequest, dataset: Dataset) -> None:

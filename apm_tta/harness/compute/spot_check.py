@@ -29,12 +29,12 @@ _SHARE = 1 / 3
 
 def takes_single_images(method: Method[Any]) -> bool:
     """Return whether the answer for an image is meant to be the same in a batch of any size."""
-    return not method.batch_dependent and method.stream_batch is None
+    return not method.batch_dependent and method.stream_batch is None and method.protocol != "transductive"
 
 
 def images_at_once(method: Method[Any], batch: Batch) -> int:
     """Return how many images of ``batch`` the method must be given together."""
-    if method.batch_dependent:
+    if method.batch_dependent or method.protocol == "transductive":
         return len(batch)
     return min(method.stream_batch or 1, len(batch))
 

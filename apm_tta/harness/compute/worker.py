@@ -23,6 +23,7 @@ from apm_tta.harness.compute.answer_columns import (
     make_columns,
 )
 from apm_tta.harness.compute.fresh_start import FreshStart
+from apm_tta.harness.compute.gathered_features import GatheredFeatures
 from apm_tta.harness.compute.loading import Following, Loaded, Loader, Place
 from apm_tta.harness.compute.measure import SoloCost, measure_alone, peak_memory
 from apm_tta.harness.compute.prepare import Prepared
@@ -101,7 +102,10 @@ class Worker:
         self._account = Account(work, self._fingerprint, self._teacher.device, self._setup_warnings)
         products = float32_products(self._precision, self._teacher.device)
         with self._heard_or_noted() as heard, torch.no_grad(), products:
-            answers = self._answer_stream(work) if isinstance(work, Stream) else self._answer_shard(work, following)
+            if isinstance(work, Stream):
+                answers = self._answer_stream(work)
+            else:
+                answers = self._answer_whole(work) if work.whole else self._answer_shard(work, following)
             for cell, table in answers:
                 parts[cell].append(table)
                 self._emit(Answered(cell, len(table), count_right(table)))
@@ -150,6 +154,21 @@ class Worker:
             with self._autocast(), failures_named(method.name, f"images of {shard.condition} that it had answered"):
                 self._fresh_start.refuse_late_memory(method)
         cached.close()
+
+    def _answer_whole(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
+        """Gather the features of all images of a condition, and answer them together."""
+        cached = CachedFeatures(self._feature_cache, self._teacher, self._precision, self._dataset, shard)
+        methods = {cell: self._methods[cell.method, cell.seed] for cell in shard.cells}
+        gathered = GatheredFeatures(self._teacher)
+        for batch in self._load(self._places(shard), self._batch_size, methods.values(), cached):
+            with self._autocast():
+                gathered.add(batch.given, batch.loaded)
+            if batch.loaded.places:
+                cached.store(batch.given)
+        cached.close()
+        for cell, method in methods.items():
+            reset(method)
+            yield cell, self._answer(method, gathered.batch(), gathered.loaded, measured=False, checked=False)
 
     def _answer_stream(self, stream: Stream) -> Iterator[tuple[Cell, pa.Table]]:
         names = list(dict.fromkeys(cell.method for cell in stream.cells))
@@ -227,7 +246,7 @@ class Worker:
             error=[str(unread.error) for unread in loaded.unread],
             error_kind=[unread.error.kind for unread in loaded.unread],
         )
-        given = method.stream_batch or self._batch_size
+        given = len(batch) if method.protocol == "transductive" else method.stream_batch or self._batch_size
         if not loaded.places:
             self._account.add_batch(method.name, given)
             return errors
@@ -286,7 +305,7 @@ class Worker:
                 answers = answer(method, batch, thorough=thorough)
         except (RuntimeError, MemoryError) as error:
             # Some of the images may already have changed the state of an online method: none may be shown to it again.
-            divisible = method.protocol != "online" and not method.batch_dependent and len(batch) > 1
+            divisible = method.protocol == "episodic" and not method.batch_dependent and len(batch) > 1
             if not is_out_of_memory(error) or not divisible:
                 raise
         else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,7 +17,7 @@ from apm_tta.devices import AUTO, resolve_devices
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import check_setting
 from apm_tta.harness.request.limits import MOST_MEMORY, MOST_SHARES, MOST_WORKERS
-from apm_tta.harness.request.suite import Suite, command_words, load_suite, refuse_unused_settings
+from apm_tta.harness.request.suite import Suite, command_words, load_suite, named_together, refuse_unused_settings
 from apm_tta.methods import METHODS, build_parameters
 from apm_tta.precision import refuse_without_gpu
 from apm_tta.teachers import TeacherName, parse_teacher_name
@@ -31,7 +31,8 @@ class RunRequest:
 
     Attributes:
         suite: the suite, its fields replaced by the overrides; its methods are named one by one.
-        every_method: whether ``all`` was requested, so that methods which cannot work with the teacher are left out.
+        every_method: ``all`` or ``fast`` where that was requested, so that methods which cannot work with the teacher
+            are left out; else empty.
         parameters: by method, in the order of the table, including methods that another one requires beside it.
         conditions: in the order of the table.
         card: card of the data set.
@@ -54,7 +55,7 @@ class RunRequest:
     """
 
     suite: Suite
-    every_method: bool
+    every_method: Literal["", "all", "fast"]
     parameters: Mapping[str, Any]
     conditions: tuple[Condition, ...]
     card: DatasetCard
@@ -79,7 +80,7 @@ class RunRequest:
         """Return the words of a command that makes the same numbers, wherever it is started on this machine."""
         folders = {"--data-root": self.data_root, "--support": self.support}
         named = [(option, str(folder.absolute())) for option, folder in folders.items() if folder is not None]
-        suite = self.suite.model_copy(update={"methods": ("all",)}) if self.every_method else self.suite
+        suite = self.suite.model_copy(update={"methods": (self.every_method,)}) if self.every_method else self.suite
         return [*command_words(suite), *(word for pair in named for word in pair)]
 
 
@@ -122,9 +123,11 @@ def resolve_request(
     _check_switches(force_new=force_new, feature_cache=feature_cache, quiet=quiet)
     if ray is not None and not (isinstance(ray, str) and ray.strip()):
         raise UserError(f"ray {ray!r} is not the address of a cluster, auto or local", exit_code=2)
-    suite, every_method = load_suite(suite_name, overrides), False
-    if suite.methods == ("all",):
-        suite, every_method = suite.model_copy(update={"methods": tuple(METHODS.names())}), True
+    suite = load_suite(suite_name, overrides)
+    every_method = named_together(suite.methods)
+    if every_method:
+        names = [name for name in METHODS.names() if every_method == "all" or METHODS.get(name).fast]
+        suite = suite.model_copy(update={"methods": tuple(names)})
     for method in (*suite.methods, *(overrides or {}).get("settings", {})):
         METHODS.get(method)
     refuse_unused_settings(suite, overrides or {})

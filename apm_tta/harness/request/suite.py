@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -138,6 +138,13 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
         raise UserError(str(error), exit_code=2) from None
 
 
+def named_together(methods: Sequence[str]) -> Literal["", "all", "fast"]:
+    """Return the word that stands for several methods, where it is all that was given; else nothing."""
+    if tuple(methods) == ("all",):
+        return "all"
+    return "fast" if tuple(methods) == ("fast",) else ""
+
+
 def refuse_unused_settings(suite: Suite, overrides: Mapping[str, Any]) -> None:
     """Refuse settings of a method that the suite does not have; to be called once its methods are known to exist.
 
@@ -145,7 +152,7 @@ def refuse_unused_settings(suite: Suite, overrides: Mapping[str, Any]) -> None:
         UserError: naming the method, and those that there are. Exit code 2.
     """
     for method in overrides.get("settings", {}):
-        if method not in suite.methods and suite.methods != ("all",):
+        if method not in suite.methods and not named_together(suite.methods):
             methods = ", ".join(suite.methods)
             raise UserError(f"--set {method}.KEY has no effect: the methods are {methods}", exit_code=2)
 

@@ -101,7 +101,7 @@ class MethodFields(_Open):
     """A method and its resolved parameters.
 
     Attributes:
-        protocol: ``episodic`` or ``online``.
+        protocol: ``episodic``, ``online`` or ``transductive``.
         votes: whether its logits are counts of votes.
         templates: ``dataset``, ``file``, or the name of a published list.
         sentences: themselves.

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from apm_tta.data.sample import parse_condition
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import EPISODIC, Cell, record_file
+from apm_tta.harness.plan import EPISODIC, TRANSDUCTIVE, Cell, record_file
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
 from apm_tta.harness.storage.record_header import RecordHeader, read_header
 from apm_tta.harness.storage.records import REPAIR, Recorded, cell_columns, decode_records, read_content, record_files
@@ -48,12 +48,15 @@ def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
     for condition in map(parse_condition, numbers.conditions):
         for method, fields in numbers.methods.items():
             streamed = fields.protocol == "online" and isinstance(numbers.streams, StreamFields)
-            setting = numbers.streams.setting if isinstance(numbers.streams, StreamFields) and streamed else EPISODIC
-            starts = [0] if streamed else range(0, count, numbers.shard_size)
+            whole = fields.protocol == "transductive"
+            setting = TRANSDUCTIVE if whole else EPISODIC
+            if streamed and isinstance(numbers.streams, StreamFields):
+                setting = numbers.streams.setting
+            starts = [0] if streamed or whole else range(0, count, numbers.shard_size)
             for seed in numbers.seeds:
                 cell = Cell(numbers.dataset.name, condition, numbers.teacher.name, method, seed, setting)
                 for index, start in enumerate(starts):
-                    images = count if streamed else min(numbers.shard_size, count - start)
+                    images = count if streamed or whole else min(numbers.shard_size, count - start)
                     files.append(RecordFile(record_file(cell, index), cell, images))
     return {file.name: file for file in files}
 

@@ -23,7 +23,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from apm_tta.data.cards import load_card
 from apm_tta.data.task import Task
@@ -183,12 +183,14 @@ def nets(vector_file: Path) -> ModuleType:
 
 
 @pytest.fixture
-def network(nets: ModuleType, inputs: Mapping[str, np.ndarray]) -> Callable[[str], Teacher]:
+def network(nets: ModuleType, inputs: Mapping[str, np.ndarray]) -> Callable[..., Teacher]:
     """Return a function that makes a teacher of one of the file's networks, which returns logits."""
 
-    def make(kind: str) -> Teacher:
+    def make(kind: str, scale: float | None = None) -> Teacher:
         own = {f"in_{key.removeprefix(f'{kind}/')}": value for key, value in inputs.items() if "net/" in key}
-        built: nn.Module = nets.build(kind, own)
+        built = nets.build(kind, own)
+        if scale is not None:
+            built.head.scale.fill_(scale)
         preprocessing = Preprocessing(16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
         return load_teacher(built, classes=tuple(f"class {index}" for index in range(10)), preprocessing=preprocessing)
 
