@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ HEAD = """\
 # result on the same network with ours: "same", or what it has more (+) or less (-) than the list here.
 """
 TIMM, OPEN_CLIP = ("resnet50", "resnext101_32x8d", "vit_base_patch16_224"), ("RN50", "ViT-B-16")
+_NORMAL = {
+    "watt": nn.LayerNorm,
+    "clipartt": nn.LayerNorm,
+    "batclip": (nn.LayerNorm, nn.BatchNorm2d),
+}
 Names = list[str]
 
 
@@ -68,6 +74,11 @@ def sars(name: str, module: nn.Module) -> bool:
         and name != "norm"
         and not any(part in name for part in skipped)
     )
+
+
+def is_one_of(kinds: Any, _name: str, module: nn.Module) -> bool:
+    """Return whether a module is of some kinds."""
+    return isinstance(module, kinds)
 
 
 def roids(_name: str, module: nn.Module) -> bool:
@@ -116,6 +127,14 @@ def lists(encoder: nn.Module, head: Names) -> dict[str, Any]:
         },
         **{name: like("tent") for name in ("eta", "eata", "rdumb")},
         "deyo": like("sar"),
+        **{
+            name: {
+                "rule": "LayerNorm's (batclip: BatchNorm's too); here of every normalisation layer",
+                "authors": compared(normal, of_layers(encoder, partial(is_one_of, _NORMAL[name]))),
+                "names": "those of tent",
+            }
+            for name in ("watt", "clipartt", "batclip")
+        },
         **{
             name: {
                 "rule": "roid.collect_params: Batch, Layer and Group normalisation",

@@ -158,6 +158,26 @@ def test_all_runs_the_methods_that_can_work_and_names_the_others(
     assert "method norm takes the statistics of Batch normalisation" in output
 
 
+def test_fast_runs_the_quick_methods_and_the_table_has_each_ones_share_of_the_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = as_words({name: values for name, values in SETTINGS.items() if METHODS.get(name).fast and name != "eata"})
+    settings = [word for pair in zip(words[::2], words[1::2], strict=True) if "knn" not in pair[1] for word in pair]
+    assert main(small_demo(run, "--methods", "fast", "--limit", "1", "--corruptions", "", *settings)) == 0
+    quick = [name for name in METHODS.names() if METHODS.get(name).fast]
+    assert {"zeroshot", "tent", "tda"} < set(quick)
+    assert not {"memo", "tpt", "watt", "zero"} & set(quick)
+    expected = [name for name in quick if name not in NEED_SUPPORT | NEED_BATCH_NORM]
+    assert [row["method"] for row in read_csv(run / "results.csv")] == expected
+    cost = capsys.readouterr().out.partition("## Cost")[2]
+    header, _, *rows = [line for line in cost.splitlines() if line.startswith("|")]
+    place = [cell.strip() for cell in header.split("|")].index("share of time %")
+    shares = [float(row.split("|")[place]) for row in rows]
+    assert len(shares) == len(expected)
+    assert sum(shares) == pytest.approx(100, abs=0.05 * len(shares))
+
+
 def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("Usage: run-bench")

@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from small_settings import NEED_BATCH_NORM, NEED_SUPPORT
 
 from apm_tta.cli import main
 from apm_tta.harness.compute.measure import count_flops
+from apm_tta.methods import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -110,3 +112,15 @@ def test_islands_of_the_readme_are_reproduced_by_their_command(tmp_path: Path) -
         pd.read_csv(folder / "fit.csv") for folder in (ROOT / "docs" / "pictures" / "token", tmp_path)
     )
     pd.testing.assert_frame_equal(committed, repeated, rtol=1e-3, atol=1e-4)
+
+
+def test_the_committed_page_of_streams_is_what_its_measurements_make() -> None:
+    """Run ``python docs/streams.py`` if this fails."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    script = runpy.run_path(str(ROOT / "docs" / "streams.py"))
+    numbers = pd.read_csv(ROOT / "docs" / "streams.csv")
+    assert script["page"](numbers) == (ROOT / "docs" / "streams.md").read_text(encoding="utf-8")
+    assert set(numbers["method"]) == {
+        name for name in METHODS.names() if METHODS.get(name).fast and name not in NEED_SUPPORT | NEED_BATCH_NORM
+    }

@@ -82,6 +82,7 @@ class APMMethod(Method[APMParameters]):
     name = "apm"
     protocol = "episodic"
     summary = "a fresh APM fitted to the teacher's embedding of each image"
+    fast = True
     paper = "arXiv 2410.20535"
     adapts = "every parameter of the APM"
     revision = 2

@@ -72,6 +72,7 @@ class BATCLIP(Method[BATCLIPParameters]):
     name = "batclip"
     protocol = "online"
     summary = "normalisation layers of both encoders adapted to classes that are near their words and apart"
+    fast = True
     paper = "arXiv 2412.02837"
     state = "scales and shifts of both encoders, and their moments"
     adapts = "scales and shifts of normalisation layers in the image encoder and the text tower"

@@ -50,6 +50,7 @@ class CMF(ROID[CMFParameters]):
 
     name = "cmf"
     summary = "roid, kept near a filtered model in place of the teacher"
+    fast = True
     paper = "OpenReview BllUWdpIOA"
     state = "that of roid, a second copy of scales and shifts, and a variance"
 

@@ -105,6 +105,7 @@ class DPE(ViewMethod[DPEParameters]):
     name = "dpe"
     protocol = "online"
     summary = "text and image prototypes that evolve with the stream"
+    fast = True
     paper = "arXiv 2410.12790"
     state = "3 embeddings and a text prototype per class"
     adapts = "a text and an image prototype of each class"

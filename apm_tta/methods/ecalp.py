@@ -56,6 +56,7 @@ class ECALP(Method[ECALPParameters]):
     name = "ecalp"
     protocol = "online"
     summary = "labels spread over a graph of the images seen so far"
+    fast = True
     paper = "arXiv 2412.18303"
     state = "the embedding of every image so far, its neighbours, and C numbers each: it grows with the stream"
     adapts = "a graph of images and classes"

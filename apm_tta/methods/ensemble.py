@@ -28,6 +28,7 @@ class Ensemble(ZeroShot):
 
     name = "ensemble"
     summary = "the teacher's prediction with CLIP's 80 templates"
+    fast = True
     needs_text = True
     published = Published(
         "openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb: its 80 sentences, which the default is"

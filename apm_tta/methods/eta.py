@@ -64,6 +64,7 @@ class ETA(StreamEncoderMethod[E]):
 
     name = "eta"
     summary = "normalisation layers adapted to confident images that are unlike those before"
+    fast = True
     paper = "arXiv 2204.02610"
     state = "scales and shifts, their momentum, and C mean probabilities"
     Parameters = ETAParameters

@@ -46,6 +46,7 @@ class NearestNeighbours(Method[NearestNeighboursParameters]):
     name = "knn"
     protocol = "episodic"
     summary = "vote of the nearest labelled images (needs --support)"
+    fast = True
     paper = "arXiv 2104.14294"
     adapts = "nothing"
     knows = "labelled images"

@@ -59,6 +59,7 @@ class LAME(Method[LAMEParameters]):
     name = "lame"
     protocol = "online"
     summary = "probabilities of a batch, smoothed over its nearest images"
+    fast = True
     paper = "arXiv 2201.05718"
     state = "none between batches"
     adapts = "the predicted probabilities"

@@ -52,6 +52,7 @@ class Norm(Method[NormParameters]):
     name = "norm"
     protocol = "online"
     summary = "BatchNorm with the statistics of the batch"
+    fast = True
     paper = "arXiv 2006.16971"
     state = "none between batches"
     adapts = "the statistics of Batch normalisation"

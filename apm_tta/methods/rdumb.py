@@ -33,6 +33,7 @@ class RDumb(ETA[RDumbParameters]):
 
     name = "rdumb"
     summary = "eta, reset after every 1000 batches"
+    fast = True
     paper = "arXiv 2306.05401"
     state = "that of eta, for at most 1000 batches"
 

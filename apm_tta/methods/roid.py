@@ -72,13 +72,14 @@ class ROID(StreamEncoderMethod[R]):
     As in the authors' code, the prediction is that of the first pass; p is clipped at 0.99 in the ratio; the changed
     images pass on their own, so that BatchNorm has their statistics; B is the configured number of images per batch,
     even for a smaller one; and the prior correction multiplies logits (the paper has probabilities) by the smoothed
-    mean probabilities of the batch. Where all images of a batch are equally certain or diverse, as a single one is, the
-    authors divide 0 by 0; here all their weights are then 1. Where too few images are left for BatchNorm, that batch
-    has no consistency.
+    mean probabilities of the batch, so that confidences are no probabilities any more (``prior_correction=false``
+    leaves it out). Where all images of a batch are equally certain or diverse, as a single one is, the authors divide 0
+    by 0; here all their weights are then 1. Where too few images are left for BatchNorm, that batch has no consistency.
     """
 
     name = "roid"
     summary = "normalisation layers adapted to certain and diverse images, kept near the teacher"
+    fast = True
     paper = "arXiv 2306.00650"
     state = "scales and shifts, their momentum, C mean probabilities, and a count of steps"
     Parameters = ROIDParameters

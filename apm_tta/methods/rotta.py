@@ -72,6 +72,7 @@ class RoTTA(Method[RoTTAParameters]):
     name = "rotta"
     protocol = "online"
     summary = "robust statistics and normalisation layers adapted to a memory balanced over classes"
+    fast = True
     paper = "arXiv 2303.13899"
     state = (
         "two copies of scales, shifts and averages of normalisation layers, the moments of one of them, and 64 images"

@@ -54,6 +54,7 @@ class StatA(Method[StatAParameters]):
     name = "stata"
     protocol = "online"
     summary = "gaussians of the classes of a batch, anchored to the text"
+    fast = True
     paper = "arXiv 2501.03729"
     state = "none between batches"
     adapts = "the mean and variances of each class"

@@ -45,6 +45,7 @@ class T3A(Method[T3AParameters]):
     name = "t3a"
     protocol = "online"
     summary = "class weights moved to the confident images seen so far"
+    fast = True
     paper = "OpenReview e_yvNqkJKAW"
     state = "at most M embeddings per class"
     adapts = "the class weights"

@@ -84,6 +84,7 @@ class Tent(StreamEncoderMethod[TentParameters]):
     name = "tent"
     protocol: Protocols = "online"
     summary = "normalisation layers adapted to minimise the entropy of predictions"
+    fast = True
     paper = "arXiv 2006.10726"
     state = "scales and shifts, and their momentum"
     published = Published(

@@ -55,6 +55,7 @@ class TransCLIP(Method[TransCLIPParameters]):
     name = "transclip"
     protocol = "transductive"
     summary = "all images assigned together to gaussians of the classes"
+    fast = True
     paper = "arXiv 2406.01837"
     state = "the embeddings of all images, about six times N x C numbers, and the similarities to the nearest ones"
     knows = "all images before the first answer"

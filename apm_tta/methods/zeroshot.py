@@ -34,6 +34,7 @@ class ZeroShot(Method[ZeroShotParameters]):
     name = "zeroshot"
     protocol = "episodic"
     summary = "the teacher's prediction with one template"
+    fast = True
     paper = "arXiv 2103.00020"
     adapts = "nothing"
     published = Published(

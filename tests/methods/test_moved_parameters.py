@@ -33,7 +33,7 @@ def test_the_committed_file_is_what_the_code_makes(made: str) -> None:
 
 
 def test_only_layer_normalisation_and_other_names_set_them_apart_from_the_authors(made: str) -> None:
-    """TENT adapts BatchNorm alone; open_clip's last norm has a name that SAR's rule does not know."""
+    """TENT adapts BatchNorm alone, WATT LayerNorm; open_clip's last norm has a name that SAR's rule does not know."""
     lists: dict[str, Any] = yaml.safe_load(made)
     differing = {
         (network, method): own["authors"]
@@ -42,9 +42,13 @@ def test_only_layer_normalisation_and_other_names_set_them_apart_from_the_author
         if own["authors"] != "same" and not str(own["authors"]).startswith("as for ")
     }
     assert differing.pop(("open_clip ViT-B-16", "sar")) == {"+": ["ln_post.bias", "ln_post.weight"]}
-    assert set(differing) == {("timm vit_base_patch16_224", "tent"), ("open_clip ViT-B-16", "tent")}
-    for (network, method), own in differing.items():
-        assert own == {"-": sorted(lists[network][method]["names"])}
+    without_layer_norm = ("timm resnet50", "timm resnext101_32x8d", "open_clip RN50")
+    assert set(differing) == {
+        *((network, "tent") for network in ("timm vit_base_patch16_224", "open_clip ViT-B-16")),
+        *((network, name) for network in without_layer_norm for name in ("watt", "clipartt")),
+    }
+    for (network, _), own in differing.items():
+        assert own == {"-": sorted(lists[network]["tent"]["names"])}
     assert {name: own["memo"]["optimizer"] for name, own in lists.items()} == {
         "timm resnet50": "sgd",
         "timm resnext101_32x8d": "adamw",
