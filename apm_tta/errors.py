@@ -17,8 +17,8 @@ UNEXPECTED = 70
 _LONGEST = 130
 """Characters of another library's message that are quoted; a traceback has all of it."""
 
-_LONGEST_LIST = 235
-"""Characters of the names that are listed where one is unknown."""
+_LONGEST_LINE = 280
+"""Characters of a line that lists the names that there are, where one is unknown."""
 
 
 class UserError(Exception):
@@ -61,15 +61,16 @@ class UnknownName(UserError):
     """A name that no registry holds; the message lists those that exist, or the closest of many. Exit code 2."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {_cut(name)!r}; there are: {_listed(name, sorted(known))}", exit_code=2)
+        begun = f"unknown {kind} {_cut(name)!r}; there are: "
+        super().__init__(begun + _listed(name, sorted(known), _LONGEST_LINE - len(begun)), exit_code=2)
 
 
-def _listed(name: str, known: list[str]) -> str:
-    """Join all names, or as many as fit, those first that look like ``name``."""
-    if len(text := ", ".join(known)) <= _LONGEST_LIST:
+def _listed(name: str, known: list[str], room: int) -> str:
+    """Join all names, or as many as fit into ``room`` characters, those first that look like ``name``."""
+    if len(text := ", ".join(known)) <= room:
         return text or "none"
     ordered = list(dict.fromkeys([*difflib.get_close_matches(name, known, len(known), 0.5), *known]))
-    while len(text) > _LONGEST_LIST:
+    while len(text) > room and len(ordered) > 1:
         ordered.pop()
         text = ", ".join(ordered)
     return f"{text} and {len(known) - len(ordered)} more"

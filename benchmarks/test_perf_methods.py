@@ -21,7 +21,7 @@ from apm_tta.harness.compute.measure import count_flops
 from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
-NAMES = [name for name in METHODS.names() if name not in ("knn", "norm")]
+NAMES = [name for name in METHODS.names() if name not in ("eata", "knn", "norm")]
 """All but two that need labelled images, or a network with BatchNorm, and cost as much as zeroshot."""
 CONDITION = Condition("gaussian_noise", 3)
 

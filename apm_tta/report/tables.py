@@ -99,8 +99,8 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
     ]
     size = "the batch size of the row" if "batch_size" in told_apart else f"batch size {results['batch_size'].iloc[0]}"
     note = (
-        f"Medians over the conditions; latency of one image alone, images per second at {size}, and what share "
-        "of the time it takes where each method computes all by itself; memory of the device, or of the whole process "
+        f"Medians over the conditions; latency of one image alone, images per second at {size}; share "
+        "of the time where each method computes all by itself; memory of the device, or of the whole process "
         "on a CPU; passes through the teacher per image."
     )
     left = 1 + len(told_apart)

@@ -69,7 +69,7 @@ class _Images:
     def teacher(self, device: torch.device, moved: bool = False) -> Teacher:
         """Load a teacher, with the labelled images that one method needs."""
         teacher = LazyTeacher(_moving(), device, None) if moved else load_teacher("embedded", device, cache=None)
-        labelled = ((image, entry.label) for entry, image in self._labelled)
+        labelled = [(image, entry.label) for entry, image in self._labelled]
         support = encode_support(teacher, labelled, self._dataset.classes, "0" * 64)
         return SupportedTeacher(teacher, support, "text")
 

@@ -40,7 +40,7 @@ class Moment:
 
 def methods() -> list[str]:
     """Name the methods that are measured: all that need neither labelled images nor BatchNorm, as the teacher is."""
-    return [name for name in METHODS.names() if name not in ("knn", "norm")]
+    return [name for name in METHODS.names() if name not in ("eata", "knn", "norm")]
 
 
 def drawn_teacher(setting: Setting) -> str:

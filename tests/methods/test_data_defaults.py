@@ -73,9 +73,9 @@ def test_none_selects_the_familys_default(name: str, field: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in by_family_fields()}))
-def test_a_method_and_the_manifest_see_plain_values(name: str, embedded_teacher: Teacher, stated: Any) -> None:
+def test_a_method_and_the_manifest_see_plain_values(name: str, supported_teacher: Teacher, stated: Any) -> None:
     for family in get_args(Family):
-        method = METHODS.get(name)(embedded_teacher, Task(CLASSES, family=family), build_parameters(name, {}), 0)
+        method = METHODS.get(name)(supported_teacher, Task(CLASSES, family=family), build_parameters(name, {}), 0)
         assert not any(isinstance(value, ByData) for value in vars(method.parameters).values())
         assert all(isinstance(value, bool | int | float | str | list | None) for value in stated(method).values())
 

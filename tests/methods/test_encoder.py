@@ -80,7 +80,7 @@ def test_a_restored_encoder_is_the_source_to_the_bit(layers: str, embedded_teach
     adaptable.restore()
     with torch.no_grad():
         assert torch.equal(adaptable(pixels), expected)
-    assert same_bits(adaptable._copy, before)
+    assert same_bits(adaptable.network, before)
     assert all(parameter.grad is None for parameter in adaptable.parameters)
 
 
@@ -89,7 +89,7 @@ def test_statistics_of_the_source_are_left_alone(batch_norm_encoder: nn.Module) 
     adaptable = AdaptableEncoder(batch_norm_encoder, None)
     with torch.no_grad():
         assert torch.equal(adaptable(images()), batch_norm_encoder(images()))
-    assert same_bits(adaptable._copy, before)
+    assert same_bits(adaptable.network, before)
 
 
 def test_statistics_of_the_batch_are_those_of_training_mode_without_dropout(batch_norm_encoder: nn.Module) -> None:

@@ -191,19 +191,19 @@ def short(**attributes: Any) -> type[Method]:
             (
                 short(name=name),
                 f"class Mine cannot be method {name!r}: a name is made of letters, digits, _, - and ., begins with a "
-                "letter, a digit or _, and is not 'all'",
+                "letter, a digit or _, and is not 'all' or 'fast'",
             )
-            for name in ("all", "", "a/b", "..", ".a", "-a", "a b", "a,b", "a=b", "é", "a\n", "../../etc")
+            for name in ("all", "fast", "", "a/b", "..", ".a", "-a", "a b", "a,b", "a=b", "é", "a\n", "../../etc")
         ),
         (
             short(protocol=None),
-            'method mine states no protocol; write protocol = "episodic", or "online" where it keeps state between '
-            "images",
+            'method mine states no protocol; write protocol = "episodic", "online" where it keeps state between '
+            'images, or "transductive" where it answers all images together',
         ),
         (
             short(protocol="offline"),
-            'method mine states protocol \'offline\'; write protocol = "episodic", or "online" where it keeps state '
-            "between images",
+            'method mine states protocol \'offline\'; write protocol = "episodic", "online" where it keeps state '
+            'between images, or "transductive" where it answers all images together',
         ),
         (short(predict=None), "method mine does not implement predict (class Mine)"),
         (

@@ -80,7 +80,7 @@ def noise(seed: int) -> Image.Image:
 
 
 def supported(teacher: Teacher) -> Teacher:
-    labelled = ((noise(label), label) for label in range(len(CLASSES)))
+    labelled = [(noise(label), label) for label in range(len(CLASSES))]
     return SupportedTeacher(teacher, encode_support(teacher, labelled, CLASSES, "f" * 64), "prototypes")
 
 

@@ -79,7 +79,7 @@ def outputs(
     def of(name: str, method: Any) -> dict[str, Tensor]:
         batches = torch.from_numpy(inputs["images"])
         found = {f"{name}/logits": torch.stack([answer(method, pixels) for pixels in batches])}
-        adapted, start = dict(method.encoder._copy.network.named_parameters()), f"out_{name}/param/"
+        adapted, start = dict(method.encoder.network.network.named_parameters()), f"out_{name}/param/"
         names = [key.removeprefix(start) for key in vectors if key.startswith(start)]
         assert len(names) == 50
         return found | {f"{name}/param/{own}": adapted[own] for own in names}
