@@ -17,8 +17,8 @@ UNEXPECTED = 70
 _LONGEST = 130
 """Characters of another library's message that are quoted; a traceback has all of it."""
 
-_LONGEST_LINE = 280
-"""Characters of a line that lists the names that there are, where one is unknown."""
+_LONGEST_LIST, _LONGEST_LINE = 235, 280
+"""Characters of the names that are listed where one is unknown, and of the whole line."""
 
 
 class UserError(Exception):
@@ -62,7 +62,8 @@ class UnknownName(UserError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         begun = f"unknown {kind} {_cut(name)!r}; there are: "
-        super().__init__(begun + _listed(name, sorted(known), _LONGEST_LINE - len(begun)), exit_code=2)
+        room = min(_LONGEST_LIST, _LONGEST_LINE - len(begun))
+        super().__init__(begun + _listed(name, sorted(known), room), exit_code=2)
 
 
 def _listed(name: str, known: list[str], room: int) -> str:
