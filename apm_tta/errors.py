@@ -17,7 +17,7 @@ UNEXPECTED = 70
 _LONGEST = 130
 """Characters of another library's message that are quoted; a traceback has all of it."""
 
-_LONGEST_LIST, _LONGEST_LINE = 235, 280
+_LONGEST_LIST, _LONGEST_LINE = 235, 295
 """Characters of the names that are listed where one is unknown, and of the whole line."""
 
 
@@ -71,7 +71,7 @@ def _listed(name: str, known: list[str], room: int) -> str:
     if len(text := ", ".join(known)) <= room:
         return text or "none"
     ordered = list(dict.fromkeys([*difflib.get_close_matches(name, known, len(known), 0.5), *known]))
-    while len(text) > room and len(ordered) > 1:
+    while len(text) > room - len(" and 99 more") and len(ordered) > 1:
         ordered.pop()
         text = ", ".join(ordered)
     return f"{text} and {len(known) - len(ordered)} more"
