@@ -110,7 +110,7 @@ def section(method: Method) -> str:
             f"## {method.name}",
             "",
             f"{method.summary[0].upper()}{method.summary[1:]} ({method.paper}). Protocol: {method.protocol}. "
-            f"Adapts: {method.adapts}. Cost per image: {cost_in_words(method.cost())}. State: {method.state}."
+            f"Adapts: {method.adapts}. Cost per image: {cost_in_words(method.cost())}. Keeps: {method.keeps}."
             f"{not_compared(method)}",
             "",
             *[line for text in texts for line in (text, "")],

@@ -125,7 +125,7 @@ class LoadedMethod:
 
     def _predict(self, batch: Batch) -> tuple[Tensor, Any]:
         method, where = self.method, " to ".join(dict.fromkeys((batch.ids[0], batch.ids[-1])))
-        checked = not self._asked and len(batch) > 1 and method.protocol != "transductive"
+        checked = not self._asked and len(batch) > 1
         device = method.given.teacher.device
         products = float32_products(self._precision, device), autocast(self._precision, device)
         with torch.no_grad(), products[0], products[1], failures_named(method.name, where):

@@ -58,7 +58,8 @@ def _lines(kind: str, data_root: Path | None = None) -> list[str]:
     for method in (METHODS.get(name) for name in METHODS.names()):
         defaults = asdict(build_parameters(method.name, {}))
         lines += [
-            f"{method.name}: {method.summary} ({method.paper}); {method.protocol}; adapts {method.adapts}",
+            f"{method.name}: {method.summary} ({method.paper}); {method.protocol}; adapts {method.adapts}"
+            f"{f'; is told {method.knows}' if method.knows else ''}",
             f"    defaults: {', '.join(f'{key}={value}' for key, value in defaults.items())}",
         ]
     return lines

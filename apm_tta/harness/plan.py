@@ -67,7 +67,7 @@ class Shard:
 
     @property
     def whole(self) -> bool:
-        """Whether all images of the condition are answered together, at the end."""
+        """Return whether all images of the condition are answered together, at the end."""
         return any(cell.setting == TRANSDUCTIVE for cell in self.cells)
 
     def count_answers(self, cell: Cell) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from apm_tta.methods.adaptable_head import AdaptableHead, has_head
@@ -48,12 +47,6 @@ class AdaptableNetwork:
         """Compute logits ``(B, C)`` of the teacher's input ``(B, 3, S, S)``."""
         features = self.encoder(pixels)
         return self._logits(features) if self.head is None else self.head(features)
-
-    def follow(self, other: AdaptableNetwork, momentum: float) -> None:
-        """Move every parameter towards another copy's: ``momentum`` is the share of its own value."""
-        with torch.no_grad():
-            for own, leading in zip(self.parameters, other.parameters, strict=True):
-                own.mul_(momentum).add_(leading, alpha=1 - momentum)
 
     def restore(self) -> None:
         """Restore the teacher's parameters and buffers bit by bit."""

@@ -128,7 +128,7 @@ class Method(ABC, Generic[P]):
         summary: what it does, for ``run-bench list methods``; the first line of the docstring unless stated.
         paper: where it comes from, ``arXiv NUMBER``.
         adapts: what it changes for an image.
-        state: what it keeps from image to image, with how it grows.
+        keeps: what it keeps from image to image, with how it grows.
         knows: what it is told of the data beside class names and the images so far; empty where nothing.
         needs_text: whether it needs class weights from a text tower.
         fast: whether it answers more than 50 images per second over the embedded teacher on two cores; the methods of
@@ -151,7 +151,7 @@ class Method(ABC, Generic[P]):
     summary: ClassVar[str] = cast(str, _FirstDocstringLine())
     paper: ClassVar[str] = "none"
     adapts: ClassVar[str] = "nothing stated"
-    state: ClassVar[str] = "none"
+    keeps: ClassVar[str] = "nothing"
     knows: ClassVar[str] = ""
     needs_text: ClassVar[bool] = False
     fast: ClassVar[bool] = False

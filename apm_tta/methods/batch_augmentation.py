@@ -1,4 +1,4 @@
-"""The random change of a whole batch by which CoTTA (arXiv 2203.13591) and later methods ask for consistency."""
+"""Consistency, as CoTTA (arXiv 2203.13591) and later methods ask for it: under random changes of a whole batch."""
 
 from __future__ import annotations
 
@@ -87,3 +87,10 @@ class BatchAugmentation:
 
 def _between(least: float, most: float, generator: torch.Generator) -> float:
     return least + (most - least) * float(torch.rand((), generator=generator))
+
+
+def symmetric_cross_entropy(logits: Tensor, others: Tensor) -> Tensor:
+    """Compute the mean of both cross entropies of the softmax of logits ``(B, C)`` and of others, ``(B,)``."""
+    forwards = (others.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+    backwards = (logits.softmax(-1) * others.log_softmax(-1)).sum(-1)
+    return -(forwards + backwards) / 2

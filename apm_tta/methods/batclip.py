@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 from torch.utils.checkpoint import checkpoint
 
-from apm_tta.methods.base import Cost, Method, Predictions, register
+from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import entropy, in_full_precision
 from apm_tta.methods.data_defaults import by_family
-from apm_tta.methods.encoder import (
-    STATISTICS_ALONE,
-    AdaptableEncoder,
-    fewest_images,
-    normalisation_layers,
-    require_normalisation,
-)
+from apm_tta.methods.encoder import AdaptableEncoder, normalisation_layers
 from apm_tta.methods.parameter_types import BatchSize, Rate, Weight
 from apm_tta.methods.parameters import Templates
+from apm_tta.methods.stream_encoder import StreamEncoderMethod
 from apm_tta.methods.tpt import require_text_tower
 from apm_tta.teachers.templates import fill_template
 
@@ -54,7 +49,7 @@ class BATCLIPParameters:
 
 
 @register
-class BATCLIP(Method[BATCLIPParameters]):
+class BATCLIP(StreamEncoderMethod[BATCLIPParameters]):
     r"""Normalisation layers of both encoders adapted to confident answers, and to classes near their words and apart.
 
     .. math:: \theta \leftarrow \theta - \eta \operatorname{AdamW}(\nabla \mathcal L), \qquad
@@ -70,47 +65,39 @@ class BATCLIP(Method[BATCLIPParameters]):
     """
 
     name = "batclip"
-    protocol = "online"
     summary = "normalisation layers of both encoders adapted to classes that are near their words and apart"
     fast = True
     paper = "arXiv 2412.02837"
-    state = "scales and shifts of both encoders, and their moments"
+    keeps = "scales and shifts of both encoders, and their moments"
     adapts = "scales and shifts of normalisation layers in the image encoder and the text tower"
     needs_text = True
 
     def setup(self) -> None:
-        chosen, encoder = self.parameters, self.teacher.image_encoder
-        self.stream_batch = chosen.batch_size
-        layers = normalisation_layers(encoder)
-        self.encoder = AdaptableEncoder(encoder, layers, statistics="batch", channels_last=chosen.channels_last)
-        self.least_batch = fewest_images(self.teacher)
         tower = require_text_tower(self.teacher)
         prompts = [fill_template(template, name) for name in self.classes for template in self.templates]
         self.tokens = tower.truncate(tower.tokens(prompts)).contiguous()
         text_encoder = tower.encoder()
         self.text_encoder = AdaptableEncoder(text_encoder, normalisation_layers(text_encoder))
-        self.reset()
-
-    @classmethod
-    def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  whatever they are
-        return (STATISTICS_ALONE,)
+        super().setup()
 
     def check_teacher(self) -> None:
         super().check_teacher()
         require_text_tower(self.teacher)
-        require_normalisation(self.name, self.teacher)
 
     def cost(self) -> Cost:
         texts = "per batch, 1 pass of all class prompts through the text tower and back"
         return Cost(image_forwards=1, image_backwards=1, other=texts)
 
-    def reset(self) -> None:
-        self.encoder.restore()
-        self.text_encoder.restore()
+    def new_optimizer(self) -> torch.optim.Optimizer:
         chosen = self.parameters
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[chosen.optimizer]
         adapted = [*self.encoder.parameters, *self.text_encoder.parameters]
-        self.optimizer = kind(adapted, lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
+        optimizer: torch.optim.Optimizer = kind(adapted, lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
+        return optimizer
+
+    def reset(self) -> None:
+        super().reset()
+        self.text_encoder.restore()
 
     def predict(self, batch: Batch) -> Predictions:
         with torch.enable_grad():

@@ -74,7 +74,7 @@ class BoostAdapter(ViewMethod[BoostAdapterParameters]):
     protocol = "online"
     summary = "tda with confident views of the image in its positive cache"
     paper = "arXiv 2410.15430"
-    state = "3 and 2 embeddings per class, and of the latter C numbers each"
+    keeps = "3 and 2 embeddings per class, and of the latter C numbers each"
     adapts = "a positive and a negative cache"
 
     def setup(self) -> None:

@@ -67,7 +67,6 @@ class CLIPArTT(PairMethod[CLIPArTTParameters]):
     name = "clipartt"
     summary = "normalisation layers adapted to a sentence of each image's likeliest classes"
     paper = "arXiv 2405.00754"
-    state = "none between batches"
 
     def setup(self) -> None:
         super().setup()
@@ -85,9 +84,9 @@ class CLIPArTT(PairMethod[CLIPArTTParameters]):
         return Cost(image_forwards=steps + 1, image_backwards=steps, other=sentences)
 
     def adapt(self, pixels: Tensor) -> None:
-        optimizer, sentences = self.optimizer(), _Sentences(self)
+        sentences = _Sentences(self)
         for _ in range(self.parameters.steps):
-            self.step(pixels, optimizer, sentences)
+            self.step(pixels, sentences)
 
     def embed(self, names: Sequence[str]) -> Tensor:
         """Embed names of any classes together, each under all templates: unit rows ``(n, F)``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from apm_tta.methods.base import register
+from apm_tta.methods.moving_average import move_towards
 from apm_tta.methods.parameter_types import Fraction, Weight
 from apm_tta.methods.roid import ROID, ROIDParameters
 
@@ -52,7 +53,7 @@ class CMF(ROID[CMFParameters]):
     summary = "roid, kept near a filtered model in place of the teacher"
     fast = True
     paper = "OpenReview BllUWdpIOA"
-    state = "that of roid, a second copy of scales and shifts, and a variance"
+    keeps = "that of roid, a second copy of scales and shifts, and a variance"
 
     def reset(self) -> None:
         super().reset()
@@ -67,8 +68,6 @@ class CMF(ROID[CMFParameters]):
         beta = max(rest / (self.hidden_variance + rest), _LEAST_BETA)
         self.beta = beta if beta < _NO_BETA else 1.0
         self.hidden_variance *= self.beta
-        moved = zip(self.hidden, self.encoder.parameters, self.encoder.source, strict=True)
-        for hidden, parameter, source in moved:
-            hidden.mul_(alpha).add_(source, alpha=1 - alpha)
-            hidden.mul_(self.beta).add_(parameter, alpha=1 - self.beta)
-            parameter.mul_(gamma).add_(hidden, alpha=1 - gamma)
+        move_towards(self.hidden, self.encoder.source, alpha)
+        move_towards(self.hidden, self.encoder.parameters, self.beta)
+        move_towards(self.encoder.parameters, self.hidden, gamma)

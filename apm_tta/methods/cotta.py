@@ -13,12 +13,13 @@ from apm_tta.device_copies import device_copy
 from apm_tta.methods.adaptable_network import AdaptableNetwork
 from apm_tta.methods.base import Cost, Method, Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.batch_augmentation import BatchAugmentation
+from apm_tta.methods.batch_augmentation import BatchAugmentation, symmetric_cross_entropy
 from apm_tta.methods.data_defaults import by_family
 from apm_tta.methods.encoder import STATISTICS_ALONE, fewest_images
+from apm_tta.methods.moving_average import move_towards
+from apm_tta.methods.optimizers import Optimizer, new_optimizer
 from apm_tta.methods.parameter_types import BatchSize, Fraction, Rate
 from apm_tta.methods.parameters import Templates
-from apm_tta.methods.roid import Optimizer, new_optimizer, symmetric_cross_entropy
 from apm_tta.randomness import torch_generator
 
 
@@ -74,7 +75,7 @@ class CoTTA(Method[CoTTAParameters]):
     summary = "weights and biases of all layers adapted to averaged predictions, and restored by chance"
     fast = True
     paper = "arXiv 2203.13591"
-    state = "two copies of every weight and bias, the momentum of one of them, and a count of steps"
+    keeps = "two copies of every weight and bias, the momentum of one of them, and a count of steps"
     adapts = "the whole image encoder, and its linear head"
 
     def setup(self) -> None:
@@ -119,7 +120,7 @@ class CoTTA(Method[CoTTAParameters]):
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-        self.averaged.follow(self.student, self.parameters.momentum)
+        move_towards(self.averaged.parameters, self.student.parameters, self.parameters.momentum)
         if self.parameters.restored:
             self._restore_some()
         self.step += 1

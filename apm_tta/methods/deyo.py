@@ -73,7 +73,7 @@ class DeYO(StreamEncoderMethod[DeYOParameters]):
     summary = "normalisation layers adapted to confident images that shuffled patches make unrecognisable"
     fast = True
     paper = "arXiv 2403.07366"
-    state = "scales and shifts below the top, and their momentum"
+    keeps = "scales and shifts below the top, and their momentum"
     adapts = "scales and shifts of normalisation layers in the image encoder, except at its top"
 
     def setup(self) -> None:

@@ -65,7 +65,7 @@ class DMN(ViewMethod[DMNParameters]):
     protocol = "online"
     summary = "a memory of the stream's images per class, read by each image for itself"
     paper = "arXiv 2403.17589"
-    state = "at most 50 embeddings per class"
+    keeps = "at most 50 embeddings per class"
     adapts = "a memory of embeddings"
 
     def setup(self) -> None:

@@ -107,7 +107,7 @@ class DPE(ViewMethod[DPEParameters]):
     summary = "text and image prototypes that evolve with the stream"
     fast = True
     paper = "arXiv 2410.12790"
-    state = "3 embeddings and a text prototype per class"
+    keeps = "3 embeddings and a text prototype per class"
     adapts = "a text and an image prototype of each class"
     published = Published(
         "zhangce01/DPE-CLIP, main_dpe.py with configs/DATASET.yaml; without the descriptions of every class by a "

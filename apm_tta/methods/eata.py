@@ -57,7 +57,7 @@ class EATA(ETA[EATAParameters]):
     name = "eata"
     summary = "eta with a penalty for forgetting source images (needs --support)"
     fast = True
-    state = "that of eta; beside it one importance per scale and shift, made once"
+    keeps = "that of eta; beside it one importance per scale and shift, made once"
     knows = "images of the kind that the teacher was trained on"
 
     def setup(self) -> None:

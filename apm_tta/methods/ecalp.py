@@ -58,7 +58,7 @@ class ECALP(Method[ECALPParameters]):
     summary = "labels spread over a graph of the images seen so far"
     fast = True
     paper = "arXiv 2412.18303"
-    state = "the embedding of every image so far, its neighbours, and C numbers each: it grows with the stream"
+    keeps = "the embedding of every image so far, its neighbours, and C numbers each: it grows with the stream"
     adapts = "a graph of images and classes"
 
     def setup(self) -> None:

@@ -66,7 +66,7 @@ class ETA(StreamEncoderMethod[E]):
     summary = "normalisation layers adapted to confident images that are unlike those before"
     fast = True
     paper = "arXiv 2204.02610"
-    state = "scales and shifts, their momentum, and C mean probabilities"
+    keeps = "scales and shifts, their momentum, and C mean probabilities"
     Parameters = ETAParameters
 
     def setup(self) -> None:

@@ -61,7 +61,7 @@ class LAME(Method[LAMEParameters]):
     summary = "probabilities of a batch, smoothed over its nearest images"
     fast = True
     paper = "arXiv 2201.05718"
-    state = "none between batches"
+    keeps = "nothing between batches"
     adapts = "the predicted probabilities"
 
     def setup(self) -> None:

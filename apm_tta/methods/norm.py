@@ -54,7 +54,7 @@ class Norm(Method[NormParameters]):
     summary = "BatchNorm with the statistics of the batch"
     fast = True
     paper = "arXiv 2006.16971"
-    state = "none between batches"
+    keeps = "nothing between batches"
     adapts = "the statistics of Batch normalisation"
 
     def setup(self) -> None:

@@ -66,7 +66,7 @@ class OnZeta(Method[OnZetaParameters]):
     summary = "labels balanced over the classes, and class proxies learned from the images"
     fast = True
     paper = "arXiv 2408.13320"
-    state = "a class proxy of F numbers, and a multiplier, per class"
+    keeps = "a class proxy of F numbers, and a multiplier, per class"
     knows = "the length of the stream"
     adapts = "a multiplier of each class, and class proxies"
 

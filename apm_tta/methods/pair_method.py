@@ -11,69 +11,41 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from typing_extensions import TypeVar
 
-from apm_tta.methods.base import Method, Predictions
+from apm_tta.methods.base import Predictions
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.confident import in_full_precision
-from apm_tta.methods.encoder import (
-    STATISTICS_ALONE,
-    AdaptableEncoder,
-    fewest_images,
-    normalisation_layers,
-    require_normalisation,
-)
+from apm_tta.methods.stream_encoder import StreamEncoderMethod, StreamParameters
 
 _SHARPNESS = 100.0
 """Of the targets, the inverse of their temperature (the authors' code)."""
 
 
-class PairParameters(Protocol):
+class PairParameters(StreamParameters, Protocol):
     """Parameters of a method over pairs of an image and a sentence.
 
     Attributes:
         learning_rate: of Adam.
-        batch_size: images that are adapted to together.
-        channels_last: see ``AdaptableEncoder``.
-        templates: as in every method.
     """
 
     @property
     def learning_rate(self) -> float: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def channels_last(self) -> bool: ...
-    @property
-    def templates(self) -> str: ...
 
 
 V = TypeVar("V", bound=PairParameters, default=Any)
 
 
-class PairMethod(Method[V]):
+class PairMethod(StreamEncoderMethod[V]):
     """A method that adapts normalisation layers to a batch by the loss of its pairs, and forgets it with the batch."""
 
-    protocol = "online"
-    adapts = "scales and shifts of normalisation layers in the image encoder"
+    keeps = "nothing between batches"
     needs_text = True
 
-    def setup(self) -> None:
-        chosen, encoder = self.parameters, self.teacher.image_encoder
-        self.stream_batch = chosen.batch_size
-        layers = normalisation_layers(encoder)
-        self.encoder = AdaptableEncoder(encoder, layers, statistics="batch", channels_last=chosen.channels_last)
-        self.least_batch = fewest_images(self.teacher)
-
-    @classmethod
-    def companions(cls, parameters: Any) -> tuple[str, ...]:  # noqa: ARG003  whatever they are
-        return (STATISTICS_ALONE,)
-
-    def check_teacher(self) -> None:
-        super().check_teacher()
-        require_normalisation(self.name, self.teacher)
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.encoder.parameters, lr=self.parameters.learning_rate)
 
     def predict(self, batch: Batch) -> Predictions:
         pixels = self.pixels(batch)
-        self.encoder.restore()
+        self.reset()
         self.adapt(pixels)
         with torch.no_grad():
             return Predictions(self.logits(self.encoder(pixels)))
@@ -82,24 +54,19 @@ class PairMethod(Method[V]):
     def adapt(self, pixels: Tensor) -> None:
         """Adapt the encoder, which is the source's, to images ``(B, 3, S, S)``."""
 
-    def optimizer(self) -> torch.optim.Adam:
-        """Return a new optimiser of the encoder's parameters."""
-        return torch.optim.Adam(self.encoder.parameters, lr=self.parameters.learning_rate)
-
-    def step(self, pixels: Tensor, optimizer: torch.optim.Adam, sentences: Callable[[Tensor], Tensor]) -> None:
+    def step(self, pixels: Tensor, sentences: Callable[[Tensor], Tensor]) -> None:
         """Make one step.
 
         Args:
             pixels: ``(B, 3, S, S)``.
-            optimizer: of the encoder's parameters.
             sentences: takes unit features ``(B, F)`` and returns the embeddings of their sentences, likewise.
         """
         with torch.enable_grad():
             features = normalize(self.encoder(pixels), dim=-1)
             loss = pair_loss(features, sentences(features.detach()), self.teacher.scales(features))
-            optimizer.zero_grad()
+            self.optimizer.zero_grad()
             loss.backward()
-        optimizer.step()
+        self.optimizer.step()
 
 
 @in_full_precision

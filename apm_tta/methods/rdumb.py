@@ -35,7 +35,7 @@ class RDumb(ETA[RDumbParameters]):
     summary = "eta, reset after every 1000 batches"
     fast = True
     paper = "arXiv 2306.05401"
-    state = "that of eta, for at most 1000 batches"
+    keeps = "that of eta, for at most 1000 batches"
 
     def reset(self) -> None:
         super().reset()

@@ -1,4 +1,4 @@
-"""Which normalisation layers SAR (arXiv 2302.12400) and DeYO (arXiv 2403.07366) move, and at which rate."""
+"""Choose the normalisation layers and the learning rate of SAR (arXiv 2302.12400) and DeYO (arXiv 2403.07366)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,15 +11,16 @@ from typing_extensions import TypeVar
 
 from apm_tta.methods.base import Cost, Predictions, register
 from apm_tta.methods.batch import Batch
-from apm_tta.methods.batch_augmentation import BatchAugmentation
+from apm_tta.methods.batch_augmentation import BatchAugmentation, symmetric_cross_entropy
 from apm_tta.methods.confident import entropy
 from apm_tta.methods.data_defaults import by_family
+from apm_tta.methods.moving_average import move_towards
+from apm_tta.methods.optimizers import Optimizer, new_optimizer
 from apm_tta.methods.parameter_types import BatchSize, Fraction, Rate, Scale
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.stream_encoder import StreamEncoderMethod
 from apm_tta.randomness import torch_generator
 
-Optimizer = Literal["sgd", "adam"]
 _CLIP, _LEAST_RATIO = 0.99, 1e-5
 
 
@@ -81,7 +81,7 @@ class ROID(StreamEncoderMethod[R]):
     summary = "normalisation layers adapted to certain and diverse images, kept near the teacher"
     fast = True
     paper = "arXiv 2306.00650"
-    state = "scales and shifts, their momentum, C mean probabilities, and a count of steps"
+    keeps = "scales and shifts, their momentum, C mean probabilities, and a count of steps"
     Parameters = ROIDParameters
 
     def setup(self) -> None:
@@ -115,8 +115,7 @@ class ROID(StreamEncoderMethod[R]):
             self.optimizer.zero_grad()
             (loss / self.parameters.batch_size).backward()
             self.optimizer.step()
-        with torch.no_grad():
-            self._keep_near()
+        self._keep_near()
         self.step += 1
         answers = logits.detach()
         return Predictions(prior_corrected(answers) if self.parameters.prior_correction else answers)
@@ -137,16 +136,7 @@ class ROID(StreamEncoderMethod[R]):
 
     def _keep_near(self) -> None:
         """Move the parameters back towards the teacher's."""
-        momentum = self.parameters.source_momentum
-        for parameter, source in zip(self.encoder.parameters, self.encoder.source, strict=True):
-            parameter.mul_(momentum).add_(source, alpha=1 - momentum)
-
-
-def new_optimizer(kind: Optimizer, parameters: list[Tensor], rate: float) -> torch.optim.Optimizer:
-    """Make the optimiser of ROID's authors' framework: Adam, or SGD with Nesterov momentum 0.9."""
-    if kind == "adam":
-        return torch.optim.Adam(parameters, lr=rate)
-    return torch.optim.SGD(parameters, lr=rate, momentum=0.9, nesterov=True)
+        move_towards(self.encoder.parameters, self.encoder.source, self.parameters.source_momentum)
 
 
 def stretched(values: Tensor) -> Tensor:
@@ -159,13 +149,6 @@ def negative_likelihood_ratio(logits: Tensor) -> Tensor:
     """Compute the soft likelihood ratio of logits ``(B, C)``, negated, ``(B,)``."""
     probabilities = logits.softmax(-1).clamp(max=_CLIP)
     return -(probabilities * (probabilities / (1 - probabilities) + _LEAST_RATIO).log()).sum(-1)
-
-
-def symmetric_cross_entropy(logits: Tensor, others: Tensor) -> Tensor:
-    """Compute the mean of both cross entropies of the softmax of logits ``(B, C)`` and of others, ``(B,)``."""
-    forwards = (others.softmax(-1) * logits.log_softmax(-1)).sum(-1)
-    backwards = (logits.softmax(-1) * others.log_softmax(-1)).sum(-1)
-    return -(forwards + backwards) / 2
 
 
 def prior_corrected(logits: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from apm_tta.methods.batch import Batch
 from apm_tta.methods.batch_augmentation import BatchAugmentation
 from apm_tta.methods.class_memory import ClassMemory
 from apm_tta.methods.encoder import STATISTICS_ALONE, AdaptableEncoder, normalisation_layers, require_normalisation
+from apm_tta.methods.moving_average import move_towards
 from apm_tta.methods.parameter_types import BatchSize, Entries, Fraction, Rate, Weight
 from apm_tta.methods.parameters import Templates
 from apm_tta.methods.robust_statistics import learning_statistics, with_robust_statistics
@@ -143,10 +144,7 @@ class RoTTA(Method[RoTTAParameters]):
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
-        share = self.parameters.momentum
-        with torch.no_grad():
-            for own, leading in zip(self.averaged.parameters, self.student.parameters, strict=True):
-                own.mul_(1 - share).add_(leading, alpha=share)
+        move_towards(self.averaged.parameters, self.student.parameters, 1 - self.parameters.momentum)
         self.steps += 1
 
     def _changed(self, images: Tensor) -> Tensor:

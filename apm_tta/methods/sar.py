@@ -73,7 +73,7 @@ class Sar(StreamEncoderMethod[SarParameters]):
     summary = "normalisation layers adapted to confident predictions, sharpness-aware, with recovery"
     fast = True
     paper = "arXiv 2302.12400"
-    state = "scales and shifts, their momentum, and a moving average of the loss"
+    keeps = "scales and shifts, their momentum, and a moving average of the loss"
     adapts = "scales and shifts of normalisation layers in the image encoder, except at its top"
     revision = 2
     published = Published(

@@ -56,7 +56,7 @@ class StatA(Method[StatAParameters]):
     summary = "gaussians of the classes of a batch, anchored to the text"
     fast = True
     paper = "arXiv 2501.03729"
-    state = "none between batches"
+    keeps = "nothing between batches"
     adapts = "the mean and variances of each class"
 
     def setup(self) -> None:

@@ -66,6 +66,7 @@ class StreamEncoderMethod(Method[S]):
         return (STATISTICS_ALONE,)
 
     def check_teacher(self) -> None:
+        super().check_teacher()
         require_normalisation(self.name, self.teacher)
 
     def cost(self) -> Cost:

@@ -47,7 +47,7 @@ class T3A(Method[T3AParameters]):
     summary = "class weights moved to the confident images seen so far"
     fast = True
     paper = "OpenReview e_yvNqkJKAW"
-    state = "at most M embeddings per class"
+    keeps = "at most M embeddings per class"
     adapts = "the class weights"
 
     def setup(self) -> None:

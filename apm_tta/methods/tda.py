@@ -102,7 +102,7 @@ class TDA(ViewMethod[TDAParameters]):
     summary = "caches of confident and of uncertain images of the stream"
     fast = True
     paper = "arXiv 2403.18293"
-    state = "3 and 2 embeddings per class, and of the latter C numbers each"
+    keeps = "3 and 2 embeddings per class, and of the latter C numbers each"
     adapts = "a positive and a negative cache"
     revision = 2
     published = Published(

@@ -86,7 +86,7 @@ class Tent(StreamEncoderMethod[TentParameters]):
     summary = "normalisation layers adapted to minimise the entropy of predictions"
     fast = True
     paper = "arXiv 2006.10726"
-    state = "scales and shifts, and their momentum"
+    keeps = "scales and shifts, and their momentum"
     published = Published(
         "DequanWang/tent, cfgs/tent.yaml, for CIFAR: batches of 200; for ImageNet the paper's section 4, of which no "
         "script was released",

@@ -49,7 +49,7 @@ class TransCLIP(Method[TransCLIPParameters]):
     It needs the whole set before the first answer, so that its row may not be compared with methods that answer images
     as they come. The authors take the number of classes from the test labels; here it is the data set's. Beside the
     features it holds the assignments, N x C numbers, about eight times: 1.5 GB for 50,000 images of 1000 classes
-    (measured), and of the similarities only those to the nearest images.
+    (``python -m benchmarks.transductive``), and of the similarities only those to the nearest images.
     """
 
     name = "transclip"
@@ -57,7 +57,7 @@ class TransCLIP(Method[TransCLIPParameters]):
     summary = "all images assigned together to gaussians of the classes"
     fast = True
     paper = "arXiv 2406.01837"
-    state = "the embeddings of all images, about eight times N x C numbers, and the similarities to the nearest ones"
+    keeps = "the embeddings of all images, about eight times N x C numbers, and the similarities to the nearest ones"
     knows = "all images before the first answer"
     adapts = "the mean of each class"
 

@@ -67,7 +67,6 @@ class WATT(PairMethod[WATTParameters]):
     name = "watt"
     summary = "normalisation layers adapted under several prompts, and averaged over them"
     paper = "arXiv 2406.13875"
-    state = "none between batches"
 
     def setup(self) -> None:
         super().setup()
@@ -78,16 +77,16 @@ class WATT(PairMethod[WATTParameters]):
         return Cost(image_forwards=steps + 1, image_backwards=steps)
 
     def adapt(self, pixels: Tensor) -> None:
-        chosen, parameters, optimizer = self.parameters, self.encoder.parameters, self.optimizer()
+        chosen, parameters = self.parameters, self.encoder.parameters
         for repeat in range(chosen.repeats):
             start = [parameter.detach().clone() for parameter in parameters]
             totals = [torch.zeros_like(parameter) for parameter in start]
             for weights in self.by_template:
                 if chosen.order == "parallel":
                     _set(parameters, start)
-                    optimizer = optimizer if repeat else self.optimizer()
+                    self.optimizer = self.optimizer if repeat else self.new_optimizer()
                 for _ in range(chosen.steps):
-                    self.step(pixels, optimizer, partial(_nearest, weights))
+                    self.step(pixels, partial(_nearest, weights))
                 totals = [total + parameter.detach() for total, parameter in zip(totals, parameters, strict=True)]
             _set(parameters, [total / len(self.by_template) for total in totals])
 

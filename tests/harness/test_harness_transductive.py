@@ -110,7 +110,7 @@ def test_an_unreadable_image_that_can_be_read_later_makes_all_answers_anew(
         "--teacher",
         "embedded",
     ]
-    assert main([*words, "--out", str(tmp_path / "run")]) in (0, 3)
+    assert main([*words, "--out", str(tmp_path / "run")]) == 3
     first = table(tmp_path / "run")
     assert sum(error is not None for error in first["error"].to_pylist()) == 1
     damaged.write_bytes(whole)

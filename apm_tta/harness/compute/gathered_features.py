@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, overload
 
 import torch
@@ -39,13 +38,9 @@ class GatheredFeatures:
 
     def add(self, batch: Batch, loaded: Loaded) -> None:
         """Add the features of a batch, computed here unless they came from a cache."""
-        known = self.loaded
-        self.loaded = replace(
-            known,
-            places=[*known.places, *loaded.places],
-            unread=[*known.unread, *loaded.unread],
-            digests={**known.digests, **loaded.digests},
-        )
+        self.loaded.places.extend(loaded.places)
+        self.loaded.unread.extend(loaded.unread)
+        self.loaded.digests.update(loaded.digests)
         if not loaded.places:
             return
         with batch.shared.metered() as meter:
