@@ -22,7 +22,12 @@ from apm_tta.methods import METHODS, Batch, Method, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
 NAMES = [name for name in METHODS.names() if name not in ("eata", "knn", "norm")]
-"""All but two that need labelled images, or a network with BatchNorm, and cost as much as zeroshot."""
+"""All but those that need labelled images or a network with BatchNorm, and cost as much as zeroshot or eta."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "cotta": {"confidence": 1.0},
+    "rotta": {"memory_size": 1, "update_every": 1},
+}
+"""So that the one image that is answered costs what an image of a stream does: it is changed at random, or learned."""
 CONDITION = Condition("gaussian_noise", 3)
 
 
@@ -73,7 +78,7 @@ def teacher(passes: Passes) -> Iterator[Teacher]:
 
 def build(name: str, teacher: Teacher, dataset: Dataset) -> Method:
     task = Task(dataset.classes, dataset.template, dataset.card.family, (0.5, 1.0))
-    return METHODS.get(name)(teacher, task, build_parameters(name, {}), seed=0)
+    return METHODS.get(name)(teacher, task, build_parameters(name, SETTINGS.get(name, {})), seed=0)
 
 
 def predict(method: Method, image: Batch) -> None:
