@@ -20,25 +20,25 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from embedded_training import (
+    CLASSES,
+    learning_rate,
+    normalized,
+    parameter_groups,
+    resized_images,
+    save_weights,
+    top_1,
+)
 from open_clip.transformer import PatchDropout
-from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import affine_grid, cross_entropy, grid_sample, normalize
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
-from apm_tta.data.cards import load_card
 from apm_tta.data.fashion_mnist import DEBIAN_FOLDER, load_split
-from apm_tta.teachers.embedded import FOLDER, WEIGHTS_FILE
+from apm_tta.teachers.embedded import FOLDER, WEIGHTS
 from apm_tta.teachers.templates import TEMPLATES
 
 CONFIG = json.loads((FOLDER / "open_clip_config.json").read_text())
-
-
-def resized_images(images: np.ndarray, size: int) -> Tensor:
-    """Resize ``(N, 28, 28)`` uint8 to ``(N, 1, size, size)`` uint8, as the teacher's evaluation transform does."""
-    resized = [np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)) for image in images]
-    return torch.from_numpy(np.stack(resized))[:, None]
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -60,52 +60,10 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def normalized(images: Tensor) -> Tensor:
-    """Normalise ``(B, 1, S, S)`` in 0 .. 1 to ``(B, 3, S, S)`` with the configuration's mean and standard deviation."""
-    mean = torch.tensor(CONFIG["preprocess_cfg"]["mean"])[:, None, None]
-    std = torch.tensor(CONFIG["preprocess_cfg"]["std"])[:, None, None]
-    return (images.expand(-1, 3, -1, -1) - mean) / std
-
-
 def prompt_tokens(classes: tuple[str, ...]) -> Tensor:
     """Tokenise every template with every class, ``(T, C, context)``."""
     tokenizer = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
     return torch.stack([tokenizer([t.format(c) for c in classes]) for t in TEMPLATES["openai80"]])
-
-
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Return the rate of a step: linear warm-up over the first 5 %, then a half cosine to zero."""
-    warm_up = max(1, round(0.05 * steps))
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
-
-
-def save_weights(model: nn.Module, used_tokens: Tensor, path: Path) -> None:
-    """Save float16 safetensors under open_clip's names, with unused embedding rows set to zero."""
-    state = {name: value.detach().clone().half().contiguous() for name, value in model.state_dict().items()}
-    embedding = state["token_embedding.weight"]
-    unused = torch.ones(len(embedding), dtype=torch.bool)
-    unused[used_tokens] = False
-    embedding[unused] = 0
-    save_file(state, path)
-
-
-def top_1(data_root: Path, count: int) -> dict[str, float]:
-    """Compute top-1 of the saved weights on the first ``count`` test images, loading them like any teacher."""
-    from apm_tta.teachers import load_teacher
-
-    teacher = load_teacher("embedded")
-    images, labels = (part[:count] for part in load_split(data_root, "test"))
-    pixels = torch.stack([teacher.preprocess(Image.fromarray(image).convert("RGB")) for image in images])
-    with torch.inference_mode():
-        features = torch.cat([normalize(teacher.encode_image(batch), dim=-1) for batch in pixels.split(500)])
-        accuracies = {}
-        for name in ("simple", "openai80"):
-            weights = teacher.class_weights(load_card("fashion-mnist").class_list.names, TEMPLATES[name])
-            predictions = (features @ weights.T).argmax(1)
-            accuracies[name] = (predictions == torch.from_numpy(labels.astype(np.int64))).double().mean().item()
-    return accuracies
 
 
 def train(options: argparse.Namespace) -> None:
@@ -116,12 +74,9 @@ def train(options: argparse.Namespace) -> None:
     images, labels = load_split(options.data_root, "train")
     pixels = resized_images(images, CONFIG["model_cfg"]["vision_cfg"]["image_size"])
     targets = torch.from_numpy(labels.astype(np.int64))
-    tokens = prompt_tokens(load_card("fashion-mnist").class_list.names)
+    tokens = prompt_tokens(CLASSES)
 
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(parameter_groups(model), betas=(0.9, 0.98), fused=True)
     steps_per_epoch = len(pixels) // options.batch
     steps = steps_per_epoch * options.epochs
     first_epoch = 0
@@ -142,7 +97,7 @@ def train(options: argparse.Namespace) -> None:
         for index, chosen in enumerate(order.split(options.batch)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(epoch * steps_per_epoch + index, steps, options.learning_rate)
-            batch = normalized(augment(pixels[chosen].float() / 255, generator))
+            batch = normalized(augment(pixels[chosen].float() / 255, generator), CONFIG["preprocess_cfg"])
             templates = torch.randperm(len(tokens), generator=generator)[: options.templates]
             # The fused CPU attention is slower backwards than plain products at 33 or 65 tokens.
             with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16):
@@ -165,7 +120,7 @@ def train(options: argparse.Namespace) -> None:
         if options.checkpoint:
             state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save({**state, "epoch": epoch + 1}, options.checkpoint)
-    save_weights(average.module, tokens.unique(), WEIGHTS_FILE)
+    save_weights(average.module, tokens.unique(), WEIGHTS["embedded"])
 
 
 def main() -> None:
@@ -187,7 +142,7 @@ def main() -> None:
         started = time.perf_counter()
         train(options)
         print(f"trained in {(time.perf_counter() - started) / 60:.1f} minutes on {torch.get_num_threads()} threads")
-    for templates, accuracy in top_1(options.data_root, 10_000).items():
+    for templates, accuracy in top_1("embedded", options.data_root).items():
         print(f"top-1 on all 10,000 test images, templates {templates}: {100 * accuracy:.2f} %")
 
 

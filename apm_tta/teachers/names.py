@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from apm_tta.errors import UserError
 from apm_tta.registry import Registry
 from apm_tta.teachers.base import FAMILIES, Family
+from apm_tta.teachers.embedded import FOLDERS
 
 _OPEN_CLIP = "open_clip"
 
@@ -48,18 +49,19 @@ def parse_teacher_name(name: str) -> TeacherName:
         return TeacherName(name, prefix)
     if prefix not in open_clip.list_models():
         raise UserError(
-            f"unknown teacher {name!r}; there are: embedded, hf-hub:ORGANISATION/REPOSITORY, ARCHITECTURE:TAG or "
-            f"ARCHITECTURE:/path/to/checkpoint for open_clip's architectures, such as ViT-B-16:openai, and "
-            f"timm:NAME or timm:NAME:/path/to/checkpoint (run-bench list teachers lists those with released weights)",
+            f"unknown teacher {name!r}; there are: {', '.join(FOLDERS)}, hf-hub:ORGANISATION/REPOSITORY, "
+            f"ARCHITECTURE:TAG or ARCHITECTURE:/path/to/checkpoint for open_clip's architectures, such as "
+            f"ViT-B-16:openai, and timm:NAME or timm:NAME:/path/to/checkpoint (run-bench list teachers lists those "
+            f"with released weights)",
             exit_code=2,
         )
     return TeacherName(name, _OPEN_CLIP)
 
 
 def teacher_names() -> list[str]:
-    """List the names that ``load_teacher`` takes without a local file: the embedded teacher, open_clip's and timm's."""
+    """List the names that ``load_teacher`` takes without a local file: embedded teachers, open_clip's and timm's."""
     import open_clip
     import timm
 
     released = [f"{architecture}:{tag}" for architecture, tag in open_clip.list_pretrained()]
-    return ["embedded", *released, *(f"timm:{name}" for name in timm.list_pretrained())]
+    return [*FOLDERS, *released, *(f"timm:{name}" for name in timm.list_pretrained())]

@@ -25,7 +25,8 @@ from apm_tta.teachers.base import FAMILIES, Classifier, Source
 from apm_tta.teachers.built_teacher import BuiltTeacher
 from apm_tta.teachers.checkpoints import WeightsFile, one_line_errors, weights_file
 from apm_tta.teachers.class_weight_checks import SAME
-from apm_tta.teachers.embedded import FOLDER as EMBEDDED_FOLDER
+from apm_tta.teachers.embedded import FOLDERS as EMBEDDED_FOLDERS
+from apm_tta.teachers.embedded import WEIGHTS as EMBEDDED_WEIGHTS
 from apm_tta.teachers.open_clip_json import (
     FILE,
     PreprocessFields,
@@ -212,20 +213,26 @@ def _common_preprocessing(kind: str) -> dict[str, Any]:
     return found[0] if found else {}
 
 
-@FAMILIES.register("embedded")
 def embedded_source(name: str, classifier: str) -> Source:
-    """Find ``embedded``, the model that the package carries.
+    """Find one of the models that the package carries, such as ``embedded``.
 
     Raises:
         UserError: when anything follows the name. Exit code 2.
     """
-    if name != "embedded":
-        raise UserError(f"unknown teacher {name!r}; the embedded teacher is named embedded", exit_code=2)
-    configuration = read_strict_json(EMBEDDED_FOLDER / FILE)
-    weights = EMBEDDED_FOLDER / "open_clip_model.safetensors"
+    if name not in EMBEDDED_FOLDERS:
+        embedded = name.partition(":")[0]
+        raise UserError(f"unknown teacher {name!r}; the embedded teacher is named {embedded}", exit_code=2)
+    folder = EMBEDDED_FOLDERS[name]
+    configuration = read_strict_json(folder / FILE)
     return _make_source(
-        name, classifier, _from_configuration(name, f"local-dir:{EMBEDDED_FOLDER}", configuration, weights)
+        name,
+        classifier,
+        _from_configuration(name, f"local-dir:{folder}", configuration, EMBEDDED_WEIGHTS[name]),
     )
+
+
+for _name in EMBEDDED_FOLDERS:
+    FAMILIES.register(_name)(embedded_source)
 
 
 @FAMILIES.register("hf-hub")

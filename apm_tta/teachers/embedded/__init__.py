@@ -1,8 +1,12 @@
-"""The small CLIP that the package carries, an open_clip model trained by ``scripts/train_embedded_teacher.py``."""
+"""The small CLIPs that the package carries: open_clip models trained by the scripts ``train_embedded_*.py``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-WEIGHTS_FILE = FOLDER / "open_clip_model.safetensors"
+FOLDERS: dict[str, Path] = {"embedded": FOLDER, "embedded-resnet": FOLDER / "resnet"}
+"""For each embedded teacher by name, the folder with its configuration and weights."""
+
+WEIGHTS: dict[str, Path] = {name: folder / "open_clip_model.safetensors" for name, folder in FOLDERS.items()}
+"""For each embedded teacher by name, its weights."""
