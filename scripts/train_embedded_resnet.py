@@ -13,8 +13,12 @@ deviation of 0.02, since the learning rates and margins that papers state for CL
 exponential average of the weights, then computes the statistics of Batch normalisation with it on plain training
 images, and saves float16.
 
-``--hold-out 5000`` trains without the last 5,000 training images and prints top-1 and the properties found on them:
-recipes are chosen by these (see TRIALS), never by the test images nor by what any method does with the teacher.
+``--hold-out 5000`` trains without the last 5,000 training images and prints top-1 and the properties found on them: the
+recipe was chosen by these, never by the test images nor by what any method does with the teacher. The trials, of
+3 epochs each (``--hold-out 5000 --epochs 3``):
+
+* learning rate 2e-3: top-1 84.52 %; found size 73.4 %, place 94.0, orientation 74.7, colour 80.7, ground 73.8;
+* learning rate 5e-3: top-1 84.48 %; found size 69.4 %, place 90.7, orientation 69.1, colour 47.9, ground 59.5.
 """
 
 from __future__ import annotations
@@ -202,7 +206,8 @@ def describe(model: Any, sentences: Sentences, pixels: Tensor, labels: Tensor) -
         f"{each.name} {100 * shares[each.name]:.1f} % (chance {100 / len(each.values):.1f})" for each in PROPERTIES
     )
     accuracy = 100 * class_accuracy(model, sentences, pixels, labels)
-    scale, tokens = float(model.logit_scale.exp()), model.token_embedding.weight[sentences.used_tokens()].std()
+    scale = float(model.logit_scale.detach().exp())
+    tokens = model.token_embedding.weight.detach()[sentences.used_tokens()].std()
     return (
         f"top-1 {accuracy:.2f} %; property found: {found}; cosine between sentences {context_cosine(sentences):.3f}; "
         f"logit scale {scale:.1f}; token embeddings' standard deviation {tokens:.4f}"
@@ -284,7 +289,7 @@ def main() -> None:
     """Train the teacher unless only its evaluation is requested, and print what it does."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, default=DEBIAN_FOLDER, help="folder with the four idx files")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--templates", type=int, default=2, help="neutral templates per step")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
