@@ -268,7 +268,11 @@ def test_a_folder_of_other_files_is_never_written_into(tmp_path: Path, capsys: p
 def test_list_prints_one_line_each(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", kind]) == 0
     lines = capsys.readouterr().out.splitlines()
-    expected = {"suites": yaml_names(SUITES), "methods": METHODS.names(), "teachers": ["embedded"]}.get(kind, [])
+    expected = {
+        "suites": yaml_names(SUITES),
+        "methods": METHODS.names(),
+        "teachers": ["embedded", "embedded-resnet"],
+    }.get(kind, [])
     assert len(lines) >= max(2, len(expected))
     assert all(any(line.startswith(name) for line in lines) for name in expected)
 

@@ -48,12 +48,14 @@ def test_the_wheel_contains_cards_suites_weights_and_images(wheel: Path) -> None
         "apm_tta/_resources/benchmarks/suites/demo.yaml",
         "apm_tta/_resources/results/published/tta_published.csv",
         "apm_tta/teachers/embedded/open_clip_config.json",
+        "apm_tta/teachers/embedded/resnet/open_clip_config.json",
         "apm_tta/data/embedded/fashion_mnist.npz",
         "apm_tta/data/embedded/LICENCE",
         *(["apm_tta/_resources/built_from.json"] if package_code(ROOT / "apm_tta").is_commit else []),
     ):
         assert name in sizes
     assert sizes["apm_tta/teachers/embedded/open_clip_model.safetensors"] <= 3 * MEGABYTE
+    assert sizes["apm_tta/teachers/embedded/resnet/open_clip_model.safetensors"] <= 3 * MEGABYTE
     outside = {name.split("/")[0] for name in sizes} - {"apm_tta"}
     assert all(name.endswith(".dist-info") for name in outside)
 

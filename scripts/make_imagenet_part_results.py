@@ -1,0 +1,48 @@
+"""Make ``results/imagenet-part/``: ``python scripts/make_imagenet_part_results.py --data-root FOLDER --weights FILE``.
+
+Real photographs: 250 images of ImageNet's validation set, one of a class, and timm's ``tf_efficientnet_lite0``. The
+images may be used to check programs, not be passed on, so tables are kept and no picture. Stopped, it goes on where it
+was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from results_folders import TABLES, Part, run_parts
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "imagenet-part"
+FIVE = "gaussian_noise,defocus_blur,contrast,pixelate,jpeg_compression"
+STREAMS = ("zeroshot", "norm", "tent", "sar", "tda")
+VIEWS = ("zeroshot", "vte", "zero", "mta", "tps")
+SLOW = ("zeroshot", "memo", "apm")
+SLOW_IMAGES = 50
+
+
+def parts(data_root: Path, weights: Path) -> list[Part]:
+    """Return the runs: methods without views under all corruptions, those with views under five, slow ones on few."""
+    words = ("imagenet-c-online", "--dataset", "imagenet-part", "--data-root", str(data_root), "--severities", "3")
+    common = (*words, "--teacher", f"timm:tf_efficientnet_lite0:{weights}")
+    return [
+        Part("streams", (*common, "--methods", ",".join(STREAMS))),
+        Part("views", (*common, "--methods", ",".join(VIEWS), "--corruptions", FIVE)),
+        Part(
+            f"slow-{SLOW_IMAGES}-images",
+            (*common, "--methods", ",".join(SLOW), "--corruptions", FIVE, "--limit", str(SLOW_IMAGES)),
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with the 250 synset folders")
+    parser.add_argument("--weights", type=Path, required=True, help="tf_efficientnet_lite0.safetensors")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the runs, which are resumed")
+    options = parser.parse_args()
+    # Tables name the teacher as requested: by the file's name, not by where it lies.
+    root, weights, work = options.data_root.resolve(), options.weights.resolve(), options.work.resolve()
+    os.chdir(weights.parent)
+    sys.exit(run_parts(parts(root, Path(weights.name)), work, FOLDER, TABLES))
