@@ -186,7 +186,15 @@ COLUMNS: tuple[Column, ...] = (
         shown=Shown("latency p50 ms", 150),
         timing=True,
     ),
-    Column("latency_ms_p95", _REAL, "cell", "95th percentile of that time", "ms", shown=Shown("p95", 160), timing=True),
+    Column(
+        "latency_ms_p95",
+        _REAL,
+        "cell",
+        "95th percentile of that time; unknown of fewer than 100 images, unless one takes more than a second",
+        "ms",
+        shown=Shown("p95", 160, omit="unknown"),
+        timing=True,
+    ),
     Column(
         "images_per_s",
         _REAL,
@@ -268,6 +276,22 @@ COLUMNS: tuple[Column, ...] = (
         seeds="same",
         shown=Shown("beside", 36, "text", omit="empty"),
     ),
+    Column("latency_images", _REAL, "cell", "images that were timed alone", timing=True),
+    Column(
+        "time_vs_zeroshot",
+        _REAL,
+        "cell",
+        "time of an image in its batch, divided by zeroshot's under the same condition on the same hardware",
+        shown=Shown("time / zeroshot (one kind of machine only)", 165, omit="unknown"),
+        timing=True,
+    ),
+    Column(
+        "times_disturbed",
+        pa.string(),
+        "cell",
+        "by what it is known that something else ran while the cell was timed; empty where nothing did, or is known",
+        seeds="joined",
+    ),
 )
 
 KEY: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.per == "cell key")
@@ -285,6 +309,9 @@ RESULT_COLUMNS: tuple[Column, ...] = (
 
 TIMINGS: tuple[str, ...] = tuple(column.name for column in RESULT_COLUMNS if column.timing)
 """The columns of ``results.csv`` that depend on the machine and the batch size."""
+
+CLOCKED: tuple[str, ...] = tuple(name for name in TIMINGS if not name.startswith("peak_memory"))
+"""Those of them that depend on what else runs on the machine."""
 
 
 def header(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from apm_tta.wording import visible
 
 DAMAGED = 3
-"""Exit code of a run that is done, but for images that could not be read."""
+"""Exit code of what is done, but for images that could not be read, or times that something else disturbed."""
 
 UNEXPECTED = 70
 """Exit code after an error that this program has no line for: a fault of it, or of a library."""
@@ -32,8 +32,8 @@ class UserError(Exception):
 
     Attributes:
         exit_code: what ``run-bench`` ends with: 2 for a request that cannot be understood, 1 for one that can
-            be understood and cannot be carried out here, 3 for a run that lacks images that could not be read, 128
-            and the signal's number for one that a signal stopped.
+            be understood and cannot be carried out here, 3 for one that is done, but for images that could not be read
+            or times that something else disturbed, 128 and the signal's number for one that a signal stopped.
         advice: what to do about it; ``advise`` adds to it.
         passing: whether the cause may be gone without a change to the request: a full disk, a lost process. Only then
             does a run that ends with it advise the same command again.

@@ -21,11 +21,11 @@ from small_settings import NEED_BATCH_NORM, NEED_SUPPORT, as_words
 from worker_runs import SETTINGS
 
 from apm_tta.cli import main
-from apm_tta.columns import RECORD_COLUMNS, RESULT_COLUMNS
+from apm_tta.columns import RECORD_COLUMNS, RESULT_COLUMNS, TIMINGS
 from apm_tta.methods import METHODS
 from apm_tta.resources import SUITES, yaml_names
 
-TIMINGS = {"latency_ms_p50", "latency_ms_p95", "images_per_s", "peak_memory_mb", "batch_size"}
+NOT_OF_THE_NUMBERS = {*TIMINGS, "times_disturbed", "batch_size"}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -34,7 +34,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def without_timings(path: Path) -> list[dict[str, str]]:
-    return [{key: value for key, value in row.items() if key not in TIMINGS} for row in read_csv(path)]
+    return [{key: value for key, value in row.items() if key not in NOT_OF_THE_NUMBERS} for row in read_csv(path)]
 
 
 def small_demo(out: Path, *more: str) -> list[str]:

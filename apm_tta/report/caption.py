@@ -87,6 +87,7 @@ def notes(data: ReportData) -> list[str]:
             "answered on different hardware, with different numbers of threads, or at different batch sizes (columns "
             "measured_on and batch_size of results.csv)."
         )
+    sentences += data.timing_notes
     if manifest.left_out:
         sentences.append("Left out: " + "; ".join(manifest.left_out.values()) + ".")
     return sentences

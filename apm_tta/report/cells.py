@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from apm_tta.columns import RESULT_COLUMNS, TIMINGS
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.report.aggregate import condition_name
@@ -15,6 +13,7 @@ from apm_tta.report.cell_answers import Answers, positions
 from apm_tta.report.published import published_number
 from apm_tta.report.sites import batch_sizes, hardware, is_pooled
 from apm_tta.report.statistics import calibration_error, holm, mcnemar_p, paired_interval, wilson_interval
+from apm_tta.report.timings import latencies
 
 SIGNIFICANT = 0.05
 BOLD = (
@@ -107,13 +106,13 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "measured_on": hardware(answers.headers),
         "batch_size": batch_sizes(answers.headers),
         "beside": beside(answers, numbers),
+        "times_disturbed": "",
         **answers.means,
     }
     if not count:
         return row
     correct = int(answers.right.sum())
     low, high = wilson_interval(correct, count)
-    latency = answers.latency_ms
     pooled = is_pooled(row["measured_on"], row["batch_size"])
     votes = numbers.methods[cell["method"]].votes
     target = answers.target_prediction
@@ -126,8 +125,7 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "agreement": 100 * float((answers.prediction == answers.teacher_prediction).mean()),
         "agreement_target": _NAN if target is None else 100 * float((answers.prediction == target).mean()),
         "ece": _NAN if votes else 100 * calibration_error(answers.confidence, answers.right),
-        "latency_ms_p50": float(np.quantile(latency, 0.5)) if len(latency) else _NAN,
-        "latency_ms_p95": float(np.quantile(latency, 0.95)) if len(latency) else _NAN,
+        **latencies(answers.latency_ms),
         "images_per_s": 1000 * count / answers.batch_ms,
         **(dict.fromkeys(TIMINGS, _NAN) if pooled else {}),
     }

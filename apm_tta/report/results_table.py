@@ -13,6 +13,7 @@ from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cells import BOLD
 from apm_tta.report.sites import varies
 from apm_tta.report.table import Table, interval, mean_and_deviation, number, p_value, signed
+from apm_tta.report.timings import MARKED, RATIO, is_disturbed, marked
 
 _CONDITION = "condition"  # the first column, composed from corruption and severity
 _EMPHASIZED = "top1"
@@ -60,7 +61,10 @@ def results_table(results: pd.DataFrame) -> Table:
     rows = [
         [
             condition_name(row["corruption"], row["severity"]),
-            *(_TEXT[shown.form](row, name, shown) for name, shown in columns),
+            *(
+                marked(name, row[name], _TEXT[shown.form](row, name, shown), bool(row["times_disturbed"]))
+                for name, shown in columns
+            ),
         ]
         for row in records
     ]
@@ -91,6 +95,10 @@ def _note(results: pd.DataFrame, names: Collection[str]) -> str:
             "Beside: these rows have other prompts than zeroshot, and their difference to it is partly that of the "
             "prompts; compare them with what is named."
         )
+    if "time_vs_zeroshot" in names:
+        sentences.append(RATIO)
+    if is_disturbed(results).any():
+        sentences.append(MARKED)
     if (results["seeds"] > 1).any():
         sentences.append("Several seeds: mean and standard deviation over the seeds.")
     if "published_top1" in names:

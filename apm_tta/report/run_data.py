@@ -16,12 +16,14 @@ from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest, Numbers
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.record_header import RecordHeader
+from apm_tta.harness.storage.times import read_times
 from apm_tta.report.aggregate import condition_name, merge_seeds
 from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition
 from apm_tta.report.cells import RESULT_NAMES, cell_rows
 from apm_tta.report.remarks import Remarks
 from apm_tta.report.sites import Sites, sites_of
 from apm_tta.report.statistics import reliability
+from apm_tta.report.timings import complete_times, timing_notes
 from apm_tta.wording import first_few, pluralise, resume
 
 _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
@@ -45,6 +47,7 @@ class ReportData:
         missing: descriptions of what an incomplete run lacks, cell by cell; empty for a complete one.
         sites: where the cells of ``results`` were computed.
         remarks: sentences on what was remarked while their images were read and answered.
+        timing_notes: sentences on when and where the times were measured; see ``timings.timing_notes``.
     """
 
     run: Path
@@ -58,6 +61,7 @@ class ReportData:
     missing: list[str]
     sites: Sites
     remarks: list[str]
+    timing_notes: list[str]
 
     @cached_property
     def merged(self) -> pd.DataFrame:
@@ -94,6 +98,8 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     damaged: list[dict[str, Any]] = []
     missing: list[str] = []
     headers: list[tuple[str, RecordHeader]] = []
+    row_headers: list[tuple[RecordHeader, ...]] = []
+    times = read_times(run, numbers)
     groups, remarks = _Groups(), Remarks()
     seen = set()
     fingerprint = numbers.fingerprint
@@ -108,6 +114,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
                 complete.append(cell)
         _refuse_other_images(run, complete)
         rows += cell_rows(complete, manifest)
+        row_headers += [cell.headers for cell in complete]
         for cell in complete:
             condition_columns = {"corruption": cell.cell["corruption"], "severity": cell.cell["severity"]}
             damaged += [{**condition_columns, **row} for row in cell.damaged]
@@ -131,6 +138,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         )
     if not rows:
         raise UserError(f"{run} has no complete cell to show", advice=resume(run))
+    complete_times(rows, row_headers, times)
     results = _ordered(pd.DataFrame(rows, columns=RESULT_NAMES), numbers)
     pairs = zip(results["corruption"], results["severity"], strict=True)
     return ReportData(
@@ -147,6 +155,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         missing=missing,
         sites=sites_of(headers),
         remarks=remarks.sentences(expected, list(dict.fromkeys(condition_name(*pair) for pair in pairs))),
+        timing_notes=timing_notes(run, rows, row_headers, times),
     )
 
 

@@ -30,9 +30,14 @@ class Table:
     note: str = ""
 
 
+def is_unknown(value: Any) -> bool:
+    """Return whether a number was not measured."""
+    return value is None or bool(pd.isna(value))
+
+
 def number(value: Any, digits: int = 1) -> str:
     """Format a number with ``digits`` after the point; n/a where it was not measured."""
-    return "n/a" if value is None or pd.isna(value) else f"{value:.{digits}f}"
+    return "n/a" if is_unknown(value) else f"{value:.{digits}f}"
 
 
 def signed(value: Any) -> str:

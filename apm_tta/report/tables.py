@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from apm_tta.columns import header
+from apm_tta.columns import CLOCKED, header
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.report.cells import BOLD
 from apm_tta.report.sites import varies
 from apm_tta.report.table import Table, mean_and_deviation, number
+from apm_tta.report.timings import MARK, MARKED, RATIO, is_disturbed, marked
 
 _SHOWN_ITERATIONS = 8
 _PASSES = ("image_forwards", "image_backwards", "text_forwards", "text_backwards")
@@ -66,19 +67,27 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
     """
     told_apart = [name for name in _OF_TIMINGS if varies(results[name])]
     rows = []
-    seconds = results["n"] / results["images_per_s"]
+    disturbed = is_disturbed(results)
+    seconds = _comparable_seconds(results)
+    enough = bool(results["latency_ms_p95"].notna().any())
     order = list(dict.fromkeys(results["method"]))
     groups = results.groupby(["method", *_OF_TIMINGS], sort=False)
     for key, own in sorted(groups, key=lambda group: order.index(group[0][0])):
         method, *texts = map(str, key)
         cost = manifest.costs.get(method)
+        quiet = own[~disturbed[own.index]]
+        timed = quiet if len(quiet) else own
+        medians = {name: timed[name].median() for name in CLOCKED}
+        digits = {"images_per_s": 0}
+        times = [
+            marked(name, medians[name], number(medians[name], digits.get(name, 1)), not len(quiet))
+            for name in _timed(enough)
+        ]
         rows.append(
             [
                 method,
                 *(text for name, text in zip(_OF_TIMINGS, texts, strict=True) if name in told_apart),
-                number(own["latency_ms_p50"].median()),
-                number(own["latency_ms_p95"].median()),
-                number(own["images_per_s"].median(), 0),
+                *times,
                 number(100 * seconds[own.index].sum(min_count=1) / seconds.sum()),
                 number(own["peak_memory_mb"].max(), 0),
                 number(own["gflop_per_image"].median(), 3),
@@ -86,7 +95,7 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
             ]
         )
     headers = [
-        *map(header, ("method", *told_apart, "latency_ms_p50", "latency_ms_p95", "images_per_s")),
+        *map(header, ("method", *told_apart, *_timed(enough))),
         *(
             "share of time %",
             "peak memory MB",
@@ -101,10 +110,24 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
     note = (
         f"Medians over the conditions; latency of one image alone, images per second at {size}; share "
         "of the time where each method computes all by itself; memory of the device, or of the whole process "
-        "on a CPU; passes through the teacher per image."
+        f"on a CPU; passes through the teacher per image. {RATIO}"
+        + (" Marked times of some conditions are left out of the medians." if disturbed.any() else "")
+        + (f" {MARKED}" if any(MARK in cell for row in rows for cell in row) else "")
     )
     left = 1 + len(told_apart)
     return Table(headers, rows, left, title="Cost", note=note)
+
+
+def _timed(enough: bool) -> list[str]:
+    """Return the columns of times, without the 95th percentile where no method was timed on enough images."""
+    return ["latency_ms_p50", *(["latency_ms_p95"] if enough else []), "time_vs_zeroshot", "images_per_s"]
+
+
+def _comparable_seconds(results: pd.DataFrame) -> pd.Series[float]:
+    """Return the seconds of every row's images, of the conditions under which no row's times are marked."""
+    seconds = results["n"] / results["images_per_s"]
+    conditions = [results["corruption"], results["severity"]]
+    return seconds.where(~is_disturbed(results).groupby(conditions).transform("any"))
 
 
 def iterations_table(iterations: pd.DataFrame, fits: pd.DataFrame, method: str, sentence: str) -> Table:

@@ -35,7 +35,7 @@ def tables() -> Callable[[Path], list[str]]:
 
     def read(run: Path) -> list[str]:
         results = pd.read_csv(run / "results.csv", dtype=str)
-        kept = [name for name in results if not name.startswith(("latency", "images_per_s", "peak_memory"))]
+        kept = [name for name in results if not name.startswith(("latency", "images_per_s", "peak_memory", "time"))]
         return [results[kept].to_csv(index=False), (run / "iterations.csv").read_text()]
 
     return read

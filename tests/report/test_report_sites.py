@@ -118,7 +118,7 @@ def test_seeds_of_two_batch_sizes_have_no_common_timing(run_folder: Path) -> Non
     assert results["batch_size"].tolist() == ["8", "2"]
     assert results["images_per_s"].notna().all()
     (row,) = [line for line in text.splitlines() if line.startswith("| clean")]
-    assert [cell.strip() for cell in row.split("|")][-4:-1] == ["n/a", "n/a", "n/a"]
+    assert [cell.strip() for cell in row.split("|")][-3:-1] == ["n/a", "n/a"]
     assert "8; 2" in row
 
 
@@ -160,5 +160,6 @@ def test_a_run_that_goes_on_at_another_batch_size_says_so(tmp_path: Path) -> Non
     results = pd.read_csv(run / "results.csv", dtype={"batch_size": str}).set_index("method")
     assert results["batch_size"].to_dict() == {"zeroshot": "1; 64", "tda": "1"}
     assert results.loc["zeroshot", list(TIMINGS)].isna().all()
-    assert results.loc["tda", list(TIMINGS)].notna().all(), "all of it was answered by the second command"
+    known = [name for name in TIMINGS if name not in ("latency_ms_p95", "time_vs_zeroshot")]
+    assert results.loc["tda", known].notna().all(), "all of it was answered by the second command"
     assert "batch sizes 1 and 64 (zeroshot)" in (run / "results.md").read_text()

@@ -12,6 +12,7 @@ from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.loading import Loaded
 from apm_tta.harness.plan import Cell, Shard, Work
 from apm_tta.harness.progress.events import unit_name
+from apm_tta.harness.quietness import Clocks
 from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.site import this_site
 
@@ -45,8 +46,13 @@ class Account:
         """Add the number of images that a method was given at once."""
         self._batch_sizes[method].add(size)
 
-    def header(self, cell: Cell) -> RecordHeader:
-        """Return what the file of a cell states."""
+    def header(self, cell: Cell, clocks: Clocks | None = None) -> RecordHeader:
+        """Return what the file of a cell states.
+
+        Args:
+            cell: of this shard or stream.
+            clocks: what they said while its method answered; None where they were not read.
+        """
         return RecordHeader(
             fingerprint=self._fingerprint,
             file=str(self._work.file_of(cell)),
@@ -57,6 +63,7 @@ class Account:
             warnings=dict(self.warnings),
             setup_warnings=self._setup_warnings,
             stream_unread=self._stream_unread(),
+            clocks=clocks,
         )
 
     def _stream_unread(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -67,10 +68,7 @@ def measure_alone(method: Method, batch: Batch, gflop: float | None = None) -> S
         reset(method)
         alone = [answer(method, part_of(batch, slice(0, count)), "alone")]
     if gflop is None:
-        reset(method)  # what a cache of the stream costs depends on how full it is
-        with count_flops() as counter:
-            run_once(method, part_of(batch, slice(0, count)), "operations")
-        gflop = counter.get_total_flops() / count / 1e9
+        gflop = gflop_of(method, part_of(batch, slice(0, count)))
     latencies = []
     if takes_single_images(method):
         reset(method)
@@ -80,6 +78,14 @@ def measure_alone(method: Method, batch: Batch, gflop: float | None = None) -> S
         latencies = [each.meter.own + (each.meter.shared or 0.0) for each in alone]
     reset(method)
     return SoloCost(latencies, gflop, alone)
+
+
+def gflop_of(method: Method[Any], batch: Batch) -> float:
+    """Count 10^9 floating-point operations per image of ``batch``, which an online method sees first of all."""
+    reset(method)  # what a cache of the stream costs depends on how full it is
+    with count_flops() as counter:
+        run_once(method, batch, "operations")
+    return counter.get_total_flops() / len(batch) / 1e9
 
 
 @contextmanager

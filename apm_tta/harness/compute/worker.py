@@ -32,6 +32,7 @@ from apm_tta.harness.compute.shard_features import CachedFeatures
 from apm_tta.harness.compute.spot_check import answer_alone, part_of, refuse_other_answers
 from apm_tta.harness.compute.stream_order import stream_order
 from apm_tta.harness.compute.transfer import arriving
+from apm_tta.harness.compute.watch import Watch
 from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.progress.events import Answered, Emit, Finished, Note
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
@@ -99,6 +100,7 @@ class Worker:
         started = time.perf_counter()
         parts: dict[Cell, list[pa.Table]] = {cell: [] for cell in work.cells}
         self._read = ReadDigests(self._dataset)
+        self._watch = Watch(self._teacher.device)
         self._account = Account(work, self._fingerprint, self._teacher.device, self._setup_warnings)
         products = float32_products(self._precision, self._teacher.device)
         with self._heard_or_noted() as heard, torch.no_grad(), products:
@@ -109,10 +111,14 @@ class Worker:
             for cell, table in answers:
                 parts[cell].append(table)
                 self._emit(Answered(cell, len(table), count_right(table)))
+            watched = self._watch.end()
         refuse_changed_teacher(self._teacher, {cell.method for cell in work.cells})
         self._account.warnings.update(heard)
+        headers = {
+            cell: self._account.header(cell, watched.get(self._methods[cell.method, cell.seed])) for cell in work.cells
+        }
         files = tuple(
-            (work.file_of(cell), encode_records(cell, concatenate_rows(tables), self._account.header(cell)))
+            (work.file_of(cell), encode_records(cell, concatenate_rows(tables), headers[cell]))
             for cell, tables in parts.items()
         )
         seconds = time.perf_counter() - started
@@ -161,7 +167,7 @@ class Worker:
         methods = {cell: self._methods[cell.method, cell.seed] for cell in shard.cells}
         gathered = GatheredFeatures(self._teacher)
         for batch in self._load(self._places(shard), self._batch_size, methods.values(), cached):
-            with self._autocast():
+            with self._watch.during(*methods.values()), self._autocast():
                 gathered.add(batch.given, batch.loaded)
             if batch.loaded.places:
                 cached.store(batch.given)
@@ -252,7 +258,8 @@ class Worker:
             return errors
         solo: SoloCost | None = None
         alone: list[Answers] = []
-        with self._autocast(), failures_named(method.name, _where(loaded.places)), _memory_named(method):
+        named = failures_named(method.name, _where(loaded.places))
+        with self._watch.during(method), self._autocast(), named, _memory_named(method):
             if measured:
                 solo = measure_alone(method, batch, self._gflop.get(method))
                 self._gflop[method], alone = solo.gflop, solo.alone

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from apm_tta.configuration import Configuration
+from apm_tta.harness.quietness import Clocks
 from apm_tta.harness.storage.site import Site
 
 _KEY = b"apm_tta"
@@ -28,6 +29,8 @@ class RecordHeader(Configuration):
         renewed: where images were answered that could not be read at first, of other sites than ``site``.
         stream_unread: of a stream, a digest of the images that could not be read in all of it: the same in all of its
             files, since each answer depends on the images before it; empty for none, and in a shard.
+        clocks: by which it is known whether something else ran meanwhile; None where they were not read, as in records
+            of earlier versions. Of a file whose rows were renewed, those of its first rows.
     """
 
     fingerprint: str
@@ -40,6 +43,7 @@ class RecordHeader(Configuration):
     setup_warnings: dict[str, int]
     renewed: tuple[Site, ...] = ()
     stream_unread: str = ""
+    clocks: Clocks | None = None
 
     @property
     def sites(self) -> tuple[Site, ...]:

@@ -16,6 +16,8 @@ from apm_tta.report.html.charts import REFERENCE, Series, bars, heat_map, plot
 from apm_tta.report.html.means import mean_over_conditions, means_by_severity
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.table import Table, number
+from apm_tta.report.timings import is_disturbed
+from apm_tta.wording import pluralise
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ def figures(data: ReportData, results: pd.DataFrame) -> list[Figure]:
 
 
 def _accuracy_against_latency(data: ReportData, results: pd.DataFrame) -> Figure | None:
-    measured = results[results["latency_ms_p50"].notna() & results["top1"].notna()]
+    timed = results[results["latency_ms_p50"].notna() & results["top1"].notna()]
+    measured = timed[~is_disturbed(timed)]
+    left_out = len(timed) - len(measured)
     if not len(measured):
         return None
     charts, rows = {}, []
@@ -89,7 +93,8 @@ def _accuracy_against_latency(data: ReportData, results: pd.DataFrame) -> Figure
         "latency",
         "Accuracy against latency",
         "Top-1 with Wilson's 95 % interval against the latency of one image alone. Up and to the left is better; the "
-        "vertical axis begins near the lowest value.",
+        "vertical axis begins near the lowest value."
+        + (f" Left out: {left_out} of {pluralise(len(timed), 'row')}, whose times are marked." if left_out else ""),
         charts,
         [Table(["condition", "method", *places, "latency p50 ms", "top-1 %"], rows, 2 + len(places))],
     )

@@ -13,6 +13,7 @@ from apm_tta.report.caption import disagreement_sentence
 from apm_tta.report.html.means import mean_over_conditions
 from apm_tta.report.reproduction import reproducing_command
 from apm_tta.report.run_data import ReportData
+from apm_tta.report.timings import is_disturbed
 
 
 def answer_questions(data: ReportData, results: pd.DataFrame) -> list[tuple[str, str]]:
@@ -51,6 +52,12 @@ def _cost(results: pd.DataFrame) -> str:
     measured = results[results["latency_ms_p50"].notna()]
     if not len(measured):
         return "No latency was measured: features came from a cache, or no image was answered alone."
+    measured = measured[~is_disturbed(measured)]
+    if not len(measured):
+        return (
+            "No latency was measured while the machine did nothing else; run-bench time measures times again, without "
+            "answering the set again."
+        )
     if measured["measured_on"].nunique() > 1:
         return "Latencies were measured on different hardware and are not compared; the cost table tells them apart."
     medians = measured.groupby("method", sort=False)["latency_ms_p50"].median().sort_values()
