@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-from torch import nn
 
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN
@@ -21,11 +20,10 @@ from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, Cost, Method, build_parameters
 from apm_tta.methods.presets import Published
 from apm_tta.teachers import Teacher, load_teacher
-from apm_tta.teachers.preprocessing import Preprocessing
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
 PAGE = Path(__file__).parent / "methods.md"
-RESULTS = Path(__file__).parent.parent / "results" / "embedded" / "results.csv"
+RESULTS = Path(__file__).parent.parent / "results" / "embedded"
 ORDER = [
     *("zeroshot", "ensemble", "vte", "tpt", "memo", "norm", "tent", "sar", "eta", "rdumb"),
     *("eata", "deyo", "roid", "cmf", "cotta", "rotta", "ctpt", "boostadapter", "dmn", "stata", "transclip"),
@@ -53,10 +51,12 @@ def page() -> str:
     dataset = open_dataset("fashion-mnist", limit=50)
     teacher = with_support(load_teacher("embedded"), dataset)
     task = Task(dataset.classes, dataset.template, dataset.card.family, (0.5, 1.0))
-    results = pd.read_csv(RESULTS)
-    special = {"norm": with_batch_norm(dataset)}
+    special = {"norm": load_teacher("embedded-resnet")}
     methods = [METHODS.get(name)(special.get(name, teacher), task, build_parameters(name, {}), 0) for name in ORDER]
-    return "\n\n".join([HEAD.strip(), overview(methods, results), *(section(method) for method in methods)]) + "\n"
+    return (
+        "\n\n".join([HEAD.strip(), overview(methods, embedded_results()), *(section(method) for method in methods)])
+        + "\n"
+    )
 
 
 def with_support(teacher: Teacher, dataset: Dataset) -> Teacher:
@@ -66,33 +66,41 @@ def with_support(teacher: Teacher, dataset: Dataset) -> Teacher:
     return SupportedTeacher(teacher, encode_support(teacher, images, dataset.classes, "none"), "text")  # type: ignore[return-value]
 
 
-def with_batch_norm(dataset: Dataset) -> Teacher:
-    """Make a teacher with BatchNorm, so that a method that needs it can report its cost."""
-    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    network = nn.Sequential(*layers, nn.Linear(4, len(dataset.classes))).eval()
-    preprocessing = Preprocessing(28, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
-    return load_teacher(network, classes=dataset.classes, preprocessing=preprocessing)
+def embedded_results() -> pd.DataFrame:
+    """Read the runs at severity 5; of a method that is in two runs of a teacher, take those with more images."""
+    runs = pd.concat([pd.read_csv(file) for file in sorted(RESULTS.glob("*/severity-5-*/results.csv"))])
+    return runs.sort_values("n", ascending=False, kind="stable").drop_duplicates(
+        ["teacher", "corruption", "severity", "method"]
+    )
 
 
 def overview(methods: list[Method], results: pd.DataFrame) -> str:
-    """Return one row per method: protocol, cost, and top-1 on the embedded set."""
+    """Return one row per method: protocol, cost, and top-1 with the embedded teachers."""
     corrupted = results[results["corruption"] != "clean"]
     severity = "/".join(str(value) for value in sorted(corrupted["severity"].unique()))
+    images = " or ".join(str(count) for count in sorted(results["n"].unique(), reverse=True))
+    teachers = sorted(results["teacher"].unique())
+    columns = [f"{teacher}: {part} top-1 %" for teacher in teachers for part in ("clean", "corrupted")]
     lines = [
-        f"On the embedded set (n = {results['n'].iloc[0]} per condition; clean, and the mean of "
-        f"{corrupted['corruption'].nunique()} corruptions at severity {severity}; `results/embedded/`):",
+        f"On the embedded set (n = {images} per condition; clean, and the mean of {corrupted['corruption'].nunique()} "
+        f"corruptions at severity {severity}; [results/embedded](../results/embedded/README.md)):",
         "",
-        "| method | paper | protocol | adapts | cost | GFLOP per image | clean top-1 % | corrupted top-1 % |",
-        "|---|---|---|---|---|---:|---:|---:|",
+        f"| method | paper | protocol | adapts | cost | GFLOP per image | {' | '.join(columns)} |",
+        f"|---|---|---|---|---|---:|{'---:|' * len(columns)}",
     ]
     for method in methods:
         own = results[results["method"] == method.name]
-        clean, rest = own[own["corruption"] == "clean"], own[own["corruption"] != "clean"]
-        numbers = [f"{part['top1'].mean():.1f}" if len(part) else "n/a" for part in (clean, rest)]
-        flops = f"{own['gflop_per_image'].median():.2f}" if own["gflop_per_image"].notna().any() else "n/a"
+        numbers = []
+        for teacher in teachers:
+            of_teacher = own[own["teacher"] == teacher]
+            clean = of_teacher["corruption"] == "clean"
+            parts = (of_teacher[clean], of_teacher[~clean])
+            numbers += [f"{part['top1'].mean():.1f}" if len(part) else "n/a" for part in parts]
+        gflop = own.loc[own["teacher"] == teachers[0], "gflop_per_image"]
+        flops = f"{gflop.median():.2f}" if gflop.notna().any() else "n/a"
         lines.append(
             f"| [{method.name}](#{method.name}) | {method.paper} | {method.protocol} | {method.adapts} | "
-            f"{cost_in_words(method.cost())} | {flops} | {numbers[0]} | {numbers[1]} |"
+            f"{cost_in_words(method.cost())} | {flops} | {' | '.join(numbers)} |"
         )
     return "\n".join(lines)
 

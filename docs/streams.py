@@ -17,11 +17,11 @@ from apm_tta.methods import METHODS
 
 PAGE, NUMBERS = Path(__file__).parent / "streams.md", Path(__file__).parent / "streams.csv"
 SETTINGS = ("iid", "correlated")
-WORDS = ["demo", "--methods", "fast", "--limit", "300", "--severities", "5", "--quiet"]
+WORDS = ["demo", "--teacher", "embedded-resnet", "--methods", "fast", "--limit", "300", "--severities", "5", "--quiet"]
 HEAD = f"""# Streams decide conclusions
 
 Made by `python docs/streams.py`: `run-bench {" ".join(WORDS[:-1])}` with `--setting iid` and with `--setting
-correlated`, on the embedded teacher. Top-1 in percent, the mean of the corruptions at severity 5; 300 images per
+correlated`. Top-1 in percent, the mean of the corruptions at severity 5; 300 images per
 condition, each condition a stream of its own.
 
 In an independent stream neighbours tell nothing of each other; in a correlated one, sorted by class, they are of one
