@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from apm_tta.cli import main
+from apm_tta.report.render import markdown_text
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "embedded"
 CHEAP = ["zeroshot", "ensemble", "tda"]
@@ -44,6 +45,8 @@ def test_the_other_files_are_of_the_same_run(committed: pd.DataFrame) -> None:
     for row in committed.to_dict("records"):
         name = "clean" if row["corruption"] == "clean" else f"{row['corruption']} {row['severity']}"
         line = next(
-            line for line in text.splitlines() if line.startswith(f"| {name} ") and f" {row['method']} " in line
+            line
+            for line in text.splitlines()
+            if line.startswith(f"| {name} ") and f" {markdown_text(row['method'])} " in line
         )
         assert f"{row['top1']:.1f}" in line
