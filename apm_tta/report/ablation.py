@@ -19,13 +19,14 @@ from apm_tta.report.render import csv_text, markdown, markdown_text
 from apm_tta.report.run_data import ReportData, read_report_data
 from apm_tta.report.statistics import Ints, holm, paired_mean_interval, sign_flip_p
 from apm_tta.report.table import Table, interval, number, p_value, signed
+from apm_tta.report.timings import MARK, MARKED, is_disturbed
 from apm_tta.report.write import latex_document
 from apm_tta.system.files import MAKE_ROOM, write_file
 from apm_tta.wording import pluralise
 
 COLUMNS = [
     *("method", "parameter", "value", "default", "top1", "delta", "delta_low", "delta_high", "p", "p_holm"),
-    *("changed", "latency_ms"),
+    *("changed", "latency_ms", "times_disturbed"),
 ]
 
 
@@ -59,7 +60,7 @@ class Ablation:
                 p_value(row["p"]),
                 p_value(row["p_holm"]),
                 number(row["changed"]),
-                number(row["latency_ms"]),
+                number(row["latency_ms"]) + (MARK if row["times_disturbed"] else ""),
             ]
             for row in self.frame.to_dict("records")
         ]
@@ -75,6 +76,7 @@ class Ablation:
             "in percentage points on the same images. Interval: paired bootstrap, in which an image is drawn with all "
             "of its answers. p: exact sign-flip test over images, for one answer per image McNemar's; p (Holm): with "
             "Holm's correction over the rows. Changed: answers that are not those of the row above all others.",
+            *([MARKED] if self.frame["times_disturbed"].any() else []),
             *([f"Not in the table, since they differ in more: {', '.join(self.others)}."] if self.others else []),
         ]
         return Table(headers, rows, 3, title=f"Ablation of {self.row}", note=" ".join(sentences))
@@ -157,7 +159,14 @@ def _shown(numbers: Numbers, row: str, key: str) -> str:
 
 def _measured(data: ReportData, row: str) -> dict[str, Any]:
     own = data.results[data.results["method"] == row]
-    return {"method": row, "top1": own["top1"].mean(skipna=False), "latency_ms": own["latency_ms_p50"].median()}
+    quiet = own[~is_disturbed(own)]
+    timed = quiet if len(quiet) else own
+    return {
+        "method": row,
+        "top1": own["top1"].mean(skipna=False),
+        "latency_ms": timed["latency_ms_p50"].median(),
+        "times_disturbed": timed is own and len(own) > 0,
+    }
 
 
 class _Pairs:
