@@ -18,8 +18,9 @@ from apm_tta.errors import UserError
 from apm_tta.harness.compute.answer_columns import answer_columns
 from apm_tta.harness.compute.spot_check import answer_alone, refuse_other_answers
 from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY, PRECISIONS
-from apm_tta.methods import METHODS, Batch, Method, Predictions, build_method, build_parameters
+from apm_tta.methods import Batch, Method, Predictions, build_method, build_parameters
 from apm_tta.methods.answering import answer, failures_named, reset
+from apm_tta.methods.base import find_method
 from apm_tta.methods.batch import Shared
 from apm_tta.plain_data import LARGEST
 from apm_tta.precision import autocast, float32_products, refuse_without_gpu
@@ -128,7 +129,7 @@ class LoadedMethod:
         checked = not self._asked and len(batch) > 1
         device = method.given.teacher.device
         products = float32_products(self._precision, device), autocast(self._precision, device)
-        with torch.no_grad(), products[0], products[1], failures_named(method.name, where):
+        with torch.no_grad(), products[0], products[1], failures_named(method.given.row, where):
             alone = answer_alone(method, batch) if checked else []
             together = answer(method, batch, thorough=not self._asked)
             if alone:
@@ -137,8 +138,8 @@ class LoadedMethod:
         return together.predictions.logits.cpu(), answer_columns(together.predictions, together.teacher.argmax(1))
 
     def __repr__(self) -> str:
-        method = self.method
-        return f"<Method {method.name} over {method.teacher.name}, {len(method.classes)} classes: {method.parameters}>"
+        method, row = self.method, self.method.given.row
+        return f"<Method {row} over {method.teacher.name}, {len(method.classes)} classes: {method.parameters}>"
 
 
 def load_method(
@@ -158,7 +159,7 @@ def load_method(
     """Load one method over a teacher, ready to be called on images.
 
     Args:
-        name: as ``run-bench list methods`` prints it.
+        name: as ``run-bench list methods`` prints it, or a variant of it such as ``apm[iterations=60]``.
         teacher: what ``load_teacher`` returns, or its name.
         classes: class names in label order; None takes a network's own.
         seed: random seed.
@@ -211,7 +212,7 @@ def load_method(
     _check(listed == own or len(set(listed)) == len(listed), "two classes have one name: they could not be told apart")
     _check(template.count("{}") == 1, f"template {template!r} does not have one {{}} for the class")
     task = Task(listed, template, family, (float(crop_scale[0]), float(crop_scale[1])))
-    if batch_size is not None and any(each.name == "batch_size" for each in fields(METHODS.get(name).Parameters)):
+    if batch_size is not None and any(each.name == "batch_size" for each in fields(find_method(name).Parameters)):
         parameters["batch_size"] = batch_size
     chosen = build_parameters(name, parameters)
     size = None if memory is None else max(1, int(memory * 2**30))

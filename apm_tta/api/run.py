@@ -20,6 +20,7 @@ from apm_tta.harness.estimate import estimate as estimate_request
 from apm_tta.harness.request.part import parse_part
 from apm_tta.harness.request.run_request import RunRequest, resolve_request
 from apm_tta.harness.request.suite import Suite
+from apm_tta.method_rows import split_rows
 from apm_tta.plain_data import parse_integer
 from apm_tta.system.stop_signals import stop_says, stoppable
 from apm_tta.wording import for_shell
@@ -31,7 +32,8 @@ Numbers = int | str | Sequence[int]
 class RunOptions(TypedDict, total=False):
     """Options of a run; one that is left out or None is the suite's own, or the default of ``run-bench``.
 
-    Several names or numbers are a list, or a comma-separated string as on the command line.
+    Several names or numbers are a list, or a comma-separated string as on the command line. Among ``methods`` may be
+    variants, ``apm[iterations=60]``: rows of their own under the settings in brackets.
     """
 
     methods: Names
@@ -195,7 +197,8 @@ def _by_method(value: Any) -> dict[str, dict[str, Any]]:
 
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("methods", "corruptions"), _listed),
+    "methods": lambda value: split_rows(value) if isinstance(value, str) else _listed(value),
+    "corruptions": _listed,
     **dict.fromkeys(("severities", "seeds"), _integers),
     **dict.fromkeys(("data_root", "support", "out"), to_path),
     "devices": lambda value: [str(name) for name in _listed(value)],

@@ -26,8 +26,10 @@ from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.records import cell_columns
 from apm_tta.harness.storage.run_records import present_files, read_recorded
+from apm_tta.method_rows import canonical_row, split_rows
 from apm_tta.report import Report, write_report
 from apm_tta.report import compare as comparison
+from apm_tta.report.ablation import ablate
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import condition_files, read_condition
 from apm_tta.report.run_data import ReportData, read_report_data
@@ -113,7 +115,7 @@ class Run:
             [20, 20]
         """
         wanted = {
-            "method": _wanted(method, list(self.manifest.numbers.methods), "method", self.folder),
+            "method": _wanted(_rows(method), list(self.manifest.numbers.methods), "method", self.folder),
             "corruption": _wanted(corruption, list(dict(self._conditions)), "corruption", self.folder),
             "severity": _wanted(severity, sorted({level for _, level in self._conditions}), "severity", self.folder),
             "seed": _wanted(seed, list(self.manifest.numbers.seeds), "seed", self.folder),
@@ -151,6 +153,23 @@ class Run:
         self._written = write_report(self.folder, self.partial if partial is None else partial, islands)
         return self._written
 
+    def ablation(self, row: str) -> pd.DataFrame:
+        """Pair a row with its variants that have one other parameter, the same as ``run-bench report --ablation``.
+
+        Args:
+            row: of the run, such as ``apm``.
+
+        Returns:
+            The row, then one row per variant: parameter, value, mean top-1 over the conditions, difference with its
+            interval and p, share of answers that changed, time.
+
+        Raises:
+            UserError: when the run is incomplete, or has no such row or variants.
+        """
+        if not isinstance(row, str):
+            raise UserError(f"{row!r} is not the name of a row", exit_code=2)
+        return ablate(self.folder, row).frame
+
     def load_method(self, name: str, seed: int | None = None, device: str = "auto") -> LoadedMethod:
         """Load one of the run's methods as the run had it, to be called on images.
 
@@ -170,6 +189,7 @@ class Run:
         """
         numbers = self.manifest.numbers
         chosen_seed = numbers.seeds[0] if seed is None else seed
+        name = canonical_row(name) if isinstance(name, str) else name
         _check_known(name, list(numbers.methods), "method", self.folder)
         _check_known(chosen_seed, list(numbers.seeds), "seed", self.folder)
         teacher = rebuild_teacher(self.manifest, resolve_device(device))
@@ -287,6 +307,14 @@ def _wanted(value: Any, known: list[Any], kind: str, folder: Path) -> list[Any]:
     for each in values:
         _check_known(each, known, kind, folder)
     return values
+
+
+def _rows(method: Any) -> Any:
+    """Return names of rows as a run spells them; what is no name is left as it is."""
+    names = split_rows(method) if isinstance(method, str) else method
+    if not isinstance(names, list | tuple):
+        return names
+    return [canonical_row(each) if isinstance(each, str) else each for each in names]
 
 
 def _check_known(value: Any, known: list[Any], kind: str, folder: Path) -> None:

@@ -10,6 +10,7 @@ import click
 
 from apm_tta.errors import UserError
 from apm_tta.harness.request.part import parse_part
+from apm_tta.method_rows import split_rows
 from apm_tta.plain_data import LARGEST, parse_integer, parse_number, parse_plain
 from apm_tta.system.files import not_a_path
 
@@ -147,10 +148,22 @@ class Names(click.ParamType[list[str]]):
         """Return the names, or refuse the value."""
         if isinstance(value, list):
             return value
-        names = [part.strip() for part in str(value).split(",") if part.strip()]
+        names = self.split(str(value))
         if (not names and not (self.none and not str(value).strip())) or "\0" in str(value):
             self.fail(f"{shortened(value)} names nothing; write, for example, {self.example}", param, ctx)
         return names
+
+    def split(self, text: str) -> list[str]:
+        """Split the text into the names."""
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+
+class MethodRows(Names):
+    """Names of methods and of variants, ``apm,apm[iterations=60]``: commas in brackets and quotes divide nothing."""
+
+    def split(self, text: str) -> list[str]:
+        """Split the text into the names."""
+        return split_rows(text)
 
 
 class Integers(click.ParamType[list[int] | str]):

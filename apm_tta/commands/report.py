@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from apm_tta.commands.option_types import NamedPath, Whole
+from apm_tta.commands.option_types import NamedPath, Text, Whole
 from apm_tta.errors import UserError
 from apm_tta.harness.request.limits import MOST_ISLANDS
 
@@ -23,11 +23,23 @@ _FOLDER = NamedPath()
     default=0,
     help="Number of images whose islands report.html shows; the APM is fitted to them again. One run only.",
 )
-def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, islands: int) -> None:
+@click.option(
+    "--ablation",
+    type=Text("apm"),
+    help="Print and write one table instead: this row beside its variants with one other parameter. One run only.",
+)
+def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, islands: int, ablation: str | None) -> None:
     """Rebuild the tables of the run folder RUNS from its records and print them.
 
     Several run folders, of one teacher on several data sets, make one table of methods by data set.
     """
+    if ablation is not None:
+        from apm_tta.report.ablation import ablate, write_ablation
+
+        if len(runs) > 1 or out is not None or partial or islands:
+            raise UserError("--ablation is of one complete run, and takes no other option", exit_code=2)
+        click.echo(write_ablation(ablate(runs[0], ablation)))
+        return
     if len(runs) == 1 and out is None:
         from apm_tta.api.run_folder import open_run
 

@@ -10,6 +10,7 @@ from apm_tta.commands.option_types import (
     Amount,
     Integers,
     JpegQuality,
+    MethodRows,
     MethodSetting,
     NamedPath,
     Names,
@@ -95,8 +96,9 @@ def _options(suite: Suite) -> list[click.Parameter]:
     return [
         of_suite(
             "--methods",
-            Names("zeroshot,apm"),
-            "Methods, in the order of the table; all for every one that works here, fast for those above 50 images/s.",
+            MethodRows("zeroshot,apm"),
+            "Methods, in the order of the table; all for every one that works here, fast for those above 50 images/s; "
+            "apm[iterations=60] for a row with settings of its own.",
         ),
         of_suite(
             "--teacher",
@@ -128,7 +130,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
             type=MethodSetting(),
             multiple=True,
             callback=by_method,
-            help="Set a parameter of a method; may be repeated.",
+            help="Set a parameter of a method and of its variants; may be repeated.",
         ),
         click.Option(["--dry-run"], is_flag=True, help="Estimate time, memory and disk; write nothing."),
         of_request("--out", path, "Run folder; resume an existing folder of the same run."),

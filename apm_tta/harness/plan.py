@@ -10,6 +10,7 @@ from typing import Literal
 
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
+from apm_tta.method_rows import folder_of
 
 SHARD_SIZE = 2000
 EPISODIC = "episodic"
@@ -29,7 +30,7 @@ class Cell:
         dataset: name of the data set's card.
         condition: corruption and severity of the images.
         teacher: name of the teacher as requested.
-        method: name of the method.
+        method: name of the row: of a method, or of a variant; see ``apm_tta.method_rows``.
         seed: seed of every random draw.
         setting: ``episodic``, ``transductive``, or the stream in which an online method saw the images.
     """
@@ -118,7 +119,9 @@ Work = Shard | Stream
 def record_file(cell: Cell, index: int) -> PurePosixPath:
     """Return the path, below the run folder, at which one range of ``cell`` is recorded."""
     name = condition_name(cell.condition)
-    return PurePosixPath("records", cell.method, name, f"{cell.setting}-seed-{cell.seed}-shard-{index:05d}.parquet")
+    return PurePosixPath(
+        "records", folder_of(cell.method), name, f"{cell.setting}-seed-{cell.seed}-shard-{index:05d}.parquet"
+    )
 
 
 def condition_name(condition: Condition) -> str:

@@ -67,7 +67,7 @@ def answer(method: Method[Any], batch: Batch, purpose: str = "answer", *, thorou
         _refuse_changes(method, changes, host_copies(changed))
         raise
     classes = len(method.given.task.classes)
-    answered, (*changed, teacher) = validated(predictions, method.name, batch.ids, classes, [*changed, own])
+    answered, (*changed, teacher) = validated(predictions, method.given.row, batch.ids, classes, [*changed, own])
     _refuse_changes(method, changes, changed)
     return Answers(answered, teacher, meter)
 
@@ -82,7 +82,7 @@ def _refuse_changes(method: Method[Any], changes: Sequence[tuple[str, Tensor]], 
     """Refuse a method that changed something; ``flags`` are those of ``changes``, on the CPU."""
     for (name, _), flag in zip(changes, flags, strict=True):
         if bool(flag):
-            raise _changed(method.name, f"the {name}")
+            raise _changed(method.given.row, f"the {name}")
 
 
 def _asked(
@@ -91,16 +91,16 @@ def _asked(
     """Return whatever a method predicts, what it cost, and of each value that it was lent whether that has changed."""
     if len(batch) < method.least_batch:
         raise UserError(
-            f"method {method.name} needs {method.least_batch} images at once over teacher {method.given.teacher.name}, "
-            f"and got {len(batch)}"
+            f"method {method.given.row} needs {method.least_batch} images at once over teacher "
+            f"{method.given.teacher.name}, and got {len(batch)}"
         )
     given, images = method.given, ImageSeals(cast(Images, batch.images), contents=thorough)
-    with watched(method.name, given.teacher, seed_for(given.seed, batch.ids[0], purpose), contents=thorough):
+    with watched(method.given.row, given.teacher, seed_for(given.seed, batch.ids[0], purpose), contents=thorough):
         with batch.shared.metered() as meter:
             predictions = method.predict(batch)
         changes = batch.shared.changes(meter)
         if (index := images.first_broken()) is not None:
-            raise _changed(method.name, f"the image {batch.ids[index]}")
+            raise _changed(method.given.row, f"the image {batch.ids[index]}")
     return predictions, meter, changes
 
 
@@ -119,7 +119,10 @@ def reset(method: Method[Any]) -> None:
     if method.protocol == "episodic":
         return
     seed = seed_for(method.given.seed, method.name, "reset")
-    with failures_named(method.name, "reset()"), watched(method.name, method.given.teacher, seed, contents=False):
+    with (
+        failures_named(method.given.row, "reset()"),
+        watched(method.given.row, method.given.teacher, seed, contents=False),
+    ):
         method.reset()
 
 

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
+from apm_tta.method_rows import method_of
 from apm_tta.methods.batch import Batch
 from apm_tta.methods.data_defaults import resolve_defaults
 from apm_tta.methods.default_parameters import DefaultParameters
@@ -89,12 +90,14 @@ class Given:
         task: the classes, and what else a method may know of the data set.
         seed: the run's.
         class_weights: a copy of the teacher's, ``(C, F)``, by which the teacher's own answers are computed.
+        row: of the table that it answers: its name, with settings in brackets where it is a variant.
     """
 
     teacher: Teacher
     task: Task
     seed: int
     class_weights: Tensor
+    row: str
 
 
 class _FirstDocstringLine:
@@ -196,7 +199,7 @@ class Method(ABC, Generic[P]):
         self.check_teacher()
         self.templates = read_templates(parameters.templates, task.template)
         self.class_weights = teacher.class_weights(task.classes, self.templates)
-        self.given = Given(teacher, task, seed, self.class_weights.clone())
+        self.given = Given(teacher, task, seed, self.class_weights.clone(), self.name)
         self.setup()
 
     def check_teacher(self) -> None:
@@ -303,6 +306,15 @@ def _admit(name: str, method: type[Method], point: EntryPoint | None) -> None:
 
 METHODS: Registry[type[Method]] = Registry("method", _admit)
 M = TypeVar("M", bound=type[Method])
+
+
+def find_method(row: str) -> type[Method]:
+    """Return the class that answers a row of the table: of the method of that name, or of which it is a variant.
+
+    Raises:
+        UnknownName: listing the methods that exist.
+    """
+    return METHODS.get(method_of(row))
 
 
 def register(method: M) -> M:

@@ -13,7 +13,8 @@ from pydantic.errors import PydanticUserError
 
 from apm_tta.configuration import one_line, validated
 from apm_tta.errors import UnknownName, UserError
-from apm_tta.methods.base import METHODS
+from apm_tta.method_rows import method_of, settings_of
+from apm_tta.methods.base import find_method
 from apm_tta.methods.data_defaults import depends_on_data
 from apm_tta.methods.default_parameters import DefaultParameters, Templates
 from apm_tta.methods.method_check import require_parameters
@@ -23,8 +24,10 @@ _EXAMPLES = (20, 1e-3, True, [256, 128], "text")
 __all__ = ["DefaultParameters", "Templates", "build_parameters"]
 
 
-def build_parameters(method: str, settings: Mapping[str, Any]) -> Any:
-    """Build the method's ``Parameters`` with ``settings`` in place of defaults.
+def build_parameters(row: str, settings: Mapping[str, Any]) -> Any:
+    """Build the ``Parameters`` of a row's method with ``settings`` in place of defaults.
+
+    Those in the name of a variant come before ``settings``.
 
     None for a parameter whose default depends on the data set takes that default. Where the parameter ``preset`` is
     ``published``, what is not in ``settings`` is as in the authors' script.
@@ -34,7 +37,8 @@ def build_parameters(method: str, settings: Mapping[str, Any]) -> Any:
         UserError: for a value of the wrong type or out of range, with one that is right. Exit code 2. For a type that
             cannot be checked.
     """
-    kind = require_parameters(METHODS.get(method))
+    method, settings = method_of(row), {**settings, **settings_of(row)}
+    kind = require_parameters(find_method(row))
     known = {field.name: field for field in fields(kind)}
     for key in settings:
         if key not in known:
@@ -53,7 +57,7 @@ def build_parameters(method: str, settings: Mapping[str, Any]) -> Any:
     except ValueError as error:
         example = _example(method, kind, str(error).partition(":")[0])
         raise UserError(f"method {method}: {error}{example}", exit_code=2) from None
-    published = METHODS.get(method).published
+    published = find_method(row).published
     if published is None or parameters.preset != "published":
         return parameters
     return published.applied(parameters, chosen)

@@ -24,7 +24,9 @@ def stated_cost(method: Method[Any]) -> Cost:
     cost = _asked(method, "cost()", method.cost)
     passes = astuple(cost)[:-1] if isinstance(cost, Cost) else (None,)
     if not all(type(each) is int and each >= 0 for each in passes):
-        raise UserError(f"method {method.name} returns {cost!r} from cost(); return a Cost of whole numbers from 0")
+        raise UserError(
+            f"method {method.given.row} returns {cost!r} from cost(); return a Cost of whole numbers from 0"
+        )
     return cost
 
 
@@ -36,7 +38,9 @@ def stated_prompts(method: Method[Any]) -> tuple[str, ...]:
     """
     prompts = _asked(method, "initial_prompts()", method.initial_prompts)
     if not (isinstance(prompts, tuple) and all(isinstance(each, str) for each in prompts)):
-        raise UserError(f"method {method.name} returns {prompts!r} from initial_prompts(); return a tuple of sentences")
+        raise UserError(
+            f"method {method.given.row} returns {prompts!r} from initial_prompts(); return a tuple of sentences"
+        )
     return prompts
 
 
@@ -53,13 +57,13 @@ def stated_parameters(method: Method[Any]) -> dict[str, Any]:
         json.dumps(resolved, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         raise UserError(
-            f"method {method.name} returns from resolved_parameters() what run.yaml cannot hold; return a dictionary "
-            "from names to texts, finite numbers, True, False, None, and lists and dictionaries of those"
+            f"method {method.given.row} returns from resolved_parameters() what run.yaml cannot hold; return a "
+            "dictionary from names to texts, finite numbers, True, False, None, and lists and dictionaries of those"
         ) from None
     return resolved
 
 
 def _asked(method: Method[Any], where: str, function: Callable[[], T]) -> T:
     seed = seed_for(method.given.seed, method.name, where)
-    with failures_named(method.name, where), watched(method.name, method.given.teacher, seed, contents=False):
+    with failures_named(method.given.row, where), watched(method.given.row, method.given.teacher, seed, contents=False):
         return function()

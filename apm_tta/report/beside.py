@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.method_rows import method_of
 from apm_tta.report.cell_answers import Answers
 
 ZEROSHOT = "zeroshot"
@@ -16,11 +17,11 @@ def beside(answers: Answers, numbers: Numbers) -> str:
     Where no row has them, it is the teacher's top-1 under the row's own templates, if these are what it began with.
     """
     method, methods = answers.cell["method"], numbers.methods
-    if numbers.teacher.classifier != "text" or ZEROSHOT not in methods or method in _TEACHER_ALONE:
+    if numbers.teacher.classifier != "text" or ZEROSHOT not in methods or method_of(method) in _TEACHER_ALONE:
         return ""
     own = methods[method]
-    for name in _TEACHER_ALONE:
-        if name in methods and methods[name].first_prompts == own.first_prompts:
+    for name in (ZEROSHOT, *(row for row in methods if method_of(row) in _TEACHER_ALONE)):
+        if methods[name].first_prompts == own.first_prompts:
             return "" if name == ZEROSHOT else name
     if own.prompts or not len(answers):
         return "no row has its prompts"

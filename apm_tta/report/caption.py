@@ -89,5 +89,5 @@ def notes(data: ReportData) -> list[str]:
         )
     sentences += data.timing_notes
     if manifest.left_out:
-        sentences.append("Left out: " + "; ".join(manifest.left_out.values()) + ".")
+        sentences.append("Left out: " + "; ".join(dict.fromkeys(manifest.left_out.values())) + ".")
     return sentences

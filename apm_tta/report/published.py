@@ -10,6 +10,7 @@ import pandas as pd
 
 from apm_tta.configuration import read_yaml
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
+from apm_tta.method_rows import method_of
 from apm_tta.resources import DATASETS, PUBLISHED
 
 # Data sets that the sources and our cards name differently.
@@ -37,7 +38,7 @@ def published_number(numbers: Numbers, method: str, condition: str) -> Published
 
     Args:
         numbers: ``numbers`` of the run's manifest.
-        method: name of the method.
+        method: name of the row.
         condition: the condition as ``str(Condition)``; published numbers are for clean images.
     """
     if condition != "clean":
@@ -46,7 +47,7 @@ def published_number(numbers: Numbers, method: str, condition: str) -> Published
     same = (
         (table["teacher"] == numbers.teacher.name)
         & (table["dataset"] == numbers.dataset.name)
-        & (table["method"] == method)
+        & (table["method"] == method_of(method))
     )
     matching = table[same].to_dict("records")
     if not matching:
@@ -63,7 +64,7 @@ def published_number(numbers: Numbers, method: str, condition: str) -> Published
 
 def _protocol_differences(numbers: Numbers, method: str) -> list[str]:
     """Describe how the run's parameters and stream differ from the publication's."""
-    protocol = _protocols().get(method, {})
+    protocol = _protocols().get(method_of(method), {})
     published = dict(protocol.get("parameters", {}))
     if numbers.dataset.name.split("-")[0] == "imagenet":
         published |= protocol.get("imagenet", {})

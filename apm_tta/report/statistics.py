@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, ndtri
+from scipy.special import bdtr, gammaln, ndtri
 
 from apm_tta.randomness import numpy_generator
 
@@ -17,6 +17,7 @@ _RESAMPLES = 10_000
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -72,6 +73,64 @@ def paired_interval(only_one: int, only_other: int, images: int, confidence: flo
     differences = (drawn[:, 0] - drawn[:, 1]) / images
     tail = (1 - confidence) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def sign_flip_p(differences: Ints) -> float:
+    r"""Compute the exact two-sided p of a sum of paired differences, whose signs are equally likely (Pitman, 1937).
+
+    .. math:: p = \min\Bigl(1,\; 2 \, P\bigl(\textstyle\sum_k k B_k \le (t - s) / 2\bigr)\Bigr), \quad
+              B_k \sim \mathrm{Bin}(n_k, 1/2)
+
+    where :math:`n_k` images have a difference of size k, t is the sum of all sizes and s the size of their sum. An
+    image that is answered several times, as under several conditions, counts with the sum of its differences: its
+    answers are not independent. Where every difference is 1, -1 or 0, this is McNemar's exact test.
+
+    Args:
+        differences: of each image, ``(n,)``.
+    """
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    total, observed = int(sizes @ counts), abs(int(differences.sum()))
+    if not observed:
+        return 1.0
+    if len(sizes) == 1:
+        return min(1.0, 2 * float(bdtr((total - observed) // (2 * sizes[0]), counts[0], 0.5)))
+    length = 1 << total.bit_length()
+    transformed = np.ones(length // 2 + 1, dtype=np.complex128)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        chosen = np.arange(count + 1)
+        logarithm = gammaln(count + 1) - gammaln(chosen + 1) - gammaln(count - chosen + 1) - count * math.log(2)
+        distribution = np.zeros(length)
+        distribution[size * chosen] = np.exp(logarithm)
+        transformed *= np.fft.rfft(distribution)
+    tail = np.fft.irfft(transformed, length)[: (total - observed) // 2 + 1].sum()
+    return float(np.clip(2 * tail, 0, 1))
+
+
+def paired_mean_interval(differences: Ints, answers: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Compute the paired percentile bootstrap interval of a difference in accuracy over several answers per image.
+
+    Images are drawn with all of their answers, which are not independent: under several conditions, with several seeds.
+    With one answer per image it is ``paired_interval``.
+
+    Args:
+        differences: of each image, ``(n,)``: how many of its answers only the one got right, less those that only the
+            other did.
+        answers: of all images together.
+        confidence: of the interval.
+
+    Returns:
+        Its ends, in -1 .. 1.
+    """
+    values, counts = np.unique(differences, return_counts=True)
+    images = len(differences)
+    if answers == images and np.abs(values).max() <= 1:
+        return paired_interval(int((differences > 0).sum()), int((differences < 0).sum()), images, confidence)
+    key = " ".join(f"{value}:{count}" for value, count in zip(values, counts, strict=True))
+    generator = numpy_generator(0, f"{key} {answers}", "paired bootstrap")
+    drawn = generator.multinomial(images, counts / images, size=_RESAMPLES) @ values / answers
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
 
 

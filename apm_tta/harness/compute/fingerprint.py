@@ -28,6 +28,7 @@ from apm_tta.harness.storage.manifest import (
     TeacherFields,
 )
 from apm_tta.harness.storage.records import SCHEMA_VERSION
+from apm_tta.method_rows import method_of
 from apm_tta.methods import Method
 from apm_tta.methods.stated import stated_cost, stated_parameters, stated_prompts
 from apm_tta.revision import ENGINE_REVISION
@@ -119,7 +120,7 @@ def numbers(prepared: Prepared) -> Numbers:
         versions=versions(teacher.identity),
         revisions=RevisionFields(
             engine=ENGINE_REVISION,
-            methods={name: method.revision for name, method in prepared.methods.items()},
+            methods={method_of(name): method.revision for name, method in prepared.methods.items()},
             corruptions=corruption_revisions(made),
             uncommitted=uncommitted(),
             sources=_sources(prepared.methods),
@@ -144,7 +145,8 @@ def versions(teacher_identity: Mapping[str, str]) -> dict[str, str]:
 
 def _sources(methods: Mapping[str, Method[Any]]) -> dict[str, SourceFields]:
     """State the code of every method that is not of this package, as it is in memory now."""
-    sources = {name: method_source(name, type(method)) for name, method in methods.items()}
+    kinds = {method_of(name): type(method) for name, method in methods.items()}
+    sources = {name: method_source(name, kind) for name, kind in kinds.items()}
     return {name: SourceFields.model_validate(asdict(source)) for name, source in sources.items() if source is not None}
 
 

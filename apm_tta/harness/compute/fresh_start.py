@@ -63,8 +63,8 @@ class FreshStart:
             with ExitStack() as stack:
                 for namespace in self._namespaces:
                     stack.enter_context(namespace.as_before())
-                parameters = self._parameters[method.name]
-                fresh = build_method(method.name, given.teacher, given.task, parameters, given.seed)
+                parameters = self._parameters[method.given.row]
+                fresh = build_method(method.given.row, given.teacher, given.task, parameters, given.seed)
                 first.append(answer(fresh, part_of(batch, slice(index, index + 1), given=True), "first"))
         # All of them: a choice between two views may fall the other way at a tie.
         if len(differing_answers(first, together, asked)) == len(asked):
@@ -97,8 +97,9 @@ class FreshStart:
 
 def _keeps_something(method: Method[Any], image: str, when: str) -> UserError:
     return UserError(
-        f"method {method.name} answers image {image} otherwise {when}: it keeps something from image to image, though "
-        'it is episodic; prepare what all images need in setup(), or state protocol = "online" and forget it in reset()'
+        f"method {method.given.row} answers image {image} otherwise {when}: it keeps something from image to image, "
+        "though it is episodic; prepare what all images need in setup(), or state "
+        'protocol = "online" and forget it in reset()'
     )
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.code_pickler import Unsendable, pickled_with_code
+from apm_tta.method_rows import method_of
 from apm_tta.methods import METHODS, Method
+from apm_tta.methods.base import find_method
 from apm_tta.sources.installed_files import installed_files
 from apm_tta.sources.method_source import code_in_memory, is_package_method
 from apm_tta.sources.module_origin import top_level
@@ -17,14 +19,14 @@ _ADVICE = "run it on one device without --ray, or create that in setup()"
 
 
 def pack(content: Any, names: Iterable[str]) -> bytes:
-    """Pickle ``content`` with the methods of ``names`` that are not of this package.
+    """Pickle ``content`` with the methods of the rows ``names`` that are not of this package.
 
     Classes of installed distributions are sent by their name, every other one with its code and all that it refers to.
 
     Raises:
         UserError: for a method that cannot be sent, naming it.
     """
-    methods = {name: METHODS.get(name) for name in names}
+    methods = {method_of(name): find_method(name) for name in names}
     methods = {name: method for name, method in methods.items() if not is_package_method(method)}
     for name, method in list(methods.items()):
         # What looks methods up by name finds those that the notebook has.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -22,9 +22,11 @@ from apm_tta.harness.plan import (
     plan_streams,
 )
 from apm_tta.harness.request.run_request import RunRequest
+from apm_tta.method_rows import is_variant
 from apm_tta.methods import Method, build_method
 from apm_tta.methods.preparation import Preparation
 from apm_tta.methods.shared_values import evaluation_crops
+from apm_tta.methods.stated import stated_parameters
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.base import Classifier
 from apm_tta.teachers.crops import taking_crops
@@ -39,7 +41,7 @@ class Prepared:
         request: the request.
         dataset: the data set with the images.
         teacher: the frozen encoder.
-        seeded: methods by name and seed, in the order of the table.
+        seeded: methods by the name of their row and by seed, in the order of the table.
         left_out: methods that cannot work with the teacher, with the reason, where all methods were requested.
     """
 
@@ -115,6 +117,7 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
                 raise
         else:
             seeded |= built
+    _refuse_equal_rows([seeded[name, request.suite.seeds[0]] for name in dict.fromkeys(name for name, _ in seeded)])
     return Prepared(request, dataset, teacher, seeded, left_out)
 
 
@@ -139,6 +142,24 @@ def plan(prepared: Prepared) -> tuple[list[Cell], list[Work]]:
     return cells, [*shards, *whole, *plan_streams(of("online"), samples, suite.setting, suite.resets, online)]
 
 
+def _refuse_equal_rows(methods: Sequence[Method[Any]]) -> None:
+    """Refuse two rows of one method under the same parameters: a setting that is the default already, or one too many.
+
+    Raises:
+        UserError: naming both. Exit code 2.
+    """
+    first: dict[str, str] = {}
+    for method in methods if any(is_variant(method.given.row) for method in methods) else ():
+        row = method.given.row
+        resolved = {**asdict(method.parameters), **stated_parameters(method)}
+        other = first.setdefault(f"{type(method).name} {resolved}", row)
+        if other != row:
+            raise UserError(
+                f"{other} and {row} are one and the same: all of their parameters are equal; leave one of them out",
+                exit_code=2,
+            )
+
+
 def _refuse_small_batches(method: Method[Any], request: RunRequest, dataset: Dataset) -> None:
     """Refuse a method whose streams have a batch that is smaller than it can answer.
 
@@ -154,8 +175,8 @@ def _refuse_small_batches(method: Method[Any], request: RunRequest, dataset: Dat
         last = total % size or min(size, total)
         if 0 < last < method.least_batch:
             raise UserError(
-                f"method {method.name} needs {method.least_batch} images at once over teacher {method.teacher.name}, "
-                f"and the last batch of a stream of {total} would have {last}",
+                f"method {method.given.row} needs {method.least_batch} images at once over teacher "
+                f"{method.teacher.name}, and the last batch of a stream of {total} would have {last}",
                 exit_code=2,
                 advice="choose another number of images per batch, or another --limit",
             )

@@ -16,7 +16,9 @@ from apm_tta.data.sample import parse_condition
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest, MethodFields
-from apm_tta.methods import METHODS, Method, build_method, build_parameters
+from apm_tta.method_rows import method_of
+from apm_tta.methods import Method, build_method, build_parameters
+from apm_tta.methods.base import find_method
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.crops import CROPS, taking_crops
 from apm_tta.teachers.templates import DATASET, FILE
@@ -74,7 +76,7 @@ def rebuild_method(manifest: Manifest, name: str, teacher: Teacher, seed: int) -
 
     Args:
         manifest: of the run.
-        name: of the method.
+        name: of the method's row.
         teacher: see ``rebuild_teacher``.
         seed: one of the run's.
 
@@ -93,14 +95,14 @@ def _parameters(name: str, recorded: MethodFields, file: Path) -> Any:
     """Build a method's parameters from the manifest, which lists them together with what they resolved to.
 
     Args:
-        name: of the method.
+        name: of the method's row.
         recorded: what the manifest states of it.
         file: where to write the sentences of a user's file, which may be another one by now, for the method to read.
     """
-    names = {field.name for field in fields(METHODS.get(name).Parameters)}
+    names = {field.name for field in fields(find_method(name).Parameters)}
     chosen = {key: value for key, value in recorded.others.items() if key in names and value is not None}
     templates = recorded.templates
     if templates == FILE:
         file.write_text("\n".join(recorded.sentences), encoding="utf-8")
         templates = str(file)
-    return build_parameters(name, {**chosen, "templates": templates})
+    return build_parameters(method_of(name), {**chosen, "templates": templates})

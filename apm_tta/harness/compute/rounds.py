@@ -86,7 +86,7 @@ def measure_in_rounds(
             advance()
     clocks = watch.end()
     return {
-        each.method.name: MethodTimes(
+        each.method.given.row: MethodTimes(
             latencies_ms=_rounded(each.latencies),
             batch_ms=_rounded(each.batches[1:] or each.batches),
             batch_size=each.size,
@@ -145,7 +145,7 @@ class _Rounds:
 
     def _time(self, each: _Turns, batch: Batch) -> float:
         """Return the milliseconds that a method takes for a batch, of which nothing has been computed yet."""
-        with failures_named(each.method.name, f"{batch.ids[0]}, which it was timed with"):
+        with failures_named(each.method.given.row, f"{batch.ids[0]}, which it was timed with"):
             meter = answer(each.method, batch, "alone").meter
         return meter.own + (meter.shared or 0.0)
 

@@ -81,7 +81,7 @@ def refuse_other_answers(
     if len(differing) <= _SHARE * len(logits):
         return
     index = differing[0]
-    image = f"method {method.name} answers image {batch.ids[index]}"
+    image = f"method {method.given.row} answers image {batch.ids[index]}"
     if not takes_single_images(method) or _is_random(method, part_of(batch, slice(index, index + 1)), tolerance):
         raise UserError(
             f"{image} differently each time that it is asked: draw random numbers by apm_tta.randomness, from the "

@@ -157,7 +157,10 @@ class Worker:
             if loaded.places:
                 cached.store(batch.given)
         for method in methods.values():
-            with self._autocast(), failures_named(method.name, f"images of {shard.condition} that it had answered"):
+            with (
+                self._autocast(),
+                failures_named(method.given.row, f"images of {shard.condition} that it had answered"),
+            ):
                 self._fresh_start.refuse_late_memory(method)
         cached.close()
 
@@ -254,11 +257,11 @@ class Worker:
         )
         given = len(batch) if method.protocol == "transductive" else method.stream_batch or self._batch_size
         if not loaded.places:
-            self._account.add_batch(method.name, given)
+            self._account.add_batch(method.given.row, given)
             return errors
         solo: SoloCost | None = None
         alone: list[Answers] = []
-        named = failures_named(method.name, _where(loaded.places))
+        named = failures_named(method.given.row, _where(loaded.places))
         with self._watch.during(method), self._autocast(), named, _memory_named(method):
             if measured:
                 solo = measure_alone(method, batch, self._gflop.get(method))
@@ -273,7 +276,7 @@ class Worker:
                 self._fresh_start.refuse_memory(method, batch, together)
             if remembered:
                 self._fresh_start.remember(method, batch, together)
-        self._account.add_batch(method.name, min(given, self._batch_limits.get(method, given)))
+        self._account.add_batch(method.given.row, min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
         images = make_columns(
@@ -324,7 +327,7 @@ class Worker:
         self._batch_limits[method] = limit = (len(batch) + 1) // 2
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        self._emit(Note(f"out of memory on {device}: from now on {method.name} gets {limit} images at once"))
+        self._emit(Note(f"out of memory on {device}: from now on {method.given.row} gets {limit} images at once"))
         return self._predict(method, batch, thorough)
 
     def _autocast(self) -> AbstractContextManager[Any]:
@@ -353,7 +356,7 @@ def _memory_named(method: Method[Any]) -> Iterator[None]:
         fixed = method.stream_batch is not None or (method.protocol == "episodic" and not method.batch_dependent)
         device = method.given.teacher.device
         raise UserError(
-            f"out of memory on {device}: method {method.name} cannot run with less memory",
+            f"out of memory on {device}: method {method.given.row} cannot run with less memory",
             advice="" if fixed else "try a smaller --batch-size",
         ) from error
 

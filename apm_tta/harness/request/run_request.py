@@ -18,7 +18,9 @@ from apm_tta.errors import UserError
 from apm_tta.harness.plan import check_setting
 from apm_tta.harness.request.limits import MOST_MEMORY, MOST_SHARES, MOST_WORKERS
 from apm_tta.harness.request.suite import Suite, command_words, load_suite, named_together, refuse_unused_settings
+from apm_tta.method_rows import is_variant, method_of
 from apm_tta.methods import METHODS, build_parameters
+from apm_tta.methods.base import find_method
 from apm_tta.precision import refuse_without_gpu
 from apm_tta.teachers import TeacherName, parse_teacher_name
 
@@ -33,7 +35,7 @@ class RunRequest:
         suite: the suite, its fields replaced by the overrides; its methods are named one by one.
         every_method: ``all`` or ``fast`` where that was requested, so that methods which cannot work with the teacher
             are left out; else empty.
-        parameters: by method, in the order of the table, including methods that another one requires beside it.
+        parameters: by row, in the order of the table, including methods that another one requires beside it.
         conditions: in the order of the table.
         card: card of the data set.
         teacher: name and family.
@@ -80,7 +82,10 @@ class RunRequest:
         """Return the words of a command that makes the same numbers, wherever it is started on this machine."""
         folders = {"--data-root": self.data_root, "--support": self.support}
         named = [(option, str(folder.absolute())) for option, folder in folders.items() if folder is not None]
-        suite = self.suite.model_copy(update={"methods": (self.every_method,)}) if self.every_method else self.suite
+        suite = self.suite
+        if self.every_method:
+            variants = filter(is_variant, suite.methods)
+            suite = suite.model_copy(update={"methods": (self.every_method, *variants)})
         return [*command_words(suite), *(word for pair in named for word in pair)]
 
 
@@ -127,11 +132,13 @@ def resolve_request(
     every_method = named_together(suite.methods)
     if every_method:
         names = [name for name in METHODS.names() if every_method == "all" or METHODS.get(name).fast]
-        suite = suite.model_copy(update={"methods": tuple(names)})
-    for method in (*suite.methods, *(overrides or {}).get("settings", {})):
+        suite = suite.model_copy(update={"methods": (*names, *filter(is_variant, suite.methods))})
+    for method in suite.methods:
+        find_method(method)
+    for method in (overrides or {}).get("settings", {}):
         METHODS.get(method)
-    refuse_unused_settings(suite, overrides or {})
     parameters = _parameters(suite)
+    refuse_unused_settings(suite, overrides or {}, parameters)
     resolved_devices = tuple(resolve_devices(devices))
     for device in resolved_devices if ray is None else ():  # a cluster has its own
         refuse_without_gpu(suite.precision, device)
@@ -193,9 +200,9 @@ def _is_number(value: Any, kind: type) -> bool:
 
 
 def _parameters(suite: Suite) -> dict[str, Any]:
-    """Build the parameters of every method, and of the methods that one of them requires beside it."""
-    parameters = {name: build_parameters(name, suite.settings.get(name, {})) for name in suite.methods}
+    """Build the parameters of every row, and of the methods that one of them requires beside it."""
+    parameters = {name: build_parameters(name, suite.settings.get(method_of(name), {})) for name in suite.methods}
     for name, chosen in list(parameters.items()):
-        for other in METHODS.get(name).companions(chosen):
+        for other in find_method(name).companions(chosen):
             parameters.setdefault(other, build_parameters(other, suite.settings.get(other, {})))
     return parameters

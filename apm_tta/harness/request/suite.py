@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from apm_tta.data.sample import CLEAN, SEVERITIES, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import SHARD_SIZE, Reset, Setting, default_reset
 from apm_tta.harness.request.limits import MOST_IMAGES
+from apm_tta.method_rows import canonical_row, is_variant, method_of
 from apm_tta.resources import SUITES, yaml_names, yaml_path
 from apm_tta.wording import pluralise
 
@@ -31,7 +32,9 @@ class Suite(Configuration):
         title: one line for ``run-bench --help``.
         dataset: name of a dataset card.
         teacher: name of a teacher.
-        methods: names of methods, in the order of the table; ``all`` alone stands for every registered method.
+        methods: names of rows, in the order of the table: methods, and variants of them with settings in brackets (see
+            ``apm_tta.method_rows``); ``all`` stands for every registered method, ``fast`` for the fast ones, alone or
+            with variants beside it.
         clean: whether the uncorrupted images are a condition too.
         corruptions: names of corruptions, in the order of the table; empty for none.
         severities: 1 .. 5, applied to every corruption.
@@ -50,7 +53,7 @@ class Suite(Configuration):
         batch_size: images that a method sees at once; answers do not depend on it.
         shard_size: images under one condition that are recorded together: the most that a killed run loses.
         precision: of products: ``float32``; ``tf32``, on GPUs; ``bfloat16``, by autocast. See ``apm_tta.precision``.
-        settings: parameters of methods, by method name and key.
+        settings: parameters of methods, by method name and key; those of variants come before them.
     """
 
     name: str
@@ -73,6 +76,11 @@ class Suite(Configuration):
     shard_size: int = Field(default=SHARD_SIZE, ge=1, le=MOST_IMAGES)
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("methods")
+    @classmethod
+    def _one_spelling(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(canonical_row, values))
 
     @field_validator("methods", "corruptions", "severities", "seeds")
     @classmethod
@@ -139,20 +147,27 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
 
 
 def named_together(methods: Sequence[str]) -> Literal["", "all", "fast"]:
-    """Return the word that stands for several methods, where it is all that was given; else nothing."""
-    if tuple(methods) == ("all",):
+    """Return the word that stands for several methods, where nothing but variants stands beside it; else nothing."""
+    words = [name for name in methods if not is_variant(name)]
+    if words == ["all"]:
         return "all"
-    return "fast" if tuple(methods) == ("fast",) else ""
+    return "fast" if words == ["fast"] else ""
 
 
-def refuse_unused_settings(suite: Suite, overrides: Mapping[str, Any]) -> None:
-    """Refuse settings of a method that the suite does not have; to be called once its methods are known to exist.
+def refuse_unused_settings(suite: Suite, overrides: Mapping[str, Any], rows: Iterable[str]) -> None:
+    """Refuse settings of a method that the run does not have.
+
+    Args:
+        suite: of the run.
+        overrides: see ``load_suite``.
+        rows: of the run's table, those that another one requires beside it included.
 
     Raises:
         UserError: naming the method, and those that there are. Exit code 2.
     """
+    known = {*map(method_of, rows)}
     for method in overrides.get("settings", {}):
-        if method not in suite.methods and not named_together(suite.methods):
+        if method not in known and not named_together(suite.methods):
             methods = ", ".join(suite.methods)
             raise UserError(f"--set {method}.KEY has no effect: the methods are {methods}", exit_code=2)
 

@@ -17,7 +17,9 @@ from apm_tta.data.decoding import PUBLISHED, Reading
 from apm_tta.data.layouts.output_folders import RUN_MARK
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.field_differences import differing_fields
+from apm_tta.method_rows import method_of
 from apm_tta.methods import METHODS, Cost
+from apm_tta.methods.base import find_method
 
 MANIFEST_FILE = RUN_MARK
 _SOURCE_DIGEST = re.compile(r"revisions\.sources\.(?P<method>.+)\.sha256: (?!absent there)(?!.* absent now$)")
@@ -143,7 +145,7 @@ class RevisionFields(Configuration):
 
     Attributes:
         engine: of what methods share.
-        methods: by name.
+        methods: by name; variants are of their method's.
         corruptions: of the families whose corruptions were made as images were read.
         uncommitted: see ``code_identity.uncommitted``.
         sources: of the methods that are not of this package, by name.
@@ -160,6 +162,7 @@ class Numbers(Configuration):
     """Everything that a number depends on; two runs that differ in any of it are two runs.
 
     Attributes:
+        methods: by the name of their row; see ``apm_tta.method_rows``.
         versions: of this package, of the record schema, and of every library on the way from file to number.
     """
 
@@ -190,7 +193,7 @@ class Numbers(Configuration):
 
         A user-defined method that both runs have is compared even where one of them does not state its code.
         """
-        shared = {*self.methods} & {*other.methods}
+        shared = {*map(method_of, self.methods)} & {*map(method_of, other.methods)}
         code: list[dict[str, Any]] = [
             {"versions": one.versions, "revisions": one.revisions.model_dump(mode="json")} for one in (self, other)
         ]
@@ -270,9 +273,10 @@ def _explained(lines: Iterable[str]) -> list[str]:
 
 def _parameter_defaults(methods: Iterable[str]) -> dict[str, Any]:
     """Return the plain defaults of parameters by dotted field, of the methods that exist here."""
+    known = {*METHODS.names()}
     return {
         f"methods.{name}.{field.name}": list(field.default) if isinstance(field.default, tuple) else field.default
-        for name in sorted({*methods} & {*METHODS.names()})
-        for field in fields(METHODS.get(name).Parameters)
+        for name in sorted(name for name in {*methods} if method_of(name) in known)
+        for field in fields(find_method(name).Parameters)
         if isinstance(field.default, str | int | float | bool | tuple | None)
     }

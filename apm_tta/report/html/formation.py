@@ -24,6 +24,7 @@ from apm_tta.islands.agreement import agreement, format_cosine
 from apm_tta.islands.colours import Floats, colours, joint_colours
 from apm_tta.islands.formation import Formation, form
 from apm_tta.islands.targets import Aim
+from apm_tta.method_rows import method_of
 from apm_tta.methods import Batch
 from apm_tta.methods.apm import APMMethod
 from apm_tta.randomness import seed_for
@@ -36,7 +37,7 @@ _SIDE, _GAP = 84, 4  # pixels: side of a picture, gap between two
 
 
 def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
-    """Draw the islands at the first, the middle and the last iteration of a run's APM, for some of its images.
+    """Draw the islands at the first, the middle and the last iteration of a run's APM, its first row, for some images.
 
     Args:
         data: data of the run.
@@ -48,14 +49,15 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
             where the run recorded. Exit code 2 where it has no APM.
     """
     numbers = data.manifest.numbers
-    if APMMethod.name not in data.methods:
+    named = [row for row in data.methods if method_of(row) == APMMethod.name]
+    if not named:
         raise UserError("the run has no method apm, so there are no islands to draw", exit_code=2)
     _, dataset, reason = open_run_dataset(data)
     if dataset is None:
         raise UserError(reason)
     teacher = rebuild_teacher(data.manifest, resolve_device("auto"))
-    method: Any = rebuild_method(data.manifest, APMMethod.name, teacher, data.seeds[0])
-    recorded = _recorded_cosines(data.run, numbers, data.seeds[0])
+    method: Any = rebuild_method(data.manifest, named[0], teacher, data.seeds[0])
+    recorded = _recorded_cosines(data.run, numbers, named[0], data.seeds[0])
     fitted = [sample for sample in choose_samples(data, samples).samples if (sample.condition, sample.id) in recorded]
     islands = {}
     for sample in fitted[:: max(1, -(-len(fitted) // count))]:
@@ -74,12 +76,12 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
     return islands
 
 
-def _recorded_cosines(run: Path, numbers: Numbers, seed: int) -> dict[tuple[str, str], float]:
+def _recorded_cosines(run: Path, numbers: Numbers, method: str, seed: int) -> dict[tuple[str, str], float]:
     """Return the cosine at which the run's own fit ended, by condition and id of the image."""
     cosines: dict[tuple[str, str], float] = {}
     fingerprint = numbers.fingerprint
     for file in present_files(run, numbers):
-        if file.cell.method == APMMethod.name and file.cell.seed == seed:
+        if file.cell.method == method and file.cell.seed == seed:
             table = read_recorded(run, file, fingerprint).table
             for row in table.filter(pc.is_valid(table["last_cosine"])).select(["id", "last_cosine"]).to_pylist():
                 cosines[str(file.cell.condition), row["id"]] = row["last_cosine"]
