@@ -276,6 +276,21 @@ COLUMNS: tuple[Column, ...] = (
         seeds="same",
         shown=Shown("beside", 36, "text", omit="empty"),
     ),
+    Column(
+        "tuned",
+        pa.string(),
+        "cell",
+        "settings that are not the defaults, beside those that the row's name states; empty elsewhere",
+        seeds="same",
+        shown=Shown("tuned", 37, "text", omit="empty"),
+    ),
+    Column(
+        "published_tuned",
+        pa.string(),
+        "cell",
+        "how the paper chose a setting for each data set or by test labels; empty where it did not",
+        seeds="same",
+    ),
     Column("latency_images", _REAL, "cell", "images that were timed alone", timing=True),
     Column(
         "time_vs_zeroshot",

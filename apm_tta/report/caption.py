@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apm_tta.harness.storage.manifest import Manifest, MethodFields, Numbers, StreamFields
+from apm_tta.method_rows import spelt_settings
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.sites import Sites, is_pooled
 from apm_tta.teachers import TEMPLATES
@@ -88,6 +89,9 @@ def notes(data: ReportData) -> list[str]:
             "measured_on and batch_size of results.csv)."
         )
     sentences += data.timing_notes
+    if manifest.tuned:
+        settings = "; ".join(f"{row} with {spelt_settings(own)}" for row, own in manifest.tuned.items())
+        sentences.append(f"Tuned, not the defaults: {settings}.")
     if manifest.left_out:
         sentences.append("Left out: " + "; ".join(dict.fromkeys(manifest.left_out.values())) + ".")
     return sentences

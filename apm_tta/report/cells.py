@@ -7,6 +7,7 @@ from typing import Any
 
 from apm_tta.columns import RESULT_COLUMNS, TIMINGS
 from apm_tta.harness.storage.manifest import Manifest
+from apm_tta.method_rows import spelt_settings
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.beside import ZEROSHOT, beside
 from apm_tta.report.cell_answers import Answers, positions
@@ -105,7 +106,9 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "iterations": answers.steps,
         "measured_on": hardware(answers.headers),
         "batch_size": batch_sizes(answers.headers),
+        "published_tuned": published.tuned if published else "",
         "beside": beside(answers, numbers),
+        "tuned": spelt_settings(manifest.tuned.get(cell["method"], {})),
         "times_disturbed": "",
         **answers.means,
     }

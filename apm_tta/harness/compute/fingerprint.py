@@ -14,6 +14,7 @@ from apm_tta.data.dataset import CORRUPTION_SEED
 from apm_tta.data.decoding import decoder_versions
 from apm_tta.data.subset import subset_rule
 from apm_tta.harness.compute.prepare import Prepared
+from apm_tta.harness.compute.tuned import tuned_settings
 from apm_tta.harness.plan import EPISODIC
 from apm_tta.harness.request.suite import run_title
 from apm_tta.harness.storage.code_identity import refuse_edited_code, uncommitted
@@ -65,6 +66,7 @@ def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
         costs={name: stated_cost(method) for name, method in prepared.methods.items()},
         devices=request.device_names,
         data_root=None if request.data_root is None else str(request.data_root),
+        tuned=tuned_settings(prepared),
     )
 
 

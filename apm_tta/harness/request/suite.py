@@ -146,6 +146,11 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
         raise UserError(str(error), exit_code=2) from None
 
 
+def own_settings(name: str) -> dict[str, dict[str, Any]]:
+    """Return the parameters that a suite's file sets, by method name and key."""
+    return read_configuration(suite_path(name), Suite).settings
+
+
 def named_together(methods: Sequence[str]) -> Literal["", "all", "fast"]:
     """Return the word that stands for several methods, where nothing but variants stands beside it; else nothing."""
     words = [name for name in methods if not is_variant(name)]

@@ -216,6 +216,7 @@ class Manifest(Configuration):
         costs: of one image, by method.
         devices: as they were asked for.
         data_root: where the images lay when it was begun.
+        tuned: by row, settings that depart from the defaults and that the row's name does not state.
     """
 
     numbers: Numbers
@@ -228,6 +229,7 @@ class Manifest(Configuration):
     costs: dict[str, Cost]
     devices: tuple[str, ...]
     data_root: str | None
+    tuned: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 def refuse_other_run(
