@@ -126,6 +126,25 @@ COLUMNS: tuple[Column, ...] = (
         mean=True,
         seeds="mean of all",
     ),
+    Column(
+        "nll",
+        _SMALL,
+        "image",
+        "negative log-likelihood of the label; null where confidences are votes, like the two below",
+        "nat",
+        mean=True,
+        seeds="mean of all",
+    ),
+    Column(
+        "brier",
+        _SMALL,
+        "image",
+        "Brier score: squared distance of the probabilities of all classes to the label",
+        "0 .. 2",
+        mean=True,
+        seeds="mean of all",
+    ),
+    Column("energy", _SMALL, "image", "minus the log of the sum of the logits' exponentials (arXiv 2010.03759), T = 1"),
     Column("teacher_prediction", _CLASS, "image", "zero-shot prediction of the teacher with the method's templates"),
     Column("target_prediction", _CLASS, "image", "class predicted by the method's target feature; null for none"),
     Column("iteration_predictions", pa.list_(_CLASS), "image", "predictions after 0 .. T iterations; empty for none"),
@@ -307,6 +326,12 @@ COLUMNS: tuple[Column, ...] = (
         "by what it is known that something else ran while the cell was timed; empty where nothing did, or is known",
         seeds="joined",
     ),
+    _share("adaptive_ece", "the same error as ece over 15 bins of equally many images (arXiv 1904.01685)"),
+    _share(
+        "aurc", "area under the risk-coverage curve: error rate among the most confident images, over all coverages"
+    ),
+    _share("balanced_accuracy", "mean over the classes of the share of right answers in each"),
+    _share("worst_classes", "the same mean over the tenth of the classes where it is lowest, at least one class"),
 )
 
 KEY: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.per == "cell key")

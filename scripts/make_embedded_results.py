@@ -24,7 +24,16 @@ README = ROOT / "README.md"
 METHODS = "all,apm[target=vte],apm[target=mta]"
 """All of them, and ``apm``, whose target is ``view0``, fitted to the others too: what the fit does, what the target."""
 ARGUMENTS = ["demo", "--methods", METHODS, "--limit", "300", "--severities", "5"]
-KEPT = ["results.csv", "iterations.csv", "calibration.csv", "results.md", "results.tex", "run.yaml", "report.html"]
+KEPT = [
+    "results.csv",
+    "iterations.csv",
+    "calibration.csv",
+    "trust.csv",
+    "results.md",
+    "results.tex",
+    "run.yaml",
+    "report.html",
+]
 
 
 def make(readme_only: bool) -> int:

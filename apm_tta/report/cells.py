@@ -15,6 +15,12 @@ from apm_tta.report.published import published_number
 from apm_tta.report.sites import batch_sizes, hardware, is_pooled
 from apm_tta.report.statistics import calibration_error, holm, mcnemar_p, paired_interval, wilson_interval
 from apm_tta.report.timings import latencies
+from apm_tta.report.trust_statistics import (
+    adaptive_calibration_error,
+    class_accuracies,
+    risk_coverage_area,
+    worst_classes_accuracy,
+)
 
 SIGNIFICANT = 0.05
 BOLD = (
@@ -86,6 +92,16 @@ def count_discordant(one: Answers, other: Answers) -> tuple[int, int, int]:
     return int((one_right & ~other_right).sum()), int((other_right & ~one_right).sum()), int(both.sum())
 
 
+def _by_confidence(answers: Answers) -> dict[str, float]:
+    """Compute what only probabilities have, in percent."""
+    pair = answers.confidence, answers.right
+    return {
+        "ece": 100 * calibration_error(*pair),
+        "adaptive_ece": 100 * adaptive_calibration_error(*pair),
+        "aurc": 100 * risk_coverage_area(*pair),
+    }
+
+
 def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
     numbers, cell = manifest.numbers, answers.cell
     count = len(answers)
@@ -117,8 +133,8 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
     correct = int(answers.right.sum())
     low, high = wilson_interval(correct, count)
     pooled = is_pooled(row["measured_on"], row["batch_size"])
-    votes = numbers.methods[cell["method"]].votes
     target = answers.target_prediction
+    by_class = class_accuracies(answers.label, answers.right)
     return {
         **row,
         "top1": 100 * correct / count,
@@ -127,7 +143,9 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "top5": 100 * float(answers.in_top5.mean()),
         "agreement": 100 * float((answers.prediction == answers.teacher_prediction).mean()),
         "agreement_target": _NAN if target is None else 100 * float((answers.prediction == target).mean()),
-        "ece": _NAN if votes else 100 * calibration_error(answers.confidence, answers.right),
+        "balanced_accuracy": 100 * float(by_class.mean()),
+        "worst_classes": 100 * worst_classes_accuracy(by_class),
+        **({} if numbers.methods[cell["method"]].votes else _by_confidence(answers)),
         **latencies(answers.latency_ms),
         "images_per_s": 1000 * count / answers.batch_ms,
         **(dict.fromkeys(TIMINGS, _NAN) if pooled else {}),

@@ -24,6 +24,7 @@ from apm_tta.report.remarks import Remarks
 from apm_tta.report.sites import Sites, sites_of
 from apm_tta.report.statistics import reliability
 from apm_tta.report.timings import complete_times, timing_notes
+from apm_tta.report.trust import trust_means
 from apm_tta.wording import first_few, pluralise, resume
 
 _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
@@ -67,6 +68,11 @@ class ReportData:
     def merged(self) -> pd.DataFrame:
         """The results with all seeds of a cell in one row; see ``merge_seeds``. Not to be changed."""
         return merge_seeds(self.results)
+
+    @cached_property
+    def trust(self) -> pd.DataFrame:
+        """What tells by method whether accuracy is paid with trust; see ``trust_means``. Not to be changed."""
+        return trust_means(self.results, len(self.manifest.numbers.conditions))
 
     @property
     def seeds(self) -> list[int]:

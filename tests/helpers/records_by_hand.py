@@ -50,6 +50,9 @@ class Row:
     prediction: int | None = None
     top5: list[int] | None = None
     confidence: float | None = None
+    nll: float | None = None
+    brier: float | None = None
+    energy: float | None = None
     teacher_prediction: int | None = None
     target_prediction: int | None = None
     iteration_predictions: list[int] | None = None
