@@ -10,7 +10,7 @@ import pandas as pd
 from apm_tta.columns import header
 from apm_tta.report.aggregate import mean_of_all
 from apm_tta.report.beside import ZEROSHOT
-from apm_tta.report.table import Table, number
+from apm_tta.report.table import Table, interval, number
 from apm_tta.wording import pluralise
 
 MEASURES = {
@@ -32,14 +32,19 @@ _NOTE = (
     "these two."
 )
 _BALANCED = "Balanced: mean over the classes, whose images are not equally many."
+_STABILITY = (
+    "By seed: lowest and highest mean top-1 of any seed. A seed decides what a method draws and, for online methods, "
+    "the order of the stream; the images are the same."
+)
 _ROUNDING = 1e-9
 
 
 def trust_means(results: pd.DataFrame, conditions: int) -> pd.DataFrame:
     """Average every measure over conditions and seeds, by method, in the order of the results.
 
-    Columns: method, seeds, then each of ``MEASURES`` with its difference to zeroshot, ``delta_NAME``. A mean that lacks
-    one of its terms is NaN, as is a difference to a zeroshot that is not there.
+    Columns: method, seeds, then each of ``MEASURES`` with its difference to zeroshot, ``delta_NAME``, then the lowest,
+    the highest and the standard deviation of the seeds' mean top-1: ``top1_lowest``, ``top1_highest``, ``top1_sd``. A
+    mean that lacks one of its terms is NaN, as is a difference to a zeroshot that is not there.
 
     Args:
         results: rows of ``results.csv``.
@@ -54,6 +59,9 @@ def trust_means(results: pd.DataFrame, conditions: int) -> pd.DataFrame:
     columns = {"seeds": by_method.size()}
     for name in names:
         columns |= {name: merged[name], f"delta_{name}": merged[name] - reference[name]}
+    top1 = by_method["top1"]
+    for statistic, name in (("min", "top1_lowest"), ("max", "top1_highest"), ("std", "top1_sd")):
+        columns[name] = top1.agg(statistic).where(merged["top1"].notna())
     return pd.DataFrame(columns).reset_index()
 
 
@@ -67,11 +75,22 @@ def trust_table(means: pd.DataFrame, conditions: int) -> Table:
     shown = [name for name in MEASURES if not means[name].isna().all()]
     if np.allclose(means["balanced_accuracy"], means["top1"], rtol=0, atol=_ROUNDING, equal_nan=True):
         shown = [name for name in shown if name != "balanced_accuracy"]
-    rows = [[str(row["method"]), *(_beside_zeroshot(row, name) for name in shown)] for row in means.to_dict("records")]
     seeds = int(means["seeds"].max())
-    note = _NOTE.format(conditions=pluralise(conditions, "condition"), seeds=f" and {seeds} seeds" if seeds > 1 else "")
-    headers = [header("method"), *(MEASURES[name][0] for name in shown)]
-    return Table(headers, rows, 1, title="Trust", note=f"{note} {_BALANCED}" if "balanced_accuracy" in shown else note)
+    rows = [
+        [
+            str(row["method"]),
+            *(_beside_zeroshot(row, name) for name in shown),
+            *([interval(row["top1_lowest"], row["top1_highest"])] if seeds > 1 else []),
+        ]
+        for row in means.to_dict("records")
+    ]
+    headers = [header("method"), *(MEASURES[name][0] for name in shown), *(["top-1 by seed %"] if seeds > 1 else [])]
+    note = [
+        _NOTE.format(conditions=pluralise(conditions, "condition"), seeds=f" and {seeds} seeds" if seeds > 1 else ""),
+        *([_BALANCED] if "balanced_accuracy" in shown else []),
+        *([_STABILITY] if seeds > 1 else []),
+    ]
+    return Table(headers, rows, 1, title="Trust", note=" ".join(note))
 
 
 def paid_with_trust(means: pd.DataFrame) -> str:

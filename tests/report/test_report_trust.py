@@ -146,6 +146,22 @@ def test_the_answer_names_what_a_gain_is_paid_with() -> None:
     assert "no method to compare" in paid_with_trust(trust_means(results().query("method == 'tda'"), 2))
 
 
+def test_stability_is_the_range_of_the_seeds_means() -> None:
+    """Means over the two conditions: 10 and 12 for zeroshot's seeds, 10 and 7 for those of tda; SD 2 / sqrt(2)."""
+    first, second = results(), results(top1=7.0).assign(seed=1)
+    second.loc[second["method"] == "zeroshot", "top1"] = [11.0, 13.0]
+    means = trust_means(pd.concat([first, second]), 2).set_index("method")
+    assert means.loc["zeroshot", ["seeds", "top1", "top1_lowest", "top1_highest"]].tolist() == [2, 11, 10, 12]
+    assert means.loc["zeroshot", "top1_sd"] == pytest.approx(math.sqrt(2))
+    table = trust_table(means.reset_index(), 2)
+    assert table.headers[-1] == "top-1 by seed %"
+    assert [row[-1] for row in table.rows] == ["10.0 .. 12.0", "7.0 .. 10.0"]
+    assert "2 conditions and 2 seeds" in table.note
+    assert "by seed" not in " ".join(trust_table(trust_means(first, 2), 2).headers)
+    incomplete = trust_means(pd.concat([first, second.iloc[:-1]]), 2).set_index("method")
+    assert incomplete.loc["tda", ["top1", "top1_lowest"]].isna().all(), "not the range of the seeds that are there"
+
+
 def test_a_mean_that_lacks_a_condition_is_unknown() -> None:
     means = trust_means(results().iloc[:-1], 2).set_index("method")
     assert means.loc["zeroshot", "nll"] == 10
