@@ -88,8 +88,8 @@ def _share(name: str, doc: str, shown: Shown | None = None, *, seeds: Seeds = "m
 
 COLUMNS: tuple[Column, ...] = (
     _key("dataset", _NAME, "name of the data set's card"),
-    _key("corruption", _NAME, "corruption, or clean"),
-    _key("severity", pa.int8(), "1 to 5; 0 for clean"),
+    _key("corruption", _NAME, "corruption, clean, or foreign: images of another data set"),
+    _key("severity", pa.int8(), "1 to 5; 0 for clean and foreign"),
     _key(
         "setting",
         _NAME,
@@ -101,7 +101,7 @@ COLUMNS: tuple[Column, ...] = (
     _key("seed", pa.int64(), "seed of every random draw"),
     # Records: one value per image.
     Column("id", pa.string(), "image", "path of the image below the data set's root", required=True),
-    Column("label", _CLASS, "image", "class of the image, from 0", required=True),
+    Column("label", _CLASS, "image", "class of the image, from 0; -1 for a foreign image", required=True),
     Column("error", pa.string(), "image", "why there is no answer; null where there is one"),
     Column(
         "error_kind",
@@ -331,6 +331,10 @@ COLUMNS: tuple[Column, ...] = (
         "aurc", "area under the risk-coverage curve: error rate among the most confident images, over all coverages"
     ),
     _share("balanced_accuracy", "mean over the classes of the share of right answers in each"),
+    _share("foreign_auroc", "of clean cells: area under the ROC of telling them from foreign images by confidence"),
+    _share("foreign_fpr95", "likewise: foreign images that pass where 95 % of the clean images do"),
+    _share("foreign_auroc_energy", "foreign_auroc by minus the energy"),
+    _share("foreign_fpr95_energy", "foreign_fpr95 by minus the energy"),
     _share("worst_classes", "the same mean over the tenth of the classes where it is lowest, at least one class"),
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.columns import KEY, RESULT_COLUMNS, TIMINGS, Seeds
+from apm_tta.data.sample import Condition
 from apm_tta.report.sites import is_pooled, join_distinct
 
 _CELL_BUT_SEED = [name for name in KEY if name != "seed"]
@@ -81,4 +82,4 @@ _OVER_SEEDS: dict[Seeds, Callable[[Any], Any]] = {
 
 def condition_name(corruption: str, severity: int) -> str:
     """Return the name of a condition, the same as ``str(Condition)``."""
-    return "clean" if corruption == "clean" else f"{corruption} {severity}"
+    return str(Condition(corruption, severity))

@@ -19,6 +19,7 @@ def caption(manifest: Manifest, sites: Sites) -> str:
     templates = templates if teacher.classifier == "text" else "none"
     return (
         f"{manifest.dataset_title} ({data.name}): {data.subset} under each condition; {_corruptions(numbers)}"
+        f"{_foreign(numbers)}"
         f"Teacher {teacher.name} (weights {teacher.weights_sha256[:12]}), class weights from "
         f"{teacher.classifier}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
         f"seeds {', '.join(map(str, numbers.seeds))}; {numbers.precision}. "
@@ -35,6 +36,11 @@ def _corruptions(numbers: Numbers) -> str:
     generated = "" if data.corruptions == "stored" else f", applied as images were read, {_jpeg(data.jpeg_quality)}"
     frame = "" if data.corruption_frame is None else f", on images of {data.corruption_frame}"
     return f"severities as set by the authors of {authors}{frame}{generated}. "
+
+
+def _foreign(numbers: Numbers) -> str:
+    """Name the foreign images; empty where there are none."""
+    return "" if numbers.foreign is None else f"Foreign images: {numbers.foreign.name}, {numbers.foreign.subset}. "
 
 
 def _jpeg(quality: int | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from apm_tta.columns import RESULT_COLUMNS, TIMINGS
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.method_rows import spelt_settings
@@ -18,7 +20,9 @@ from apm_tta.report.timings import latencies
 from apm_tta.report.trust_statistics import (
     adaptive_calibration_error,
     class_accuracies,
+    foreign_accepted,
     risk_coverage_area,
+    separation,
     worst_classes_accuracy,
 )
 
@@ -52,6 +56,25 @@ def cell_rows(answers: Sequence[Answers], manifest: Manifest) -> list[dict[str, 
         for (_, row), corrected in zip(tested, holm([row["p_mcnemar"] for _, row in tested]), strict=True):
             row["p_holm"] = corrected
     return rows
+
+
+def foreign_columns(clean: Answers, foreign: Answers, manifest: Manifest) -> dict[str, float]:
+    """Compute how well a method tells clean images from foreign ones, in percent; nothing from votes.
+
+    Args:
+        clean: its answers to the clean images.
+        foreign: its answers to the foreign ones.
+        manifest: manifest of the run.
+    """
+    if not len(clean) or not len(foreign) or manifest.numbers.methods[clean.cell["method"]].votes:
+        return {}
+    scores = {"": (clean.confidence, foreign.confidence), "_energy": (-clean.energy, -foreign.energy)}
+    known = {name: pair for name, pair in scores.items() if np.isfinite(pair[0]).all() and np.isfinite(pair[1]).all()}
+    return {
+        f"foreign_{measure}{name}": 100 * compute(*pair)
+        for name, pair in known.items()
+        for measure, compute in (("auroc", separation), ("fpr95", foreign_accepted))
+    }
 
 
 def _mark_best(of_seed: list[tuple[Answers, dict[str, Any]]]) -> None:

@@ -22,8 +22,13 @@ MEASURES = {
     "aurc": ("AURC %", 1, -1),
     "worst_classes": ("worst classes %", 1, +1),
     "balanced_accuracy": ("balanced %", 1, +1),
+    "foreign_auroc": ("foreign AUROC %", 1, +1),
+    "foreign_fpr95": ("FPR95 %", 1, -1),
+    "foreign_auroc_energy": ("by energy: AUROC %", 1, +1),
+    "foreign_fpr95_energy": ("by energy: FPR95 %", 1, -1),
 }
 """Header, digits, and which sign of a difference is a gain, by the column of ``results.csv``."""
+_OF_CLEAN = ("foreign_auroc", "foreign_fpr95", "foreign_auroc_energy", "foreign_fpr95_energy")
 _NOTE = (
     "Means over the {conditions}{seeds}; in brackets the difference to zeroshot, of which no test is made. NLL "
     "(nats), Brier (0 to 2), ECE, adaptive ECE (15 bins of equally many images) and AURC (mean error rate among the "
@@ -32,6 +37,11 @@ _NOTE = (
     "these two."
 )
 _BALANCED = "Balanced: mean over the classes, whose images are not equally many."
+_FOREIGN = (
+    "Foreign: how well clean images are told from images of another data set by confidence, and by energy: AUROC, and "
+    "the share of foreign images that pass (FPR95) where 95 % of the clean ones do. Online methods answer them in a "
+    "stream of their own, after a reset."
+)
 _STABILITY = (
     "By seed: lowest and highest mean top-1 of any seed. A seed decides what a method draws and, for online methods, "
     "the order of the stream; the images are the same."
@@ -43,8 +53,9 @@ def trust_means(results: pd.DataFrame, conditions: int) -> pd.DataFrame:
     """Average every measure over conditions and seeds, by method, in the order of the results.
 
     Columns: method, seeds, then each of ``MEASURES`` with its difference to zeroshot, ``delta_NAME``, then the lowest,
-    the highest and the standard deviation of the seeds' mean top-1: ``top1_lowest``, ``top1_highest``, ``top1_sd``. A
-    mean that lacks one of its terms is NaN, as is a difference to a zeroshot that is not there.
+    the highest and the standard deviation of the seeds' mean top-1: ``top1_lowest``, ``top1_highest``, ``top1_sd``.
+    Foreign images are told from clean ones only, so that their columns have one condition. A mean that lacks one of its
+    terms is NaN, as is a difference to a zeroshot that is not there.
 
     Args:
         results: rows of ``results.csv``.
@@ -53,6 +64,7 @@ def trust_means(results: pd.DataFrame, conditions: int) -> pd.DataFrame:
     names = list(MEASURES)
     groups = results.groupby(["method", "seed"], sort=False)
     by_seed = groups[names].agg(mean_of_all).where(groups.size() == conditions)
+    by_seed[list(_OF_CLEAN)] = groups[list(_OF_CLEAN)].first()  # the only one that has a value
     by_method = by_seed.groupby("method", sort=False)
     merged = by_method.agg(mean_of_all)
     reference = merged.loc[ZEROSHOT] if ZEROSHOT in merged.index else pd.Series(np.nan, names)
@@ -88,6 +100,7 @@ def trust_table(means: pd.DataFrame, conditions: int) -> Table:
     note = [
         _NOTE.format(conditions=pluralise(conditions, "condition"), seeds=f" and {seeds} seeds" if seeds > 1 else ""),
         *([_BALANCED] if "balanced_accuracy" in shown else []),
+        *([_FOREIGN] if "foreign_auroc" in shown else []),
         *([_STABILITY] if seeds > 1 else []),
     ]
     return Table(headers, rows, 1, title="Trust", note=" ".join(note))

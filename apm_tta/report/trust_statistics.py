@@ -59,6 +59,31 @@ def worst_classes_accuracy(accuracies: Floats) -> float:
     return float(accuracies[: max(1, len(accuracies) // _WORST)].mean())
 
 
+def separation(own: Floats, foreign: Floats) -> float:
+    """Compute the area under the ROC curve of telling own images from foreign ones, AUROC, in 0 .. 1.
+
+    It is the share of pairs of an own and a foreign image in which the own one has the higher score; a pair of equal
+    scores counts half.
+
+    Args:
+        own: scores of the own images, ``(n,)``; higher for what is taken for own.
+        foreign: scores of the foreign images, ``(m,)``.
+    """
+    ordered = np.sort(foreign)
+    lower = np.searchsorted(ordered, own, "left") + np.searchsorted(ordered, own, "right")
+    return float(lower.mean() / (2 * len(foreign)))
+
+
+def foreign_accepted(own: Floats, foreign: Floats) -> float:
+    """Compute the share of foreign images taken for own ones at 95 % recall, FPR95, in 0 .. 1; arguments as above.
+
+    The threshold is the highest score of an own image that at least 95 % of the own images reach.
+    """
+    recalled = -(-95 * len(own) // 100)
+    threshold = np.sort(own)[::-1][recalled - 1]
+    return float((foreign >= threshold).mean())
+
+
 def _right_by_confidence(confidence: Floats, right: Bools) -> Floats:
     """Return the accuracy among the images of the same confidence, for every image, by rising confidence."""
     _, places, counts = np.unique(confidence, return_inverse=True, return_counts=True)

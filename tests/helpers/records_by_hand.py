@@ -50,9 +50,6 @@ class Row:
     prediction: int | None = None
     top5: list[int] | None = None
     confidence: float | None = None
-    nll: float | None = None
-    brier: float | None = None
-    energy: float | None = None
     teacher_prediction: int | None = None
     target_prediction: int | None = None
     iteration_predictions: list[int] | None = None
@@ -64,6 +61,9 @@ class Row:
     batch_ms: float | None = None
     peak_memory_mb: float | None = None
     gflop: float | None = None
+    nll: float | None = None
+    brier: float | None = None
+    energy: float | None = None
 
 
 NAMES = [field.name for field in fields(Row)]

@@ -10,8 +10,9 @@ from functools import cache
 from typing import Any
 
 from apm_tta.data.corruptions import corruption_revisions
-from apm_tta.data.dataset import CORRUPTION_SEED
+from apm_tta.data.dataset import CORRUPTION_SEED, Dataset
 from apm_tta.data.decoding import decoder_versions
+from apm_tta.data.sample import CLEAN
 from apm_tta.data.subset import subset_rule
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.compute.tuned import tuned_settings
@@ -20,6 +21,7 @@ from apm_tta.harness.request.suite import run_title
 from apm_tta.harness.storage.code_identity import refuse_edited_code, uncommitted
 from apm_tta.harness.storage.manifest import (
     DatasetFields,
+    ForeignFields,
     Manifest,
     MethodFields,
     Numbers,
@@ -127,6 +129,18 @@ def numbers(prepared: Prepared) -> Numbers:
             uncommitted=uncommitted(),
             sources=_sources(prepared.methods),
         ),
+        foreign=None if dataset.foreign is None else _foreign(dataset.foreign, suite.limit),
+    )
+
+
+def _foreign(dataset: Dataset, limit: int) -> ForeignFields:
+    chosen = len(dataset.entries(CLEAN))
+    return ForeignFields(
+        name=dataset.card.name,
+        images=chosen,
+        subset=subset_rule(limit, chosen, dataset.available(CLEAN)),
+        fingerprint=dataset.fingerprint([CLEAN]),
+        reading=dataset.layout.reading,
     )
 
 

@@ -85,6 +85,24 @@ class DatasetFields(Configuration):
     jpeg_quality: int | None
 
 
+class ForeignFields(Configuration):
+    """The foreign images of a run, of which only the clean ones are asked for.
+
+    Attributes:
+        name: of their card.
+        images: how many there are, after the limit; their contents are among those of ``DatasetFields.images_sha256``.
+        subset: the rule that chose them, in words.
+        fingerprint: of their ids and labels in their own data set; see ``Dataset.fingerprint``.
+        reading: by whose rules files become RGB.
+    """
+
+    name: str
+    images: int
+    subset: str
+    fingerprint: str
+    reading: Reading
+
+
 class TeacherFields(_Open):
     """A teacher and its identity; see ``Teacher.identity``.
 
@@ -164,6 +182,7 @@ class Numbers(Configuration):
     Attributes:
         methods: by the name of their row; see ``apm_tta.method_rows``.
         versions: of this package, of the record schema, and of every library on the way from file to number.
+        foreign: the foreign images; None for none, and in run folders of earlier versions.
     """
 
     suite: str
@@ -178,6 +197,7 @@ class Numbers(Configuration):
     shard_size: int
     versions: dict[str, str]
     revisions: RevisionFields
+    foreign: ForeignFields | None = None
 
     @property
     def fingerprint(self) -> str:
