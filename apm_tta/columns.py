@@ -88,8 +88,8 @@ def _share(name: str, doc: str, shown: Shown | None = None, *, seeds: Seeds = "m
 
 COLUMNS: tuple[Column, ...] = (
     _key("dataset", _NAME, "name of the data set's card"),
-    _key("corruption", _NAME, "corruption, or clean"),
-    _key("severity", pa.int8(), "1 to 5; 0 for clean"),
+    _key("corruption", _NAME, "corruption, clean, or foreign: images of another data set"),
+    _key("severity", pa.int8(), "1 to 5; 0 for clean and foreign"),
     _key(
         "setting",
         _NAME,
@@ -101,7 +101,7 @@ COLUMNS: tuple[Column, ...] = (
     _key("seed", pa.int64(), "seed of every random draw"),
     # Records: one value per image.
     Column("id", pa.string(), "image", "path of the image below the data set's root", required=True),
-    Column("label", _CLASS, "image", "class of the image, from 0", required=True),
+    Column("label", _CLASS, "image", "class of the image, from 0; -1 for a foreign image", required=True),
     Column("error", pa.string(), "image", "why there is no answer; null where there is one"),
     Column(
         "error_kind",
@@ -126,6 +126,25 @@ COLUMNS: tuple[Column, ...] = (
         mean=True,
         seeds="mean of all",
     ),
+    Column(
+        "nll",
+        _SMALL,
+        "image",
+        "negative log-likelihood of the label; null where confidences are votes, like the two below",
+        "nat",
+        mean=True,
+        seeds="mean of all",
+    ),
+    Column(
+        "brier",
+        _SMALL,
+        "image",
+        "Brier score: squared distance of the probabilities of all classes to the label",
+        "0 .. 2",
+        mean=True,
+        seeds="mean of all",
+    ),
+    Column("energy", _SMALL, "image", "minus the log of the sum of the logits' exponentials (arXiv 2010.03759), T = 1"),
     Column("teacher_prediction", _CLASS, "image", "zero-shot prediction of the teacher with the method's templates"),
     Column("target_prediction", _CLASS, "image", "class predicted by the method's target feature; null for none"),
     Column("iteration_predictions", pa.list_(_CLASS), "image", "predictions after 0 .. T iterations; empty for none"),
@@ -276,6 +295,21 @@ COLUMNS: tuple[Column, ...] = (
         seeds="same",
         shown=Shown("beside", 36, "text", omit="empty"),
     ),
+    Column(
+        "tuned",
+        pa.string(),
+        "cell",
+        "settings that are not the defaults, beside those that the row's name states; empty elsewhere",
+        seeds="same",
+        shown=Shown("tuned", 37, "text", omit="empty"),
+    ),
+    Column(
+        "published_tuned",
+        pa.string(),
+        "cell",
+        "how the paper chose a setting for each data set or by test labels; empty where it did not",
+        seeds="same",
+    ),
     Column("latency_images", _REAL, "cell", "images that were timed alone", timing=True),
     Column(
         "time_vs_zeroshot",
@@ -292,6 +326,16 @@ COLUMNS: tuple[Column, ...] = (
         "by what it is known that something else ran while the cell was timed; empty where nothing did, or is known",
         seeds="joined",
     ),
+    _share("adaptive_ece", "the same error as ece over 15 bins of equally many images (arXiv 1904.01685)"),
+    _share(
+        "aurc", "area under the risk-coverage curve: error rate among the most confident images, over all coverages"
+    ),
+    _share("balanced_accuracy", "mean over the classes of the share of right answers in each"),
+    _share("foreign_auroc", "of clean cells: area under the ROC of telling them from foreign images by confidence"),
+    _share("foreign_fpr95", "likewise: foreign images that pass where 95 % of the clean images do"),
+    _share("foreign_auroc_energy", "foreign_auroc by minus the energy"),
+    _share("foreign_fpr95_energy", "foreign_fpr95 by minus the energy"),
+    _share("worst_classes", "the same mean over the tenth of the classes where it is lowest, at least one class"),
 )
 
 KEY: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.per == "cell key")

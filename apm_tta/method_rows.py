@@ -72,7 +72,19 @@ def row_name(method: str, settings: Mapping[str, Any]) -> str:
     """
     if not settings:
         return method
-    return f"{method}[{','.join(f'{key}={_spelt(key, settings[key])}' for key in sorted(settings))}]"
+    name = f"{method}[{spelt_settings(settings)}]"
+    if not name.isprintable():
+        raise UserError(f"a setting of {method} has characters that a row's name cannot have; use --set", exit_code=2)
+    return name
+
+
+def spelt_settings(settings: Mapping[str, Any]) -> str:
+    """Return settings as they stand in the brackets of a row's name.
+
+    Raises:
+        UserError: for a value that is no plain data. Exit code 2.
+    """
+    return ",".join(f"{key}={_spelt(key, settings[key])}" for key in sorted(settings))
 
 
 def canonical_row(row: str) -> str:
@@ -122,10 +134,7 @@ def _spelt(key: str, value: Any) -> str:
         raise UserError(f"the value of {key}: {error}", exit_code=2) from None
     if isinstance(value, str) and _BARE.fullmatch(value) and _is_read_as(value, value):
         return value
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    if not text.isprintable():
-        raise UserError(f"the value of {key} has characters that a row's name cannot have; use --set", exit_code=2)
-    return text
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _shortest(value: Any) -> Any:

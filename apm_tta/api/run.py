@@ -45,6 +45,7 @@ class RunOptions(TypedDict, total=False):
     data_root: str | Path
     limit: int
     clean: bool
+    foreign: str | None
     corruptions: Names
     severities: Numbers
     jpeg_quality: int | str | None

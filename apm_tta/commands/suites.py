@@ -120,6 +120,11 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_suite(
             "--jpeg-quality", JpegQuality(), "JPEG quality applied after a corruption that is made here, or none."
         ),
+        of_suite(
+            "--foreign",
+            Text("sklearn-digits"),
+            "Data set whose images are to be told from those of this one; none for none.",
+        ),
         of_suite("--setting", choice(Setting), "Order in which online methods see the images."),
         of_suite("--reset", choice(Reset), "When online methods reset; none leaves it to the setting."),
         of_suite("--seeds", Integers("seeds", "0,1,2"), "Random seeds, each a row of the table.", "--seed"),

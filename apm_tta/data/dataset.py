@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from apm_tta.data.corruptions.frame import WrongSize, frame_of
 from apm_tta.data.image_digests import ImageDigests
 from apm_tta.data.image_files import UnsupportedImage, failed_step
 from apm_tta.data.layouts import LAYOUTS, Entry, Layout
-from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
+from apm_tta.data.sample import CLEAN, FOREIGN, FOREIGN_LABEL, Condition, ReadImage, StoredImage
 from apm_tta.data.subset import even_subset
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator
@@ -49,16 +50,25 @@ class Dataset:
         limit: images under each condition, evenly over the classes; 0 for all.
         jpeg_quality: 1 .. 100: images that are corrupted as they are read pass through JPEG of that quality
             afterwards, as the released ImageNet-C did (85); None for no JPEG.
+        foreign: the data set whose clean images are those of the condition ``FOREIGN``; None for none.
 
     Raises:
         UserError: when the card and its layout disagree, on options or on whether corrupted images are stored on disk;
-            when a JPEG quality is given for stored ones. Exit code 2 for the latter.
+            when a JPEG quality is given for stored ones; when a class of ``foreign`` is one of this data set's. Exit
+            code 2 for the latter two.
     """
 
     def __init__(
-        self, card: DatasetCard, data_root: Path | None = None, limit: int = 0, *, jpeg_quality: int | None = None
+        self,
+        card: DatasetCard,
+        data_root: Path | None = None,
+        limit: int = 0,
+        *,
+        jpeg_quality: int | None = None,
+        foreign: Dataset | None = None,
     ) -> None:
         self.card = card
+        self.foreign = foreign
         self.limit = limit
         self.jpeg_quality = jpeg_quality
         self.layout: Layout[Any] = LAYOUTS.get(card.layout)(card, data_root)
@@ -70,6 +80,11 @@ class Dataset:
             raise UserError(f"JPEG quality {jpeg_quality} has no effect: {reason}; leave it out", exit_code=2)
         if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
             raise UserError(f"JPEG quality {jpeg_quality} does not exist; expected 1 to 100", exit_code=2)
+        if foreign is not None:
+            own = {name.casefold() for name in self.classes}
+            if shared := [name for name in foreign.classes if name.casefold() in own]:
+                message = f"{foreign.card.name} is not foreign to {card.name}: both have the class {shared[0]}"
+                raise UserError(message, exit_code=2)
         self.frame = frame_of(card.corruption_parameters, card.side, self.layout.stores_corruptions)
         self._chosen: dict[Condition, Sequence[Entry]] = {}
         self._available: dict[Condition, int] = {}
@@ -105,7 +120,8 @@ class Dataset:
         """Return what may not be as meant of the images that were asked for, one line each; see ``Survey.doubts``."""
         labels = {entry.label for chosen in self._chosen.values() for entry in chosen}
         single = [f"every image is of one class, {self.classes[label]}" for label in labels if len(labels) == 1]
-        return [*self.layout.doubts, *self._support_doubts, *single]
+        foreign = [] if self.foreign is None else self.foreign.doubts
+        return [*self.layout.doubts, *self._support_doubts, *single, *foreign]
 
     @property
     def corruptions(self) -> list[str]:
@@ -131,7 +147,7 @@ class Dataset:
             UserError: for a JPEG quality when nothing is corrupted. Exit code 2.
         """
         for condition in conditions:
-            if condition != CLEAN and condition.corruption not in self.corruptions:
+            if condition not in (CLEAN, FOREIGN) and condition.corruption not in self.corruptions:
                 raise UnknownName(f"corruption of {self.card.name}", condition.corruption, self.corruptions)
         if self.jpeg_quality is not None and all(condition.clean for condition in conditions):
             message = f"JPEG quality {self.jpeg_quality} has no effect: no image is corrupted; leave it out"
@@ -143,6 +159,8 @@ class Dataset:
         Raises:
             UserError: when the tree is not what the card describes.
         """
+        if condition == FOREIGN and self.foreign is not None:
+            return self._foreign_entries
         if condition not in self._chosen:
             if not condition.clean:
                 self.check_conditions([condition])
@@ -150,6 +168,22 @@ class Dataset:
             self._available[condition] = len(found)
             self._chosen[condition] = even_subset(found, self.limit)
         return self._chosen[condition]
+
+    @cached_property
+    def _foreign_entries(self) -> Sequence[Entry]:
+        assert self.foreign is not None
+        return [Entry(f"{self._foreign_prefix}{entry.id}", FOREIGN_LABEL) for entry in self.foreign.entries(CLEAN)]
+
+    @property
+    def _foreign_prefix(self) -> str:
+        """Of the ids of foreign images; no other id, which is a path below a folder, has two slashes in a row."""
+        return "" if self.foreign is None else f"foreign://{self.foreign.card.name}/"
+
+    def stored_in(self, sample_id: str) -> tuple[Layout[Any], str]:
+        """Return the layout that reads an image, and the image's id there: another one for a foreign image."""
+        if self.foreign is not None and sample_id.startswith(self._foreign_prefix):
+            return self.foreign.layout, sample_id.removeprefix(self._foreign_prefix)
+        return self.layout, sample_id
 
     def available(self, condition: Condition) -> int:
         """Count the images under ``condition``, before the limit."""
@@ -174,7 +208,8 @@ class Dataset:
     def expect(self, digests: ImageDigests) -> None:
         """Refuse from now on to read an image that is not what was hashed; copies in other processes refuse it too."""
         self._expected = digests
-        self.layout.patience.exhaust(str(self.layout.file_of(each)) for each in digests.unreached)
+        for layout, own_id in map(self.stored_in, digests.unreached):
+            layout.patience.exhaust([str(layout.file_of(own_id))])
 
     @property
     def expected(self) -> ImageDigests | None:
@@ -192,9 +227,10 @@ class Dataset:
             ChangedImage: when it is not what was hashed, see ``expect``.
             TestedInSupport: when the decoded image, before it is corrupted, is in the support set.
         """
-        stored = self.layout.stored(entry.id)
+        layout, own_id = self.stored_in(entry.id)
+        stored = layout.stored(own_id)
         self._compare_with_expected(entry, stored)
-        found = self.layout.decode(entry.id, stored)
+        found = layout.decode(own_id, stored)
         if self._support_ids and found.sha256 not in self._compared_digests:
             self._compare_with_support(entry, found)
         try:
@@ -218,8 +254,9 @@ class Dataset:
         if expected is None and entry.id in self._expected.by_id:  # could not be read then: from now on it is this
             expected = self._first_read.setdefault(entry.id, stored.sha256)
         if expected not in (None, stored.sha256):
+            layout, own_id = self.stored_in(entry.id)
             raise ChangedImage(
-                f"{self.layout.file_of(entry.id) or entry.id} is not what it was when this run began: restore it and "
+                f"{layout.file_of(own_id) or entry.id} is not what it was when this run began: restore it and "
                 "run the same command again, or begin another run with --force-new"
             )
 
@@ -233,7 +270,7 @@ class Dataset:
         self._compared_digests.add(found.sha256)
 
     def _apply_condition(self, condition: Condition, entry: Entry, found: ReadImage) -> ReadImage:
-        if condition.clean or self.layout.stores_corruptions:
+        if condition in (CLEAN, FOREIGN) or self.layout.stores_corruptions:
             return replace(found, uncropped=None)
         assert self.frame is not None
         framed, remarks = self.frame.cut(found.image)

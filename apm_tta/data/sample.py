@@ -10,6 +10,8 @@ from PIL import Image
 
 SEVERITIES = (1, 2, 3, 4, 5)
 """Severities of every corruption."""
+FOREIGN_LABEL = -1
+"""In place of the class of an image that is of none."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,11 @@ class ReadImage:
 
 @dataclass(frozen=True)
 class Condition:
-    """The condition of the images: clean, or one corruption at one severity.
+    """The condition of the images: clean, one corruption at one severity, or that of a foreign data set's images.
 
     Attributes:
-        corruption: its name; ``"clean"`` for none.
-        severity: 1 .. 5; 0 for clean.
+        corruption: its name; ``"clean"`` for none; ``"foreign"`` for images that show none of the run's classes.
+        severity: 1 .. 5; 0 for clean and foreign.
     """
 
     corruption: str = "clean"
@@ -64,15 +66,17 @@ class Condition:
         return self.corruption == "clean"
 
     def __str__(self) -> str:
-        return "clean" if self.clean else f"{self.corruption} {self.severity}"
+        return f"{self.corruption} {self.severity}" if self.severity else self.corruption
 
 
 CLEAN = Condition()
+FOREIGN = Condition("foreign")
+"""Of the images of another data set, which are only to be told from the run's own; no number of theirs is a top-1."""
 
 
 def parse_condition(name: str) -> Condition:
     """Return the condition whose ``str`` is ``name``."""
-    if name == str(CLEAN):
-        return CLEAN
+    if name in (str(CLEAN), str(FOREIGN)):
+        return Condition(name)
     corruption, _, severity = name.rpartition(" ")
     return Condition(corruption, int(severity))

@@ -173,7 +173,7 @@ def estimate(request: RunRequest) -> Estimate:
         run_title(request.suite, prepared.dataset.title, images),
         len(request.devices),
         request.part,
-        [str(condition) for condition in request.conditions],
+        [str(condition) for condition in request.every_condition],
         images,
         len(work),
         methods,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from apm_tta.data.sample import Condition
+from apm_tta.data.sample import FOREIGN, Condition
 from apm_tta.errors import UserError
 from apm_tta.method_rows import folder_of
 
@@ -126,7 +126,7 @@ def record_file(cell: Cell, index: int) -> PurePosixPath:
 
 def condition_name(condition: Condition) -> str:
     """Return a condition's name in the run folder."""
-    return "clean" if condition.clean else f"{condition.corruption}-{condition.severity}"
+    return f"{condition.corruption}-{condition.severity}" if condition.severity else condition.corruption
 
 
 def plan_shards(cells: Sequence[Cell], samples: dict[Condition, int], shard_size: int = SHARD_SIZE) -> list[Shard]:
@@ -182,6 +182,15 @@ def plan_streams(
             counted = tuple((condition, samples[condition]) for condition in conditions)
             streams.append(Stream(setting, counted, batch, seed, own))
     return streams
+
+
+def apart_from_foreign(samples: dict[Condition, int]) -> list[dict[Condition, int]]:
+    """Part the conditions, with their numbers of samples, into those of the run and that of foreign images, if any.
+
+    Foreign images have a stream of their own: among others they would change what a method learns from these.
+    """
+    own = {condition: count for condition, count in samples.items() if condition != FOREIGN}
+    return [own, {FOREIGN: samples[FOREIGN]}] if FOREIGN in samples else [own]
 
 
 def conditions_between_resets(conditions: Iterable[Condition], reset: Reset) -> list[list[Condition]]:

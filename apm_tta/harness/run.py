@@ -89,7 +89,7 @@ def _run(
     heard: Counter[str],
     doubts: Sequence[str],
 ) -> None:
-    ids, images = images_to_hash(dataset, request.conditions)
+    ids, images = images_to_hash(dataset, request.every_condition)
     with hashing_bar(len(ids), hidden=request.quiet or request.json) as advance:
         try:
             digests = hash_content(dataset, ids, images, advance)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from apm_tta.columns import KEY, RESULT_COLUMNS, TIMINGS, Seeds
+from apm_tta.data.sample import Condition
 from apm_tta.report.sites import is_pooled, join_distinct
 
 _CELL_BUT_SEED = [name for name in KEY if name != "seed"]
@@ -24,12 +25,12 @@ def mean_over_corruptions(results: pd.DataFrame) -> pd.DataFrame:
     if corrupted.empty:  # pandas takes as long for no group as for many
         return pd.DataFrame(columns=["severity", "method", "corruptions", "top1", "agreement", "top1_sd"])
     by_seed = corrupted.groupby(["severity", "method", "seed"], sort=False, as_index=False).agg(
-        corruptions=("corruption", "nunique"), top1=("top1", _mean_of_all), agreement=("agreement", _mean_of_all)
+        corruptions=("corruption", "nunique"), top1=("top1", mean_of_all), agreement=("agreement", mean_of_all)
     )
     return by_seed.groupby(["severity", "method"], sort=False, as_index=False).agg(
         corruptions=("corruptions", "first"),
-        top1=("top1", _mean_of_all),
-        agreement=("agreement", _mean_of_all),
+        top1=("top1", mean_of_all),
+        agreement=("agreement", mean_of_all),
         top1_sd=("top1", _deviation),
     )
 
@@ -61,7 +62,8 @@ def merge_seeds(results: pd.DataFrame) -> pd.DataFrame:
 _WITH_DEVIATION = [column.name for column in RESULT_COLUMNS if column.shown and column.shown.form == "mean"]
 
 
-def _mean_of_all(values: pd.Series[float]) -> float:
+def mean_of_all(values: pd.Series[float]) -> float:
+    """Average values; NaN where one of them is unknown."""
     return float(values.mean(skipna=False))
 
 
@@ -71,7 +73,7 @@ def _deviation(values: pd.Series[float]) -> float:
 
 _OVER_SEEDS: dict[Seeds, Callable[[Any], Any]] = {
     "mean": lambda groups: groups.mean(),
-    "mean of all": lambda groups: groups.agg(_mean_of_all),
+    "mean of all": lambda groups: groups.agg(mean_of_all),
     "every": lambda groups: groups.all(),
     "unknown": lambda groups: groups.agg(lambda _: float("nan")),
     "joined": lambda groups: groups.agg(join_distinct),
@@ -80,4 +82,4 @@ _OVER_SEEDS: dict[Seeds, Callable[[Any], Any]] = {
 
 def condition_name(corruption: str, severity: int) -> str:
     """Return the name of a condition, the same as ``str(Condition)``."""
-    return "clean" if corruption == "clean" else f"{corruption} {severity}"
+    return str(Condition(corruption, severity))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apm_tta.harness.storage.manifest import Manifest, MethodFields, Numbers, StreamFields
+from apm_tta.method_rows import spelt_settings
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.sites import Sites, is_pooled
 from apm_tta.teachers import TEMPLATES
@@ -18,6 +19,7 @@ def caption(manifest: Manifest, sites: Sites) -> str:
     templates = templates if teacher.classifier == "text" else "none"
     return (
         f"{manifest.dataset_title} ({data.name}): {data.subset} under each condition; {_corruptions(numbers)}"
+        f"{_foreign(numbers)}"
         f"Teacher {teacher.name} (weights {teacher.weights_sha256[:12]}), class weights from "
         f"{teacher.classifier}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
         f"seeds {', '.join(map(str, numbers.seeds))}; {numbers.precision}. "
@@ -34,6 +36,11 @@ def _corruptions(numbers: Numbers) -> str:
     generated = "" if data.corruptions == "stored" else f", applied as images were read, {_jpeg(data.jpeg_quality)}"
     frame = "" if data.corruption_frame is None else f", on images of {data.corruption_frame}"
     return f"severities as set by the authors of {authors}{frame}{generated}. "
+
+
+def _foreign(numbers: Numbers) -> str:
+    """Name the foreign images; empty where there are none."""
+    return "" if numbers.foreign is None else f"Foreign images: {numbers.foreign.name}, {numbers.foreign.subset}. "
 
 
 def _jpeg(quality: int | None) -> str:
@@ -88,6 +95,9 @@ def notes(data: ReportData) -> list[str]:
             "measured_on and batch_size of results.csv)."
         )
     sentences += data.timing_notes
+    if manifest.tuned:
+        settings = "; ".join(f"{row} with {spelt_settings(own)}" for row, own in manifest.tuned.items())
+        sentences.append(f"Tuned, not the defaults: {settings}.")
     if manifest.left_out:
         sentences.append("Left out: " + "; ".join(dict.fromkeys(manifest.left_out.values())) + ".")
     return sentences

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from apm_tta.columns import KEY, RECORD_COLUMNS
 from apm_tta.data.image_files import DamagedImage
+from apm_tta.data.sample import FOREIGN
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.manifest import Numbers
@@ -45,6 +46,7 @@ class Answers:
         right: whether the prediction is the label, ``(n,)``.
         in_top5: whether the label is one of the five best classes, ``(n,)``.
         confidence: confidence in the prediction, ``(n,)``.
+        energy: of the logits, ``(n,)``; NaN where it was not recorded.
         teacher_prediction: the teacher's zero-shot predictions with the same templates, ``(n,)``.
         target_prediction: classes of the feature that the method was fitted to, ``(n,)``; None where there is none.
         iterations: predictions after 0 .. T iterations, ``(n, T + 1)``; None where there are none.
@@ -66,6 +68,7 @@ class Answers:
     right: Bools
     in_top5: Bools
     confidence: Floats
+    energy: Floats
     teacher_prediction: Ints
     target_prediction: Ints | None
     iterations: Ints | None
@@ -88,17 +91,33 @@ class Answers:
 
 
 def condition_files(run: Path, numbers: Numbers) -> dict[str, list[RecordFile]]:
-    """Group the files of a run's records by their condition.
+    """Group the files of a run's records by their condition; those of foreign images are none of them.
 
     Raises:
         UserError: when there are none, or a file among them is not one of the run's.
     """
     by_condition: dict[str, list[RecordFile]] = {}
     for file in present_files(run, numbers):
-        by_condition.setdefault(str(file.cell.condition), []).append(file)
+        if file.cell.condition != FOREIGN:
+            by_condition.setdefault(str(file.cell.condition), []).append(file)
     if not by_condition:
         raise UserError(f"{run} holds no records yet", advice=resume(run))
     return by_condition
+
+
+def read_foreign(run: Path, numbers: Numbers) -> dict[tuple[str, int], Answers]:
+    """Read the cells of foreign images, by method and seed; those that are not complete are left out.
+
+    Raises:
+        UserError: see ``read_condition``.
+    """
+    if numbers.foreign is None:
+        return {}
+    files = [file for file in present_files(run, numbers) if file.cell.condition == FOREIGN]
+    cells = read_condition(run, files, numbers.fingerprint)
+    return {
+        (cell.cell["method"], cell.cell["seed"]): cell for cell in cells if len(cell.images) == numbers.foreign.images
+    }
 
 
 def read_condition(run: Path, files: Sequence[RecordFile], fingerprint: str) -> list[Answers]:
@@ -153,6 +172,7 @@ def _answers(run: Path, cell: dict[str, Any], recorded: Sequence[Recorded]) -> A
         right=prediction == label,
         in_top5=_in_top5(answered, label),
         confidence=confidence,
+        energy=_floats(answered, "energy"),
         teacher_prediction=_integers(answered, "teacher_prediction"),
         target_prediction=None
         if answered["target_prediction"].null_count

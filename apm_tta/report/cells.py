@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from apm_tta.columns import RESULT_COLUMNS, TIMINGS
 from apm_tta.harness.storage.manifest import Manifest
+from apm_tta.method_rows import spelt_settings
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.beside import ZEROSHOT, beside
 from apm_tta.report.cell_answers import Answers, positions
@@ -14,6 +17,14 @@ from apm_tta.report.published import published_number
 from apm_tta.report.sites import batch_sizes, hardware, is_pooled
 from apm_tta.report.statistics import calibration_error, holm, mcnemar_p, paired_interval, wilson_interval
 from apm_tta.report.timings import latencies
+from apm_tta.report.trust_statistics import (
+    adaptive_calibration_error,
+    class_accuracies,
+    foreign_accepted,
+    risk_coverage_area,
+    separation,
+    worst_classes_accuracy,
+)
 
 SIGNIFICANT = 0.05
 BOLD = (
@@ -45,6 +56,25 @@ def cell_rows(answers: Sequence[Answers], manifest: Manifest) -> list[dict[str, 
         for (_, row), corrected in zip(tested, holm([row["p_mcnemar"] for _, row in tested]), strict=True):
             row["p_holm"] = corrected
     return rows
+
+
+def foreign_columns(clean: Answers, foreign: Answers, manifest: Manifest) -> dict[str, float]:
+    """Compute how well a method tells clean images from foreign ones, in percent; nothing from votes.
+
+    Args:
+        clean: its answers to the clean images.
+        foreign: its answers to the foreign ones.
+        manifest: manifest of the run.
+    """
+    if not len(clean) or not len(foreign) or manifest.numbers.methods[clean.cell["method"]].votes:
+        return {}
+    scores = {"": (clean.confidence, foreign.confidence), "_energy": (-clean.energy, -foreign.energy)}
+    known = {name: pair for name, pair in scores.items() if np.isfinite(pair[0]).all() and np.isfinite(pair[1]).all()}
+    return {
+        f"foreign_{measure}{name}": 100 * compute(*pair)
+        for name, pair in known.items()
+        for measure, compute in (("auroc", separation), ("fpr95", foreign_accepted))
+    }
 
 
 def _mark_best(of_seed: list[tuple[Answers, dict[str, Any]]]) -> None:
@@ -85,6 +115,16 @@ def count_discordant(one: Answers, other: Answers) -> tuple[int, int, int]:
     return int((one_right & ~other_right).sum()), int((other_right & ~one_right).sum()), int(both.sum())
 
 
+def _by_confidence(answers: Answers) -> dict[str, float]:
+    """Compute what only probabilities have, in percent."""
+    pair = answers.confidence, answers.right
+    return {
+        "ece": 100 * calibration_error(*pair),
+        "adaptive_ece": 100 * adaptive_calibration_error(*pair),
+        "aurc": 100 * risk_coverage_area(*pair),
+    }
+
+
 def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
     numbers, cell = manifest.numbers, answers.cell
     count = len(answers)
@@ -105,7 +145,9 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "iterations": answers.steps,
         "measured_on": hardware(answers.headers),
         "batch_size": batch_sizes(answers.headers),
+        "published_tuned": published.tuned if published else "",
         "beside": beside(answers, numbers),
+        "tuned": spelt_settings(manifest.tuned.get(cell["method"], {})),
         "times_disturbed": "",
         **answers.means,
     }
@@ -114,8 +156,8 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
     correct = int(answers.right.sum())
     low, high = wilson_interval(correct, count)
     pooled = is_pooled(row["measured_on"], row["batch_size"])
-    votes = numbers.methods[cell["method"]].votes
     target = answers.target_prediction
+    by_class = class_accuracies(answers.label, answers.right)
     return {
         **row,
         "top1": 100 * correct / count,
@@ -124,7 +166,9 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "top5": 100 * float(answers.in_top5.mean()),
         "agreement": 100 * float((answers.prediction == answers.teacher_prediction).mean()),
         "agreement_target": _NAN if target is None else 100 * float((answers.prediction == target).mean()),
-        "ece": _NAN if votes else 100 * calibration_error(answers.confidence, answers.right),
+        "balanced_accuracy": 100 * float(by_class.mean()),
+        "worst_classes": 100 * worst_classes_accuracy(by_class),
+        **({} if numbers.methods[cell["method"]].votes else _by_confidence(answers)),
         **latencies(answers.latency_ms),
         "images_per_s": 1000 * count / answers.batch_ms,
         **(dict.fromkeys(TIMINGS, _NAN) if pooled else {}),

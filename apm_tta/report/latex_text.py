@@ -21,6 +21,7 @@ _COMMANDS = {
     **{"±": r"$\pm$", "\N{MULTIPLICATION SIGN}": r"$\times$", "·": r"$\cdot$", "°": r"$^\circ$", "µ": r"$\mu$"},
     "\N{NO-BREAK SPACE}": "~",
     "\N{DAGGER}": r"\dag{}",
+    "\N{DOUBLE DAGGER}": r"\ddag{}",
     "\N{EN DASH}": r"\textendash{}",
     "\N{EM DASH}": r"\textemdash{}",
     "\N{LEFT SINGLE QUOTATION MARK}": r"\textquoteleft{}",

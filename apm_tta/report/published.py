@@ -26,11 +26,13 @@ class Published:
         top1: top-1 accuracy, percent.
         source: the paper or table that it comes from.
         differs: how its protocol differs from this run's; empty where it does not.
+        tuned: what its authors chose for each data set or by test labels; empty where they did not.
     """
 
     top1: float
     source: str
     differs: str
+    tuned: str
 
 
 def published_number(numbers: Numbers, method: str, condition: str) -> Published | None:
@@ -59,7 +61,8 @@ def published_number(numbers: Numbers, method: str, condition: str) -> Published
     if numbers.teacher.classifier != "text":
         differs.append("here no class weights from text")
     differs += _protocol_differences(numbers, method)
-    return Published(float(first["top1"]), str(first["source"]), "; ".join(differs))
+    tuned = _protocols().get(method_of(method), {}).get("tuned", "")
+    return Published(float(first["top1"]), str(first["source"]), "; ".join(differs), tuned)
 
 
 def _protocol_differences(numbers: Numbers, method: str) -> list[str]:

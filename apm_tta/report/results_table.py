@@ -18,6 +18,8 @@ from apm_tta.report.timings import MARKED, RATIO, is_disturbed, marked
 _CONDITION = "condition"  # the first column, composed from corruption and severity
 _EMPHASIZED = "top1"
 
+TUNED_MARK = "\N{DOUBLE DAGGER}"
+
 CellRow = dict[Any, Any]
 """One cell of the results: its value in every column."""
 
@@ -30,7 +32,11 @@ _TEXT: dict[Form, Callable[[CellRow, str, Shown], str]] = {
     "interval": lambda row, name, shown: interval(row[name], row[shown.upto]),
     "signed interval": lambda row, name, shown: interval(row[name], row[shown.upto], signed),
     "mean": lambda row, name, _: mean_and_deviation(row[name], row[f"{name}_sd"], row["seeds"]),
-    "published": lambda row, name, shown: number(row[name], shown.digits) + ("*" if row["published_differs"] else ""),
+    "published": lambda row, name, shown: (
+        number(row[name], shown.digits)
+        + ("*" if row["published_differs"] else "")
+        + (TUNED_MARK if row["published_tuned"] else "")
+    ),
 }
 
 _OMITTED: dict[Omit, Callable[[pd.DataFrame, str], bool]] = {
@@ -99,6 +105,10 @@ def _note(results: pd.DataFrame, names: Collection[str]) -> str:
         sentences.append(RATIO)
     if is_disturbed(results).any():
         sentences.append(MARKED)
+    if "tuned" in names:
+        sentences.append(
+            "Tuned: settings of whoever ran this, in the place of the defaults, which are the papers' or the suite's."
+        )
     if (results["seeds"] > 1).any():
         sentences.append("Several seeds: mean and standard deviation over the seeds.")
     if "published_top1" in names:
@@ -107,4 +117,7 @@ def _note(results: pd.DataFrame, names: Collection[str]) -> str:
             sentences.append(f"Published, {row['method']}: {row['published_source']}.")
         for row in differing.drop_duplicates("method").to_dict("records"):
             sentences.append(f"* {row['method']} is not comparable: {row['published_differs']}.")
+        tuned = results[results["published_tuned"].astype(bool)]
+        for row in tuned.drop_duplicates("method").to_dict("records"):
+            sentences.append(f"{TUNED_MARK} {row['method']} is as tuned by its authors: {row['published_tuned']}.")
     return " ".join(sentences)

@@ -12,18 +12,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from apm_tta.data.sample import CLEAN, FOREIGN
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest, Numbers
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.times import read_times
 from apm_tta.report.aggregate import condition_name, merge_seeds
-from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition
-from apm_tta.report.cells import RESULT_NAMES, cell_rows
+from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition, read_foreign
+from apm_tta.report.cells import RESULT_NAMES, cell_rows, foreign_columns
 from apm_tta.report.remarks import Remarks
 from apm_tta.report.sites import Sites, sites_of
 from apm_tta.report.statistics import reliability
 from apm_tta.report.timings import complete_times, timing_notes
+from apm_tta.report.trust import trust_means
 from apm_tta.wording import first_few, pluralise, resume
 
 _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
@@ -68,6 +70,11 @@ class ReportData:
         """The results with all seeds of a cell in one row; see ``merge_seeds``. Not to be changed."""
         return merge_seeds(self.results)
 
+    @cached_property
+    def trust(self) -> pd.DataFrame:
+        """What tells by method whether accuracy is paid with trust; see ``trust_means``. Not to be changed."""
+        return trust_means(self.results, len(self.manifest.numbers.conditions))
+
     @property
     def seeds(self) -> list[int]:
         """Return the seeds of the run."""
@@ -102,6 +109,11 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     times = read_times(run, numbers)
     groups, remarks = _Groups(), Remarks()
     seen = set()
+    foreign = read_foreign(run, numbers)
+    for (method, seed), cell in foreign.items():
+        damaged += [{"corruption": cell.cell["corruption"], "severity": 0, **row} for row in cell.damaged]
+        seen.add((str(FOREIGN), method, seed))
+        headers += [(method, header) for header in cell.headers]
     fingerprint = numbers.fingerprint
     for files in condition_files(run, numbers).values():
         complete = []
@@ -113,9 +125,13 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             else:
                 complete.append(cell)
         _refuse_other_images(run, complete)
-        rows += cell_rows(complete, manifest)
+        rows_here = cell_rows(complete, manifest)
+        rows += rows_here
         row_headers += [cell.headers for cell in complete]
-        for cell in complete:
+        for cell, row in zip(complete, rows_here, strict=True):
+            pair = cell.cell["method"], cell.cell["seed"]
+            if cell.cell["corruption"] == str(CLEAN) and pair in foreign:
+                row |= foreign_columns(cell, foreign[pair], manifest)
             condition_columns = {"corruption": cell.cell["corruption"], "severity": cell.cell["severity"]}
             damaged += [{**condition_columns, **row} for row in cell.damaged]
             if not _counts_votes(numbers, cell.cell["method"]):
@@ -125,13 +141,14 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             headers += [(cell.cell["method"], header) for header in cell.headers]
     missing += [
         f"all of {condition}, {method}, seed {seed}"
-        for condition in numbers.conditions
+        for condition in (*numbers.conditions, *([] if numbers.foreign is None else [str(FOREIGN)]))
         for method in numbers.methods
         for seed in numbers.seeds
         if (condition, method, seed) not in seen
     ]
     if missing and not partial:
-        cells = len(numbers.conditions) * len(numbers.methods) * len(numbers.seeds)
+        conditions = len(numbers.conditions) + (numbers.foreign is not None)
+        cells = conditions * len(numbers.methods) * len(numbers.seeds)
         raise UserError(
             f"{run} is incomplete: it lacks {len(missing)} of {pluralise(cells, 'cell')} ({first_few(missing, '; ')})",
             advice=f"{resume(run)}, or use report --partial to show the complete cells",

@@ -1,4 +1,4 @@
-"""A run folder's tables: ``results.csv``, ``iterations.csv``, ``results.md``, ``results.tex``, ``report.html``."""
+"""A run folder's tables: ``results.csv`` and further numbers, ``results.md``, ``results.tex``, ``report.html``."""
 
 from __future__ import annotations
 
@@ -29,10 +29,16 @@ from apm_tta.report.tables import (
     iterations_table,
     means_table,
 )
+from apm_tta.report.trust import trust_table
 from apm_tta.system.files import MAKE_ROOM, is_file, unwritable, write_file
 from apm_tta.wording import first_few, for_shell, pluralise, resume
 
-CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE = "results.csv", "iterations.csv", "calibration.csv"
+CSV_FILE, ITERATIONS_FILE, CALIBRATION_FILE, TRUST_FILE = (
+    "results.csv",
+    "iterations.csv",
+    "calibration.csv",
+    "trust.csv",
+)
 MARKDOWN_FILE, LATEX_FILE, ERRORS_FILE = "results.md", "results.tex", "errors.csv"
 
 
@@ -102,6 +108,7 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
     optional = {
         ITERATIONS_FILE: data.iterations,
         CALIBRATION_FILE: data.calibration,
+        TRUST_FILE: data.trust,
         ERRORS_FILE: data.damaged,
     }
     contents = {
@@ -149,6 +156,7 @@ def tables_of(data: ReportData) -> list[Table]:
             tables.append(by_corruption_table(results, severity))
     if len(errors := mean_corruption_error(data.results, data.manifest.numbers.dataset.classes)):
         tables.append(corruption_errors_table(errors))
+    tables.append(trust_table(data.trust, len(data.manifest.numbers.conditions)))
     for method in dict.fromkeys(data.iterations["method"]):
         counts = data.disagreements.set_index("method").loc[method].to_dict()
         sentence = disagreement_sentence(str(method), {str(name): int(count) for name, count in counts.items()})

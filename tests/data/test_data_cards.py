@@ -48,6 +48,7 @@ PUBLISHED = {  # images under one condition, classes
     "cifar100-c": (10_000, 100),
     "cifar10.1": (2_000, 10),
     "fashion-mnist": (2_000, 10),
+    "sklearn-digits": (1_797, 10),
     "imagenet-part": (None, 1000),
     "folder": (None, None),
 }

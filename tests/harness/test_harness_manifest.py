@@ -69,6 +69,7 @@ PLAIN: dict[str, Any] = {
             "corruptions": {"digital": 1},
             "uncommitted": "none",
         },
+        "foreign": None,
     },
     "title": "Demo: clean, and “corrupted”",
     "dataset_title": "Fashion-MNIST, “a part”",

@@ -61,6 +61,9 @@ class Row:
     batch_ms: float | None = None
     peak_memory_mb: float | None = None
     gflop: float | None = None
+    nll: float | None = None
+    brier: float | None = None
+    energy: float | None = None
 
 
 NAMES = [field.name for field in fields(Row)]

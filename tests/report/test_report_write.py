@@ -37,11 +37,16 @@ def markdown_rows(text: str, heading: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     ("name", "frame"),
-    [("results.csv", "results"), ("iterations.csv", "iterations"), ("calibration.csv", "calibration")],
+    [
+        ("results.csv", "results"),
+        ("iterations.csv", "iterations"),
+        ("calibration.csv", "calibration"),
+        ("trust.csv", "trust"),
+    ],
 )
 def test_a_csv_parses_back_to_its_table(run_folder: Path, data: ReportData, name: str, frame: str) -> None:
     write_report(run_folder)
-    empty = ["published_source", "published_differs", "beside", "times_disturbed"]
+    empty = ["published_source", "published_differs", "beside", "times_disturbed", "tuned", "published_tuned"]
     expected = getattr(data, frame).drop(columns=empty, errors="ignore")
     parsed = pd.read_csv(run_folder / name, dtype={"batch_size": str}).drop(columns=empty, errors="ignore")
     pd.testing.assert_frame_equal(parsed, expected, check_dtype=False, rtol=1e-5)
@@ -80,6 +85,7 @@ def test_results_md_has_every_section_below_its_title_and_caption(run_folder: Pa
         "## Mean over corruptions",
         "## Top-1 by corruption, severity 3",
         "## Top-1 by corruption, severity 5",
+        "## Trust",
         "## apm by iteration",
         "## Cost",
     ]
@@ -90,7 +96,7 @@ def test_results_md_has_every_section_below_its_title_and_caption(run_folder: Pa
 
 
 def test_a_report_written_again_is_identical_to_the_byte(run_folder: Path) -> None:
-    names = ("results.csv", "iterations.csv", "results.md", "results.tex", "calibration.csv")
+    names = ("results.csv", "iterations.csv", "results.md", "results.tex", "calibration.csv", "trust.csv")
     write_report(run_folder)
     before = [(run_folder / name).read_bytes() for name in names]
     for name in names:
@@ -109,7 +115,7 @@ def test_without_corruptions_and_distilled_methods_there_are_only_results_and_co
         if folder.name != "clean":
             shutil.rmtree(folder)
     text = write_report(run_folder).text
-    assert [line for line in text.splitlines() if line.startswith("#")] == ["# Made by hand", "## Cost"]
+    assert [line for line in text.splitlines() if line.startswith("#")] == ["# Made by hand", "## Trust", "## Cost"]
     assert not (run_folder / "iterations.csv").exists()
     assert pd.read_csv(run_folder / "results.csv")["top1"].tolist() == [75.0]
 

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from torch import Tensor
 
 from apm_tta.columns import RECORD_COLUMNS
 from apm_tta.methods import Predictions
 
 _TYPES = {column.name: column.type for column in RECORD_COLUMNS}
+_AT_ONCE = 2048  # images whose probabilities are in memory in double precision
 
 
 def answer_columns(predictions: Predictions, teacher_classes: Tensor) -> pa.Table:
@@ -43,6 +45,37 @@ def answer_columns(predictions: Predictions, teacher_classes: Tensor) -> pa.Tabl
     )
 
 
+def probability_columns(logits: Tensor, labels: Sequence[int]) -> pa.Table:
+    r"""Score the probabilities :math:`p = \mathrm{softmax}(z)` that a method gives all classes, one row per image.
+
+    With the label y, :math:`\mathrm{NLL} = -\log p_y`, the Brier score (Brier, 1950)
+    :math:`\sum_c (p_c - [c = y])^2`, and the energy :math:`-\log \sum_c e^{z_c}`. All are computed in double precision
+    from the logits, since a probability may be too small for any number; one that is too large for the column's type
+    becomes the largest of that type.
+
+    Args:
+        logits: of the method, ``(B, C)``, the ones that its confidence is computed from.
+        labels: B classes; what is not one of the C has neither likelihood nor Brier score.
+    """
+    classes = torch.tensor(labels, dtype=torch.int64)
+    known = (classes >= 0) & (classes < logits.shape[1])
+    parts = []
+    for z, own in zip(logits.split(_AT_ONCE), classes.where(known, 0).split(_AT_ONCE), strict=True):
+        log_p, label = z.double().log_softmax(1), own[:, None]
+        distances = log_p.exp().scatter_add(1, label, -torch.ones_like(label, dtype=torch.float64))
+        energy = -z.double().logsumexp(1)
+        parts.append(torch.stack([-log_p.gather(1, label)[:, 0], distances.square().sum(1), energy]))
+    limit = torch.finfo(torch.float32).max
+    nll, brier, energy = torch.cat(parts, 1).clamp(-limit, limit).float()
+    unknown = (~known).numpy()
+    return make_columns(
+        len(classes),
+        nll=pa.array(nll.numpy(), mask=unknown),
+        brier=pa.array(brier.numpy(), mask=unknown),
+        energy=energy,
+    )
+
+
 def make_columns(count: int, **values: Tensor | Sequence[Any] | None) -> pa.Table:
     """Make a table of ``count`` rows with the records' types; a column that is None is null throughout."""
     return pa.table({name: _array(value, _TYPES[name], count) for name, value in values.items()})
@@ -68,6 +101,8 @@ def count_right(table: pa.Table) -> int:
 def _array(value: Tensor | Sequence[Any] | None, kind: pa.DataType, count: int) -> pa.Array:
     if value is None:
         return pa.nulls(count, kind)
+    if isinstance(value, pa.Array):
+        return value.cast(kind)
     if not isinstance(value, Tensor):
         return pa.array(value, kind)
     array = value.detach().cpu().numpy()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.hash_images import Advance, hash_images
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests, ids_to_hash
+from apm_tta.data.layouts import Layout
 from apm_tta.data.sample import Condition
 from apm_tta.teachers import default_cache
 from apm_tta.wording import pluralise
@@ -29,9 +31,22 @@ def hash_content(dataset: Dataset, ids: Sequence[str], images: int, advance: Adv
         images: how many the run asks for.
         advance: is called with the number of images that were hashed since the last call.
     """
-    digests = hash_images(dataset.layout, ids, images, default_cache() / INDEX_FOLDER, advance)
+    digests = hash_stored(dataset, ids, images, advance)
     dataset.expect(digests)
     return digests
+
+
+def hash_stored(dataset: Dataset, ids: Sequence[str], images: int, advance: Advance | None = None) -> ImageDigests:
+    """Hash images, foreign ones where they lie; arguments as for ``hash_content``."""
+    by_layout: dict[Layout[Any], dict[str, str]] = {}
+    for each in ids:
+        layout, own_id = dataset.stored_in(each)
+        by_layout.setdefault(layout, {})[own_id] = each
+    found: dict[str, str] = {}
+    for layout, names in by_layout.items():
+        hashed = hash_images(layout, list(names), len(names), default_cache() / INDEX_FOLDER, advance)
+        found |= {names[own_id]: digest for own_id, digest in hashed.by_id.items()}
+    return ImageDigests(found, images)
 
 
 def content_notes(dataset: Dataset, conditions: Sequence[Condition], digests: ImageDigests) -> list[str]:

@@ -10,15 +10,18 @@ from functools import cache
 from typing import Any
 
 from apm_tta.data.corruptions import corruption_revisions
-from apm_tta.data.dataset import CORRUPTION_SEED
+from apm_tta.data.dataset import CORRUPTION_SEED, Dataset
 from apm_tta.data.decoding import decoder_versions
+from apm_tta.data.sample import CLEAN
 from apm_tta.data.subset import subset_rule
 from apm_tta.harness.compute.prepare import Prepared
+from apm_tta.harness.compute.tuned import tuned_settings
 from apm_tta.harness.plan import EPISODIC
 from apm_tta.harness.request.suite import run_title
 from apm_tta.harness.storage.code_identity import refuse_edited_code, uncommitted
 from apm_tta.harness.storage.manifest import (
     DatasetFields,
+    ForeignFields,
     Manifest,
     MethodFields,
     Numbers,
@@ -65,6 +68,7 @@ def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
         costs={name: stated_cost(method) for name, method in prepared.methods.items()},
         devices=request.device_names,
         data_root=None if request.data_root is None else str(request.data_root),
+        tuned=tuned_settings(prepared),
     )
 
 
@@ -125,6 +129,18 @@ def numbers(prepared: Prepared) -> Numbers:
             uncommitted=uncommitted(),
             sources=_sources(prepared.methods),
         ),
+        foreign=None if dataset.foreign is None else _foreign(dataset.foreign, suite.limit),
+    )
+
+
+def _foreign(dataset: Dataset, limit: int) -> ForeignFields:
+    chosen = len(dataset.entries(CLEAN))
+    return ForeignFields(
+        name=dataset.card.name,
+        images=chosen,
+        subset=subset_rule(limit, chosen, dataset.available(CLEAN)),
+        fingerprint=dataset.fingerprint([CLEAN]),
+        reading=dataset.layout.reading,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from apm_tta.data.dataset import Dataset
+from apm_tta.data.sample import Condition
 from apm_tta.data.support_images import SupportImages
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
@@ -17,6 +19,7 @@ from apm_tta.harness.plan import (
     TRANSDUCTIVE,
     Cell,
     Work,
+    apart_from_foreign,
     conditions_between_resets,
     plan_shards,
     plan_streams,
@@ -80,9 +83,10 @@ def open_data(request: RunRequest) -> Dataset:
         UserError: one line for anything that is missing, or not as the card states.
     """
     suite = request.suite
-    dataset = Dataset(request.card, request.data_root, suite.limit, jpeg_quality=suite.jpeg_quality)
+    foreign = None if request.foreign is None else Dataset(*request.foreign, suite.limit)
+    dataset = Dataset(request.card, request.data_root, suite.limit, jpeg_quality=suite.jpeg_quality, foreign=foreign)
     dataset.check_conditions(request.conditions)
-    for condition in request.conditions:
+    for condition in request.every_condition:
         dataset.entries(condition)
     return dataset
 
@@ -124,12 +128,12 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
 def plan(prepared: Prepared) -> tuple[list[Cell], list[Work]]:
     """Return every cell of the run, and every shard and stream, in a fixed order."""
     request, suite = prepared.request, prepared.request.suite
-    samples = {condition: len(prepared.dataset.entries(condition)) for condition in request.conditions}
+    samples = _samples(request, prepared.dataset)
     online = {name: method.stream_batch for name, method in prepared.methods.items() if method.protocol == "online"}
     settings = {"episodic": EPISODIC, "online": suite.setting, "transductive": TRANSDUCTIVE}
     cells = [
         Cell(suite.dataset, condition, suite.teacher, name, seed, settings[method.protocol])
-        for condition in request.conditions
+        for condition in request.every_condition
         for name, method in prepared.methods.items()
         for seed in suite.seeds
     ]
@@ -139,7 +143,16 @@ def plan(prepared: Prepared) -> tuple[list[Cell], list[Work]]:
 
     shards = plan_shards(of("episodic"), samples, suite.shard_size)
     whole = plan_shards(of("transductive"), samples, max(samples.values()))
-    return cells, [*shards, *whole, *plan_streams(of("online"), samples, suite.setting, suite.resets, online)]
+    streams = [
+        stream
+        for part in apart_from_foreign(samples)
+        for stream in plan_streams(of("online"), part, suite.setting, suite.resets, online)
+    ]
+    return cells, [*shards, *whole, *streams]
+
+
+def _samples(request: RunRequest, dataset: Dataset) -> dict[Condition, int]:
+    return {condition: len(dataset.entries(condition)) for condition in request.every_condition}
 
 
 def _refuse_equal_rows(methods: Sequence[Method[Any]]) -> None:
@@ -168,9 +181,10 @@ def _refuse_small_batches(method: Method[Any], request: RunRequest, dataset: Dat
     """
     if method.protocol != "online" or method.least_batch == 1:
         return
-    samples = {condition: len(dataset.entries(condition)) for condition in request.conditions}
+    samples = _samples(request, dataset)
     size = method.stream_batch or request.suite.batch_size
-    for conditions in conditions_between_resets(samples, request.suite.resets):
+    streams = (conditions_between_resets(part, request.suite.resets) for part in apart_from_foreign(samples))
+    for conditions in itertools.chain.from_iterable(streams):
         total = sum(samples[condition] for condition in conditions)
         last = total % size or min(size, total)
         if 0 < last < method.least_batch:

@@ -9,16 +9,15 @@ from torch import Tensor
 
 from apm_tta.data.corruptions.revisions import REVISIONS
 from apm_tta.data.dataset import CORRUPTION_SEED, Dataset
-from apm_tta.data.hash_images import hash_images
 from apm_tta.data.image_digests import ImageDigests
-from apm_tta.harness.compute.content import INDEX_FOLDER
+from apm_tta.harness.compute.content import hash_stored
 from apm_tta.harness.compute.fingerprint import versions
 from apm_tta.harness.plan import Shard
 from apm_tta.harness.storage.code_identity import uncommitted
 from apm_tta.methods import Batch
 from apm_tta.methods.shared_values import features_key
 from apm_tta.revision import ENGINE_REVISION
-from apm_tta.teachers import Teacher, default_cache
+from apm_tta.teachers import Teacher
 from apm_tta.teachers.feature_cache import FeatureCache
 
 
@@ -87,6 +86,6 @@ def _content(dataset: Dataset, ids: Sequence[str]) -> str | None:
     known = {} if expected is None else {**expected.by_id, **expected.since}
     found = {sample_id: known[sample_id] for sample_id in ids if sample_id in known}
     others = [sample_id for sample_id in ids if sample_id not in found]
-    hashed = hash_images(dataset.layout, others, len(others), default_cache() / INDEX_FOLDER)
+    hashed = hash_stored(dataset, others, len(others))
     digests = ImageDigests({**found, **hashed.by_id}, len(ids))
     return None if digests.unreached else digests.sha256

@@ -21,6 +21,7 @@ from apm_tta.harness.compute.answer_columns import (
     concatenate_rows,
     count_right,
     make_columns,
+    probability_columns,
 )
 from apm_tta.harness.compute.fresh_start import FreshStart
 from apm_tta.harness.compute.gathered_features import GatheredFeatures
@@ -279,10 +280,11 @@ class Worker:
         self._account.add_batch(method.given.row, min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
+        labels = [entry.label for _, entry in loaded.places]
         images = make_columns(
             count,
             id=batch.ids,
-            label=[entry.label for _, entry in loaded.places],
+            label=labels,
             image_sha256=[self._other_content(each, loaded.digests[each]) for each in batch.ids],
         )
         costs = make_columns(
@@ -290,8 +292,10 @@ class Worker:
             latency_ms=[*latencies, *[None] * (count - len(latencies))],
             gflop=[solo.gflop if solo else None, *[None] * (count - 1)],
         )
-        answered = concatenate_rows([columns for _, columns in parts])
-        return concatenate_rows([concatenate_columns(images, answered, costs), errors])
+        columns = [images, concatenate_rows([columns for _, columns in parts]), costs]
+        if not method.votes:
+            columns.append(probability_columns(torch.cat([each.predictions.logits for each in together]), labels))
+        return concatenate_rows([concatenate_columns(*columns), errors])
 
     def _other_content(self, sample_id: str, digest: str) -> str | None:
         """Return the digest of an image that the run's list does not state; None where it does."""

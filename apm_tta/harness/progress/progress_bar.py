@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from apm_tta.data.sample import FOREIGN
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.progress.events import Answered, Event, Note, Planned
 from apm_tta.system.bars import on_terminal
@@ -63,8 +64,8 @@ class Progress:
         self._pending[cell] -= event.images
         if not self._pending[cell]:
             del self._pending[cell]
-        top1 = 100 * self._right[cell] / self._seen[cell]
-        text = f"{self._progress()}, {cell.condition}, {cell.method}, top-1 so far {top1:.1f}"
+        top1 = f", top-1 so far {100 * self._right[cell] / self._seen[cell]:.1f}" if cell.condition != FOREIGN else ""
+        text = f"{self._progress()}, {cell.condition}, {cell.method}{top1}"
         self._shown.advance(event.images, text)
 
     def _progress(self) -> str:

@@ -12,7 +12,8 @@ import torch
 
 from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.data_root import resolve_data_root
-from apm_tta.data.sample import Condition
+from apm_tta.data.layouts import LAYOUTS
+from apm_tta.data.sample import FOREIGN, Condition
 from apm_tta.devices import AUTO, resolve_devices
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import check_setting
@@ -39,6 +40,7 @@ class RunRequest:
         conditions: in the order of the table.
         card: card of the data set.
         teacher: name and family.
+        foreign: card of the data set of the foreign images, and its folder; None for none.
         data_root: folder of the data set; None for a data set that the package contains, or where none is given.
         support: folder of labelled images for prototypes and nearest neighbours, a subfolder per class; None for none.
         out: run folder, which is resumed where it holds the same run; None for a new one below ``results/<suite>/``.
@@ -62,6 +64,7 @@ class RunRequest:
     conditions: tuple[Condition, ...]
     card: DatasetCard
     teacher: TeacherName
+    foreign: tuple[DatasetCard, Path | None] | None
     data_root: Path | None
     support: Path | None
     out: Path | None
@@ -77,6 +80,11 @@ class RunRequest:
     feature_cache: bool
     quiet: bool
     json: bool
+
+    @property
+    def every_condition(self) -> tuple[Condition, ...]:
+        """The conditions, and that of the foreign images where there are some."""
+        return self.conditions if self.foreign is None else (*self.conditions, FOREIGN)
 
     def command(self) -> list[str]:
         """Return the words of a command that makes the same numbers, wherever it is started on this machine."""
@@ -152,6 +160,7 @@ def resolve_request(
         conditions=conditions,
         card=card,
         teacher=parse_teacher_name(suite.teacher),
+        foreign=None if suite.foreign is None else _foreign(suite.foreign, data_root),
         data_root=resolve_data_root(card, data_root),
         support=support,
         out=out,
@@ -168,6 +177,12 @@ def resolve_request(
         quiet=quiet,
         json=json,
     )
+
+
+def _foreign(name: str, data_root: Path | None) -> tuple[DatasetCard, Path | None]:
+    """Return the card of the foreign images, and where they lie: below the same data root, unless they are carried."""
+    card = load_card(name)
+    return card, resolve_data_root(card, None if LAYOUTS.get(card.layout).carried else data_root)
 
 
 def _check_amounts(*, gpu_share: Any, memory: Any, workers: Any) -> None:

@@ -36,6 +36,8 @@ class Suite(Configuration):
             ``apm_tta.method_rows``); ``all`` stands for every registered method, ``fast`` for the fast ones, alone or
             with variants beside it.
         clean: whether the uncorrupted images are a condition too.
+        foreign: name of another data set's card, whose images every method answers too, so that the report can say how
+            well they are told from the clean ones; null for none.
         corruptions: names of corruptions, in the order of the table; empty for none.
         severities: 1 .. 5, applied to every corruption.
         jpeg_quality: JPEG quality at which images corrupted while reading are recompressed, as if saved and read again;
@@ -62,6 +64,7 @@ class Suite(Configuration):
     teacher: Name
     methods: tuple[Name, ...] = Field(min_length=1)
     clean: bool = True
+    foreign: Name | None = None
     corruptions: tuple[Name, ...] = ()
     severities: tuple[int, ...] = ()
     jpeg_quality: int | None = Field(default=None, ge=1, le=100)
@@ -89,7 +92,7 @@ class Suite(Configuration):
             raise ValueError("names something twice")
         return values
 
-    @field_validator("jpeg_quality", mode="before")
+    @field_validator("jpeg_quality", "foreign", mode="before")
     @classmethod
     def _none_by_name(cls, value: Any) -> Any:
         """Replace the command line's word ``none`` by a suite's null."""
@@ -120,6 +123,8 @@ class Suite(Configuration):
         conditions = [CLEAN, *corrupted] if self.clean else corrupted
         if not conditions:
             raise UserError("nothing to run: no clean images, and no corruption at any severity", exit_code=2)
+        if self.foreign is not None and not self.clean:
+            raise UserError(f"foreign images ({self.foreign}) are told from clean ones: run these too", exit_code=2)
         return conditions
 
 
@@ -144,6 +149,11 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
         raise UserError(f"{one_line(error)}{_example(suite, error)}", exit_code=2) from None
     except ValueError as error:
         raise UserError(str(error), exit_code=2) from None
+
+
+def own_settings(name: str) -> dict[str, dict[str, Any]]:
+    """Return the parameters that a suite's file sets, by method name and key."""
+    return read_configuration(suite_path(name), Suite).settings
 
 
 def named_together(methods: Sequence[str]) -> Literal["", "all", "fast"]:

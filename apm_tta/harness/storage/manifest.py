@@ -85,6 +85,24 @@ class DatasetFields(Configuration):
     jpeg_quality: int | None
 
 
+class ForeignFields(Configuration):
+    """The foreign images of a run, of which only the clean ones are asked for.
+
+    Attributes:
+        name: of their card.
+        images: how many there are, after the limit; their contents are among those of ``DatasetFields.images_sha256``.
+        subset: the rule that chose them, in words.
+        fingerprint: of their ids and labels in their own data set; see ``Dataset.fingerprint``.
+        reading: by whose rules files become RGB.
+    """
+
+    name: str
+    images: int
+    subset: str
+    fingerprint: str
+    reading: Reading
+
+
 class TeacherFields(_Open):
     """A teacher and its identity; see ``Teacher.identity``.
 
@@ -164,6 +182,7 @@ class Numbers(Configuration):
     Attributes:
         methods: by the name of their row; see ``apm_tta.method_rows``.
         versions: of this package, of the record schema, and of every library on the way from file to number.
+        foreign: the foreign images; None for none, and in run folders of earlier versions.
     """
 
     suite: str
@@ -178,6 +197,7 @@ class Numbers(Configuration):
     shard_size: int
     versions: dict[str, str]
     revisions: RevisionFields
+    foreign: ForeignFields | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -216,6 +236,7 @@ class Manifest(Configuration):
         costs: of one image, by method.
         devices: as they were asked for.
         data_root: where the images lay when it was begun.
+        tuned: by row, settings that depart from the defaults and that the row's name does not state.
     """
 
     numbers: Numbers
@@ -228,6 +249,7 @@ class Manifest(Configuration):
     costs: dict[str, Cost]
     devices: tuple[str, ...]
     data_root: str | None
+    tuned: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 def refuse_other_run(

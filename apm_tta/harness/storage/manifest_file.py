@@ -38,6 +38,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     plain = manifest.model_dump(mode="json")
     if not manifest.numbers.revisions.sources:
         del plain["numbers"]["revisions"]["sources"]
+    if not manifest.tuned:
+        del plain["tuned"]
     write_file(folder / MANIFEST_FILE, manifest_text(plain).encode())
 
 

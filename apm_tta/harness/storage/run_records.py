@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from apm_tta.data.sample import parse_condition
+from apm_tta.data.sample import FOREIGN, parse_condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import EPISODIC, TRANSDUCTIVE, Cell, record_file
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
@@ -43,9 +43,11 @@ class RecordFile:
 
 def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
     """Return every file that a complete run has, by its path below the run folder."""
-    count = numbers.dataset.images_per_condition
+    counts = dict.fromkeys(map(parse_condition, numbers.conditions), numbers.dataset.images_per_condition)
+    if numbers.foreign is not None:
+        counts[FOREIGN] = numbers.foreign.images
     files = []
-    for condition in map(parse_condition, numbers.conditions):
+    for condition, count in counts.items():
         for method, fields in numbers.methods.items():
             streamed = fields.protocol == "online" and isinstance(numbers.streams, StreamFields)
             whole = fields.protocol == "transductive"

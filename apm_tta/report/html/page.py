@@ -19,6 +19,7 @@ from apm_tta.report.reproduction import reproducing_command
 from apm_tta.report.results_table import results_table
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.tables import cost_table
+from apm_tta.report.trust import trust_table
 from apm_tta.system.files import MAKE_ROOM, write_file
 from apm_tta.wording import pluralise, visible
 
@@ -53,6 +54,7 @@ def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None
         missing=data.missing,
         questions=answer_questions(data, results),
         table=results_table(results),
+        trust=trust_table(data.trust, len(numbers.conditions)),
         cost=cost_table(results, data.manifest),
         figures=figures(data, results),
         gallery=gallery,

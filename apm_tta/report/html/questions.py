@@ -14,12 +14,14 @@ from apm_tta.report.html.means import mean_over_conditions
 from apm_tta.report.reproduction import reproducing_command
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.timings import is_disturbed
+from apm_tta.report.trust import paid_with_trust
 
 
 def answer_questions(data: ReportData, results: pd.DataFrame) -> list[tuple[str, str]]:
     """Return pairs of a question that readers ask and its answer for this run."""
     return [
         ("Which method is best, and is it significant?", _best_method(data, results)),
+        ("Is a gain in accuracy paid with trust?", paid_with_trust(data.trust)),
         ("What does it cost?", _cost(results)),
         ("Where does it fail?", _failures(results)),
         ("Does APM differ from its teacher?", _teacher_differences(data)),
