@@ -46,7 +46,7 @@ def parts() -> list[Part]:
     slow = ",".join(["zeroshot", "apm", *TARGETS, *(name for name in METHODS.names() if not METHODS.get(name).fast)])
     methods = {FAST: "fast", SLOW: slow}
     conditions = {
-        "severity-5": ("--corruptions", ",".join(CORRUPTIONS), "--severities", "5", "--seeds", "0", "--foreign", "digits"),
+        "severity-5": ("--corruptions", ",".join(CORRUPTIONS), "--severities", "5", "--foreign", "sklearn-digits"),
         "three-seeds": ("--severities", "3,5", "--seeds", "0,1,2"),
     }
     return [

@@ -75,14 +75,9 @@ def test_every_method_of_the_embedded_results_is_on_the_page() -> None:
     if not (ROOT / "docs").is_dir():
         pytest.skip("docs/ is part of a checkout, not of the source distribution")
     page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-<<<<<<< HEAD
     runs = pd.concat([pd.read_csv(file) for file in (ROOT / "results" / "embedded").glob("*/*/results.csv")])
-    methods = {name.partition("[")[0] for name in runs["method"]}
+    methods = set(map(method_of, runs["method"]))
     assert methods == set(METHODS.names()) - NEED_SUPPORT
-=======
-    methods = set(map(method_of, pd.read_csv(ROOT / "results/embedded/results.csv")["method"]))
-    assert len(methods) == 32
->>>>>>> main
     assert all(f"\n## {name}\n" in page for name in methods)
 
 
@@ -137,11 +132,7 @@ def test_the_fast_methods_are_those_above_50_images_per_second_in_the_embedded_r
     files = list((ROOT / "results" / "embedded").glob("*/*/results.csv"))
     if not files:
         pytest.skip("results/ is part of a checkout and of the source distribution")
-<<<<<<< HEAD
     runs = pd.concat([pd.read_csv(file) for file in files])
     rates = runs[runs["times_disturbed"].isna()].groupby("method")["images_per_s"].median().dropna()
-=======
-    rates = pd.read_csv(file).groupby("method")["images_per_s"].median()
     rates = rates[[not is_variant(name) for name in rates.index]]
->>>>>>> main
     assert {str(name) for name in rates.index[rates > 50]} == {name for name in rates.index if METHODS.get(name).fast}
