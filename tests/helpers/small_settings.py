@@ -8,7 +8,7 @@ from typing import Any
 from apm_tta.methods import METHODS
 
 NEED_BATCH_NORM = {"norm"}
-"""Methods that cannot work with the embedded teacher: it has none."""
+"""Methods that cannot work with the teacher ``embedded``, which has none."""
 
 NEED_SUPPORT = {"eata", "knn"}
 """Methods that need labelled images."""
