@@ -310,6 +310,15 @@ COLUMNS: tuple[Column, ...] = (
         "how the paper chose a setting for each data set or by test labels; empty where it did not",
         seeds="same",
     ),
+    Column(
+        "entropy",
+        _SMALL,
+        "image",
+        "entropy of the softmax of the logits",
+        "nat",
+        mean=True,
+        seeds="mean of all",
+    ),
     Column("latency_images", _REAL, "cell", "images that were timed alone", timing=True),
     Column(
         "time_vs_zeroshot",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import click
 
@@ -28,17 +29,33 @@ _FOLDER = NamedPath()
     type=Text("apm"),
     help="Print and write one table instead: this row beside its variants with one other parameter. One run only.",
 )
-def report_command(runs: tuple[Path, ...], out: Path | None, partial: bool, islands: int, ablation: str | None) -> None:
+@click.option(
+    "--select",
+    type=click.Choice(["entropy", "none"]),
+    help="Print and write one table instead: of each method's rows the one that entropy chooses, or none, and the one "
+    "that labels do. One run only.",
+)
+def report_command(
+    runs: tuple[Path, ...], out: Path | None, partial: bool, islands: int, ablation: str | None, select: str | None
+) -> None:
     """Rebuild the tables of the run folder RUNS from its records and print them.
 
     Several run folders, of one teacher on several data sets, make one table of methods by data set.
     """
+    if (ablation is not None or select is not None) and (len(runs) > 1 or out is not None or partial or islands):
+        option = "--select" if ablation is None else "--ablation"
+        raise UserError(f"{option} is of one complete run, and takes no other option", exit_code=2)
     if ablation is not None:
+        if select is not None:
+            raise UserError("--ablation and --select are two tables; ask for one after the other", exit_code=2)
         from apm_tta.report.ablation import ablate, write_ablation
 
-        if len(runs) > 1 or out is not None or partial or islands:
-            raise UserError("--ablation is of one complete run, and takes no other option", exit_code=2)
         click.echo(write_ablation(ablate(runs[0], ablation)))
+        return
+    if select is not None:
+        from apm_tta.report import selection
+
+        click.echo(selection.write_selection(selection.select(runs[0], cast(Any, select))))
         return
     if len(runs) == 1 and out is None:
         from apm_tta.api.run_folder import open_run

@@ -34,6 +34,7 @@ def answer_columns(predictions: Predictions, teacher_classes: Tensor) -> pa.Tabl
         prediction=best[:, 0],
         top5=order,
         confidence=logits.softmax(1).gather(1, best)[:, 0],
+        entropy=torch.special.entr(logits.double().softmax(1)).sum(1).float(),
         logit_margin=None if logits.shape[1] < 2 else -logits.gather(1, order[:, :2]).diff()[:, 0],
         teacher_prediction=teacher_classes,
         target_prediction=predictions.target_classes,
