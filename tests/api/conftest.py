@@ -15,6 +15,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> apm_tta.Run:
     """Run episodic methods and an online one on 70 images, clean and corrupted: more than one batch."""
     return apm_tta.run(
         "demo",
+        teacher="embedded",
         methods=METHODS,
         corruptions="contrast",
         severities=5,
