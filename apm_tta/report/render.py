@@ -38,10 +38,14 @@ def markdown(table: Table) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Escape names and messages, so that no character in them starts a cell, a tag or emphasis."""
-    # An underscore between letters is literal already, as in gaussian_noise.
-    escaped = re.sub(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", visible(text))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Escape names and messages, so that no character in them starts a cell, a tag, a link or emphasis.
+
+    What is literal already stays readable: an underscore between letters, as in gaussian_noise; brackets without an
+    address, as in apm[target=mta]; and ``<`` or ``&`` before a space, as in ``< 0.001``.
+    """
+    escaped = re.sub(r"([\\`*|~]|(?<![^\W_])_|_(?![^\W_])|\[(?=[\^\[])|\](?=[(\[:]))", r"\\\1", visible(text))
+    escaped = re.sub(r"&(?! )", "&amp;", escaped)
+    return re.sub(r"<(?! )", "&lt;", escaped).replace(">", "&gt;")
 
 
 def latex(table: Table, caption: str, label: str) -> str:

@@ -199,6 +199,8 @@ def test_another_versions_manifest_is_named(run_folder: Path) -> None:
         ("_cat_ __dog__", r"\_cat\_ \_\_dog\_\_"),
         ("~~no~~", r"\~\~no\~\~"),
         ("<b>|*x*", r"&lt;b&gt;\|\*x\*"),
+        ("apm[target=mta] < 0.001 & more", "apm[target=mta] < 0.001 & more"),
+        ("[a](b) [a][b] [a]: b [^a]", r"[a\](b) [a\][b] [a\]: b \[^a]"),
     ],
 )
 def test_no_name_becomes_emphasis(text: str, expected: str) -> None:
