@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from apm_tta.commands.option_types import Amount, Integers, NamedImage, NamedPath, Text, Whole
+from apm_tta.commands.option_types import Amount, Integers, NamedImage, NamedPath, OneOf, Text, Whole
 from apm_tta.commands.options import drawing_options, open_picture_folder, picture_options, teacher_option
 from apm_tta.harness.request.limits import MOST_IMAGES
 from apm_tta.plain_data import LARGEST
@@ -46,9 +46,7 @@ _PATH = NamedPath()
 @click.option("--locations", type=Whole(0, MOST_IMAGES, 8), help="Locations per step; 0 for all.  [default: an eighth]")
 @click.option("--views", type=Whole(1, 4096, 8), help="Views per image: itself, then crops.  [default: 8]")
 @click.option("--limit", type=Whole(0, MOST_IMAGES, 100), help="Training images; 0 for all.  [default: 0]")
-@click.option(
-    "--precision", type=click.Choice(["float32", "bfloat16"]), help="Data type of products.  [default: bfloat16]"
-)
+@click.option("--precision", type=OneOf(["float32", "bfloat16"]), help="Data type of products.  [default: bfloat16]")
 @click.option("--seed", type=Whole(0, LARGEST, 0), help="Random seed.  [default: 0]")
 @click.option("--out", type=_PATH, help="Folder; the same training in it is resumed.  [default: results/field/TIME]")
 @click.option("--device", type=Text("cpu"), default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from apm_tta.commands.option_types import Amount, Integers, NamedImage, Text, Whole
+from apm_tta.commands.option_types import Amount, Integers, NamedImage, OneOf, Text, Whole
 from apm_tta.commands.options import open_picture_folder, picture_options, teacher_option
 from apm_tta.errors import UserError
 from apm_tta.harness.request.limits import MOST_IMAGES
@@ -27,7 +27,7 @@ _COUNT = Whole(1, 100_000, 50)
 @click.option("--every", type=_COUNT, default=50, show_default=True, help="Iterations between two pictures.")
 @click.option(
     "--target",
-    type=click.Choice(["token", "grid"]),
+    type=OneOf(["token", "grid"]),
     default="token",
     show_default=True,
     help="What the APM is fitted to: the teacher's embedding, or its patch tokens.",

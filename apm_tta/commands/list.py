@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from apm_tta.commands.option_types import OneOf
 from apm_tta.commands.options import data_root_option
 from apm_tta.resources import SUITES, yaml_names
 
@@ -18,7 +19,7 @@ _KINDS = ("suites", "datasets", "methods", "teachers", "corruptions", "templates
     params=[data_root_option()],
     short_help=f"List {', '.join(_KINDS[:-1])} or {_KINDS[-1]}.",
 )
-@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("kind", type=OneOf(_KINDS))
 def list_command(kind: str, data_root: Path | None) -> None:
     """List everything of the given KIND, one entry per line."""
     for line in _lines(kind, data_root):

@@ -30,6 +30,14 @@ def _upper_end(most: float) -> str:
     return f"{most:g}" if most < _SHOWN else ""
 
 
+class OneOf(click.Choice[str]):
+    """One of a few words."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Return click's message with the value shortened: click quotes it at any length."""
+        return f"{shortened(value)} is not one of {', '.join(map(repr, self.choices))}"
+
+
 class Whole(click.ParamType[int]):
     """A whole number of a range, written in decimal.
 

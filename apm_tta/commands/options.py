@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from apm_tta.commands.option_types import Amount, NamedPath, Text, Whole
+from apm_tta.commands.option_types import Amount, NamedPath, OneOf, Text, Whole
 from apm_tta.plain_data import LARGEST
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def drawing_options(*names: str, kind: str) -> Decorator:
         ),
         "animation": click.option(
             "--animation",
-            type=click.Choice(["gif", "webp", "none"]),
+            type=OneOf(["gif", "webp", "none"]),
             default="gif",
             show_default=True,
             help="Format of the animation.",

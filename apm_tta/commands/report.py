@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import click
 
-from apm_tta.commands.option_types import NamedPath, Text, Whole
+from apm_tta.commands.option_types import NamedPath, OneOf, Text, Whole
 from apm_tta.errors import UserError
 from apm_tta.harness.request.limits import MOST_ISLANDS
 
@@ -31,7 +31,7 @@ _FOLDER = NamedPath()
 )
 @click.option(
     "--select",
-    type=click.Choice(["entropy", "none"]),
+    type=OneOf(["entropy", "none"]),
     help="Print and write one table instead: of each method's rows the one that entropy chooses, or none, and the one "
     "that labels do. One run only.",
 )

@@ -14,6 +14,7 @@ from apm_tta.commands.option_types import (
     MethodSetting,
     NamedPath,
     Names,
+    OneOf,
     Part,
     Text,
     Whole,
@@ -89,8 +90,8 @@ def _options(suite: Suite) -> list[click.Parameter]:
     def of_request(flag: str, kind: Any, text: str, *others: str, **more: Any) -> click.Option:
         return click.Option([flag, *others], type=kind, help=text, **more)
 
-    def choice(kind: Any) -> click.Choice[str]:
-        return click.Choice(list(get_args(kind)))
+    def choice(kind: Any) -> OneOf:
+        return OneOf(list(get_args(kind)))
 
     path, count = NamedPath(), Whole(1, MOST_IMAGES, 64)
     return [
@@ -129,7 +130,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_suite("--reset", choice(Reset), "When online methods reset; none leaves it to the setting."),
         of_suite("--seeds", Integers("seeds", "0,1,2"), "Random seeds, each a row of the table.", "--seed"),
         of_suite("--batch-size", count, "Images per batch."),
-        of_suite("--precision", click.Choice(PRECISIONS), "Precision of matrix products (tf32: on GPUs)."),
+        of_suite("--precision", OneOf(PRECISIONS), "Precision of matrix products (tf32: on GPUs)."),
         click.Option(
             ["--set", "settings"],
             type=MethodSetting(),
