@@ -246,8 +246,8 @@ def test_no_answer_depends_on_which_methods_run_or_in_which_order(
 
     The streams of the online ones go on from clean images to corrupted ones without a reset.
     """
-    words = ["demo", "--limit", "3", "--corruptions", "contrast", "--severities", "5", "--quiet"]
-    words += ["--shard-size", "2", "--batch-size", "2", "--setting", "continual", "--reset", "never"]
+    words = ["demo", "--teacher", "embedded", "--limit", "3", "--corruptions", "contrast", "--severities", "5"]
+    words += ["--quiet", "--shard-size", "2", "--batch-size", "2", "--setting", "continual", "--reset", "never"]
     runs = []
     for index, order in enumerate(ORDERS):
         settings = as_words({name: SETTINGS[name] for name in order if name in SETTINGS})

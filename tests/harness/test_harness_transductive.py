@@ -23,7 +23,8 @@ from apm_tta.methods import build_parameters
 from apm_tta.methods.transclip import assigned
 from apm_tta.teachers import Teacher
 
-WORDS = ["demo", "--limit", "40", "--corruptions", "contrast", "--severities", "5", "--quiet", "--methods"]
+WORDS = ["demo", "--teacher", "embedded", "--limit", "40", "--corruptions", "contrast", "--severities", "5", "--quiet"]
+WORDS += ["--methods"]
 
 
 @pytest.fixture(scope="module")
