@@ -62,7 +62,7 @@ def test_every_row_has_its_name_in_manifest_records_and_tables(run: apm_tta.Run)
     assert list(run.answers()["method"].unique()) == rows
     for file in ("results.csv", "results.md", "report.html"):
         assert "iterations=3" in (run.folder / file).read_text()
-    assert r"apm\[iterations=3\]" in (run.folder / "results.md").read_text()
+    assert "| apm[iterations=3] " in (run.folder / "results.md").read_text()
     assert "apm[iterations=3]" in (run.folder / "results.tex").read_text()
     folders = sorted(path.name for path in (run.folder / "records").iterdir())
     assert [name.partition("+")[0] for name in folders] == ["apm", "apm", "apm", "mta", "tda", "zeroshot"]

@@ -87,7 +87,7 @@ def test_the_command_prints_and_writes_it_in_three_forms(run: Path, capsys: pyte
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     assert cells[2][:4] == ["as stated", "apm", "", "18.8"]
     assert cells[3][:5] == ["iterations", "9", "20", "43.8", "+25.0"]
-    assert r"Not in the table, since they differ in more: apm\[iterations=9,target=mta\]." in text
+    assert r"Not in the table, since they differ in more: apm[iterations=9,target=mta]." in text
     assert (run / "ablation-apm.md").read_text() in text
     assert r"iterations & 9 & 20 & 43.8 & +25.0 & " in (run / "ablation-apm.tex").read_text()
     assert list(pd.read_csv(run / "ablation-apm.csv")["method"]) == list(ablate(run, "apm").frame["method"])
