@@ -21,7 +21,7 @@ _IMAGES = {
     **{f"imagenet-v2-{part}": 10_000 for part in ("matched-frequency", "threshold-0.7", "top-images")},
     **{"caltech101": 2465, "dtd": 1692, "eurosat": 8100, "fgvc_aircraft": 3333, "flowers102": 2463},
     **{"food101": 30_300, "oxford_pets": 3669, "stanford_cars": 8041, "sun397": 19_850, "ucf101": 3783},
-    **{"cifar10.1": 2000, "fashion-mnist": 2000, "imagenet-part": 10_000},
+    **{"cifar10.1": 2000, "fashion-mnist": 2000, "imagenet-part": 10_000, "sklearn-digits": 1797},
 }
 """Of a test set, where it has another number than is usual in its family."""
 
