@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from results_folders import SECONDS_FILE, TABLES, Part, run_parts
+from results_folders import CHANGED_FILE, SECONDS_FILE, TABLES, Part, run_parts
 
 from apm_tta.cli import main
 from apm_tta.harness.request.suite import load_suite
@@ -30,6 +30,7 @@ from apm_tta.report.render import markdown
 from apm_tta.report.run_data import read_report_data
 from apm_tta.report.table import Table, number, signed
 from apm_tta.teachers.embedded import FOLDERS
+from apm_tta.wording import for_shell
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, README = ROOT / "results" / "embedded", ROOT / "README.md"
@@ -73,14 +74,14 @@ def page(folder: Path) -> str:
         "",
     ]
     for part in found:
-        results = pd.read_csv(folder / part.name / "results.csv")
-        lines += [f"## {part.name}", "", f"`run-bench {' '.join(part.words)}`", "", markdown(summary(results)), ""]
+        table = summary(*(pd.read_csv(folder / part.name / name) for name in ("results.csv", CHANGED_FILE)))
+        lines += [f"## {part.name}", "", f"`run-bench {for_shell(part.words)}`", "", markdown(table), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def summary(results: pd.DataFrame) -> Table:
+def summary(results: pd.DataFrame, changed: pd.DataFrame) -> Table:
     """Tabulate per method: top-1, the conditions under which it differs significantly, and the answers it changes."""
-    changed, rows = 100 - results["agreement"], []
+    shares, rows = changed.set_index("method")["changed"], []
     corrupted = results["corruption"] != "clean"
     for method, own in results.groupby("method", sort=False):
         significant = own[own["p_holm"] < SIGNIFICANT]
@@ -94,7 +95,7 @@ def summary(results: pd.DataFrame) -> Table:
                 signed(own.loc[corrupted, "delta_zeroshot"].mean()),
                 f"{int(better.sum())} of {len(own)}",
                 f"{int(worse.sum())} of {len(own)}",
-                number(changed[own.index].mean()),
+                number(shares[method]),
             ]
         )
     headers = ["method", "n", "clean", "corrupted", "vs zeroshot", "better", "worse", "changed %"]
@@ -102,7 +103,7 @@ def summary(results: pd.DataFrame) -> Table:
         "n images per condition; top-1 in percent, clean and as the mean over the corruptions, whose difference from "
         "zeroshot is in percentage points; better and worse: the conditions (of every seed) under which that "
         "difference is significant by McNemar's test at 5 % after Holm's correction over the methods under the "
-        "condition; changed: answers other than zeroshot's."
+        "condition; changed: answers other than zeroshot's, over all conditions."
     )
     return Table(headers, rows, 1, note=note)
 
