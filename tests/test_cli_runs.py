@@ -201,6 +201,7 @@ def test_the_setting_of_a_stream_is_a_column(tmp_path: Path, setting: str, capsy
         ("zeroshot", "episodic"),
         ("tda", setting),
         ("tent", setting),
+        ("norm", setting),  # what tent is to be compared with
     }
     assert all(row["n"] == "20" for row in rows)
     reset = "dataset" if setting in ("continual", "mixed") else "corruption"
