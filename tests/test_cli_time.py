@@ -25,8 +25,9 @@ METHODS = ["zeroshot", "tda", "tent", "transclip"]
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a run of two conditions. Do not change it."""
     run = tmp_path_factory.mktemp("time") / "run"
-    words = ["demo", "--methods", ",".join(METHODS), "--limit", "10", "--corruptions", "contrast", "--severities", "5"]
-    assert main([*words, "--batch-size", "5", "--device", "cpu", "--quiet", "--out", str(run)]) == 0
+    words = ["demo", "--teacher", "embedded", "--methods", ",".join(METHODS), "--limit", "10", "--severities", "5"]
+    words += ["--corruptions", "contrast", "--batch-size", "5", "--device", "cpu", "--quiet", "--out", str(run)]
+    assert main(words) == 0
     return run
 
 
