@@ -133,7 +133,8 @@ def make(options: argparse.Namespace) -> int:
     """Do what was asked for; return the exit code of ``run-bench``."""
     if options.readme:
         return make_readme()
-    code = run_parts(parts(), options.work, FOLDER, KEPT) if options.work else 0
+    chosen = [part for part in parts() if options.only in part.name]
+    code = run_parts(chosen, options.work, FOLDER, KEPT) if options.work else 0
     (FOLDER / "README.md").write_text(page(FOLDER), encoding="utf-8")
     return code
 
@@ -144,4 +145,5 @@ if __name__ == "__main__":
     what.add_argument("--work", type=Path, help="folder for the runs, which are resumed")
     what.add_argument("--page", action="store_true", help="only make results/embedded/README.md again")
     what.add_argument("--readme", action="store_true", help="only make the README's table")
+    parser.add_argument("--only", default="", help="only the parts with this in their names, such as embedded-resnet/")
     sys.exit(make(parser.parse_args()))

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from apm_tta.cli import main
+from apm_tta.columns import TIMINGS
 
 RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
-TIMINGS = {"latency_ms_p50", "latency_ms_p95", "images_per_s", "peak_memory_mb"}
 CONTAINER = """
 set -e
 mount --make-rprivate /
@@ -54,8 +54,8 @@ def contained(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def table(run: Path) -> list[dict[str, str]]:
     with (run / "results.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    clocked = (*TIMINGS, "times_disturbed")
-    return [{key: value for key, value in row.items() if key not in clocked} for row in rows]
+    timed = (*TIMINGS, "times_disturbed")
+    return [{key: value for key, value in row.items() if key not in timed} for row in rows]
 
 
 @pytest.mark.usefixtures("one_thread")
