@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 import tempfile
@@ -111,7 +112,8 @@ def summary(results: pd.DataFrame, changed: pd.DataFrame) -> Table:
 def make_readme() -> int:
     """Run the demo as in the README and replace its table and answers there; return the exit code of ``run-bench``."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
+        os.chdir(folder)  # no text of the README is to state where it was made
+        run = Path("demo")
         if code := main(["demo", "--out", str(run)]):
             return code
         text = (run / "results.md").read_text(encoding="utf-8")

@@ -77,7 +77,7 @@ def test_every_method_of_the_embedded_results_is_on_the_page() -> None:
     page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     runs = pd.concat([pd.read_csv(file) for file in (ROOT / "results" / "embedded").glob("*/*/results.csv")])
     methods = set(map(method_of, runs["method"]))
-    assert methods == set(METHODS.names()) - NEED_SUPPORT
+    assert methods >= {name for name in METHODS.names() if METHODS.get(name).fast} - NEED_SUPPORT
     assert all(f"\n## {name}\n" in page for name in methods)
 
 

@@ -12,8 +12,12 @@ from apm_tta.configuration import Configuration
 LEAST_SHARE = 0.9
 """Of the time that a method is timed, the thread that computes it has a core: on an idle machine nearly all of it."""
 
-MOST_SLOWED = 1.3
-"""How many times as long the reference may take as it took at best on the same hardware in the same run."""
+MOST_SLOWED = 1.5
+"""How many times as long the reference may take as it took at best on the same hardware in the same run.
+
+On an idle virtual machine it is 1.2 to 1.3 times in the middle and 1.4 to 1.6 times in one of ten measurements, since its
+host has other guests; a loop on one of two cores makes it 2.
+"""
 
 _DIGITS = 4
 

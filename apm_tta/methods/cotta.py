@@ -73,7 +73,6 @@ class CoTTA(Method[CoTTAParameters]):
     name = "cotta"
     protocol = "online"
     summary = "weights and biases of all layers adapted to averaged predictions, and restored by chance"
-    fast = True
     paper = "arXiv 2203.13591"
     keeps = "two copies of every weight and bias, the momentum of one of them, and a count of steps"
     adapts = "the whole image encoder, and its linear head"
