@@ -99,7 +99,8 @@ def test_batch_size_and_method_order_change_no_answer(tmp_path: Path, finished: 
     assert main(small_demo(tmp_path / "run", "--batch-size", "3", "--methods", "apm,ensemble,zeroshot")) == 0
     key = lambda row: (row["corruption"], row["method"])  # noqa: E731
     first, second = (sorted(without_timings(run / "results.csv"), key=key) for run in (finished, tmp_path / "run"))
-    for name in ("nll", "brier"):  # of all logits, whose last bit depends on how many images are multiplied at once
+    # Of logits, whose last bit depends on how many images are multiplied at once.
+    for name in ("nll", "brier", "ece", "adaptive_ece", "logit_margin"):
         values = [[float(row.pop(name)) for row in rows] for rows in (first, second)]
         assert values[0] == pytest.approx(values[1], rel=1e-5)
     assert first == second
