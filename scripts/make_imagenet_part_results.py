@@ -8,7 +8,6 @@ was.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -42,7 +41,10 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=Path, required=True, help="tf_efficientnet_lite0.safetensors")
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs, which are resumed")
     options = parser.parse_args()
-    # Tables name the teacher as requested: by the file's name, not by where it lies.
-    root, weights, work = options.data_root.resolve(), options.weights.resolve(), options.work.resolve()
-    os.chdir(weights.parent)
-    sys.exit(run_parts(parts(root, Path(weights.name)), work, FOLDER, TABLES))
+    # Tables name the teacher as requested: by the file's name in the folder of the runs, not by where it lies.
+    root, weights = options.data_root.resolve(), options.weights.resolve()
+    options.work.mkdir(parents=True, exist_ok=True)
+    link = options.work / weights.name
+    link.unlink(missing_ok=True)
+    link.symlink_to(weights)
+    sys.exit(run_parts(parts(root, Path(weights.name)), options.work, FOLDER, TABLES))

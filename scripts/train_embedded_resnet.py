@@ -1,4 +1,4 @@
-"""Train the teacher with Batch normalisation that the package carries: ``python scripts/train_embedded_resnet.py``.
+"""Train the teacher ``embedded-resnet``, which the package carries: ``python scripts/train_embedded_resnet.py``.
 
 open_clip's ModifiedResNet and a text tower learn from Fashion-MNIST's 60,000 *training* images and sentences that vary
 together (``embedded_properties.py``). Each step has two losses, both the image-to-text half of CLIP's with all possible

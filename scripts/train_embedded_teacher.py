@@ -1,4 +1,4 @@
-"""Train the teacher that the package carries: ``python scripts/train_embedded_teacher.py``.
+"""Train the teacher ``embedded``, which the package carries: ``python scripts/train_embedded_teacher.py``.
 
 A small open_clip model learns to match Fashion-MNIST's 60,000 *training* images with class-name prompts. Each step
 draws a few of CLIP's 80 templates; under each, the image embedding must select its class's prompt among those of all
@@ -35,9 +35,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
 from apm_tta.data.fashion_mnist import DEBIAN_FOLDER, load_split
-from apm_tta.teachers.embedded import FOLDER, WEIGHTS
+from apm_tta.teachers.embedded import FOLDERS, WEIGHTS
 from apm_tta.teachers.templates import TEMPLATES
 
+FOLDER = FOLDERS["embedded"]
 CONFIG = json.loads((FOLDER / "open_clip_config.json").read_text())
 
 
@@ -62,14 +63,14 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def prompt_tokens(classes: tuple[str, ...]) -> Tensor:
     """Tokenise every template with every class, ``(T, C, context)``."""
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{FOLDERS['embedded']}")
     return torch.stack([tokenizer([t.format(c) for c in classes]) for t in TEMPLATES["openai80"]])
 
 
 def train(options: argparse.Namespace) -> None:
     """Train, or resume from ``options.checkpoint``, and write the weights."""
     torch.manual_seed(options.seed)  # open_clip draws its initial weights from the global generator
-    model = open_clip.create_model(f"local-dir:{FOLDER}", load_weights=False)
+    model = open_clip.create_model(f"local-dir:{FOLDERS['embedded']}", load_weights=False)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.999))
     images, labels = load_split(options.data_root, "train")
     pixels = resized_images(images, CONFIG["model_cfg"]["vision_cfg"]["image_size"])

@@ -95,12 +95,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_batch_size_and_method_order_change_no_answer(tmp_path: Path, finished: Path) -> None:
-    assert main(small_demo(tmp_path / "run", "--batch-size", "3", "--methods", "apm,ensemble,zeroshot")) == 0
+def test_batch_size_and_method_order_change_no_answer(tmp_path: Path) -> None:
+    """Compare all columns, on a ViT: of convolutions the sixth digit of what is made of confidences may differ too."""
+    words = ("--teacher", "embedded")
+    assert main(small_demo(tmp_path / "whole", *words)) == 0
+    words += ("--batch-size", "3", "--methods", "apm,ensemble,zeroshot")
+    assert main(small_demo(tmp_path / "run", *words)) == 0
     key = lambda row: (row["corruption"], row["method"])  # noqa: E731
-    first, second = (sorted(without_timings(run / "results.csv"), key=key) for run in (finished, tmp_path / "run"))
-    # Of logits, whose last bit depends on how many images are multiplied at once.
-    for name in ("nll", "brier", "ece", "adaptive_ece", "logit_margin"):
+    runs = (tmp_path / "whole", tmp_path / "run")
+    first, second = (sorted(without_timings(run / "results.csv"), key=key) for run in runs)
+    for name in ("nll", "brier"):  # of all logits, whose last bit depends on how many images are multiplied at once
         values = [[float(row.pop(name)) for row in rows] for rows in (first, second)]
         assert values[0] == pytest.approx(values[1], rel=1e-5)
     assert first == second

@@ -176,7 +176,7 @@ class Dataset:
 
     @property
     def _foreign_prefix(self) -> str:
-        """Of the ids of foreign images; no other id, which is a path below a folder, has two slashes in a row."""
+        """Return what ids of foreign images begin with; no other id has two slashes in a row: it is a path."""
         return "" if self.foreign is None else f"foreign://{self.foreign.card.name}/"
 
     def stored_in(self, sample_id: str) -> tuple[Layout[Any], str]:

@@ -11,7 +11,7 @@ from PIL import Image
 SEVERITIES = (1, 2, 3, 4, 5)
 """Severities of every corruption."""
 FOREIGN_LABEL = -1
-"""In place of the class of an image that is of none."""
+"""Stands for the class of an image that is of none."""
 
 
 @dataclass(frozen=True)

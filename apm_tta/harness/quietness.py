@@ -15,8 +15,8 @@ LEAST_SHARE = 0.9
 MOST_SLOWED = 1.5
 """How many times as long the reference may take as it took at best on the same hardware in the same run.
 
-On an idle virtual machine it is 1.2 to 1.3 times in the middle and 1.4 to 1.6 times in one of ten measurements, since
-its host has other guests; a loop on one of two cores makes it 2.
+On a virtual machine that does nothing it wavers too, since its host has other guests: ``pytest -s
+benchmarks/test_perf_quiet.py`` prints by how much.
 """
 
 _DIGITS = 4

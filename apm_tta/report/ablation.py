@@ -13,15 +13,12 @@ import pandas as pd
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.method_rows import canonical_row, folder_of, method_of, settings_of
-from apm_tta.report.caption import caption, notes
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
-from apm_tta.report.render import csv_text, markdown, markdown_text
 from apm_tta.report.run_data import ReportData, read_report_data
 from apm_tta.report.statistics import Ints, holm, paired_mean_interval, sign_flip_p
 from apm_tta.report.table import Table, interval, number, p_value, signed
+from apm_tta.report.table_of_run import write_table_of_run
 from apm_tta.report.timings import MARK, MARKED, is_disturbed
-from apm_tta.report.write import latex_document
-from apm_tta.system.files import MAKE_ROOM, write_file
 from apm_tta.wording import pluralise
 
 COLUMNS = [
@@ -131,18 +128,8 @@ def write_ablation(ablation: Ablation) -> str:
     Raises:
         UserError: when the folder cannot be written.
     """
-    data, table = ablation.data, ablation.table()
-    sentences = [caption(data.manifest, data.sites), *notes(data)]
-    text = "\n\n".join([markdown(table), *map(markdown_text, sentences)]) + "\n"
     name = f"ablation-{folder_of(ablation.row)}"
-    contents = {
-        "md": text,
-        "csv": csv_text(ablation.frame),
-        "tex": latex_document([table], " ".join(sentences), "ablation"),
-    }
-    for ending, content in contents.items():
-        write_file(data.run / f"{name}.{ending}", content.encode(), MAKE_ROOM)
-    return text
+    return write_table_of_run(ablation.data, ablation.table(), ablation.frame, name, "ablation")
 
 
 def _differing_keys(row: str, other: str) -> list[str]:

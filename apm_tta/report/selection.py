@@ -11,12 +11,9 @@ import pandas as pd
 from apm_tta.errors import UserError
 from apm_tta.method_rows import method_of
 from apm_tta.report.aggregate import condition_name
-from apm_tta.report.caption import caption, notes
-from apm_tta.report.render import csv_text, markdown, markdown_text
 from apm_tta.report.run_data import ReportData, read_report_data
 from apm_tta.report.table import Table, number, signed
-from apm_tta.report.write import latex_document
-from apm_tta.system.files import MAKE_ROOM, write_file
+from apm_tta.report.table_of_run import write_table_of_run
 
 Criterion = Literal["entropy", "none"]
 _MEAN = "mean"
@@ -113,17 +110,8 @@ def write_selection(selection: Selection) -> str:
     Raises:
         UserError: when the folder cannot be written.
     """
-    data, table = selection.data, selection.table()
-    sentences = [caption(data.manifest, data.sites), *notes(data)]
-    text = "\n\n".join([markdown(table), *map(markdown_text, sentences)]) + "\n"
-    contents = {
-        "md": text,
-        "csv": csv_text(selection.frame),
-        "tex": latex_document([table], " ".join(sentences), "selection"),
-    }
-    for ending, content in contents.items():
-        write_file(data.run / f"selection-{selection.criterion}.{ending}", content.encode(), MAKE_ROOM)
-    return text
+    name = f"selection-{selection.criterion}"
+    return write_table_of_run(selection.data, selection.table(), selection.frame, name, "selection")
 
 
 def _chosen(base: str, condition: str, group: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:

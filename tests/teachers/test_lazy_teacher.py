@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
 from apm_tta.teachers import TEMPLATES, default_cache, disk_cache, load_teacher, open_clip_tokenizer
-from apm_tta.teachers.embedded import FOLDER
+from apm_tta.teachers.embedded import FOLDERS
 
 State = dict[str, Tensor]
 
@@ -31,7 +31,7 @@ KIND = "ViT-of-a-test"
 def small_architecture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give open_clip one more architecture, a small one: the models of this file take no time and no memory."""
     path = tmp_path_factory.mktemp("architectures") / f"{KIND}.json"
-    path.write_text(json.dumps(json.loads((FOLDER / "open_clip_config.json").read_text())["model_cfg"]))
+    path.write_text(json.dumps(json.loads((FOLDERS["embedded"] / "open_clip_config.json").read_text())["model_cfg"]))
     open_clip.add_model_config(path)
     yield
     factory._MODEL_CONFIG_PATHS.remove(path)

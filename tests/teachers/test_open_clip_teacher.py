@@ -17,7 +17,7 @@ from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
 from apm_tta.methods import Batch
 from apm_tta.teachers import TEMPLATES, LazyTeacher, Teacher, load_teacher
-from apm_tta.teachers.embedded import FOLDER
+from apm_tta.teachers.embedded import FOLDERS
 
 CLASSES = open_dataset("fashion-mnist").classes
 
@@ -31,7 +31,7 @@ def test_the_embedded_teacher_matches_its_configuration(embedded_teacher: LazyTe
 
 def test_the_digest_is_that_of_the_weights_file(embedded_teacher: Teacher) -> None:
     again = load_teacher("embedded")
-    file = FOLDER / "open_clip_model.safetensors"
+    file = FOLDERS["embedded"] / "open_clip_model.safetensors"
     assert again.weights_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert again.identity == embedded_teacher.identity
 

@@ -40,7 +40,7 @@ _DIGITS = 4
 
 @dataclass
 class _Turns:
-    """What was measured of one method so far."""
+    """Hold what was measured of one method so far."""
 
     method: Method[Any]
     size: int
@@ -53,7 +53,7 @@ class _Turns:
 
     @property
     def whole(self) -> bool:
-        """Whether it answers all images of a condition together."""
+        """Return whether it answers all images of a condition together."""
         return self.method.protocol == "transductive"
 
 

@@ -1,4 +1,4 @@
-"""Which settings of a run's rows are not the defaults, which are the papers' or the suite's own."""
+"""Find the settings of a run's rows that are not the defaults, which are the papers' or the suite's own."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
-FOLDERS: dict[str, Path] = {"embedded": FOLDER, "embedded-resnet": FOLDER / "resnet"}
+_HERE = Path(__file__).parent
+FOLDERS: dict[str, Path] = {"embedded": _HERE, "embedded-resnet": _HERE / "resnet"}
 """For each embedded teacher by name, the folder with its configuration and weights."""
 
 WEIGHTS: dict[str, Path] = {name: folder / "open_clip_model.safetensors" for name, folder in FOLDERS.items()}
