@@ -65,13 +65,15 @@ def parts() -> list[Part]:
 def page(folder: Path) -> str:
     """Return the page on what the tables in ``folder`` say, for the parts that are there."""
     found = [part for part in parts() if (folder / part.name / "results.csv").is_file()]
+    lacking = ", ".join(part.name for part in parts() if part not in found)
+    missing = f" Not made yet: {lacking}." if lacking else ""
     hours = sum(json.loads((folder / part.name / SECONDS_FILE).read_text()) for part in found) / 3600
     lines = [
         "# The embedded benchmark",
         "",
         f"Made by `python scripts/make_embedded_results.py --work FOLDER` in {hours:.1f} hours on 2 CPU cores: every "
         "method on both embedded teachers. Methods of at least 50 images per second answer "
-        f"{IMAGES[FAST]} images per condition, the others {IMAGES[SLOW]}.",
+        f"{IMAGES[FAST]} images per condition, the others {IMAGES[SLOW]}.{missing}",
         "",
     ]
     for part in found:
