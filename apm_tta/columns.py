@@ -101,6 +101,12 @@ COLUMNS: tuple[Column, ...] = (
     _key("seed", pa.int64(), "seed of every random draw"),
     # Records: one value per image.
     Column("id", pa.string(), "image", "path of the image below the data set's root", required=True),
+    Column(
+        "position",
+        pa.int64(),
+        "image",
+        "place in its stream, from 0, part of a row's key; null where every image is shown once under each condition",
+    ),
     Column("label", _CLASS, "image", "class of the image, from 0; -1 for a foreign image", required=True),
     Column("error", pa.string(), "image", "why there is no answer; null where there is one"),
     Column(
@@ -157,7 +163,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("peak_memory_mb", _SMALL, "image", "peak memory of its batch: device, or process on a CPU", "MB"),
     Column("gflop", _REAL, "image", "cost per image, recorded for the first image of a cell; null elsewhere", "GFLOP"),
     # Results: one value per cell.
-    Column("n", pa.int64(), "cell", "images with an answer", shown=Shown("n", 40, "count")),
+    Column("n", pa.int64(), "cell", "images with an answer, each as often as shown", shown=Shown("n", 40, "count")),
     Column(
         "errors",
         pa.int64(),
@@ -344,6 +350,14 @@ COLUMNS: tuple[Column, ...] = (
     _share("foreign_fpr95", "likewise: foreign images that pass where 95 % of the clean images do"),
     _share("foreign_auroc_energy", "foreign_auroc by minus the energy"),
     _share("foreign_fpr95_energy", "foreign_fpr95 by minus the energy"),
+    Column(
+        "images",
+        _REAL,
+        "cell",
+        "different images among the n, where some were shown several times: intervals and tests draw these",
+        seeds="same",
+        shown=Shown("different images", 45, digits=0, omit="unknown"),
+    ),
     _share("worst_classes", "the same mean over the tenth of the classes where it is lowest, at least one class"),
 )
 

@@ -13,7 +13,8 @@ import pandas as pd
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.method_rows import canonical_row, folder_of, method_of, settings_of
-from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
+from apm_tta.report.cell_answers import Answers, condition_files, read_condition
+from apm_tta.report.paired import paired_rows
 from apm_tta.report.run_data import ReportData, read_report_data
 from apm_tta.report.statistics import Ints, holm, paired_mean_interval, sign_flip_p
 from apm_tta.report.table import Table, interval, number, p_value, signed
@@ -164,14 +165,12 @@ class _Pairs:
         self._answers = self._changed = 0
 
     def add(self, one: Answers, default: Answers) -> None:
-        places = positions(one.ids, default.ids)
-        both = places >= 0
-        places = places[both]
-        gained = one.right[both].astype(np.int64) - default.right[places]
-        for image, difference in zip(one.ids.filter(both).to_pylist(), gained.tolist(), strict=True):
+        rows, places = paired_rows(one, default)
+        gained = one.right[rows].astype(np.int64) - default.right[places]
+        for image, difference in zip(one.ids.take(rows).to_pylist(), gained.tolist(), strict=True):
             self._differences[image] = self._differences.get(image, 0) + difference
         self._answers += len(gained)
-        self._changed += int((one.prediction[both] != default.prediction[places]).sum())
+        self._changed += int((one.prediction[rows] != default.prediction[places]).sum())
 
     def row(self) -> dict[str, float]:
         differences: Ints = np.array(list(self._differences.values()), dtype=np.int64)

@@ -19,6 +19,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.harness.storage.record_header import RecordHeader
+from apm_tta.harness.storage.record_keys import equal_key, has_positions
 from apm_tta.harness.storage.records import Recorded, cell_columns
 from apm_tta.harness.storage.run_records import RecordFile, present_files, read_recorded
 from apm_tta.wording import resume
@@ -39,7 +40,9 @@ class Answers:
 
     Attributes:
         cell: values of ``CELL``.
-        ids: ids of the answered images, ``(n,)``.
+        ids: ids of the answered images, ``(n,)``, a dictionary array where images were shown several times.
+        showing: how often each image had been shown before, under this condition, ``(n,)``; None where every image was
+            shown once.
         damaged: a row for each of the others: its id, the kind of error, and the error.
         label: true classes, ``(n,)``.
         prediction: predicted classes, ``(n,)``.
@@ -62,6 +65,7 @@ class Answers:
 
     cell: dict[str, Any]
     ids: pa.Array
+    showing: Ints | None
     damaged: list[dict[str, str]]
     label: Ints
     prediction: Ints
@@ -86,8 +90,11 @@ class Answers:
 
     @property
     def images(self) -> pa.Array:
-        """Return the ids of all images, those without an answer at the end."""
-        return pa.concat_arrays([self.ids, pa.array([row["id"] for row in self.damaged], pa.string())])
+        """Return the ids of all images, each once, those without an answer at the end."""
+        unread = pa.array([row["id"] for row in self.damaged], pa.string())
+        if self.showing is None:
+            return pa.concat_arrays([self.ids, unread])
+        return pc.unique(pa.concat_arrays([self.ids.dictionary, unread]))
 
 
 def condition_files(run: Path, numbers: Numbers) -> dict[str, list[RecordFile]]:
@@ -129,7 +136,7 @@ def read_condition(run: Path, files: Sequence[RecordFile], fingerprint: str) -> 
         fingerprint: of the run.
 
     Raises:
-        UserError: when a file is damaged, or is not what the run has there; when an image appears twice in a cell.
+        UserError: when a file is damaged, or is not what the run has there; when two rows of a cell have one key.
     """
     by_cell: dict[Cell, list[Recorded]] = {}
     for file in files:
@@ -138,20 +145,49 @@ def read_condition(run: Path, files: Sequence[RecordFile], fingerprint: str) -> 
 
 
 def positions(ids: pa.Array, among: pa.Array) -> Ints:
-    """Return the index in ``among`` of each of ``ids``; -1 for an id that is not in it."""
+    """Return the index in ``among`` of each of ``ids``, the first one of an id that is in it several times; else -1."""
+    if not (pa.types.is_dictionary(ids.type) or pa.types.is_dictionary(among.type)):
+        return _index_in(ids, among)
+    ids, among = (each if pa.types.is_dictionary(each.type) else each.dictionary_encode() for each in (ids, among))
+    first = np.full(len(among.dictionary) + 1, -1)  # the last stands for an id that is not in it
+    first[among.indices.to_numpy()[::-1]] = np.arange(len(among))[::-1]
+    found: Ints = first[_index_in(ids.dictionary, among.dictionary)][ids.indices.to_numpy()]
+    return found
+
+
+def _index_in(ids: pa.Array, among: pa.Array) -> Ints:
     indices: Ints = pc.fill_null(pc.index_in(ids, value_set=among), -1).to_numpy(zero_copy_only=False).astype(np.int64)
     return indices
 
 
+def image_numbers(ids: pa.Array) -> Ints:
+    """Return the number of each row's image, from 0, ``(n,)``."""
+    encoded = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
+    _, numbers = np.unique(encoded.indices.to_numpy(), return_inverse=True)
+    return numbers.astype(np.int64)
+
+
+def _ids(answered: pa.Table, several: bool) -> pa.Array:
+    ids = answered["id"].combine_chunks()
+    return ids.dictionary_encode() if several else ids
+
+
+def _showings(table: pa.Table) -> Ints:
+    """Count for every row how often its image was shown before."""
+    images, position = image_numbers(table["id"].combine_chunks()), table["position"].to_numpy()
+    order = np.lexsort((position, images))
+    sorted_images = images[order]
+    first = np.flatnonzero(np.diff(sorted_images, prepend=-1))
+    showings = np.empty(len(images), dtype=np.int64)
+    showings[order] = np.arange(len(images)) - np.repeat(first, np.diff(first, append=len(images)))
+    return showings
+
+
 def _answers(run: Path, cell: dict[str, Any], recorded: Sequence[Recorded]) -> Answers:
     table = pa.concat_tables([each.table for each in recorded]).combine_chunks()
-    ids = table["id"]
-    if pc.count_distinct(ids).as_py() != len(ids):
-        counted = ids.value_counts()
-        twice = counted.filter(pc.greater(pc.struct_field(counted, "counts"), 1))[0]["values"].as_py()
-        raise UserError(
-            f"{run} holds image {twice} of {cell['method']} twice; delete its records and rerun the command"
-        )
+    if (key := equal_key(table)) is not None:
+        raise UserError(f"{run} holds {key} of {cell['method']} twice; delete its records and rerun the command")
+    showing = _showings(table) if has_positions(table) else None
     damaged = table.filter(pc.is_valid(table["error"]))
     answered = table.filter(pc.is_null(table["error"])).combine_chunks()
     _refuse_gaps(run, cell, answered)
@@ -162,7 +198,8 @@ def _answers(run: Path, cell: dict[str, Any], recorded: Sequence[Recorded]) -> A
     steps = _integers(answered, "iterations")
     return Answers(
         cell=cell,
-        ids=answered["id"].combine_chunks(),
+        ids=_ids(answered, showing is not None),
+        showing=None if showing is None else showing[pc.is_null(table["error"]).to_numpy()],
         damaged=[
             {"id": row["id"], "kind": row["error_kind"] or DamagedImage.kind, "error": row["error"]}
             for row in damaged.select(["id", "error_kind", "error"]).to_pylist()

@@ -12,10 +12,11 @@ from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.method_rows import spelt_settings
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.beside import ZEROSHOT, beside
-from apm_tta.report.cell_answers import Answers, positions
+from apm_tta.report.cell_answers import Answers, image_numbers
+from apm_tta.report.paired import pair
 from apm_tta.report.published import published_number
 from apm_tta.report.sites import batch_sizes, hardware, is_pooled
-from apm_tta.report.statistics import calibration_error, holm, mcnemar_p, paired_interval, wilson_interval
+from apm_tta.report.statistics import calibration_error, clustered_interval, holm, wilson_interval
 from apm_tta.report.timings import latencies
 from apm_tta.report.trust_statistics import (
     adaptive_calibration_error,
@@ -88,31 +89,23 @@ def _mark_best(of_seed: list[tuple[Answers, dict[str, Any]]]) -> None:
         row["best"] = False
     if len(ranked) > 1:
         (best, row), *others = ranked
-        counts = [count_discordant(best, other)[:2] for other, _ in others]
-        corrected = holm([mcnemar_p(*pair) for pair in counts])
-        row["best"] = max(corrected) < SIGNIFICANT and all(only_best > only_other for only_best, only_other in counts)
+        pairs = [pair(best, other) for other, _ in others]
+        corrected = holm([each.p() for each in pairs])
+        row["best"] = max(corrected) < SIGNIFICANT and all(each.only_one > each.only_other for each in pairs)
 
 
 def _compare_with_zeroshot(cell: Answers, zeroshot: Answers) -> dict[str, float]:
     """Compute top-1 minus zero-shot's on the images that both answered, in percentage points, with interval and p."""
-    only_cell, only_zeroshot, images = count_discordant(cell, zeroshot)
-    if not images:
+    pairs = pair(cell, zeroshot)
+    if not len(pairs):
         return {}
-    low, high = paired_interval(only_cell, only_zeroshot, images)
+    low, high = pairs.interval()
     return {
-        "delta_zeroshot": 100 * (only_cell - only_zeroshot) / images,
+        "delta_zeroshot": 100 * (pairs.only_one - pairs.only_other) / len(pairs),
         "delta_low": 100 * low,
         "delta_high": 100 * high,
-        "p_mcnemar": mcnemar_p(only_cell, only_zeroshot),
+        "p_mcnemar": pairs.p(),
     }
-
-
-def count_discordant(one: Answers, other: Answers) -> tuple[int, int, int]:
-    """Count the images that only ``one`` got right, that only ``other`` got right, and that both answered."""
-    places = positions(one.ids, other.ids)
-    both = places >= 0
-    one_right, other_right = one.right[both], other.right[places[both]]
-    return int((one_right & ~other_right).sum()), int((other_right & ~one_right).sum()), int(both.sum())
 
 
 def _by_confidence(answers: Answers) -> dict[str, float]:
@@ -154,12 +147,15 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
     if not count:
         return row
     correct = int(answers.right.sum())
-    low, high = wilson_interval(correct, count)
+    images = None if answers.showing is None else image_numbers(answers.ids)
+    interval = wilson_interval(correct, count) if images is None else clustered_interval(answers.right, images)
+    low, high = interval
     pooled = is_pooled(row["measured_on"], row["batch_size"])
     target = answers.target_prediction
     by_class = class_accuracies(answers.label, answers.right)
     return {
         **row,
+        "images": _NAN if images is None else int(images.max()) + 1,
         "top1": 100 * correct / count,
         "top1_low": 100 * low,
         "top1_high": 100 * high,

@@ -7,20 +7,21 @@ from typing import Any
 
 import pandas as pd
 
+from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.carried_images import as_answered
 from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.harness.storage.image_list import read_image_list, with_images
 from apm_tta.harness.storage.manifest import Numbers, differences
 from apm_tta.harness.storage.manifest_file import read_manifest
-from apm_tta.harness.storage.run_records import read_headers
+from apm_tta.harness.storage.run_records import read_headers, rows_of_run
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
-from apm_tta.report.cells import count_discordant
+from apm_tta.report.paired import pair
 from apm_tta.report.render import markdown, markdown_text
 from apm_tta.report.run_data import find_differing_label
 from apm_tta.report.sites import join_distinct, sites_of
-from apm_tta.report.statistics import holm, mcnemar_p, paired_interval
+from apm_tta.report.statistics import holm
 from apm_tta.report.table import Table, interval, number, p_value, signed
 from apm_tta.wording import pluralise
 
@@ -105,7 +106,11 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
     headers = ["condition", "method", "seed", "n", "A top-1 %", "B top-1 %", "B - A", "95 % interval", "p", "p (Holm)"]
     numbers = read_manifest(run_a).numbers
     expected = numbers.dataset.images_per_condition
-    incomplete = int((table["n"] < expected).sum())
+    expected_rows = {(cell.condition, cell.method, cell.seed): rows for cell, rows in rows_of_run(numbers).items()}
+    incomplete = sum(
+        row["n"] < expected_rows[Condition(row["corruption"], row["severity"]), row["method"], row["seed"]]
+        for row in table.to_dict("records")
+    )
     note = (
         "n: images answered by both. Interval: paired bootstrap. p: McNemar's exact test; p (Holm): with Holm's "
         "correction over the rows of this table."
@@ -169,23 +174,18 @@ def _refuse_different_images(runs: tuple[Path, Path], a: Answers, b: Answers, ex
 
 
 def _row(a: Answers, b: Answers) -> dict[str, Any]:
-    only_b, only_a, images = count_discordant(b, a)
-    if not images:
+    pairs = pair(b, a)
+    if not len(pairs):
         return {}
-    low, high = paired_interval(only_b, only_a, images)
-    right_a = _count_right(a, b)
+    images, gain = len(pairs), pairs.only_one - pairs.only_other
+    low, high = pairs.interval()
     return {
         **{name: a.cell[name] for name in ("corruption", "severity", "setting", "method", "seed")},
         "n": images,
-        "top1_a": 100 * right_a / images,
-        "top1_b": 100 * (right_a + only_b - only_a) / images,
-        "delta": 100 * (only_b - only_a) / images,
+        "top1_a": 100 * pairs.right / images,
+        "top1_b": 100 * (pairs.right + gain) / images,
+        "delta": 100 * gain / images,
         "delta_low": 100 * low,
         "delta_high": 100 * high,
-        "p_mcnemar": mcnemar_p(only_b, only_a),
+        "p_mcnemar": pairs.p(),
     }
-
-
-def _count_right(one: Answers, other: Answers) -> int:
-    """Count the images that both answered and ``one`` got right."""
-    return int(one.right[positions(one.ids, other.ids) >= 0].sum())

@@ -17,6 +17,8 @@ from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest, Numbers
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.record_header import RecordHeader
+from apm_tta.harness.storage.records import cell_columns
+from apm_tta.harness.storage.run_records import rows_of_run
 from apm_tta.harness.storage.times import read_times
 from apm_tta.report.aggregate import condition_name, merge_seeds
 from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition, read_foreign
@@ -115,13 +117,14 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         seen.add((str(FOREIGN), method, seed))
         headers += [(method, header) for header in cell.headers]
     fingerprint = numbers.fingerprint
+    expected_rows = {_cell_key(cell_columns(cell)): rows for cell, rows in rows_of_run(numbers).items()}
     for files in condition_files(run, numbers).values():
         complete = []
         for cell in read_condition(run, files, fingerprint):
-            images = len(cell) + len(cell.damaged)
+            images, wanted = len(cell) + len(cell.damaged), expected_rows[_cell_key(cell.cell)]
             seen.add(_cell_key(cell.cell))
-            if images < expected:
-                missing.append(f"{expected - images} of {expected} images of {_cell_name(cell.cell)}")
+            if images < wanted:
+                missing.append(f"{wanted - images} of {wanted} images of {_cell_name(cell.cell)}")
             else:
                 complete.append(cell)
         _refuse_other_images(run, complete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +15,15 @@ from apm_tta.randomness import numpy_generator
 
 BINS = 15
 _RESAMPLES = 10_000
+_DRAWN_TOGETHER = 500
+"""Resamples in memory at once where there are many different images."""
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
     r"""Compute Wilson's score interval of a proportion (JASA 22, 1927), both ends in 0 .. 1.
 
     .. math::
@@ -38,6 +41,31 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     scale = 1 + square / trials
     # Without successes the lower end is 0, without failures the upper end 1, which rounding misses.
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def clustered_interval(right: Bools, images: Ints, confidence: float = 0.95) -> tuple[float, float]:
+    r"""Compute Wilson's interval of a proportion whose answers are several to each image, both ends in 0 .. 1.
+
+    Images are taken to be independent of each other, the answers to one of them are not. So the interval is that of as
+    many independent answers as would have the variance of the share over images (Korn and Graubard, 1998):
+
+    .. math::
+        n_\mathrm{eff} = \min\Bigl(n, \frac{\hat p (1 - \hat p)}{v}\Bigr), \quad
+        v = \frac{k}{k - 1} \sum_{i=1}^{k} \frac{(r_i - \hat p \, m_i)^2}{n^2}
+
+    where :math:`r_i` of the :math:`m_i` answers to image i are right. It is k where all answers are right, or none.
+
+    Args:
+        right: of every answer, ``(n,)``.
+        images: which image it is to, from 0 to k - 1, ``(n,)``.
+        confidence: of the interval.
+    """
+    shown = np.bincount(images)
+    share, answers, count = float(right.mean()), len(right), len(shown)
+    residuals = np.bincount(images, weights=right) - share * shown
+    variance = count / max(1, count - 1) * float(residuals @ residuals) / answers**2
+    effective = count if variance == 0 or share in (0, 1) else min(answers, share * (1 - share) / variance)
+    return wilson_interval(share * effective, effective, confidence)
 
 
 def mcnemar_p(only_one: int, only_other: int) -> float:
@@ -107,7 +135,7 @@ def sign_flip_p(differences: Ints) -> float:
     return float(np.clip(2 * tail, 0, 1))
 
 
-def paired_mean_interval(differences: Ints, answers: int, confidence: float = 0.95) -> tuple[float, float]:
+def paired_mean_interval(differences: Ints, answers: int | Ints, confidence: float = 0.95) -> tuple[float, float]:
     """Compute the paired percentile bootstrap interval of a difference in accuracy over several answers per image.
 
     Images are drawn with all of their answers, which are not independent: under several conditions, with several seeds.
@@ -116,12 +144,16 @@ def paired_mean_interval(differences: Ints, answers: int, confidence: float = 0.
     Args:
         differences: of each image, ``(n,)``: how many of its answers only the one got right, less those that only the
             other did.
-        answers: of all images together.
+        answers: of all images together; or of each image, ``(n,)``, where they are shown different numbers of times.
         confidence: of the interval.
 
     Returns:
         Its ends, in -1 .. 1.
     """
+    if not isinstance(answers, int):
+        if (answers != answers[0]).any():
+            return _ratio_interval(differences, answers, confidence)
+        answers = int(answers.sum())
     values, counts = np.unique(differences, return_counts=True)
     images = len(differences)
     if answers == images and np.abs(values).max() <= 1:
@@ -131,6 +163,22 @@ def paired_mean_interval(differences: Ints, answers: int, confidence: float = 0.
     drawn = generator.multinomial(images, counts / images, size=_RESAMPLES) @ values / answers
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _ratio_interval(differences: Ints, answers: Ints, confidence: float) -> tuple[float, float]:
+    """Compute ``paired_mean_interval`` where the number of answers to the drawn images is as random as their sum."""
+    pairs, counts = np.unique(np.stack([differences, answers]), axis=1, return_counts=True)
+    key = hashlib.sha256(pairs.tobytes() + counts.tobytes()).hexdigest()
+    generator = numpy_generator(0, key, "paired bootstrap")
+    drawn = np.concatenate(
+        [
+            generator.multinomial(len(differences), counts / len(differences), size=_DRAWN_TOGETHER) @ pairs.T
+            for _ in range(_RESAMPLES // _DRAWN_TOGETHER)
+        ]
+    )
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [tail, 1 - tail])
     return float(low), float(high)
 
 

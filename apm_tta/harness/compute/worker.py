@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 
 from apm_tta.apm.engine import is_out_of_memory
+from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.account import Account
 from apm_tta.harness.compute.answer_columns import (
@@ -30,6 +31,7 @@ from apm_tta.harness.compute.measure import SoloCost, measure_alone, peak_memory
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.compute.read_digests import ReadDigests
 from apm_tta.harness.compute.shard_features import CachedFeatures
+from apm_tta.harness.compute.shown import Positions, positions_of, repeats
 from apm_tta.harness.compute.spot_check import answer_alone, part_of, refuse_other_answers
 from apm_tta.harness.compute.stream_order import stream_order
 from apm_tta.harness.compute.transfer import arriving
@@ -79,6 +81,7 @@ class Worker:
         self._setup_warnings = setup_warnings or {}
         self._read = ReadDigests(self._dataset)
         self._checked: set[Cell] = set()
+        self._repeating: dict[Condition, bool] = {}
         self._fresh_start = FreshStart(self._methods.values(), prepared.request.parameters)
         self._prepared = prepared
         self._loader = Loader(self._dataset, prepared.preparations(self._methods.values()), workers)
@@ -146,13 +149,16 @@ class Worker:
         else:
             coming = None
         places = self._places(shard)
-        for number, batch in enumerate(self._load(places, self._batch_size, methods.values(), cached, coming)):
+        positions = shard.positions() if self._repeats(shard.condition) else None
+        batches = self._load(places, self._batch_size, methods.values(), cached, coming, positions)
+        for number, batch in enumerate(batches):
             loaded = batch.loaded
             # A cell's first images are timed alone; where features come from a cache, their time is unknown.
             measured = shard.index == 0 and number == 0 and not cached.complete and not shard.retried
             for cell, method in methods.items():
                 checked = cell not in self._checked and len(batch.given) > 1
-                yield cell, self._answer(method, batch.given, loaded, measured, checked, remembered=not number)
+                answers = self._answer(method, batch, measured, checked, remembered=not number)
+                yield cell, answers
                 if checked:
                     self._checked.add(cell)
             if loaded.places:
@@ -170,7 +176,12 @@ class Worker:
         cached = CachedFeatures(self._feature_cache, self._teacher, self._precision, self._dataset, shard)
         methods = {cell: self._methods[cell.method, cell.seed] for cell in shard.cells}
         gathered = GatheredFeatures(self._teacher)
-        for batch in self._load(self._places(shard), self._batch_size, methods.values(), cached):
+        positions = Positions([], []) if self._repeats(shard.condition) else None
+        numbers = None if positions is None else shard.positions()
+        for batch in self._load(self._places(shard), self._batch_size, methods.values(), cached, positions=numbers):
+            if positions is not None and batch.positions is not None:
+                positions.read.extend(batch.positions.read)
+                positions.unread.extend(batch.positions.unread)
             with self._watch.during(*methods.values()), self._autocast():
                 gathered.add(batch.given, batch.loaded)
             if batch.loaded.places:
@@ -178,7 +189,8 @@ class Worker:
         cached.close()
         for cell, method in methods.items():
             reset(method)
-            yield cell, self._answer(method, gathered.batch(), gathered.loaded, measured=False, checked=False)
+            whole = _LoadedBatch(gathered.batch(), gathered.loaded, positions)
+            yield cell, self._answer(method, whole, measured=False, checked=False)
 
     def _answer_stream(self, stream: Stream) -> Iterator[tuple[Cell, pa.Table]]:
         names = list(dict.fromkeys(cell.method for cell in stream.cells))
@@ -186,16 +198,23 @@ class Worker:
         methods = {name: self._methods[name, stream.seed] for name in names}
         places = stream_order(self._dataset, stream)
         size = stream.stream_batch or self._batch_size
-        for number, batch in enumerate(self._load(places, size, methods.values())):
+        positions = range(len(places)) if repeats(places) else None
+        for number, batch in enumerate(self._load(places, size, methods.values(), positions=positions)):
             loaded = batch.loaded
             conditions = [condition for condition, _ in loaded.read_and_unread]
             for name, method in methods.items():
                 if not number:
                     reset(method)
-                answers = self._answer(method, batch.given, loaded, measured=not number, checked=not number)
+                answers = self._answer(method, batch, measured=not number, checked=not number)
                 for condition in dict.fromkeys(conditions):
                     rows = [row for row, own in enumerate(conditions) if own == condition]
                     yield cells[name, condition], answers.take(rows)
+
+    def _repeats(self, condition: Condition) -> bool:
+        """Return whether the data set itself has an image several times under a condition."""
+        if condition not in self._repeating:
+            self._repeating[condition] = repeats([(condition, each) for each in self._dataset.entries(condition)])
+        return self._repeating[condition]
 
     def _places(self, shard: Shard) -> list[Place]:
         entries = self._dataset.entries(shard.condition)
@@ -208,16 +227,20 @@ class Worker:
         methods: Collection[Method[Any]],
         cached: CachedFeatures | None = None,
         coming: Following | None = None,
+        positions: Sequence[int] | None = None,
     ) -> Iterator[_LoadedBatch]:
-        """Load the images of ``places``, with what ``methods`` want of them, and then begin with what is ``coming``."""
+        """Load the images of ``places``, with what ``methods`` want of them, and then begin with what is ``coming``.
+
+        Where an image is among them several times, ``positions`` are theirs.
+        """
         teacher = self._teacher
         from_cache = cached is not None and cached.complete
         wanted = self._prepared.preparations(methods)
         if from_cache:
             wanted = [each for each in wanted if each.key != evaluation_crops(teacher).key]
         batches = self._loader.load(places, batch_size, wanted, coming)
-        for arrived in arriving(batches, teacher.device, wanted):
-            loaded = arrived.loaded
+        for number, arrived in enumerate(arriving(batches, teacher.device, wanted)):
+            loaded, part = arrived.loaded, slice(number * batch_size, (number + 1) * batch_size)
             self._read.add(loaded)
             self._account.add_loaded(loaded)
             shared = Shared(teacher.device)
@@ -228,29 +251,30 @@ class Worker:
             batch = Batch(tuple(entry.id for _, entry in loaded.places), loaded.images, shared)
             if from_cache and loaded.places and cached is not None:
                 shared.put(features_key(teacher), cached.read(batch.ids), None)
-            yield _LoadedBatch(batch, loaded)
+            shown = None if positions is None else positions_of(loaded, places[part], positions[part])
+            yield _LoadedBatch(batch, loaded, shown)
 
     def _answer(
         self,
         method: Method[Any],
-        batch: Batch,
-        loaded: Loaded,
+        loaded_batch: _LoadedBatch,
         measured: bool,
         checked: bool,
         remembered: bool = False,
     ) -> pa.Table:
-        """Answer ``batch``: one row per image, followed by an error row for every image that could not be read.
+        """Answer a batch: one row per image, followed by an error row for every image that could not be read.
 
         Args:
             method: the method that answers.
-            batch: the images that could be read.
-            loaded: these images with their labels, and those that could not be read.
+            loaded_batch: the images that could be read, with their labels, and those that could not.
             measured: whether the method is also measured on single images of the batch.
             checked: whether it is also asked whether it answers them alone as it answers them together.
             remembered: whether it is asked for some of them again when the shard ends.
         """
+        batch, loaded, positions = loaded_batch
         errors = make_columns(
             len(loaded.unread),
+            position=None if positions is None else positions.unread,
             id=[unread.entry.id for unread in loaded.unread],
             label=[unread.entry.label for unread in loaded.unread],
             error=[str(unread.error) for unread in loaded.unread],
@@ -284,6 +308,7 @@ class Worker:
         images = make_columns(
             count,
             id=batch.ids,
+            position=None if positions is None else positions.read,
             label=labels,
             image_sha256=[self._other_content(each, loaded.digests[each]) for each in batch.ids],
         )
@@ -339,10 +364,11 @@ class Worker:
 
 
 class _LoadedBatch(NamedTuple):
-    """A batch as the methods get it, and as it was loaded."""
+    """A batch as the methods get it, as it was loaded, and its positions where an image is shown several times."""
 
     given: Batch
     loaded: Loaded
+    positions: Positions | None
 
 
 @contextmanager

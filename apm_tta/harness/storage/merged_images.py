@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests
 from apm_tta.harness.storage.carried_images import answered_contents
 from apm_tta.harness.storage.manifest import Numbers
+from apm_tta.harness.storage.record_keys import SORTED
 from apm_tta.harness.storage.records import Recorded
 from apm_tta.harness.storage.unread_rows import SeenRows, see_rows
 
@@ -85,10 +86,11 @@ def preferred(held: Recorded, new: Recorded) -> Recorded | None:
     states = [each.header.stream_unread for each in (held, new)]
     if states[0] != states[1]:  # every answer of a stream depends on the images before it
         return held if not states[0] else new if not states[1] else None
-    tables = [each.table.sort_by("id") for each in (held, new)]
+    tables = [each.table.sort_by(SORTED) for each in (held, new)]
     unread = [pc.is_valid(table["error"]) for table in tables]
     either = pc.invert(pc.or_(*unread))
-    if tables[0]["id"] != tables[1]["id"] or tables[0].filter(either) != tables[1].filter(either):
+    keys = [each.select([name for name, _ in SORTED]) for each in tables]
+    if keys[0] != keys[1] or tables[0].filter(either) != tables[1].filter(either):
         return None
     more = [pc.sum(pc.and_(each, pc.invert(other))).as_py() or 0 for each, other in (unread, unread[::-1])]
     return new if more[0] and not more[1] else held if not more[0] else None

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from apm_tta.data.image_files import UnreadImage
 from apm_tta.harness.storage.record_header import RecordHeader
+from apm_tta.harness.storage.record_keys import row_keys
 from apm_tta.harness.storage.records import Recorded, decode_records, encode_table, read_content, write_content
 
 
@@ -25,7 +26,7 @@ def renew_rows(path: Path, content: bytes) -> None:
         UserError: when the file is damaged, or cannot be written.
     """
     former, new = decode_records(path, read_content(path)), decode_records(path, content)
-    if {*former.table["id"].to_pylist()} != {*new.table["id"].to_pylist()}:
+    if {*row_keys(former.table)} != {*row_keys(new.table)}:
         content = encode_table(_joined(former, new))
     write_content(path, content)
 
@@ -43,7 +44,8 @@ def restate_errors(path: Path, errors: Mapping[str, UnreadImage]) -> None:
     former = decode_records(path, read_content(path))
     table, stated = former.table, {name: former.table[name].to_pylist() for name in ("id", "error", "error_kind")}
     for row, sample_id in enumerate(stated["id"]):
-        if (error := errors.get(sample_id)) is not None:
+        error = None if stated["error"][row] is None else errors.get(sample_id)  # shown again, it may have an answer
+        if error is not None:
             stated["error"][row], stated["error_kind"][row] = str(error), error.kind
     for name in ("error", "error_kind"):
         field = table.schema.field(name)
@@ -53,9 +55,9 @@ def restate_errors(path: Path, errors: Mapping[str, UnreadImage]) -> None:
 
 
 def _joined(former: Recorded, new: Recorded) -> Recorded:
-    """Take each image's row from ``new``, if it is there, and all others from ``former``, in the former's order."""
-    place = {sample_id: len(former.table) + row for row, sample_id in enumerate(new.table["id"].to_pylist())}
-    rows = [place.get(sample_id, row) for row, sample_id in enumerate(former.table["id"].to_pylist())]
+    """Take each key's row from ``new``, if it is there, and all others from ``former``, in the former's order."""
+    place = {key: len(former.table) + row for row, key in enumerate(row_keys(new.table))}
+    rows = [place.get(key, row) for row, key in enumerate(row_keys(former.table))]
     both = pa.concat_tables([former.table, new.table]).unify_dictionaries().combine_chunks()
     return Recorded(both.take(pa.array(rows, pa.int64())), _joined_headers(former.header, new.header))
 

@@ -16,6 +16,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.plan import EPISODIC, TRANSDUCTIVE, Cell, record_file
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
 from apm_tta.harness.storage.record_header import RecordHeader, read_header
+from apm_tta.harness.storage.record_keys import equal_key
 from apm_tta.harness.storage.records import REPAIR, Recorded, cell_columns, decode_records, read_content, record_files
 from apm_tta.wording import first_few, pluralise
 
@@ -61,6 +62,14 @@ def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
                     images = count if streamed or whole else min(numbers.shard_size, count - start)
                     files.append(RecordFile(record_file(cell, index), cell, images))
     return {file.name: file for file in files}
+
+
+def rows_of_run(numbers: Numbers) -> Counter[Cell]:
+    """Count the rows that every cell of a complete run has."""
+    rows: Counter[Cell] = Counter()
+    for file in files_of_run(numbers).values():
+        rows[file.cell] += file.images
+    return rows
 
 
 def present_files(run: Path, numbers: Numbers) -> list[RecordFile]:
@@ -110,7 +119,7 @@ def read_recorded(run: Path, file: RecordFile, fingerprint: str, images: Sequenc
 
     Raises:
         UserError: when it is damaged, or not what the run has there: of another run, cell or shard, or with other
-            images.
+            images; when two of its rows have one key.
     """
     path = run / file.name
     return check_recorded(path, read_content(path), file, fingerprint, images)
@@ -136,6 +145,8 @@ def check_recorded(
     if len(table) != file.images:
         rows, images_of_shard = pluralise(len(table), "row"), pluralise(file.images, "image")
         raise UserError(f"{path} has {rows}, its shard {images_of_shard}; {REPAIR}")
+    if (key := equal_key(table)) is not None:
+        raise UserError(f"{path} has {key} in two rows; {REPAIR}")
     if images is not None:
         held = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
         if Counter(held) != Counter(images):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow.compute as pc
 
 from apm_tta.data.dataset import ChangedImage, Dataset
 from apm_tta.data.image_files import OutOfReach, UnreadImage
@@ -179,7 +180,8 @@ def _condition_samples(
 ) -> list[Sample]:
     """Choose at most ``count`` of the images under one condition that every method answered."""
     cells = sorted(cells, key=lambda cell: methods.index(cell.cell["method"]))
-    ids = cells[0].ids
+    first = cells[0]
+    ids = first.ids if first.showing is None else pc.unique(first.ids)  # the first showing of each
     places = [positions(ids, cell.ids) for cell in cells]
     common = np.flatnonzero(np.all([place >= 0 for place in places], axis=0))
     predictions = np.stack([cell.prediction[place[common]] for cell, place in zip(cells, places, strict=True)])
@@ -191,7 +193,7 @@ def _condition_samples(
     samples = []
     for index in ranked[:count]:
         at = int(common[index])
-        sample_id, label = ids[at].as_py(), _class_name(names, int(cells[0].label[at]))
+        sample_id, label = ids[at].as_py(), _class_name(names, int(cells[0].label[places[0][at]]))
         answers = [
             MethodAnswer(
                 cell.cell["method"],
