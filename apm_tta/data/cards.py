@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool, StrictStr, StringConstraints, model_validator
 
 from apm_tta.configuration import Configuration, read_configuration
-from apm_tta.data.class_lists import CLASS_LISTS, ClassList
+from apm_tta.data.class_lists import CLASS_LISTS, ClassList, listed_classes
 from apm_tta.data.task import Family
 from apm_tta.errors import UserError
 from apm_tta.resources import DATASETS, yaml_names, yaml_path
@@ -29,8 +29,8 @@ class DatasetCard(Configuration):
         template: its prompt, with ``{}`` for the class.
         layout: name of the class in ``apm_tta.data.layouts`` that knows the tree.
         layout_options: what that class has to know about this tree; it checks them itself (``Layout.Options``).
-        classes: the class names in label order; the name of a list in ``apm_tta.data.class_lists``; the name of a card
-            that writes them out; or null where the tree states them.
+        classes: the class folders in label order, or each with its name (see ``listed_classes``); the name of a list in
+            ``apm_tta.data.class_lists``; the name of a card that writes them out; null where the tree states them.
         class_count: number of classes; null where any number is allowed.
         images: number of images under one condition; null where any number is allowed.
         images_per_class: number of images of every class; null where the classes differ in it.
@@ -55,7 +55,7 @@ class DatasetCard(Configuration):
     template: Prompt = "a photo of a {}."
     layout: str
     layout_options: dict[str, StrictStr | StrictBool] = Field(default_factory=dict)
-    classes: tuple[str, ...] | str | None
+    classes: tuple[str, ...] | dict[str, str] | str | None
     class_count: int | None = Field(gt=0)
     images: int | None = Field(gt=0)
     images_per_class: int | None = Field(default=None, gt=0)
@@ -74,7 +74,7 @@ class DatasetCard(Configuration):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> DatasetCard:
-        if isinstance(self.classes, tuple) and len(self.classes) != self.class_count:
+        if isinstance(self.classes, (tuple, dict)) and len(self.classes) != self.class_count:
             raise ValueError(f"classes: {len(self.classes)} are listed, but class_count is {self.class_count}")
         if self.images_per_class and self.class_count and self.images != self.images_per_class * self.class_count:
             raise ValueError("images: must be class_count times images_per_class")
@@ -94,12 +94,10 @@ class DatasetCard(Configuration):
         """
         if self.classes is None:
             raise UserError(f"the classes of {self.name} are read from its tree; give --data-root")
-        if isinstance(self.classes, tuple):
-            return ClassList(self.classes, self.classes)
+        if not isinstance(self.classes, str):
+            return listed_classes(self.classes)
         if self.classes not in CLASS_LISTS.names() and self.classes in card_names():
-            listed = load_card(self.classes).classes
-            if isinstance(listed, tuple):
-                return ClassList(listed, listed)
+            return load_card(self.classes).class_list
         return CLASS_LISTS.get(self.classes)()
 
 

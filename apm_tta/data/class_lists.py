@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from apm_tta.errors import UserError
 from apm_tta.registry import Registry
 
 
@@ -55,34 +56,25 @@ def imagenet_r() -> ClassList:
     return _part_of_imagenet("imagenet_r_indices.txt")
 
 
-def imagenet_rows(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the ImageNet-1k rows of these class names; None when no registered list has exactly these names.
+def listed_classes(listed: Sequence[str] | Mapping[str, str]) -> ClassList:
+    """Return classes that a card writes out: folders, or folders with the name of each.
 
-    Whole lists are compared, not names: ImageNet has two classes named missile and two named sunglasses.
+    One of ImageNet's synsets stands for CLIP's name of that class. In any other name underscores are spaces.
     """
-    for name in CLASS_LISTS.names():
-        known = CLASS_LISTS.get(name)()
-        if known.imagenet_rows is not None and known.names == tuple(names):
-            return known.imagenet_rows
-    return None
+    folders = tuple(listed)
+    names = tuple(listed.values()) if isinstance(listed, Mapping) else folders
+    if not _looks_like_synset(names[0]):
+        return ClassList(tuple(name.replace("_", " ") for name in names), folders)
+    whole = imagenet_1k()
+    row_of = {synset: row for row, synset in enumerate(whole.folders)}
+    if unknown := [name for name in names if name not in row_of]:
+        raise UserError(f"{unknown[0]} is not one of ImageNet's 1000 synsets; correct the card")
+    rows = tuple(row_of[name] for name in names)
+    return ClassList(tuple(whole.names[row] for row in rows), folders, rows)
 
 
-def imagenet_terms(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Return what else ImageNet's classes are called: their synsets, and WordNet's words for these.
-
-    Args:
-        names: of a whole list; see ``imagenet_rows``.
-
-    Returns:
-        Lists in the order of ``names``; none where no registered list has exactly these names.
-    """
-    from timm.data import ImageNetInfo
-
-    rows, information = imagenet_rows(names), ImageNetInfo()
-    if rows is None:
-        return ()
-    synsets = tuple(information.label_names()[row] for row in rows)
-    return synsets, tuple(information.label_name_to_description(synset) for synset in synsets)
+def _looks_like_synset(name: str) -> bool:
+    return len(name) == 9 and name[0] == "n" and name[1:].isdecimal()
 
 
 def _part_of_imagenet(indices_file: str) -> ClassList:

@@ -18,8 +18,8 @@ def caption(manifest: Manifest, sites: Sites) -> str:
     protocols = sorted({method.protocol for method in numbers.methods.values()})
     templates = templates if teacher.classifier == "text" else "none"
     return (
-        f"{manifest.dataset_title} ({data.name}): {data.subset} under each condition; {_corruptions(numbers)}"
-        f"{_foreign(numbers)}"
+        f"{manifest.dataset_title} ({data.name}): {data.subset} under each condition; "
+        f"{_corruptions(numbers, manifest.dataset_title)}{_foreign(numbers)}"
         f"Teacher {teacher.name} (weights {teacher.weights_sha256[:12]}), class weights from "
         f"{teacher.classifier}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
         f"seeds {', '.join(map(str, numbers.seeds))}; {numbers.precision}. "
@@ -27,12 +27,13 @@ def caption(manifest: Manifest, sites: Sites) -> str:
     )
 
 
-def _corruptions(numbers: Numbers) -> str:
+def _corruptions(numbers: Numbers, title: str) -> str:
     """Describe where the corrupted images came from; empty where there are none."""
     data = numbers.dataset
     if numbers.conditions == ("clean",):
         return ""
-    authors = "CIFAR-10-C" if data.corruption_parameters == "cifar" else "ImageNet-C"
+    made_for = "CIFAR-10-C" if data.corruption_parameters == "cifar" else "ImageNet-C"
+    authors = title if data.corruptions == "stored" else made_for
     generated = "" if data.corruptions == "stored" else f", applied as images were read, {_jpeg(data.jpeg_quality)}"
     frame = "" if data.corruption_frame is None else f", on images of {data.corruption_frame}"
     return f"severities as set by the authors of {authors}{frame}{generated}. "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from apm_tta.data.class_lists import imagenet_rows
+from apm_tta.data.imagenet_classes import imagenet_rows
 from apm_tta.errors import UserError
 from apm_tta.teachers.base import Classifier
 from apm_tta.wording import pluralise

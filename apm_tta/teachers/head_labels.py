@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from apm_tta.data.class_lists import imagenet_rows, imagenet_terms
+from apm_tta.data.imagenet_classes import imagenet_rows, imagenet_terms
 from apm_tta.errors import UserError
 from apm_tta.wording import pluralise
 

@@ -184,17 +184,42 @@ def cifar101(root: Path) -> Miniature:
     return Miniature(card, root, {f"test/{row:05d}": int(label) for row, label in enumerate(labels)})
 
 
-def corruption_tree(root: Path, conditions: Iterable[str] = ("fog/3",)) -> Miniature:
-    """Write three of ImageNet's classes, two images each; ids are of ``fog 3``."""
+def corruption_tree(root: Path, conditions: Iterable[str] = ("fog/3",), side: int = 8) -> Miniature:
+    """Write three of ImageNet's classes, two images each, of ``side`` pixels; ids are of ``fog 3``."""
     synsets = ("n01440764", "n01443537", "n02123045")
     names = {f"{synset}/{image}.JPEG": label for label, synset in enumerate(synsets) for image in ("b", "a")}
     for condition in conditions:
         for name, label in names.items():
-            put(root / condition / name, encoded(label))
+            put(root / condition / name, encoded(label, side=side))
     few = {"classes": synsets, "class_count": 3, "images": 6, "images_per_class": 2}
     corruptions = {"stored_corruptions": ("fog", "snow", "saturate"), "extra_corruptions": ("saturate",)}
     card = load_card("imagenet-c").model_copy(update={**few, **corruptions})
     return Miniature(card, root, {f"fog/3/{name}": label for name, label in names.items()})
+
+
+def whole_corruption_tree(root: Path, name: str, conditions: Iterable[str]) -> Miniature:
+    """Write one image of every class of a card under each condition, of the card's own size; ids are of the first."""
+    card, conditions = load_card(name), list(conditions)
+    labels = {f"{folder}/val_{label}.JPEG": label for label, folder in enumerate(card.class_list.folders)}
+    content = {label: encoded(label, side=card.side or 8) for label in labels.values()}
+    for condition in conditions:
+        for path, label in labels.items():
+            put(root / condition / path, content[label])
+    card = card.model_copy(update={"images": len(labels), "images_per_class": 1})
+    return Miniature(card, root, {f"{conditions[0]}/{path}": label for path, label in labels.items()})
+
+
+def tiny_imagenet(root: Path) -> Miniature:
+    """Write one validation image of each class; ``wnids.txt`` has an order of its own, as the release has."""
+    card = load_card("tiny-imagenet")
+    folders = card.class_list.folders
+    put(root / "wnids.txt", "\n".join(folders[::-1]).encode())
+    lines = [f"val_{number}.JPEG\t{folder}\t0\t32\t44\t62" for number, folder in enumerate(folders[::-1])]
+    put(root / "val/val_annotations.txt", ("\n".join(lines) + "\n").encode())
+    labels = {f"val/images/val_{number}.JPEG": 199 - number for number in range(200)}
+    for path, label in labels.items():
+        put(root / path, encoded(label))
+    return Miniature(card.model_copy(update={"images": 200, "images_per_class": 1}), root, labels)
 
 
 def folder(root: Path, classes: str | None = "zebra\nant_hill\tant hill\n") -> Miniature:
@@ -214,6 +239,7 @@ MAKERS: dict[str, Callable[[Path], Miniature]] = {
     "imagenet-v2 by integer": by_integer,
     "imagenet-v2 padded": lambda root: by_integer(root, width=4),
     "imagenet-c": corruption_tree,
+    "tiny-imagenet": tiny_imagenet,
     "objectnet": objectnet,
     "fgvc_aircraft": aircraft,
     "cifar10 pickled": lambda root: cifar(root, "cifar10"),
@@ -238,6 +264,7 @@ class Trees:
     )
     cifar, cifar_corrupted, cifar101 = staticmethod(cifar), staticmethod(cifar_corrupted), staticmethod(cifar101)
     corruption_tree, folder, class_folders = map(staticmethod, (corruption_tree, folder, class_folders))
+    whole_corruption_tree, tiny_imagenet = staticmethod(whole_corruption_tree), staticmethod(tiny_imagenet)
     encoded, label_of, put, python2_pickle = map(staticmethod, (encoded, label_of, put, python2_pickle))
 
 

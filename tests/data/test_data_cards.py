@@ -31,6 +31,10 @@ PUBLISHED = {  # images under one condition, classes
     "imagenet-v2-threshold-0.7": (10_000, 1000),
     "imagenet-v2-top-images": (10_000, 1000),
     "imagenet-c": (50_000, 1000),
+    "imagenet-c-bar": (50_000, 1000),
+    "imagenet-3dcc": (50_000, 1000),
+    "tiny-imagenet": (10_000, 200),
+    "tiny-imagenet-c": (10_000, 200),
     "objectnet": (18_574, 113),
     "caltech101": (2_465, 100),
     "oxford_pets": (3_669, 37),
@@ -112,9 +116,9 @@ def test_a_card_cannot_be_changed() -> None:
 
 
 def test_an_unknown_card_lists_the_closest_of_those_that_exist() -> None:
-    with pytest.raises(UnknownName, match="unknown dataset 'imagenet-d'") as caught:
-        load_card("imagenet-d")
-    close = [name for name in card_names() if name.startswith("imagenet")]
+    with pytest.raises(UnknownName, match="unknown dataset 'imagenet-o'") as caught:
+        load_card("imagenet-o")
+    close = [f"imagenet-{letter}" for letter in "acr"]
     assert all(name in str(caught.value) for name in close)
     assert str(caught.value).endswith("more")
     assert caught.value.exit_code == 2

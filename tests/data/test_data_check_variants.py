@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +55,102 @@ def test_a_part_of_imagenet_may_have_no_other_classes(tmp_path: Path, trees: Any
 
 
 def test_imagenet_c_is_recognised_where_imagenet_is_requested(tmp_path: Path, trees: Any) -> None:
-    trees.corruption_tree(tmp_path)
+    trees.corruption_tree(tmp_path, side=224)
     assert "has the tree of ImageNet-C, not of ImageNet validation" in problems(load_card("imagenet"), tmp_path)[0]
 
 
-def test_tiny_imagenet_c_is_recognised_by_its_classes_and_its_size(tmp_path: Path, trees: Any) -> None:
-    for synset in load_card("imagenet").class_list.folders[:800:4]:
-        trees.put(tmp_path / "fog" / "3" / synset / "test_1.JPEG", trees.encoded(1, side=64))
-    with pytest.raises(UserError, match="200 classes of 64 x 64 pixels: this is Tiny-ImageNet-C, not ImageNet-C"):
+def test_tiny_imagenet_c_is_told_from_imagenet_c_by_its_classes_and_its_size(tmp_path: Path, trees: Any) -> None:
+    made = trees.whole_corruption_tree(tmp_path, "tiny-imagenet-c", ["fog/3"])
+    with pytest.raises(UserError, match="has the tree of Tiny-ImageNet-C, not of ImageNet-C; use tiny-imagenet-c"):
         Dataset(load_card("imagenet-c"), tmp_path).entries(Condition("fog", 3))
-    image = tmp_path / "fog" / "3" / "n01440764" / "test_1.JPEG"
-    image.write_bytes(trees.encoded(1, side=65))
-    with pytest.raises(UserError, match="has 200 class folders, expected 1,000: missing"):
+    assert len(Dataset(made.card, tmp_path).entries(Condition("fog", 3))) == 200
+    for image in (tmp_path / "fog" / "3").glob("*/*.JPEG"):
+        image.write_bytes(trees.encoded(1, side=65))
+    with pytest.raises(UserError, match="has 200 class folders, expected 1,000: missing") as caught:
         Dataset(load_card("imagenet-c"), tmp_path).entries(Condition("fog", 3))
+    assert "Tiny" not in str(caught.value)
+
+
+def test_imagenet_c_is_recognised_where_tiny_imagenet_c_is_requested(tmp_path: Path, trees: Any) -> None:
+    trees.corruption_tree(tmp_path, side=224)
+    with pytest.raises(UserError, match="has the tree of ImageNet-C, not of Tiny-ImageNet-C; use imagenet-c"):
+        Dataset(load_card("tiny-imagenet-c"), tmp_path).entries(Condition("fog", 3))
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "name"),
+    [
+        ("imagenet-c", "imagenet-c-bar", "ImageNet-C-bar"),
+        ("imagenet-c-bar", "imagenet-3dcc", "ImageNet-3DCC"),
+        ("imagenet-3dcc", "imagenet-c-bar", "ImageNet-C-bar"),
+    ],
+)
+def test_sets_of_other_corruptions_are_told_apart(
+    tmp_path: Path, trees: Any, asked: str, given: str, name: str
+) -> None:
+    first = load_card(given).stored_corruptions[0]
+    for synset in ("n01440764", "n01443537"):
+        trees.put(tmp_path / first / "1" / synset / "ILSVRC2012_val_00000293.JPEG", trees.encoded(0, side=224))
+    own = load_card(asked).stored_corruptions[0]
+    with pytest.raises(UserError, match=f"has the tree of {name}, not of .*; use {given}; .*{own}.* is missing"):
+        Dataset(load_card(asked), tmp_path).entries(Condition(own, 1))
+
+
+@pytest.mark.parametrize("name", ["imagenet-c-bar", "imagenet-3dcc", "tiny-imagenet-c"])
+def test_a_whole_set_of_corruptions_is_read_and_passes_its_check(tmp_path: Path, trees: Any, name: str) -> None:
+    """Two corruptions at all severities, each with fewer classes than the release; then one condition is taken away."""
+    full = load_card(name)
+    folders = full.class_list.folders[:3]
+    card = full.model_copy(
+        update={
+            "classes": folders,
+            "class_count": 3,
+            "images": 3,
+            "images_per_class": 1,
+            "stored_corruptions": full.stored_corruptions[:2],
+            "extra_corruptions": (),
+        }
+    )
+    for corruption in card.stored_corruptions:
+        for severity in "12345":
+            for label, folder in enumerate(folders):
+                image = trees.encoded(label, side=card.side or 8)
+                trees.put(tmp_path / corruption / severity / folder / "ILSVRC2012_val_00000293.JPEG", image)
+    assert check(card, tmp_path, deep=True).passed
+    dataset = Dataset(card, tmp_path)
+    condition = Condition(card.stored_corruptions[1], 5)
+    assert [trees.label_of(dataset.read(entry, condition).image) for entry in dataset.entries(condition)] == [0, 1, 2]
+    shutil.rmtree(tmp_path / card.stored_corruptions[1])
+    lacks = f"{tmp_path} lacks the corruptions {card.stored_corruptions[1]}; unpack what is missing"
+    assert problems(card, tmp_path) == [lacks]
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "says"),
+    [
+        (
+            "wnids.txt",
+            "n99999999",
+            "wnids.txt has 201 classes that are not the release's 200: missing or surplus are n99999999",
+        ),
+        ("val/val_annotations.txt", "val_0.JPEG\tn01443537\t0\t0\t1\t1", "line 201: val_0.JPEG is listed twice"),
+        ("val/val_annotations.txt", "val_200.JPEG\tn01440764\t0\t0\t1\t1", "line 201: 'n01440764' is not a class"),
+        ("val/val_annotations.txt", "../a.JPEG\tn01443537\t0\t0\t1\t1", "leads out of the image folder"),
+        (
+            "val/val_annotations.txt",
+            "val_200.JPEG\tn01443537\t0\t0\t1\t1",
+            "lacks 1 image that val/val_annotations.txt lists",
+        ),
+    ],
+)
+def test_a_wrong_file_of_tiny_imagenet_is_refused(tmp_path: Path, trees: Any, file: str, line: str, says: str) -> None:
+    made = trees.tiny_imagenet(tmp_path)
+    path = tmp_path / file
+    path.write_text(f"{path.read_text().rstrip()}\n{line}\n")
+    with pytest.raises(UserError) as caught:
+        Dataset(made.card, tmp_path).entries(CLEAN)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_cifar_100_c_given_for_cifar_10_c_is_recognised_by_its_labels(tmp_path: Path, trees: Any) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from apm_tta.data.class_lists import CLASS_LISTS, ClassList, imagenet_1k, imagenet_a, imagenet_r, imagenet_rows
+from apm_tta.data.class_lists import CLASS_LISTS, ClassList, imagenet_1k, imagenet_a, imagenet_r
+from apm_tta.data.imagenet_classes import imagenet_rows
 from apm_tta.errors import UnknownName
 
 

@@ -95,5 +95,4 @@ def frame_of(parameters: Parameters, side: int | None, stored: bool) -> Frame | 
     """
     if parameters == "imagenet" and not stored:
         return CentreCrop()
-    defined_for = IMAGENET_SIDE if parameters == "imagenet" else CIFAR_SIDE
-    return None if side is None else AsStored(side, defined_for)
+    return None if side is None else AsStored(side, side if stored else CIFAR_SIDE)

@@ -15,7 +15,6 @@ from apm_tta.errors import UserError
 from apm_tta.wording import first_few
 
 SEVERITIES = tuple("12345")
-TINY_CLASSES, TINY_SIDE = 200, 64
 
 
 @LAYOUTS.register("corruption-tree")
@@ -27,6 +26,18 @@ class CorruptionTreeLayout(Layout[NoOptions]):
     def fits(self, folder: Path) -> bool:
         return bool(set(list_folder(folder)[0]) & set(self.card.stored_corruptions))
 
+    def matches(self, folder: Path) -> bool:
+        """Return whether the classes and the image size of one condition are the card's.
+
+        Tiny-ImageNet-C has ImageNet-C's corruptions, and 200 of its classes.
+        """
+        paths = (path for name in self.card.stored_corruptions for path in sorted((folder / name).glob("[1-5]")))
+        if (first := next(paths, None)) is None or not (names := list_folder(first)[0]):
+            return False
+        images = [name for name in list_folder(first / names[0])[1] if is_image_name(name)]
+        known = set(names) <= set(self.class_list().folders)
+        return known and bool(images) and self._has_side(first / names[0] / images[0])
+
     def walk(self, condition: Condition) -> Survey:
         if condition.clean:
             raise UserError(f"{self.card.name} has no clean images; name at least one corruption", exit_code=2)
@@ -36,9 +47,6 @@ class CorruptionTreeLayout(Layout[NoOptions]):
             return Survey(problems=[f"{folder} is missing; expected tree: {card.tree}; to get it: {card.get}"])
         names, _, bad_links = list_folder(folder)
         expected = self.class_list().folders
-        if _is_tiny(folder, names, expected):
-            content = f"{TINY_CLASSES} classes of {TINY_SIDE} x {TINY_SIDE} pixels"
-            return Survey(problems=[f"{folder} has {content}: this is Tiny-ImageNet-C, not {self.card.title}"])
         present = set(names)
         found = walk_classes(self.place, [(folder / name, i) for i, name in enumerate(expected) if name in present])
         found.folder = folder
@@ -78,14 +86,9 @@ class CorruptionTreeLayout(Layout[NoOptions]):
                     problems.append(f"{found}; missing or surplus: {first_few(wrong)}")
         return problems
 
-
-def _is_tiny(folder: Path, names: list[str], expected: tuple[str, ...]) -> bool:
-    """Return whether these are Tiny-ImageNet's classes: 200 synsets, most of them ImageNet's, images of 64 pixels."""
-    if len(names) != TINY_CLASSES or 2 * len(set(names) & set(expected)) < TINY_CLASSES:
-        return False
-    images = [name for name in list_folder(folder / names[0])[1] if is_image_name(name)]
-    try:
-        size = read_image(folder / names[0] / images[0], PUBLISHED).image.size if images else None
-    except UnreadImage:
-        return False
-    return size == (TINY_SIDE, TINY_SIDE)
+    def _has_side(self, image: Path) -> bool:
+        """Return whether an image is a square of the card's size; true where that is not known."""
+        try:
+            return self.card.side is None or read_image(image, PUBLISHED).image.size == (self.card.side,) * 2
+        except UnreadImage:
+            return False
