@@ -25,7 +25,7 @@ from apm_tta.harness.progress import progress_bar
 from apm_tta.harness.progress.events import Answered, Note, Planned
 from apm_tta.harness.progress.progress_bar import Progress
 from apm_tta.system import environment
-from apm_tta.teachers.disk_cache import cache_doubts, default_cache
+from apm_tta.system.cache_folder import cache_doubts, default_cache
 
 RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
 STREAMS = """

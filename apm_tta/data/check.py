@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.data_root import resolve_data_root
 from apm_tta.data.dataset import Dataset, add_entries
 from apm_tta.data.decode_all import Progress, decode_all
+from apm_tta.data.files import is_file, is_root, read_whole, size_of
 from apm_tta.data.layouts import LAYOUTS, Layout
 from apm_tta.data.twins import linked_twins
 from apm_tta.errors import UserError
@@ -20,6 +21,7 @@ from apm_tta.wording import pluralise
 
 ANY, UNKNOWN = "any", "-"
 _MAX_SHOWN = 20
+_AT_ONCE = 1 << 24
 
 
 @dataclass
@@ -81,7 +83,7 @@ def check(
     """
     report = CheckReport(card)
     layout = Dataset(card, data_root).layout
-    if layout.data_root is None or not layout.data_root.is_dir():
+    if layout.data_root is None or not is_root(layout.data_root):
         none_given = "no folder given: use --data-root FOLDER, or set APM_TTA_DATA_ROOT"
         where = none_given if data_root is None else f"{data_root} is not a folder"
         report.problems.append(f"{where}; expected tree: {card.tree}")
@@ -89,8 +91,8 @@ def check(
     try:
         report.place = layout.place
         _walk(report, layout, deep, progress or (lambda entries, _: entries))
-        if note := layout.note():
-            report.notes.append(note)
+        report.notes += [note for note in (layout.note(), layout.packed_note()) if note]
+        report.doubts += layout.left_archives()
     except UserError as error:
         report.problems.append(str(error))
     report.problems = list(dict.fromkeys(report.problems))
@@ -168,7 +170,7 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
         report.problems.append(f"{layout.place}: the fingerprint is {digest.hexdigest()}, expected {card.fingerprint}")
     if deep:
         report.notes += [f"{pluralise(count, 'image')}: {remark}" for remark, count in sorted(remarks.items())]
-        _compare_digests(report, layout.place)
+        _compare_digests(report, layout.place, layout.archives)
 
 
 def _span(numbers: Sequence[int | None]) -> str:
@@ -180,16 +182,15 @@ def _span(numbers: Sequence[int | None]) -> str:
     return f"{low:,}" if low == high else f"{low:,} .. {high:,}"
 
 
-def _compare_digests(report: CheckReport, place: Path) -> None:
-    compared = 0
+def _compare_digests(report: CheckReport, place: Path, archives: Iterable[Path]) -> None:
+    compared, named = 0, {archive.name: archive for archive in archives}
     for name, expected in report.card.checksums.items():
-        path = place / name
-        if path.is_file():
+        path = named.get(name, place / name)
+        if is_file(path):
             kind, _, wanted = expected.partition(":")
-            with path.open("rb") as file:
-                found = hashlib.new(kind, usedforsecurity=False)
-                while chunk := file.read(1 << 20):
-                    found.update(chunk)
+            found, size = hashlib.new(kind, usedforsecurity=False), size_of(path)
+            for start in range(0, size, _AT_ONCE):
+                found.update(read_whole(path, start, min(_AT_ONCE, size - start)))
             compared += 1
             if found.hexdigest() != wanted:
                 report.problems.append(f"{path} has {kind} {found.hexdigest()}, expected {wanted}; download it again")

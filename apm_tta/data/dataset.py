@@ -111,9 +111,12 @@ class Dataset:
 
     @property
     def title(self) -> str:
-        """The data set in words; for a tree that may be anyone's, also which tree and how its classes are ordered."""
-        note = self.layout.note()
-        return f"{self.card.title} ({note})" if note else self.card.title
+        """The data set in words; for a tree that may be anyone's, also which tree and how its classes are ordered.
+
+        Once its images were asked for, also from which archives they are read.
+        """
+        notes = [note for note in (self.layout.note(), self.layout.packed_note()) if note]
+        return f"{self.card.title} ({'; '.join(notes)})" if notes else self.card.title
 
     @property
     def doubts(self) -> list[str]:
@@ -121,7 +124,7 @@ class Dataset:
         labels = {entry.label for chosen in self._chosen.values() for entry in chosen}
         single = [f"every image is of one class, {self.classes[label]}" for label in labels if len(labels) == 1]
         foreign = [] if self.foreign is None else self.foreign.doubts
-        return [*self.layout.doubts, *self._support_doubts, *single, *foreign]
+        return [*self.layout.doubts, *self.layout.left_archives(), *self._support_doubts, *single, *foreign]
 
     @property
     def corruptions(self) -> list[str]:

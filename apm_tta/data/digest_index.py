@@ -14,10 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from apm_tta.data.files import Stamp
 from apm_tta.system.files import read_regular, write_whole
-
-Stamp = tuple[int, int, int, int]
-"""Size in bytes, nanoseconds of the last modification and of the last change, inode."""
 
 UNTRUSTED_NS = 2_000_000_000
 """A file that changed so shortly before it was hashed may change again under the same times."""
@@ -40,7 +38,7 @@ class DigestIndex:
     def digest_of(self, path: Path, stamp: Stamp) -> str | None:
         """Return the digest of a file that is as it was when it was hashed; None where it is not, or was not."""
         known = self._known.get(os.fspath(path))
-        return known[4] if known is not None and tuple(known[:4]) == stamp else None
+        return known[-1] if known is not None and tuple(known[:-1]) == stamp else None
 
     def add(self, path: Path, stamp: Stamp, started_ns: int, digest: str) -> None:
         """Keep a digest, unless the file changed too shortly before its hashing began.
@@ -72,13 +70,3 @@ class DigestIndex:
         except (OSError, ValueError):
             return {}
         return found
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Return what tells one state of a file from another without reading it.
-
-    Raises:
-        OSError: when the file cannot be found.
-    """
-    found = os.stat(path)  # noqa: PTH116  50,000 of them are to take a fraction of a second
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

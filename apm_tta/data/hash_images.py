@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from apm_tta.data.digest_index import DigestIndex, Stamp, stamp_of
+from apm_tta.data.digest_index import DigestIndex
+from apm_tta.data.files import Stamp, stamp_of
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests
 from apm_tta.data.image_files import UnreadImage
 from apm_tta.data.layouts import Layout

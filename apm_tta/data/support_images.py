@@ -11,6 +11,8 @@ from typing import overload
 from PIL import Image
 
 from apm_tta.data.dataset import Dataset, pixel_digest
+from apm_tta.data.files import is_root, read_whole, size_of
+from apm_tta.data.image_files import UnreadImage
 from apm_tta.data.layouts import Entry
 from apm_tta.data.layouts.class_folders import folder_problems, list_tree, walk_classes
 from apm_tta.data.layouts.images import read_image, read_stored
@@ -43,7 +45,7 @@ class SupportImages(Sequence[tuple[Image.Image, int]]):
     """
 
     def __init__(self, root: Path, dataset: Dataset, shots: int) -> None:
-        if not root.is_dir():
+        if not is_root(root):
             raise UserError(f"--support {root} is not a folder; give one with a folder of labelled images per class")
         self._root = root
         self._dataset = dataset
@@ -135,7 +137,7 @@ class SupportImages(Sequence[tuple[Image.Image, int]]):
         by_size: dict[int, list[Path]] = {}
         for path in dataset.layout.files(condition, dataset.entries(condition)):
             with suppress(OSError):  # what cannot be reached now is compared when it is read
-                by_size.setdefault(path.stat().st_size, []).append(path)
+                by_size.setdefault(size_of(path), []).append(path)
         for entry in self.entries:
             path = self._root / entry.id
             size = _size_of(path)
@@ -148,13 +150,13 @@ class SupportImages(Sequence[tuple[Image.Image, int]]):
 
 def _size_of(path: Path) -> int | None:
     try:
-        return path.stat().st_size
+        return size_of(path)
     except OSError:
         return None
 
 
 def _same(path: Path, content: bytes) -> bool:
     try:
-        return path.read_bytes() == content
-    except OSError:
+        return read_whole(path) == content
+    except UnreadImage:
         return False

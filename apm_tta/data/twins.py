@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from apm_tta.data.files import identity_of
 from apm_tta.data.layouts import Entry, Layout
 from apm_tta.wording import pluralise
 
@@ -39,8 +40,7 @@ def linked_twins(layout: Layout[Any], entries: Sequence[Entry]) -> list[str]:
         if path is None:
             return []
         try:
-            status = path.stat()
+            twins.add(identity_of(path), entry)
         except OSError:
             continue
-        twins.add((status.st_dev, status.st_ino), entry)
     return twins.doubts()

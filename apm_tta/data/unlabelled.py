@@ -13,9 +13,11 @@ from PIL import Image
 from apm_tta.data.cards import load_card
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.decoding import VIEWER, Reading
+from apm_tta.data.files import is_archive, is_in_archive, is_root, list_folder, refuse_no_text
+from apm_tta.data.files.output_folders import is_output
+from apm_tta.data.image_files.names import is_image_name
 from apm_tta.data.layouts import LAYOUTS, Entry
-from apm_tta.data.layouts.images import is_image_name, list_folder, read_image, refuse_no_text
-from apm_tta.data.layouts.output_folders import is_output
+from apm_tta.data.layouts.images import read_image
 from apm_tta.data.layouts.unused import Unused
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
@@ -44,10 +46,10 @@ def one_image(name: str) -> Unlabelled:
         UserError: when neither exists; an image that exists but cannot be read is refused when it is read.
     """
     path = Path(name)
-    if path.is_file():
+    if (path.is_file() and not is_archive(path)) or is_in_archive(path):
         refuse_no_text(path)
         return Unlabelled(path.name, partial(_read_file, path), VIEWER)
-    if path.is_dir():
+    if is_root(path):
         raise UserError(f"{name} is a folder; name one image file")
     kind, colon, sample_id = name.partition(":")
     if colon and kind in _carried_sets():
@@ -67,7 +69,7 @@ def all_images(name: str) -> list[Unlabelled]:
         UserError: when the folder does not exist, has no image, or has a circular or broken link.
     """
     folder = Path(name)
-    if folder.is_dir():
+    if is_root(folder):
         found = _images_below(folder, folder)
         if not found:
             raise UserError(f"{name} contains no image (judged by its suffix), nor does any folder below it")
@@ -84,13 +86,13 @@ def by_digest(images: Sequence[Unlabelled]) -> list[Unlabelled]:
 
 def is_collection(name: str) -> bool:
     """Return whether ``name`` is a folder or a carried data set, and therefore many images."""
-    return Path(name).is_dir() or name in _carried_sets()
+    return is_root(Path(name)) or name in _carried_sets()
 
 
 def unused_files(name: str) -> str:
     """State in one line which files ``all_images`` of that folder leaves aside; empty for none or a carried set."""
     folder, unused = Path(name), Unused()
-    for inner in _folders_below(folder) if folder.is_dir() else []:
+    for inner in _folders_below(folder) if is_root(folder) else []:
         start = inner.relative_to(folder).as_posix()
         unused.add_passed_over(folder, inner)
         unused.add_by_suffix(start, (file for file in list_folder(inner)[1] if not is_image_name(file)))

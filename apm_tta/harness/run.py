@@ -38,9 +38,9 @@ from apm_tta.harness.storage.run_folder import (
 )
 from apm_tta.harness.storage.run_records import Image, present_files
 from apm_tta.harness.storage.unread_rows import see_rows
+from apm_tta.system.cache_folder import cache_doubts
 from apm_tta.system.stop_signals import stop_says, stoppable
 from apm_tta.system.writer_lock import only_writer
-from apm_tta.teachers.disk_cache import cache_doubts
 from apm_tta.wording import resume
 
 _KEPT = "finished shards are kept"

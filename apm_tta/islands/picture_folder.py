@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
-from apm_tta.data.layouts.images import is_image_name, list_folder
-from apm_tta.data.layouts.output_folders import PICTURES
+from apm_tta.data.files import list_folder, looking_into
+from apm_tta.data.files.output_folders import PICTURES
+from apm_tta.data.image_files.names import is_image_name
 from apm_tta.errors import UserError
 from apm_tta.islands.animation import Format
 from apm_tta.system.files import unwritable, write_file
@@ -67,5 +68,6 @@ class PictureFolder:
 
 def _images_of_others(folder: Path) -> list[str]:
     """Return the images in a folder that no command for pictures has written."""
-    names = list_folder(folder)[1] if folder.is_dir() else []
+    with looking_into("none"):
+        names = list_folder(folder)[1] if folder.is_dir() else []
     return [name for name in names if is_image_name(name) and Path(name).stem not in PICTURES]

@@ -11,8 +11,8 @@ from torch import nn
 
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
+from apm_tta.system.cache_folder import default_cache
 from apm_tta.teachers.base import FAMILIES, Classifier, Support, Teacher
-from apm_tta.teachers.disk_cache import default_cache
 from apm_tta.teachers.lazy_teacher import LazyTeacher
 from apm_tta.teachers.measured_preprocessing import Transform
 from apm_tta.teachers.names import TeacherName, families, parse_teacher_name, teacher_names

@@ -13,8 +13,8 @@ from class_trees import FOLDER, doubts, picture, two_classes
 from apm_tta.data.cards import load_card
 from apm_tta.data.check import check
 from apm_tta.data.dataset import Dataset
-from apm_tta.data.layouts.images import is_image_name
-from apm_tta.data.layouts.output_folders import RUN_MARK, is_output
+from apm_tta.data.files.output_folders import RUN_MARK, is_output
+from apm_tta.data.image_files.names import is_image_name
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.class_names import are_synsets, equal_names, wordless_names
+from apm_tta.data.files import is_file
 from apm_tta.data.layouts.base import LAYOUTS, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems, list_tree
 from apm_tta.data.layouts.images import read_stored
@@ -53,7 +54,7 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
         return labelled, folder_problems(place, expected, folders)
 
     def note(self) -> str:
-        order = CLASSES_FILE if self._class_file.is_file() else "its folders in the order of their names"
+        order = CLASSES_FILE if is_file(self._class_file) else "its folders in the order of their names"
         return f"{self.place.resolve().name}; classes: {order}"
 
     @property
@@ -67,7 +68,7 @@ class FolderLayout(LabelledFoldersLayout[NoOptions]):
         Raises:
             UserError: when the tree does not state them, or gives two of them one name.
         """
-        classes = self._read_class_list() if self._class_file.exists() else self._listed_folders()
+        classes = self._read_class_list() if is_file(self._class_file) else self._listed_folders()
         if pairs := equal_names(classes.names):
             one, other = (f"{classes.folders[label]} ({classes.names[label]})" for label in pairs[0])
             unlistable = [classes.folders[label] for label in pairs[0] if not _can_be_listed(classes.folders[label])]

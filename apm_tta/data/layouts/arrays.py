@@ -6,6 +6,7 @@ import io
 import math
 import os
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
+from apm_tta.data.files import read_whole, size_of
 from apm_tta.data.image_files import DamagedImage, MissingImage, Patience
-from apm_tta.data.image_files.stored_bytes import named_error, read_whole
+from apm_tta.data.image_files.stored_bytes import named_error
 from apm_tta.data.layouts.base import Entry, Layout, O
-from apm_tta.data.sample import ReadImage, StoredImage
+from apm_tta.data.sample import Condition, ReadImage, StoredImage
 
 IMAGE_SHAPE = (32, 32, 3)
 _HEADER = 1 << 16
@@ -112,7 +114,7 @@ def _header_2(header: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return size_of(path)
     except OSError as error:
         raise named_error(path, error) from None
 
@@ -163,6 +165,9 @@ class ArrayLayout(Layout[O]):
 
     def file_of(self, sample_id: str) -> None:
         """Return None: a file holds many images."""
+
+    def folders_read(self, condition: Condition, entries: Sequence[Entry]) -> Mapping[Path, Path]:
+        return {path.parent: path for path in self.files(condition, entries)} if entries else {}
 
     def stored(self, sample_id: str) -> StoredImage:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +15,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import ValidationError
 
 from apm_tta.configuration import Configuration, one_line
+from apm_tta.data.archives import archive_at, stem
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.decoding import PUBLISHED, VIEWER, Reading
+from apm_tta.data.files import archives_in, archives_of, is_folder, is_root, looking_into, refuse_no_text
+from apm_tta.data.files.lookup import Depth
 from apm_tta.data.image_files import Patience
-from apm_tta.data.layouts.images import decode_image, read_stored, refuse_no_text
+from apm_tta.data.layouts.images import decode_image, read_stored
 from apm_tta.data.layouts.unused import Unused
 from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
@@ -81,6 +86,7 @@ class Layout(ABC, Generic[O]):
         open_ended: whether the tree may be anyone's: then it is never taken for the tree of a published data set.
         doubts: of the conditions whose images were asked for; see ``Survey.doubts``.
         patience: with images that cannot be reached.
+        archives: from which images are read, of those that were asked for.
     """
 
     Options: ClassVar[type[Configuration]] = NoOptions
@@ -93,6 +99,7 @@ class Layout(ABC, Generic[O]):
         self.data_root = data_root
         self.doubts: dict[str, None] = {}
         self.patience = Patience()
+        self.archives: dict[Path, None] = {}
         self.options: O = _checked_options(type(self), card)
 
     @property
@@ -174,12 +181,54 @@ class Layout(ABC, Generic[O]):
     def survey(self, condition: Condition) -> Survey:
         """Walk the tree, check the card's counts, and name other data sets whose tree this is."""
         found = self.walk(condition)
+        archives = self._archives_read(condition, found.entries)
+        self.archives.update(dict.fromkeys(archives))
+        if problems := self._problems_of(archives):
+            return Survey(problems=problems)
         if not found.problems:
             found.problems += self._count_problems(found.entries, found.folder or self.place)
         if line := found.unused.line(found.folder or self.place):
             found.doubts.append(line)
         found.problems[:0] = self.other_set_problems(wrong=bool(found.problems))
         return found
+
+    def packed_note(self) -> str:
+        """State from which archives images are read, of those that were asked for; empty for none."""
+        names = [archive.name for archive in self.archives]
+        if len(names) < 2:
+            return f"read from {names[0]}" if names else ""
+        return f"read from {len(names)} archives, {first_few(names)}"
+
+    def left_archives(self) -> list[str]:
+        """State in a line which archives are not read, as what was unpacked from them comes first; nothing for none."""
+        if self.carried or not self.place.is_dir():
+            return []
+        with suppress(OSError):
+            beside = [name for name in archives_in(str(self.place.parent)) if stem(Path(name).name) == self.place.name]
+            within = [] if archives_of(self.place) else archives_in(str(self.place))
+            if left := [name for name in (*beside, *within) if Path(name) not in self.archives]:
+                number = pluralise(len(left), "archive is", "archives are")
+                return [f"{number} not read, since what is unpacked comes first ({first_few(left)})"]
+        return []
+
+    def folders_read(self, condition: Condition, entries: Sequence[Entry]) -> Mapping[Path, Path]:
+        """Return the folders with files that ``entries`` are read from, each with the first such file."""
+        first: dict[str, str] = {}
+        for entry in entries:
+            folder, _, name = entry.id.rpartition("/")
+            first.setdefault(folder, name)
+        return {self.place / folder: self.place / folder / name for folder, name in first.items()}
+
+    def _archives_read(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
+        if self.carried:
+            return []
+        folders = self.folders_read(condition, entries)
+        packed = [archives_of(folder) for folder, first in folders.items() if not os.path.lexists(first)]
+        return sorted({archive for archives in packed for archive in archives})
+
+    @staticmethod
+    def _problems_of(archives: Iterable[Path]) -> list[str]:
+        return [problem for archive in archives for problem in archive_at(str(archive)).problems()]
 
     def entries(self, condition: Condition) -> Sequence[Entry]:
         """Return every image under ``condition``, in a fixed order.
@@ -202,16 +251,20 @@ class Layout(ABC, Generic[O]):
         Raises:
             UserError: when no data root is given, it is not a folder, or its path is no text.
         """
-        if self.data_root is None or not self.data_root.is_dir():
+        if self.data_root is None or not is_root(self.data_root):
             where = "needs --data-root FOLDER" if self.data_root is None else f"is not at {self.data_root}"
             raise UserError(f"{self.card.name} {where}; expected tree: {self.card.tree}; to get it: {self.card.get}")
         refuse_no_text(self.data_root.resolve())
-        return next(self._fitting_places(), self._own_folder() or self.data_root)
+        place = next(self._fitting_places(), None) or self._own_folder() or self.data_root
+        if problems := self._problems_of(archives_of(place)):
+            raise UserError(problems[0])  # which is why nothing, or too little, is found there
+        return place
 
     @property
     def is_present(self) -> bool:
-        """Whether this data set's tree exists below the data root; no image is counted."""
-        return self.data_root is not None and any(self.matches(place) for place in self._fitting_places())
+        """Whether this data set's tree exists below the data root; no image is counted, and no archive gone through."""
+        with looking_into("indexed"):
+            return self.data_root is not None and any(self.matches(place) for place in self._fitting_places())
 
     @cached_property
     def _other_cards(self) -> list[DatasetCard]:
@@ -219,23 +272,34 @@ class Layout(ABC, Generic[O]):
 
     def _fitting_places(self) -> Iterator[Path]:
         """Find the folders where the tree may start: below the folder named like the card, then below the data root."""
-        candidates = [folder for folder in (self._own_folder(), self.data_root) if folder is not None]
-        for place in (Path(folder, below) for folder in candidates for below in self.card.places):
-            try:
-                if place.is_dir() and self.fits(place):
+        for depth in _DEPTHS:
+            with looking_into(depth):
+                candidates = [folder for folder in (self._own_folder(), self.data_root) if folder is not None]
+            for place in (Path(folder, below) for folder in candidates for below in self.card.places):
+                with looking_into(depth):
+                    fitting = self._is_fitting(place)
+                if fitting:
                     yield place
-            except UserError:
-                continue  # a folder without read permission is not the one
+
+    def _is_fitting(self, place: Path) -> bool:
+        try:
+            return is_folder(place) and self.fits(place)
+        except UserError:
+            return False  # a folder without read permission is not the one
 
     def _own_folder(self) -> Path | None:
         """Find the folder named like the card below the data root; an open-ended tree may have a class of that name."""
         if self.data_root is None or self.open_ended:
             return None
         folder = self.data_root / self.card.name
-        return folder if folder.is_dir() else None
+        return folder if is_folder(folder) else None
 
     def other_set_problems(self, wrong: bool) -> list[str]:
         """Name in one line another card whose tree this is: by its classes, or by its folder's published name."""
+        with looking_into("indexed"):
+            return self._other_set_problems(wrong)
+
+    def _other_set_problems(self, wrong: bool) -> list[str]:
         own, others = self.card, self._other_cards
         if not wrong:
             twins = [card for card in others if _indistinguishable(card, own)]
@@ -269,6 +333,9 @@ class Layout(ABC, Generic[O]):
             problems.append(f"{place} has {pluralise(len(entries), 'image')}, expected {card.images:,}; {hint}")
         return problems
 
+
+_DEPTHS: tuple[Depth, ...] = ("none", "all")
+"""What is unpacked is used wherever it lies, before any archive is looked into."""
 
 LAYOUTS: Registry[type[Layout[Any]]] = Registry("layout")
 

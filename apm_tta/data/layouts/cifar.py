@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.cards import DatasetCard
+from apm_tta.data.files import is_file
 from apm_tta.data.layouts.arrays import ArrayLayout, WrongArray, check_labels, numbered_entries, row_number
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Survey
 from apm_tta.data.layouts.images import read_stored
@@ -74,7 +75,7 @@ class CifarLayout(ArrayLayout[CifarOptions]):
     def fits(self, folder: Path) -> bool:
         split, release = self.options.split, self._release
         versions = {split: release.names_file, f"{split}.bin": release.text_names}
-        return any((folder / batch).is_file() and (folder / names).is_file() for batch, names in versions.items())
+        return any(is_file(folder / batch) and is_file(folder / names) for batch, names in versions.items())
 
     def walk(self, condition: Condition) -> Survey:
         try:
@@ -93,13 +94,13 @@ class CifarLayout(ArrayLayout[CifarOptions]):
     @property
     def _batch(self) -> Path:
         plain = self.place / self.options.split
-        return plain if plain.is_file() else plain.with_name(plain.name + ".bin")
+        return plain if is_file(plain) else plain.with_name(plain.name + ".bin")
 
     @cached_property
     def _arrays(self) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """Read images ``(N, 3, 32, 32)`` as stored in the file, and labels ``(N,)``."""
         path, release = self._batch, self._release
-        if not path.is_file():
+        if not is_file(path):
             raise WrongArray(f"{path.with_suffix('')} is missing; to get it: {self.card.get}")
         binary = path.suffix == ".bin"
         if binary:

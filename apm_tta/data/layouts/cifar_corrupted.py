@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from apm_tta.data.cards import DatasetCard
+from apm_tta.data.files import is_file, list_folder
 from apm_tta.data.layouts.arrays import (
     IMAGE_SHAPE,
     ArrayLayout,
@@ -21,7 +22,6 @@ from apm_tta.data.layouts.arrays import (
     row_number,
 )
 from apm_tta.data.layouts.base import LAYOUTS, Entry, NoOptions, Survey
-from apm_tta.data.layouts.images import list_folder
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few
@@ -78,7 +78,7 @@ class CifarCorruptedLayout(ArrayLayout[NoOptions]):
         return [self.place / f"{condition.corruption}.npy", self.place / LABELS]
 
     def conditions(self) -> list[Condition]:
-        present = [name for name in self.card.stored_corruptions if (self.place / f"{name}.npy").is_file()]
+        present = [name for name in self.card.stored_corruptions if is_file(self.place / f"{name}.npy")]
         return [Condition(name, severity) for name in present for severity in range(1, SEVERITIES + 1)]
 
     def tree_problems(self) -> list[str]:

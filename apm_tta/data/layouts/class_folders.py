@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from apm_tta.configuration import Configuration
+from apm_tta.data.archives import is_archive_name
+from apm_tta.data.files import link_problems, list_folder
+from apm_tta.data.files.output_folders import is_output
+from apm_tta.data.image_files.names import is_image_name
 from apm_tta.data.layouts.base import LAYOUTS, Entry, Layout, O, Survey
-from apm_tta.data.layouts.images import is_image_name, link_problems, list_folder
-from apm_tta.data.layouts.output_folders import is_output
 from apm_tta.data.sample import Condition
 from apm_tta.wording import first_few, pluralise
 
@@ -91,7 +93,8 @@ class LabelledFoldersLayout(Layout[O]):
         labelled, wrong = self.label_folders(place, [*folders, *classes])
         found = walk_classes(place, [(folder, label) for folder, label in labelled if folder.name not in bad_links])
         found.problems[:0] = problems + wrong
-        found.unused.add("beside the class folders", [name for name in files if name not in self.side_files])
+        beside = [name for name in files if name not in self.side_files and not is_archive_name(name)]
+        found.unused.add("beside the class folders", beside)
         found.unused.add_passed_over(place)
         return found
 

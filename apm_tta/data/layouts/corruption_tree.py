@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from apm_tta.data.decoding import PUBLISHED
+from apm_tta.data.files import is_folder, link_problems, list_folder
 from apm_tta.data.image_files import UnreadImage
+from apm_tta.data.image_files.names import is_image_name
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import folder_problems, walk_classes
-from apm_tta.data.layouts.images import is_image_name, link_problems, list_folder, read_image
+from apm_tta.data.layouts.images import read_image
 from apm_tta.data.sample import Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few
@@ -42,7 +44,7 @@ class CorruptionTreeLayout(Layout[NoOptions]):
         if condition.clean:
             raise UserError(f"{self.card.name} has no clean images; name at least one corruption", exit_code=2)
         folder = self.place / condition.corruption / str(condition.severity)
-        if not folder.is_dir():
+        if not is_folder(folder):
             card = self.card
             return Survey(problems=[f"{folder} is missing; expected tree: {card.tree}; to get it: {card.get}"])
         names, _, bad_links = list_folder(folder)
@@ -65,7 +67,7 @@ class CorruptionTreeLayout(Layout[NoOptions]):
             Condition(name, int(severity))
             for name in self.card.stored_corruptions
             for severity in SEVERITIES
-            if (self.place / name / severity).is_dir()
+            if is_folder(self.place / name / severity)
         ]
 
     def tree_problems(self) -> list[str]:

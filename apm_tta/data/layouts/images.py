@@ -1,121 +1,28 @@
-"""Image files: listing those of a folder, and decoding one."""
+"""Image files: reading one, and decoding it."""
 
 from __future__ import annotations
 
 import codecs
 import io
 import os
-import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, ImageFile, UnidentifiedImageError, features
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from apm_tta.data.decoding import Reading, UndefinedPixels, to_rgb
 from apm_tta.data.decoding.file_facts import frame_remarks, is_signed_as_known, tiff_levels
+from apm_tta.data.files import read_whole
 from apm_tta.data.image_files import DamagedImage, Patience, TooLargeImage, UnreadImage, UnsupportedImage
 from apm_tta.data.image_files.size_limit import LIMIT_VARIABLE, pillows_limit_lifted, size_problem
-from apm_tta.data.image_files.stored_bytes import read_whole
 from apm_tta.data.sample import ReadImage, StoredImage
 from apm_tta.errors import UserError
-from apm_tta.wording import first_few
-
-_OPTIONAL = {"avif": (".avif",), "jpg_2000": (".jp2", ".j2k"), "webp": (".webp",)}
-SUFFIXES = frozenset(
-    {".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".gif"}
-    | {suffix for library, suffixes in _OPTIONAL.items() if features.check(library) for suffix in suffixes}
-)
-"""What the name of an image ends in, where this Pillow can read it."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "PPM", "GIF", "AVIF", "JPEG2000", "WEBP")
 """Pillow's names of the formats that are read, whatever the file's name: the others need other programs, or guess."""
-
-
-def list_folder(folder: Path) -> tuple[list[str], list[str], list[str]]:
-    """List ``folder`` without hidden files: names of folders, names of files, and circular or broken links.
-
-    What is neither, such as a pipe, which would be read forever, is among the links.
-
-    No file is opened and only links are resolved, so 50,000 files take a fraction of a second. A link back to a folder
-    above counts as circular, so that no caller walks in circles.
-
-    Raises:
-        UserError: when the folder cannot be read, or its path or a name in it is no text; see ``refuse_no_text``.
-    """
-    folders, files, bad_links = [], [], []
-    refuse_no_text(folder)
-    try:
-        with os.scandir(folder) as found:
-            for item in found:
-                if item.name.startswith("."):
-                    continue
-                if not item.name.isascii():
-                    refuse_no_text(folder / item.name)
-                if item.is_symlink() and _is_bad_link(item.path):
-                    bad_links.append(item.name)
-                elif item.is_dir():
-                    folders.append(item.name)
-                elif item.is_file():
-                    files.append(item.name)
-                else:
-                    bad_links.append(item.name)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}") from None
-    return sorted(folders), sorted(files), sorted(bad_links)
-
-
-def is_folder(item: os.DirEntry[str]) -> bool:
-    """Return whether an item is a folder, or leads to one; a link in a circle does not."""
-    try:
-        return item.is_dir()
-    except OSError:
-        return False
-
-
-def refuse_no_text(path: Path) -> None:
-    """Refuse a file or folder whose name cannot be decoded: a run's files could not hold it.
-
-    Raises:
-        UserError: that names it.
-    """
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        encoding = sys.getfilesystemencoding()
-        try:
-            os.fsencode(path).decode("utf-8")
-        except UnicodeDecodeError:
-            advice = "rename it"
-        else:
-            advice = f"set PYTHONUTF8=1, as names are read as {encoding} here"
-        raise UserError(f"the name {os.fspath(path)!r} is no text in UTF-8; {advice}") from None
-
-
-def _is_bad_link(link: str) -> bool:
-    """Return whether a link is broken, part of a circle of links, or leads to a folder above it."""
-    target = os.path.realpath(link)
-    if not os.path.exists(target):  # noqa: PTH110  false for links to each other too
-        return True
-    folder = os.path.realpath(os.path.dirname(link))  # noqa: PTH120
-    return target == folder or folder.startswith(target.rstrip(os.sep) + os.sep)
-
-
-def link_problems(folder: Path, links: Iterable[str]) -> list[str]:
-    """Return a line that names ``links``, the third result of ``list_folder``; nothing if there are none."""
-    names = list(links)
-    if not names:
-        return []
-    return [
-        f"{folder} has circular or broken links, or what is no file: {first_few(names)}; replace them with the files"
-    ]
-
-
-def is_image_name(name: str) -> bool:
-    """Return whether the suffix is that of an image, in upper or lower case."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  creating one Path per file would dominate
 
 
 def read_image(path: Path, reading: Reading) -> ReadImage:

@@ -9,9 +9,10 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from apm_tta.data.class_lists import ClassList
+from apm_tta.data.files import is_file, is_folder, list_folder
 from apm_tta.data.image_files import MissingImage
 from apm_tta.data.layouts.base import Entry, Layout, O, Survey
-from apm_tta.data.layouts.images import list_folder, read_stored
+from apm_tta.data.layouts.images import read_stored
 from apm_tta.data.normal_forms import path_as_found
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
@@ -35,7 +36,7 @@ class ListedLayout(Layout[O]):
         """
 
     def fits(self, folder: Path) -> bool:
-        return (folder / self.list_file).is_file()
+        return is_file(folder / self.list_file)
 
     def class_list(self) -> ClassList:
         return self._parsed[0]
@@ -88,7 +89,7 @@ class ListedLayout(Layout[O]):
 
     def _names(self, folder: str) -> list[str]:
         place = self.place / folder
-        return [*list_folder(place)[0], *list_folder(place)[1]] if place.is_dir() else []
+        return [*list_folder(place)[0], *list_folder(place)[1]] if is_folder(place) else []
 
     def _existing_ids(self, entries: Sequence[Entry]) -> set[str]:
         """Return the ids of files that exist, listing each folder once."""
@@ -96,6 +97,6 @@ class ListedLayout(Layout[O]):
         return {
             f"{folder}/{name}" if folder else name
             for folder in folders
-            if (self.place / folder).is_dir()
+            if is_folder(self.place / folder)
             for name in list_folder(self.place / folder)[1]
         }

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from apm_tta.configuration import Configuration
+from apm_tta.data.files import is_file
 from apm_tta.data.layouts.arrays import (
     IMAGE_SHAPE,
     ArrayLayout,
@@ -44,7 +45,7 @@ class NpyPairLayout(ArrayLayout[NpyPairOptions]):
     Options = NpyPairOptions
 
     def fits(self, folder: Path) -> bool:
-        return (folder / self.options.data).is_file()
+        return is_file(folder / self.options.data)
 
     def walk(self, condition: Condition) -> Survey:
         path = self.place / self.options.labels

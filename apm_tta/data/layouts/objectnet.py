@@ -9,10 +9,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from apm_tta.data.class_lists import ClassList
-from apm_tta.data.image_files import DamagedImage
+from apm_tta.data.files import is_file, is_folder, link_problems, list_folder
+from apm_tta.data.image_files import DamagedImage, MissingImage
 from apm_tta.data.layouts.base import LAYOUTS, Layout, NoOptions, Survey
 from apm_tta.data.layouts.class_folders import walk_classes
-from apm_tta.data.layouts.images import link_problems, list_folder
+from apm_tta.data.layouts.images import read_stored
 from apm_tta.data.sample import Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few
@@ -32,14 +33,14 @@ class ObjectNetLayout(Layout[NoOptions]):
     """
 
     def fits(self, folder: Path) -> bool:
-        return (folder / FOLDERS).is_file()
+        return is_file(folder / FOLDERS)
 
     def class_list(self) -> ClassList:
         return self._classes
 
     def walk(self, condition: Condition) -> Survey:
         images = self.place / "images"
-        if not images.is_dir():
+        if not is_folder(images):
             return Survey(problems=[f"{images} is missing; expected tree: {self.card.tree}"])
         folders, _, bad_links = list_folder(images)
         expected, present = self.class_list().folders, set(folders)
@@ -75,8 +76,8 @@ class ObjectNetLayout(Layout[NoOptions]):
     def _mapping(self, name: str) -> dict[str, str]:
         path = self.place / name
         try:
-            return _Names.validate_json(path.read_bytes())
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); it is part of the release") from None
+            return _Names.validate_json(read_stored(path, self.patience).content)
+        except MissingImage:
+            raise UserError(f"{path} cannot be read (it is missing); it is part of the release") from None
         except ValidationError:
             raise UserError(f"{path} is not a JSON object of names to names; unpack it again") from None

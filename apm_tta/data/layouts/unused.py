@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from apm_tta.data.layouts.images import is_folder, is_image_name
-from apm_tta.data.layouts.output_folders import is_output
+from apm_tta.data.files import scan_folder, walk
+from apm_tta.data.files.output_folders import is_output
+from apm_tta.data.image_files.names import is_image_name
 from apm_tta.wording import pluralise
 
 _RESOURCE_FORK = "._"
@@ -49,7 +50,7 @@ class Unused:
         def cannot_read(error: OSError) -> None:
             self.add("in folders that cannot be read", [f"{Path(error.filename).relative_to(place).as_posix()}/*"])
 
-        for root, folders, files in os.walk(folder, onerror=cannot_read):
+        for root, folders, files in walk(folder, cannot_read):
             for name in sorted(folders):
                 if name.startswith("."):
                     self._add_hidden(place, Path(root, name))
@@ -70,16 +71,16 @@ class Unused:
             place: where the tree starts; paths are below it.
             folder: the folder that is looked into; ``place`` where it is left out.
         """
-        with os.scandir(folder or place) as found:
-            items = sorted(found, key=lambda item: item.name)
-        for item in items:
-            if not is_folder(item):
-                hidden = item.name.startswith(".") and _is_hidden_image(item.name)
-                self.add("hidden", [Path(item.path).relative_to(place).as_posix()] if hidden else [])
-            elif item.name.startswith("."):
-                self._add_hidden(place, Path(item.path))
-            elif is_output(Path(item.path)):
-                self.add("in folders that this program has written", _files_below(place, Path(item.path)))
+        start = folder or place
+        for name, is_folder in scan_folder(start):
+            path = start / name
+            if not is_folder:
+                hidden = name.startswith(".") and _is_hidden_image(name)
+                self.add("hidden", [path.relative_to(place).as_posix()] if hidden else [])
+            elif name.startswith("."):
+                self._add_hidden(place, path)
+            elif is_output(path):
+                self.add("in folders that this program has written", _files_below(place, path))
 
     def _add_hidden(self, place: Path, folder: Path) -> None:
         images = [name for name in _files_below(place, folder) if _is_hidden_image(name.rpartition("/")[2])]
@@ -99,7 +100,7 @@ def _files_below(place: Path, folder: Path) -> list[str]:
     """Return the files below a folder, sorted, as paths below ``place``; those in a folder above it are none."""
     if place.resolve().is_relative_to(folder.resolve()):
         return []
-    found = (Path(root, name) for root, _, files in os.walk(folder) for name in files)
+    found = (Path(root, name) for root, _, files in walk(folder) for name in files)
     return sorted(path.relative_to(place).as_posix() for path in found)
 
 

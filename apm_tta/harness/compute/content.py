@@ -10,7 +10,7 @@ from apm_tta.data.hash_images import Advance, hash_images
 from apm_tta.data.image_digests import UNREADABLE, ImageDigests, ids_to_hash
 from apm_tta.data.layouts import Layout
 from apm_tta.data.sample import Condition
-from apm_tta.teachers import default_cache
+from apm_tta.system.cache_folder import default_cache
 from apm_tta.wording import pluralise
 
 INDEX_FOLDER = "digests"

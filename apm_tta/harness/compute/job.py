@@ -22,7 +22,7 @@ from apm_tta.harness.progress.events import Emit, Note
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.storage.manifest import Numbers, differences
-from apm_tta.teachers import default_cache
+from apm_tta.system.cache_folder import default_cache
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.decoding import PUBLISHED, Reading
-from apm_tta.data.layouts.output_folders import RUN_MARK
+from apm_tta.data.files.output_folders import RUN_MARK
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.method_rows import method_of

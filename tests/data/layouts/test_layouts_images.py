@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from apm_tta.data.decoding import PUBLISHED
+from apm_tta.data.files import list_folder
 from apm_tta.data.image_files import DamagedImage, MissingImage, TooLargeImage, UnreadImage, UnsupportedImage
-from apm_tta.data.layouts.images import is_image_name, list_folder, read_image
+from apm_tta.data.image_files.names import is_image_name
+from apm_tta.data.layouts.images import read_image
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few
 

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from apm_tta.data.layouts.images import is_image_name
+from apm_tta.data.image_files.names import is_image_name
 
 RUN_MARK = "run.yaml"
 """The file that every run folder has."""
