@@ -104,7 +104,8 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_suite(
             "--teacher",
             Text("embedded"),
-            "Teacher: embedded, embedded-resnet, ViT-B-16:openai, ViT-B-32:/path, timm:NAME[:/path], hf-hub:...",
+            "Teacher: embedded, ViT-B-16:openai, ViT-B-32:/path, timm:NAME[:/path], torchvision:NAME.WEIGHTS[:/path], "
+            "robustbench:NAME[:/path], hf-hub:...",
         ),
         of_suite("--classifier", choice(Classifier), "Source of the class weights."),
         of_request("--support", path, "Folder of labelled images, one subfolder per class."),

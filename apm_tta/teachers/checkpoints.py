@@ -61,11 +61,15 @@ def weights_file(path: Path) -> WeightsFile:
     return WeightsFile(path, digest.hexdigest(), stamp)
 
 
-def read_state_dict(weights: WeightsFile) -> dict[str, Tensor]:
+def read_state_dict(weights: WeightsFile, member: str = "") -> dict[str, Tensor]:
     """Read tensors by name, on the CPU: only from safetensors, or with ``torch.load(weights_only=True)``.
 
     The prefixes of compiled and data-parallel modules are removed from names. Tensors may be parts of the file that are
     read only when they are used: call ``refuse_changed`` once they have been copied.
+
+    Args:
+        weights: the file.
+        member: name of the set of weights to take where the file has it beside others, such as ``last``.
 
     Raises:
         UserError: for a file that contains a program or anything other than tensors, that contains several sets of
@@ -74,6 +78,8 @@ def read_state_dict(weights: WeightsFile) -> dict[str, Tensor]:
     content = _read_safetensors(weights.path) if weights.path.suffix == _SUFFIX else _read_torch(weights.path)
     if _stamp(weights.path) != weights.stamp:
         raise _written_to(weights.path)
+    if member and isinstance(content, Mapping) and member in content:
+        content = content[member]
     return without_wrappers(find_weights(content, weights.path), weights.path)
 
 

@@ -28,7 +28,9 @@ class TeacherName:
 def families() -> Registry[Family]:
     """Return ``FAMILIES`` after registering this package's own families, whatever has been imported before."""
     import apm_tta.teachers.open_clip_teacher
-    import apm_tta.teachers.timm_teacher  # noqa: F401  each registers its families
+    import apm_tta.teachers.robustbench_teacher
+    import apm_tta.teachers.timm_teacher
+    import apm_tta.teachers.torchvision_teacher  # noqa: F401  each registers its families
 
     return FAMILIES
 
@@ -51,17 +53,19 @@ def parse_teacher_name(name: str) -> TeacherName:
         raise UserError(
             f"unknown teacher {name!r}; there are: {', '.join(FOLDERS)}, hf-hub:ORGANISATION/REPOSITORY, "
             f"ARCHITECTURE:TAG or ARCHITECTURE:/path/to/checkpoint for open_clip's architectures, such as "
-            f"ViT-B-16:openai, and timm:NAME or timm:NAME:/path/to/checkpoint (run-bench list teachers lists those "
-            f"with released weights)",
+            f"ViT-B-16:openai, timm:NAME or timm:NAME:/path/to/checkpoint, torchvision:NAME.WEIGHTS[:/path], and "
+            f"robustbench:[cifar100/]NAME[:/path] (run-bench list teachers lists those with released weights)",
             exit_code=2,
         )
     return TeacherName(name, _OPEN_CLIP)
 
 
 def teacher_names() -> list[str]:
-    """List the names that ``load_teacher`` takes without a local file: embedded teachers, open_clip's and timm's."""
+    """List the names that ``load_teacher`` takes without a local file: embedded teachers, and those with releases."""
     import open_clip
     import timm
 
+    from apm_tta.teachers.torchvision_teacher import released_names
+
     released = [f"{architecture}:{tag}" for architecture, tag in open_clip.list_pretrained()]
-    return [*FOLDERS, *released, *(f"timm:{name}" for name in timm.list_pretrained())]
+    return [*FOLDERS, *released, *(f"timm:{name}" for name in timm.list_pretrained()), *released_names()]

@@ -31,7 +31,6 @@ from apm_tta.methods.preparation import Preparation
 from apm_tta.methods.shared_values import evaluation_crops
 from apm_tta.methods.stated import stated_parameters
 from apm_tta.teachers import Teacher, load_teacher
-from apm_tta.teachers.base import Classifier
 from apm_tta.teachers.crops import taking_crops
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
@@ -204,10 +203,8 @@ def _teacher(request: RunRequest, dataset: Dataset, device: torch.device) -> Tea
     """
     suite, name = request.suite, request.teacher
     support = None if request.support is None else SupportImages(request.support, dataset, suite.shots)
-    # A teacher with a text tower keeps it along with prototypes; one from timm has either its head or prototypes.
-    own = "auto" if suite.classifier == "prototypes" and name.family != "timm" else suite.classifier
-    teacher = load_teacher(name, device, own)
-    classifier: Classifier = "prototypes" if suite.classifier == "prototypes" else teacher.classifier
+    teacher = load_teacher(name, device, suite.classifier)
+    classifier = teacher.classifier
     if support is None:
         if classifier == "prototypes":
             raise UserError(
