@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from functools import cache
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +13,8 @@ from pydantic import Field, StrictBool, StrictStr, StringConstraints, model_vali
 from apm_tta.configuration import Configuration, read_configuration
 from apm_tta.data.class_lists import CLASS_LISTS, ClassList, listed_classes
 from apm_tta.data.task import Family
-from apm_tta.errors import UserError
+from apm_tta.errors import UnknownName, UserError
+from apm_tta.registry import Registry
 from apm_tta.resources import DATASETS, yaml_names, yaml_path
 
 Digest = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
@@ -19,7 +22,7 @@ Prompt = Annotated[str, StringConstraints(pattern=r"^[^{}]*\{\}[^{}]*$")]
 
 
 class DatasetCard(Configuration):
-    """The content of one ``datasets/NAME.yaml``.
+    """The content of one ``datasets/NAME.yaml``, or of a card that an installed package adds.
 
     Attributes:
         name: as on the command line and in the results table.
@@ -101,16 +104,37 @@ class DatasetCard(Configuration):
         return CLASS_LISTS.get(self.classes)()
 
 
+def _admit(name: str, card: Path, point: EntryPoint | None) -> None:
+    if not isinstance(card, Path):
+        where = f" of {point.value}" if point is not None else ""
+        raise UserError(
+            f"dataset {name!r}{where} is a {type(card).__name__}; give the path of its card, such as "
+            f'Path(__file__).with_name("{name}.yaml")'
+        )
+
+
+CARD_FILES: Registry[Path] = Registry("dataset", _admit)
+"""Paths of cards that installed packages add by entry points in the group ``apm_tta.datasets``."""
+
+
 def load_card(name: str) -> DatasetCard:
-    """Return the card of that name.
+    """Return the card of that name; this package's own comes first, whatever is installed.
 
     Raises:
         UnknownName: for an unknown name, listing the cards that exist.
-        UserError: when the card is damaged.
+        UserError: when the card is damaged, or one of an installed package has another name inside.
     """
-    path = yaml_path(DATASETS, "dataset", name)
-    status = path.stat()
-    return _read(path, status.st_mtime_ns, status.st_size)
+    if name not in (names := card_names()):
+        raise UnknownName("dataset", name, names)
+    path = yaml_path(DATASETS, "dataset", name) if name in yaml_names(DATASETS) else CARD_FILES.get(name)
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(f"card {path} of dataset {name!r} cannot be read: {error.strerror}") from None
+    card = _read(path, status.st_mtime_ns, status.st_size)
+    if name in CARD_FILES.registered() and card.name != name:
+        raise UserError(f"card {path} calls itself {card.name!r}, but its entry point says {name!r}; give it one name")
+    return card
 
 
 @cache
@@ -121,4 +145,17 @@ def _read(path: Path, changed: int, size: int) -> DatasetCard:
 
 def card_names() -> list[str]:
     """Return the names of all cards, sorted."""
-    return yaml_names(DATASETS)
+    return sorted({*yaml_names(DATASETS), *CARD_FILES.names()})
+
+
+def every_card() -> list[DatasetCard]:
+    """Return all cards, for comparisons; one of an installed package that cannot be read is left out.
+
+    Raises:
+        UserError: when one of this package's own is damaged.
+    """
+    cards, own = [], {*yaml_names(DATASETS)}
+    for name in card_names():
+        with nullcontext() if name in own else suppress(UserError):
+            cards.append(load_card(name))
+    return cards

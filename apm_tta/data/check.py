@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apm_tta.data.cards import DatasetCard, card_names, load_card
+from apm_tta.data.cards import DatasetCard, every_card
 from apm_tta.data.data_root import resolve_data_root
 from apm_tta.data.dataset import Dataset, add_entries
 from apm_tta.data.decode_all import Progress, decode_all
@@ -116,7 +116,7 @@ def overview(data_root: Path | None) -> list[str]:
         data_root: the folder given explicitly; see ``resolve_data_root``.
     """
     rows = []
-    for card in map(load_card, card_names()):
+    for card in every_card():
         numbers = [f"{_span([card.images])} images", f"{_span([card.class_count])} classes"]
         rows.append([card.name, *numbers, presence(card, resolve_data_root(card, data_root)), card.title, card.licence])
     widths = [max(len(row[column]) for row in rows) for column in range(5)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from apm_tta.data.cards import card_names, load_card
+from apm_tta.data.cards import every_card
 from apm_tta.data.class_lists import CLASS_LISTS, ClassList
 
 
@@ -40,6 +40,6 @@ def imagenet_terms(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 def _known_lists() -> Iterator[ClassList]:
     for name in CLASS_LISTS.names():
         yield CLASS_LISTS.get(name)()
-    for card in map(load_card, card_names()):
+    for card in every_card():
         if isinstance(card.classes, (tuple, dict)):
             yield card.class_list

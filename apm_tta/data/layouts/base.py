@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from apm_tta.configuration import Configuration, one_line
 from apm_tta.data.archives import archive_at, stem
-from apm_tta.data.cards import DatasetCard, card_names, load_card
+from apm_tta.data.cards import DatasetCard, every_card
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.decoding import PUBLISHED, VIEWER, Reading
 from apm_tta.data.files import archives_in, archives_of, is_folder, is_root, looking_into, refuse_no_text
@@ -268,7 +268,7 @@ class Layout(ABC, Generic[O]):
 
     @cached_property
     def _other_cards(self) -> list[DatasetCard]:
-        return [load_card(name) for name in card_names() if name != self.card.name]
+        return [card for card in every_card() if card.name != self.card.name]
 
     def _fitting_places(self) -> Iterator[Path]:
         """Find the folders where the tree may start: below the folder named like the card, then below the data root."""
