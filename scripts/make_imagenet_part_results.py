@@ -41,10 +41,10 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=Path, required=True, help="tf_efficientnet_lite0.safetensors")
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs, which are resumed")
     options = parser.parse_args()
-    # Tables name the teacher as requested: by the file's name in the folder of the runs, not by where it lies.
-    root, weights = options.data_root.resolve(), options.weights.resolve()
+    # Tables name data and teacher as requested: by their names in the folder of the runs, not by where they lie.
     options.work.mkdir(parents=True, exist_ok=True)
-    link = options.work / weights.name
-    link.unlink(missing_ok=True)
-    link.symlink_to(weights)
-    sys.exit(run_parts(parts(root, Path(weights.name)), options.work, FOLDER, TABLES))
+    for name, target in (("imagenet-val", options.data_root), (options.weights.name, options.weights)):
+        link = options.work / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(target.resolve())
+    sys.exit(run_parts(parts(Path("imagenet-val"), Path(options.weights.name)), options.work, FOLDER, TABLES))
