@@ -46,7 +46,11 @@ _PATH = NamedPath()
 @click.option("--locations", type=Whole(0, MOST_IMAGES, 8), help="Locations per step; 0 for all.  [default: an eighth]")
 @click.option("--views", type=Whole(1, 4096, 8), help="Views per image: itself, then crops.  [default: 8]")
 @click.option("--limit", type=Whole(0, MOST_IMAGES, 100), help="Training images; 0 for all.  [default: 0]")
-@click.option("--precision", type=OneOf(["float32", "bfloat16"]), help="Data type of products.  [default: bfloat16]")
+@click.option(
+    "--precision",
+    type=OneOf(["auto", "float32", "bfloat16"]),
+    help="Data type of products; auto: what is faster here, or the training's that is resumed.  [default: auto]",
+)
 @click.option("--seed", type=Whole(0, LARGEST, 0), help="Random seed.  [default: 0]")
 @click.option("--out", type=_PATH, help="Folder; the same training in it is resumed.  [default: results/field/TIME]")
 @click.option("--device", type=Text("cpu"), default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")

@@ -32,7 +32,7 @@ class Schedule(Configuration):
             random.
         limit: number of training images, those whose ids have the lowest SHA-256; 0 for all. The held-out images stay
             the same.
-        precision: data type of the products in training; validation is in float32.
+        precision: data type of the products in training, as chosen or measured; validation is in float32.
         seed: seed of the initial weights, the order, the locations and the views.
     """
 

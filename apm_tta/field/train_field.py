@@ -14,7 +14,8 @@ from apm_tta.apm import APMConfig
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
 from apm_tta.field.checkpoint import CHECKPOINT_FILE, TrainingState, refuse_other_training
-from apm_tta.field.checkpoint_file import Measures
+from apm_tta.field.checkpoint_file import Measures, read_settings
+from apm_tta.field.fastest_precision import described, fastest_precision
 from apm_tta.field.samples import Samples, images_digest, split
 from apm_tta.field.settings import Settings, schedule_for, sizes_of
 from apm_tta.field.training import fresh_training, mean_token_cosine, train, validate
@@ -35,6 +36,7 @@ from apm_tta.wording import pluralise, resume
 _PRETRAINING = (4096, 4096, 4096, 2048, 1024)
 # In units of the column's width: a small field holds many images, but a fresh APM only one.
 _UNITS = (16, 8, 8)
+AUTO = "auto"
 _SHOWN = 8  # rows of the history that are printed
 
 
@@ -58,6 +60,8 @@ def train_field(
         images: all images, of which one in ten is held out.
         teacher: provides the targets.
         chosen: fields of ``Schedule``, its layer counted from 0 or from the end; the rest follows the APM's sizes.
+            ``precision`` may be ``auto``, and is where it is absent: that of the training in the folder, else the one
+            that is faster on the teacher's device.
         hidden: widths of the MLP; None for the pretraining variant's, or a small teacher's.
         quiet: whether to show no progress.
         notify: called with messages that the user should see before or during the training.
@@ -87,8 +91,9 @@ def _train(
     quiet: bool,
     notify: Callable[[str], None],
 ) -> str:
-    settings, training, validation, training_subset = _prepare(images, teacher, chosen, hidden)
     path = folder.path / CHECKPOINT_FILE
+    chosen = {**chosen, "precision": _resolved(chosen.get("precision", AUTO), path, teacher, notify)}
+    settings, training, validation, training_subset = _prepare(images, teacher, chosen, hidden)
     if path.exists():
         refuse_other_training(path, settings)
 
@@ -119,6 +124,17 @@ def _train(
         "mean token": baseline,
     }
     return _write_results(folder, state, summary)
+
+
+def _resolved(precision: str, path: Path, teacher: Teacher, notify: Callable[[str], None]) -> str:
+    """Return the precision that ``auto`` stands for: a training that is resumed keeps its own on any machine."""
+    if precision != AUTO:
+        return precision
+    if path.exists():
+        return read_settings(path).schedule.precision
+    faster, seconds = fastest_precision(teacher.device)
+    notify(described(faster, seconds))
+    return faster
 
 
 def _prepare(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from apm_tta.apm import APM, APMConfig
 from apm_tta.cli import main
 from apm_tta.data.unlabelled import all_images, one_image
 from apm_tta.field.checkpoint import fold, load_field
+from apm_tta.field.fastest_precision import fastest_precision
 from apm_tta.field.field_answers import answer, column_of, teacher_grid
 from apm_tta.field.samples import Samples, split, view_of
 from apm_tta.field.settings import Schedule, schedule_for
@@ -248,3 +250,30 @@ def test_the_colours_learn_images_of_one_colour(
     capsys.readouterr()
     rows = rows_of(out / "field.safetensors")
     assert float(rows[-1]["validation rgb mse"]) < 0.05 * float(rows[0]["validation rgb mse"])
+
+
+def test_precision_auto_is_recorded_and_kept_when_a_training_resumes(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is faster differs by machine: resumed on another one, a training goes on in the type that it began with."""
+    auto = [*words, "--precision", "auto", "--epochs", "2", "--limit", "64", "--out", str(tmp_path)]
+    measured: Any = lambda _device: ("bfloat16", {"bfloat16": 1.0, "float32": 4.0})  # noqa: E731
+    monkeypatch.setattr("apm_tta.field.train_field.fastest_precision", measured)
+    assert main(auto) == 0
+    assert "precision auto: bfloat16, whose product takes 1/4.0 of the time of float32" in capsys.readouterr().err
+    assert json.loads((tmp_path / "settings.json").read_text())["schedule"]["precision"] == "bfloat16"
+    monkeypatch.setattr("apm_tta.field.train_field.fastest_precision", lambda _device: pytest.fail("measured again"))
+    assert main(auto) == 0
+    assert main([*auto, "--precision", "float32"]) == 1
+    assert "schedule.precision: bfloat16 there, float32 now" in capsys.readouterr().err
+
+
+def test_the_faster_precision_is_the_one_whose_product_took_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr("apm_tta.field.fastest_precision.time.perf_counter", lambda: float(next(clock)))
+    chosen, seconds = fastest_precision(torch.device("cpu"))
+    assert seconds == {"float32": 1.0, "bfloat16": 1.0}
+    assert chosen == "float32"
+    times = {torch.float32: 4.0, torch.bfloat16: 3.0}
+    monkeypatch.setattr("apm_tta.field.fastest_precision._timed", lambda factor: times[factor.dtype])
+    assert fastest_precision(torch.device("cpu"))[0] == "bfloat16"
