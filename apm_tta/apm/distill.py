@@ -172,6 +172,11 @@ class Fitting:
         self._fit = fit
         self._steps = 0
 
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The current parameters by their names in ``APM.named_parameters()``, with a leading image axis."""
+        return self._parameters
+
     def evaluate(self) -> tuple[Tensor, Tensor]:
         """Return the current tokens, ``(B, F)``, and losses, ``(B,)``."""
         return self._engine.forward(self._parameters)

@@ -190,7 +190,8 @@ class APM(nn.Module):
 
         Args:
             column: ``(B, D)``.
-            locations: ``(L,)``, counted row by row, ``i * g + j``; may repeat.
+            locations: ``(L,)``, counted row by row, ``i * g + j``; or ``(L, 2)``, row i and column j in fractions of
+                the grid, half a cell beyond its border at most; may repeat.
             chunk: number of locations that are answered at once; None means all.
 
         Raises:
@@ -198,7 +199,7 @@ class APM(nn.Module):
         """
         weight, bias = _linear(self.mlp[0])
         image = linear(column, weight[:, : self.config.column_dim], bias)
-        return self._in_chunks(locations, chunk, lambda part: self._features_at(image, part))
+        return self._in_chunks(self._places(locations), chunk, lambda part: self._features_at(image, part))
 
     def colours(self, column: Tensor, features: Tensor, locations: Tensor, chunk: int | None = None) -> Tensor:
         """Decode colours, ``(B, L, 3)``, at the locations for which ``query`` returned ``features``, ``(B, L, F)``.
@@ -207,32 +208,33 @@ class APM(nn.Module):
         """
         (weight, bias), width = _linear(self.rgb_head[0]), self.config.feature_dim
         image = linear(column, weight[:, width : width + self.config.column_dim], bias)
-        places = torch.arange(len(locations), device=locations.device)
+        places = self._places(locations)
 
         def decode(part: Tensor) -> Tensor:
-            by_place = self._position_term(weight, locations[part])
+            by_place = self._position_term(weight, places[part])
             hidden = relu(linear(features[:, part], weight[:, :width]) + image[:, None] + by_place)
             for further in self.rgb_head[1:]:
                 hidden = relu(further(hidden))
             return hidden
 
-        self._check_locations(locations)
-        return self._in_chunks(places, chunk, decode)
+        return self._in_chunks(torch.arange(len(places), device=places.device), chunk, decode)
 
-    def _features_at(self, image: Tensor, locations: Tensor) -> Tensor:
+    def _features_at(self, image: Tensor, places: Tensor) -> Tensor:
         """Compute features, ``(B, L, F)``, from ``image``, the first layer's term of the column, ``(B, H)``."""
-        self._check_locations(locations)
-        hidden = relu(image[:, None] + self._position_term(_linear(self.mlp[0])[0], locations))
+        hidden = relu(image[:, None] + self._position_term(_linear(self.mlp[0])[0], places))
         for layer in self.mlp[1:]:
             hidden = relu(layer(hidden))
         features: Tensor = self.feature_head(hidden)
         return features
 
-    def _position_term(self, weight: Tensor, locations: Tensor) -> Tensor:
-        """Compute the position's term, ``(L, H)``, of a layer whose ``weight`` ends with the query u's columns."""
+    def _position_term(self, weight: Tensor, places: Tensor) -> Tensor:
+        """Compute the position's term, ``(L, H)``, of a layer whose ``weight`` ends with the query u's columns.
+
+        ``places`` are rows and columns, ``(L, 2)``.
+        """
         half = self.config.position_dim // 2
         parts = []
-        for axis, first in ((locations % self.config.grid, -2 * half), (locations // self.config.grid, -half)):
+        for axis, first in ((places[:, 1], -2 * half), (places[:, 0], -half)):
             indices, places = axis.unique(return_inverse=True)
             by_axis = weight[:, first : first + half or None]
             parts.append(linear(axis_code(indices, half).to(weight.dtype), by_axis)[places])
@@ -245,10 +247,18 @@ class APM(nn.Module):
             return compute(locations)
         return torch.cat([compute(part) for part in locations.split(chunk)], 1)
 
-    def _check_locations(self, locations: Tensor) -> None:
-        most = self.config.grid**2
-        if locations.ndim != 1 or bool(((locations < 0) | (locations >= most)).any()):
-            raise ValueError(f"locations must be (L,), each from 0 to {most - 1}: {self.config.grid} rows, row by row")
+    def _places(self, locations: Tensor) -> Tensor:
+        """Return rows and columns, ``(L, 2)``, of locations as ``query`` takes them, after checking that they exist."""
+        grid = self.config.grid
+        if locations.ndim == 2 and locations.shape[1] == 2:
+            if bool(((locations < -0.5) | (locations > grid - 0.5)).any()):
+                raise ValueError(
+                    f"rows and columns must be from -0.5 to {grid - 0.5}: {grid} rows of as many locations"
+                )
+            return locations
+        if locations.ndim != 1 or bool(((locations < 0) | (locations >= grid**2)).any()):
+            raise ValueError(f"locations must be (L,), each from 0 to {grid**2 - 1}: {grid} rows, row by row")
+        return torch.stack([locations // grid, locations % grid], 1)
 
     def _position(self, width: int) -> Tensor:
         """Return the position code of every location, ``(g * g, width)``, in the parameters' type, on their device."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+FINE = ["field", "stride", "shift", "bilinear"]
+
 
 def data_root_option() -> click.Option:
     """Make the option ``--data-root``; ``apm_tta.data.data_root.resolve_data_root`` decides what it means."""
@@ -40,7 +42,8 @@ def teacher_option() -> Decorator:
 
 def picture_options(kind: str) -> Decorator:
     """Add every option of a command that draws islands; ``kind`` names its default folder."""
-    return drawing_options("out", "seed", "device", "threshold", "animation", kind=kind)
+    names = ("out", "seed", "device", "explained", "resolution", "fine", "colours", "animation")
+    return drawing_options(*names, kind=kind)
 
 
 def drawing_options(*names: str, kind: str) -> Decorator:
@@ -51,12 +54,31 @@ def drawing_options(*names: str, kind: str) -> Decorator:
         "device": click.option(
             "--device", type=Text("cpu"), default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."
         ),
-        "threshold": click.option(
-            "--threshold",
-            type=Amount(-1, 1, 0.9),
-            default=0.9,
+        "explained": click.option(
+            "--explained",
+            type=Amount(0, 1, 0.5),
+            default=0.5,
             show_default=True,
-            help="Smallest cosine at which neighbours belong to one island.",
+            help="Share of the features' variance that islands explain: more for smaller islands.",
+        ),
+        "resolution": click.option(
+            "--resolution",
+            type=Whole(2, 2048, 56),
+            help="Locations per side, a multiple of the grid's.  [default: the grid's]",
+        ),
+        "fine": click.option(
+            "--fine",
+            type=OneOf(FINE),
+            default="bilinear",
+            show_default=True,
+            help="How features between the grid's locations are found; field: by asking the APM there.",
+        ),
+        "colours": click.option(
+            "--colours",
+            type=OneOf(["auto", "all", "pca"]),
+            default="auto",
+            show_default=True,
+            help="Embeddings that are drawn; auto: t-SNE up to 32 x 32 locations, and PCA.",
         ),
         "animation": click.option(
             "--animation",
@@ -81,5 +103,12 @@ def open_picture_folder(kind: str, pictures: Mapping[str, Any]) -> tuple[Picture
     from apm_tta.islands.picture_folder import PictureFolder
 
     animation = pictures["animation"]
-    drawn = Drawing(pictures["threshold"], pictures["seed"], None if animation == "none" else animation)
+    drawn = Drawing(
+        pictures["explained"],
+        pictures["seed"],
+        None if animation == "none" else animation,
+        pictures["colours"],
+        pictures["resolution"],
+        pictures["fine"],
+    )
     return PictureFolder(pictures["out"], kind), drawn

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from apm_tta.errors import UserError
 from apm_tta.field.checkpoint import Field
+from apm_tta.islands.fine import cell_centres
 from apm_tta.islands.targets import resample
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.square import Square
@@ -22,8 +23,8 @@ class Answer:
     """A field's answers at every location of one image.
 
     Attributes:
-        grid: features, ``(g, g, F)``.
-        rgb: decoded colours, ``(g, g, 3)``, RGB in 0 .. 1 where the field is right.
+        grid: features, ``(k * g, k * g, F)``.
+        rgb: decoded colours, ``(k * g, k * g, 3)``, RGB in 0 .. 1 where the field is right.
     """
 
     grid: Tensor
@@ -38,21 +39,37 @@ def column_of(field: Field, image: Image.Image) -> Tensor:
 
 
 @torch.no_grad()
-def answer(field: Field, column: Tensor, chunk: int | None = None) -> Answer:
-    """Answer for all locations of one column, ``(1, D)``, in one pass; ``chunk`` of them at once, None for all."""
+def answer(field: Field, column: Tensor, chunk: int | None = None, factor: int = 1) -> Answer:
+    """Answer for all locations of one column, ``(1, D)``, in one pass.
+
+    Args:
+        field: answers.
+        column: of one image.
+        chunk: locations that are asked for at once; None for all.
+        factor: places per side that are asked for in the cell of each location.
+    """
     grid = field.apm.config.grid
-    everywhere = torch.arange(grid**2, device=column.device)
+    whole = torch.arange(grid**2, device=column.device)
+    everywhere = whole if factor == 1 else cell_centres(grid, factor).to(column)
     features = field.apm.query(column, everywhere, chunk)
     colours = field.pixels.to_rgb(field.apm.colours(column, features, everywhere, chunk))
-    shape = (grid, grid)
+    shape = (grid * factor, grid * factor)
     return Answer(features[0, :, : field.width].unflatten(0, shape), colours[0].unflatten(0, shape))
 
 
-def true_colours(field: Field, image: Image.Image) -> Tensor:
-    """Return the target of ``Answer.rgb``, ``(g, g, 3)``: the means of the image's patches as the field reads them."""
-    grid = field.apm.config.grid
+def true_colours(field: Field, image: Image.Image, factor: int = 1) -> Tensor:
+    """Return the target of ``Answer.rgb``, ``(k * g, k * g, 3)``: means of the image's cells as the field reads them.
+
+    Raises:
+        UserError: when k does not divide the side of a patch, in pixels. Exit code 2.
+    """
+    grid, patch = field.apm.config.grid, field.apm.config.patch_size
+    if patch % factor:
+        most = grid * patch
+        raise UserError(f"the field's image has {most} pixels per side: --resolution has to divide that", exit_code=2)
     pixels = field.pixels.prepare(image)[None]
-    colours: Tensor = field.pixels.to_rgb(field.pixels.target_colours(pixels))[0].unflatten(0, (grid, grid))
+    means = field.pixels.target_colours(pixels, patch // factor)
+    colours: Tensor = field.pixels.to_rgb(means)[0].unflatten(0, (grid * factor, grid * factor))
     return colours
 
 

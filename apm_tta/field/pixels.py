@@ -23,8 +23,11 @@ class Pixels(Protocol):
         """Convert an RGB image to the APM's input, ``(3, S, S)``, on the CPU."""
         ...
 
-    def target_colours(self, pixels: Tensor) -> Tensor:
-        """Return the colours that the RGB head should decode, ``(B, g * g, 3)``, of inputs ``(B, 3, S, S)``."""
+    def target_colours(self, pixels: Tensor, cell: int) -> Tensor:
+        """Return the colours that the RGB head should decode, ``(B, L, 3)``, of inputs ``(B, 3, S, S)``.
+
+        They are means of squares of ``cell`` pixels per side, row by row.
+        """
         ...
 
     def to_rgb(self, colours: Tensor) -> Tensor:
@@ -36,15 +39,15 @@ class ImageNetPixels:
     """A square, ImageNet-normalised; colours are the means of its patches."""
 
     def __init__(self, config: APMConfig) -> None:
-        self._square, self._patch = apm_input(config.image_size), config.patch_size
+        self._square = apm_input(config.image_size)
 
     def prepare(self, image: Image.Image) -> Tensor:
         """See ``Pixels.prepare``."""
         return self._square(image)
 
-    def target_colours(self, pixels: Tensor) -> Tensor:
+    def target_colours(self, pixels: Tensor, cell: int) -> Tensor:
         """See ``Pixels.target_colours``."""
-        return rgb_target(pixels, self._patch)
+        return rgb_target(pixels, cell)
 
     def to_rgb(self, colours: Tensor) -> Tensor:
         """See ``Pixels.to_rgb``."""
@@ -59,7 +62,7 @@ class ReleasedPixels:
     """
 
     def __init__(self, config: APMConfig) -> None:
-        self._side, self._patch = config.image_size, config.patch_size
+        self._side = config.image_size
 
     def prepare(self, image: Image.Image) -> Tensor:
         """See ``Pixels.prepare``."""
@@ -69,9 +72,9 @@ class ReleasedPixels:
         stretched = (resized - low) / max(high - low, 1.0)  # an image of one colour becomes black, not 0 / 0
         return torch.from_numpy(stretched).permute(2, 0, 1)
 
-    def target_colours(self, pixels: Tensor) -> Tensor:
+    def target_colours(self, pixels: Tensor, cell: int) -> Tensor:
         """See ``Pixels.target_colours``."""
-        return avg_pool2d(pixels, self._patch).flatten(2).transpose(1, 2)
+        return avg_pool2d(pixels, cell).flatten(2).transpose(1, 2)
 
     def to_rgb(self, colours: Tensor) -> Tensor:
         """See ``Pixels.to_rgb``; the colours are stretched as the input was."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn.functional import normalize
 
-THRESHOLD = 0.9
+from apm_tta.islands.regions import EXPLAINED, merge_regions
 
 
 @dataclass(frozen=True)
@@ -18,12 +16,13 @@ class Agreement:
     r"""Agreement within one grid of features, u being their unit vectors.
 
     Attributes:
-        neighbours: mean of :math:`u_l \cdot u_m` over all pairs that share a side.
+        neighbours: mean of :math:`u_l \cdot u_m` over all pairs that are one cell of the original grid apart, in a
+            row or a column.
         any_two: mean of :math:`u_l \cdot u_m` over all pairs of different locations: how far two features agree
             wherever they lie. Deep features share a direction, so that ``neighbours`` alone says nothing about
             islands.
-        islands: number of parts when neighbours are joined whose cosine is at least the threshold.
-        largest: share of all locations in the largest part, 0 .. 1.
+        islands: their number; see ``apm_tta.islands.regions``.
+        largest: share of all locations in the largest island, 0 .. 1.
     """
 
     neighbours: float
@@ -37,41 +36,37 @@ class Agreement:
         return self.neighbours - self.any_two
 
 
-def agreement(features: Tensor, threshold: float = THRESHOLD) -> Agreement:
+def agreement(features: Tensor, explained: float = EXPLAINED, factor: int = 1) -> Agreement:
     """Measure the agreement within one grid of features ``(h, w, C)`` of at least two locations.
 
+    Args:
+        features: by location.
+        explained: share of the features' variance that islands explain, 0 .. 1.
+        factor: locations per side for each of the original grid, which decides how far apart neighbours are.
+
     Raises:
-        ValueError: for fewer than two locations, or a threshold outside -1 .. 1.
+        ValueError: for fewer than two locations, or a share outside 0 .. 1.
     """
     height, width, _ = features.shape
     count = height * width
     if count < 2:
         raise ValueError(f"a grid of {height} x {width} has no neighbours")
-    if not -1 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}; it must be a cosine, from -1 to 1")
+    if not 0 <= explained <= 1:
+        raise ValueError(f"explained is {explained}; it must be a share, from 0 to 1")
     unit = normalize(features.detach().double().cpu(), dim=-1)
-    down, right = (unit[:-1] * unit[1:]).sum(-1), (unit[:, :-1] * unit[:, 1:]).sum(-1)
+    down, right = (unit[:-factor] * unit[factor:]).sum(-1), (unit[:, :-factor] * unit[:, factor:]).sum(-1)
     pairs = down.numel() + right.numel()
     total = unit.sum((0, 1)).square().sum() - unit.square().sum()
-    parts, labels = _connected_parts(height, width, (down >= threshold).numpy(), (right >= threshold).numpy())
+    regions = merge_regions(features)
+    islands = regions.count(explained)
     return Agreement(
         neighbours=float((down.sum() + right.sum()) / pairs),
         any_two=float(total / (count * (count - 1))),
-        islands=parts,
-        largest=float(np.bincount(labels).max() / count),
+        islands=islands,
+        largest=float(np.bincount(regions.labels(islands).ravel()).max() / count),
     )
 
 
 def format_cosine(value: float) -> str:
     """Format a cosine with three digits, or as its distance from 1 where three digits would read 1."""
     return f"{value:.3f}" if value < 0.9995 else f"1 - {max(0.0, 1 - value):.0e}"
-
-
-def _connected_parts(height: int, width: int, down: np.ndarray, right: np.ndarray) -> tuple[int, np.ndarray]:
-    """Find the connected parts of a grid joined where ``down`` (h - 1, w) and ``right`` (h, w - 1) are true."""
-    locations = np.arange(height * width).reshape(height, width)
-    one = np.concatenate([locations[:-1][down], locations[:, :-1][right]])
-    other = np.concatenate([locations[1:][down], locations[:, 1:][right]])
-    joints = coo_array((np.ones(len(one)), (one, other)), shape=(locations.size, locations.size))
-    count, labels = connected_components(joints, directed=False)
-    return int(count), labels

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+
+from apm_tta.errors import UserError
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["tsne1", "tsne3", "pca"]
@@ -19,7 +20,10 @@ Kind = Literal["tsne1", "tsne3", "pca"]
 KINDS: dict[Kind, str] = {"tsne1": "1-D t-SNE", "tsne3": "3-D t-SNE", "pca": "PCA"}
 # A tenth of the locations, at most t-SNE's usual 30: chosen by trustworthiness on grids of 64, 196 and 784 locations.
 _PERPLEXITY, _LOCATIONS_PER_NEIGHBOUR, _MIN_PERPLEXITY = 30.0, 10, 5.0
-_MAX_SIDE = 32  # of a grid that is embedded, as the APM's; t-SNE of 112 x 112 locations takes minutes and gigabytes
+MOST_EMBEDDED = 32
+"""Side of the largest grid that t-SNE embeds, the APM's: of 112 x 112 locations it takes minutes and gigabytes."""
+
+_MOST_COMPARED = 32  # locations per side among which an embedding's nearest neighbours are looked for
 _NEIGHBOURS = 5
 _OUTERMOST = 2  # percent of the coordinates at each end
 
@@ -43,22 +47,32 @@ def colours(grids: Sequence[Tensor], kind: Kind, seed: int) -> list[Shading]:
 
     Every grid is embedded on its own. An embedding is determined up to a rotation, which is chosen so that its colours
     differ least from those of the previous grid, if that has the same locations: what changes from picture to picture
-    has changed in the features. A grid of more than 32 locations per side is drawn as means of blocks.
+    has changed in the features.
 
     Args:
         grids: in the order in which they are shown; at least two locations each.
         kind: kind of embedding.
         seed: seed of t-SNE. The same grids give the same result, to the last bit, on any number of threads.
+
+    Raises:
+        UserError: for t-SNE of more than 32 locations per side. Exit code 2.
     """
+    for grid in grids:
+        if kind != "pca" and max(grid.shape[:2]) > MOST_EMBEDDED:
+            raise UserError(
+                f"t-SNE draws at most {MOST_EMBEDDED} x {MOST_EMBEDDED} locations, not {grid.shape[0]} x "
+                f"{grid.shape[1]}; choose --colours pca",
+                exit_code=2,
+            )
     shadings: list[Shading] = []
     previous: Floats | None = None
-    for grid in map(_coarsen, grids):
+    for grid in grids:
         points = _standardise(grid)
         embedded = _embed(points, kind, seed)
         if previous is not None and previous.shape == embedded.shape:
             embedded = _turn_towards(embedded, previous)
         previous = embedded
-        shadings.append(Shading(_shade(embedded).reshape(*grid.shape[:2], 3), _trustworthiness(points, embedded)))
+        shadings.append(Shading(_shade(embedded).reshape(*grid.shape[:2], 3), _trustworthiness(grid, points, embedded)))
     return shadings
 
 
@@ -67,24 +81,28 @@ def joint_colours(grids: Sequence[Tensor]) -> list[Floats]:
 
     The same feature has the same colour in every picture.
     """
+    return [shading.picture for shading in joint_shadings(grids)]
+
+
+def joint_shadings(grids: Sequence[Tensor]) -> list[Shading]:
+    """Draw as ``joint_colours`` does, with the trustworthiness of each picture."""
     points = _standardise(torch.cat([grid.flatten(0, 1) for grid in grids])[None])
-    shaded = _shade(_embed(points, "pca", 0))
-    sizes = [grid.shape[0] * grid.shape[1] for grid in grids]
-    parts = np.split(shaded, np.cumsum(sizes)[:-1])
-    return [part.reshape(*grid.shape[:2], 3) for part, grid in zip(parts, grids, strict=True)]
+    embedded = _embed(points, "pca", 0)
+    borders = np.cumsum([grid.shape[0] * grid.shape[1] for grid in grids])[:-1]
+    parts = zip(grids, *(np.split(each, borders) for each in (points, embedded, _shade(embedded))), strict=True)
+    return [
+        Shading(shaded.reshape(*grid.shape[:2], 3), _trustworthiness(grid, own, placed))
+        for grid, own, placed, shaded in parts
+    ]
 
 
-def _coarsen(grid: Tensor) -> Tensor:
-    """Return the grid, or means of equal blocks of it, ``(h, w, C)``."""
-    block = -(-max(grid.shape[:2]) // _MAX_SIDE)
-    if block == 1:
-        return grid
-    return avg_pool2d(grid.permute(2, 0, 1), block, ceil_mode=True).permute(1, 2, 0)
-
-
-def _trustworthiness(points: Floats, embedded: Floats) -> float:
+def _trustworthiness(grid: Tensor, points: Floats, embedded: Floats) -> float:
+    """Compute the trustworthiness of an embedding; of a large grid, among at most 32 x 32 evenly spaced locations."""
     from sklearn.manifold import trustworthiness
 
+    step = -(-max(grid.shape[:2]) // _MOST_COMPARED)
+    places = np.arange(len(points)).reshape(grid.shape[:2])[::step, ::step].ravel()
+    points, embedded = points[places], embedded[places]
     neighbours = min(_NEIGHBOURS, (len(points) - 1) // 2)
     if not points.any() or not neighbours:
         return 1.0

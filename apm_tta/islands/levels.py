@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from scipy.stats import bootstrap, kendalltau
-from torch import Tensor
 
 from apm_tta.errors import UserError
 from apm_tta.islands.agreement import Agreement, agreement
+from apm_tta.islands.fine import FineGrid, fine_grids
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.square import Square
 
@@ -41,14 +41,16 @@ def ordered_levels(levels: Sequence[int] | str, teacher: Teacher) -> list[int]:
 
 
 @torch.no_grad()
-def grids_of_levels(image: Image.Image, teacher: Teacher, levels: Sequence[int]) -> list[Tensor]:
-    """Compute the teacher's tokens in each of ``levels``, ``(h, w, C)``, of the whole image as a square.
+def grids_of_levels(
+    image: Image.Image, teacher: Teacher, levels: Sequence[int], resolution: int | None = None, way: str = "bilinear"
+) -> list[FineGrid]:
+    """Compute features of each of ``levels`` of the whole image as a square; see ``fine_grids``.
 
     Raises:
-        UserError: when the teacher has no tokens by location, or no such level. Exit code 2.
+        UserError: when the teacher has no tokens by location, or no such level or resolution. Exit code 2.
     """
     pixels = Square(teacher.preprocessing)(image)[None].to(teacher.device)
-    return [grid[0] for grid in teacher.encode_grids(pixels, levels)]
+    return fine_grids(teacher, pixels, levels, resolution, way)
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,21 @@ MEASURES: dict[str, Callable[[Agreement], float]] = {
 
 
 def agreements(
-    images: Iterable[Image.Image], teacher: Teacher, levels: Sequence[int], threshold: float
+    images: Iterable[Image.Image],
+    teacher: Teacher,
+    levels: Sequence[int],
+    explained: float,
+    resolution: int | None = None,
+    way: str = "bilinear",
 ) -> list[list[Agreement]]:
     """Measure the agreement of every image at every level."""
-    return [[agreement(grid, threshold) for grid in grids_of_levels(image, teacher, levels)] for image in images]
+    return [
+        [
+            agreement(grid.features, explained, grid.factor)
+            for grid in grids_of_levels(image, teacher, levels, resolution, way)
+        ]
+        for image in images
+    ]
 
 
 def growth(measured: Sequence[Sequence[Agreement]], measure: str, seed: int = 0) -> Growth:

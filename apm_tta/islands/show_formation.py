@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apm_tta.apm import DistillConfig
 from apm_tta.data.unlabelled import Unlabelled
+from apm_tta.islands.fine import multiple_of, refuse_way
 from apm_tta.islands.formation import chosen_iterations, form
 from apm_tta.islands.gallery import Drawing, draw, legend, teacher_title
 from apm_tta.islands.number_tables import Value, as_csv, as_table
@@ -42,10 +43,13 @@ def show_formation(
     pixels = image.read()
     aim = aim_at_token(pixels, teacher, fit) if target == "token" else aim_at_grid(pixels, teacher, layer, fit)
     seed = seed_for(drawing.seed, image.id, "fresh APM")
-    formation = form(pixels, aim, chosen_iterations(fit.iterations, every), seed, teacher.device)
+    refuse_way(drawing.fine, ["field", "bilinear"], "the features of an APM")
+    factor = multiple_of(aim.config.grid, drawing.resolution) if drawing.resolution else 1
+    formation = form(pixels, aim, chosen_iterations(fit.iterations, every), seed, teacher.device, factor, drawing.fine)
     fitted_to = "token" if target == "token" else f"patch tokens of layer {layer}"
     title = (
         f"a fresh APM fitted to the {fitted_to} of {teacher_title(teacher.name, teacher.identity)}, seed {drawing.seed}"
+        f"{drawing.resolution_note}"
     )
     if aim.resampled is not None:
         title += f"; its grid of {aim.config.grid} x {aim.config.grid}: the teacher's of {aim.resampled} interpolated"
@@ -57,10 +61,14 @@ def show_formation(
     )
     grids = {f"iteration {at}": grid for at, grid in zip(formation.iterations, formation.grids, strict=True)}
     cells = [{"loss": formation.losses[at], "cosine": formation.cosines[at]} for at in formation.iterations]
-    rows = draw(folder, "islands", f"{image.id}: {title}", pixels, grids, drawing, chart, cells)
+    rows = draw(
+        *(folder, "islands", f"{image.id}: {title}", pixels, grids, drawing, chart, cells),
+        factors=[factor] * len(grids),
+        one_basis=True,
+    )
     history: list[dict[str, Value]] = [
         {"iteration": at, "loss": loss, "cosine": cosine}
         for at, (loss, cosine) in enumerate(zip(formation.losses, formation.cosines, strict=True))
     ]
     folder.write("fit.csv", as_csv(history))
-    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{legend(drawing.threshold)}"
+    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{legend(drawing)}"

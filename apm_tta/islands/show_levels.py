@@ -32,14 +32,15 @@ def show_levels(
         UserError: when the image cannot be read, or the teacher has no such layer.
     """
     pixels = image.read()
-    grids = grids_of_levels(pixels, teacher, levels)
+    found = grids_of_levels(pixels, teacher, levels, drawing.resolution, drawing.fine)
+    grids, factors = [each.features for each in found], [each.factor for each in found]
     named = {f"level {level}": grid for level, grid in zip(levels, grids, strict=True)}
-    title = f"levels of {teacher_title(teacher.name, teacher.identity)}"
-    rows = draw(folder, "levels", f"{image.id}: {title}", pixels, named, drawing)
+    title = f"levels of {teacher_title(teacher.name, teacher.identity)}{drawing.resolution_note}"
+    rows = draw(folder, "levels", f"{image.id}: {title}", pixels, named, drawing, factors=factors)
     curves = [Curve(_LABELS[name], levels, [float(row[name]) for row in rows]) for name in ("neighbours", "any two")]
     islands = Curve(_LABELS["islands"], levels, [float(row["islands"]) for row in rows])
     folder.write("agreement.png", draw_strip(f"{image.id}: {title}", None, [], Chart("level", curves, [islands])))
-    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{_grid_sizes_note(grids)}{legend(drawing.threshold)}"
+    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{_grid_sizes_note(grids)}{legend(drawing)}"
 
 
 def show_growth(
@@ -50,7 +51,9 @@ def show_growth(
     Raises:
         UserError: when an image cannot be read, the teacher has no such layer, or there is only one image or level.
     """
-    measured = agreements((image.read() for image in images), teacher, levels, drawing.threshold)
+    measured = agreements(
+        (image.read() for image in images), teacher, levels, drawing.explained, drawing.resolution, drawing.fine
+    )
     by_image: list[dict[str, Value]] = [
         {"image": image.id, "level": level, **agreement_cells(one)}
         for image, image_levels in zip(images, measured, strict=True)
@@ -74,7 +77,8 @@ def show_growth(
         for name, one in grown.items()
     ]
     folder.write("growth.csv", as_csv(verdicts))
-    title = f"{pluralise(len(images), 'image')}: levels of {teacher_title(teacher.name, teacher.identity)}"
+    of = f"levels of {teacher_title(teacher.name, teacher.identity)}{drawing.resolution_note}"
+    title = f"{pluralise(len(images), 'image')}: {of}"
     curves = [
         Curve(
             _LABELS[name],
@@ -90,8 +94,9 @@ def show_growth(
         "Means over the images with 95 % percentile bootstrap intervals; the verdict is neither unless both intervals "
         "lie on the same side of 0."
     )
-    grids = grids_of_levels(images[0].read(), teacher, levels)
-    note = f"{note} {_grid_sizes_note(grids)}{legend(drawing.threshold)}"
+    first = grids_of_levels(images[0].read(), teacher, levels, drawing.resolution, drawing.fine)
+    grids = [each.features for each in first]
+    note = f"{note} {_grid_sizes_note(grids)}{legend(drawing)}"
     return "\n\n".join([title, as_table(by_level), as_table(verdicts), note])
 
 

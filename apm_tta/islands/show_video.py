@@ -8,6 +8,8 @@ from torch import Tensor
 
 from apm_tta.data.unlabelled import Unlabelled
 from apm_tta.errors import UserError
+from apm_tta.islands.fine import multiple_of, refuse_way
+from apm_tta.islands.fine.bilinear import enlarge
 from apm_tta.islands.gallery import DIGITS, Drawing, draw, legend
 from apm_tta.islands.number_tables import as_table
 from apm_tta.islands.picture_folder import PictureFolder
@@ -44,10 +46,13 @@ def show_video(
     grids = {f"block {block}": _select_frame(own[0], frame) for block, own in zip(blocks, tokens, strict=True)}
     title = (
         f"{frames} frames of one image through mvit_v2_s (weights {teacher.weights_sha256[:DIGITS]}), "
-        f"frame {frame} of the tokens"
+        f"frame {frame} of the tokens{drawing.resolution_note}"
     )
-    rows = draw(folder, "video", f"{image.id}: {title}", pixels, grids, drawing)
-    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{legend(drawing.threshold)}"
+    refuse_way(drawing.fine, ["bilinear"], "the tokens of a video")
+    factors = [multiple_of(len(grid), drawing.resolution or len(grid)) for grid in grids.values()]
+    grids = {name: enlarge(grid, factor) for (name, grid), factor in zip(grids.items(), factors, strict=True)}
+    rows = draw(folder, "video", f"{image.id}: {title}", pixels, grids, drawing, factors=factors)
+    return f"{image.id}: {title}\n\n{as_table(rows)}\n\n{legend(drawing)}"
 
 
 def _select_frame(tokens: Tensor, frame: int) -> Tensor:

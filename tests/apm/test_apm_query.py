@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from apm_tta.apm import APM, APMConfig
+from apm_tta.apm.positions import axis_code
 
 GRID = 6
 CONFIG = APMConfig(image_size=6 * GRID, patch_size=6, hidden=(48, 32, 24), feature_dim=40, rgb_hidden=16)
@@ -132,7 +133,7 @@ def test_gradients_reach_every_parameter_of_the_field() -> None:
         torch.testing.assert_close(value, whole[name], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("locations", [[36], [-1], [[0, 1]]])
+@pytest.mark.parametrize("locations", [[36], [-1], [[0]]])
 def test_a_location_that_is_not_on_the_grid_is_refused(locations: list[Any]) -> None:
     apm, images = field(CONFIG, torch.float32)
     column, off_grid = apm.column(images), torch.tensor(locations)
@@ -146,3 +147,35 @@ def test_a_chunk_of_nothing_is_refused() -> None:
     apm, images = field(CONFIG, torch.float32)
     with pytest.raises(ValueError, match="chunk is 0; it must be at least 1"):
         apm.query(apm.column(images), torch.tensor([0]), 0)
+
+
+@given(places=st.lists(st.tuples(st.floats(-0.5, GRID - 0.5), st.floats(-0.5, GRID - 0.5)), min_size=1, max_size=9))
+@settings(max_examples=30)
+def test_between_locations_the_position_code_is_that_of_the_fraction(places: list[tuple[float, float]]) -> None:
+    """Compare with the definition: column and code joined, through the layers one after another."""
+    apm, images = field(CONFIG, torch.float64)
+    with torch.no_grad():
+        column = apm.column(images)
+        asked = torch.tensor(places, dtype=torch.float64)
+        found = apm.query(column, asked)
+        half = CONFIG.position_dim // 2
+        code = torch.cat([axis_code(asked[:, 1], half), axis_code(asked[:, 0], half)], 1)
+        queries = torch.cat([column[:, None].expand(-1, len(asked), -1), code.expand(len(column), -1, -1)], -1)
+        torch.testing.assert_close(found, apm.features(queries), rtol=1e-9, atol=1e-11)
+        colours = apm.colours(column, found, asked, chunk=2)
+        assert colours.shape == (2, len(asked), 3)
+
+
+def test_whole_rows_and_columns_are_the_locations_of_the_grid() -> None:
+    apm, images = field(CONFIG, torch.float32)
+    with torch.no_grad():
+        column, locations = apm.column(images), torch.arange(GRID**2)
+        places = torch.stack([locations // GRID, locations % GRID], 1)
+        assert torch.equal(apm.query(column, places.float()), apm.query(column, locations))
+
+
+@pytest.mark.parametrize("place", [[-0.6, 0.0], [0.0, 5.6], [6.0, 6.0]])
+def test_a_place_beyond_the_picture_is_refused(place: list[float]) -> None:
+    apm, images = field(CONFIG, torch.float32)
+    with pytest.raises(ValueError, match=r"rows and columns must be from -0.5 to 5.5"):
+        apm.query(apm.column(images), torch.tensor([place]))

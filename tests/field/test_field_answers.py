@@ -71,7 +71,7 @@ def test_released_pixels_are_stretched_blue_green_red_as_opencv_reads_them(tmp_p
     expected = (array - array.min()) / (array.max() - array.min())
     prepared = pixels.prepare(image)
     np.testing.assert_allclose(prepared.permute(1, 2, 0).numpy(), expected, atol=1e-6)
-    colours = pixels.to_rgb(pixels.target_colours(prepared[None]))[0, 5]
+    colours = pixels.to_rgb(pixels.target_colours(prepared[None], SEVEN_LAYERS.patch_size))[0, 5]
     np.testing.assert_allclose(colours.numpy(), expected[14:28, 14:28, ::-1].mean((0, 1)), atol=1e-6)
     assert pixels.prepare(Image.new("RGB", (9, 9), "red")).isfinite().all()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from apm_tta.errors import UserError
 from apm_tta.islands import colours as module
 from apm_tta.islands.colours import KINDS, Kind, colours, joint_colours
 
@@ -71,12 +72,15 @@ def test_in_joint_colours_a_feature_has_the_same_colour_in_every_picture() -> No
     np.testing.assert_allclose(pictures[0][5, 6], pictures[1][0, 0], atol=1e-12)
 
 
-def test_large_grids_are_drawn_as_means_of_blocks() -> None:
-    grid = torch.randn(70, 70, 4, generator=torch.Generator().manual_seed(0))
+def test_large_grids_are_drawn_by_their_principal_components_at_full_resolution() -> None:
+    """t-SNE of so many locations takes minutes: it is refused, and nothing is averaged."""
+    grid = torch.randn(70, 66, 4, generator=torch.Generator().manual_seed(0))
     (shading,) = colours([grid], "pca", 0)
-    assert shading.picture.shape == (24, 24, 3)
-    block = module._coarsen(grid)
-    torch.testing.assert_close(block[1, 2], grid[3:6, 6:9].mean((0, 1)))
+    assert shading.picture.shape == (70, 66, 3)
+    assert 0.5 < shading.trustworthiness < 1
+    for kind in ("tsne1", "tsne3"):
+        with pytest.raises(UserError, match="at most 32 x 32 locations, not 70 x 66; choose --colours pca"):
+            colours([grid], kind, 0)
 
 
 def test_one_point_far_out_does_not_make_all_others_one_colour() -> None:

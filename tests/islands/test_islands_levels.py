@@ -65,8 +65,8 @@ def test_levels_are_the_teacher_s_layers_of_the_whole_image(embedded_teacher: Te
     grids = grids_of_levels(image, embedded_teacher, [3, 0, -2])
     pixels = Square(embedded_teacher.preprocessing)(image)[None]
     for grid, layer in zip(grids, (3, 0, 2), strict=True):
-        torch.testing.assert_close(grid, embedded_teacher.encode_grid(pixels, layer)[0])
+        torch.testing.assert_close(grid.features, embedded_teacher.encode_grid(pixels, layer)[0])
     ((first, _, _),) = agreements([image], embedded_teacher, [3, 0, -2], 0.8)
-    assert first == agreement(grids[0], 0.8)
+    assert first == agreement(grids[0].features, 0.8)
     with pytest.raises(UserError, match="layers 0 to 3; there is no layer 4"):
         grids_of_levels(image, embedded_teacher, [0, 4])

@@ -1,0 +1,102 @@
+"""What a way to finer features is, and the resolutions that it can have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from apm_tta.errors import UserError
+from apm_tta.registry import Registry
+from apm_tta.teachers import Teacher
+
+Way = Callable[[Teacher, Tensor, Sequence[int], int], "list[Tensor]"]
+"""Take a teacher, one image as its input ``(1, 3, S, S)``, layers and a factor k; return each layer's features.
+
+They are ``(k * h, k * w, C)`` where the layer's tokens are ``(h, w, C)``, at the centres of as many cells; with a
+factor of 1 they are the tokens. A way raises ``UserError`` (exit code 2) for a teacher or a factor that it cannot
+serve.
+"""
+
+WAYS: Registry[Way] = Registry("way to finer features")
+
+
+@dataclass(frozen=True)
+class FineGrid:
+    """Features of one layer.
+
+    Attributes:
+        features: ``(N, N, C)``, float32.
+        factor: how many of its locations per side there are for each of the layer's.
+    """
+
+    features: Tensor
+    factor: int
+
+
+@torch.no_grad()
+def fine_grids(
+    teacher: Teacher, pixels: Tensor, layers: Sequence[int], resolution: int | None, way: str
+) -> list[FineGrid]:
+    """Compute features of layers at ``resolution`` locations per side.
+
+    Args:
+        teacher: whose layers.
+        pixels: its input, ``(1, 3, S, S)``.
+        layers: counted from 0, or from the end.
+        resolution: locations per side, a multiple of every layer's; None for the layers' own.
+        way: a name in ``WAYS``.
+
+    Returns:
+        Features of each layer, in the order of ``layers``.
+
+    Raises:
+        UserError: for a resolution that is no multiple of a layer's grid, or that the way cannot have. Exit code 2.
+    """
+    refuse_way(way, WAYS.names(), f"the layers of teacher {teacher.name}")
+    compute = WAYS.get(way)
+    if resolution is None:
+        return [FineGrid(grid, 1) for grid in compute(teacher, pixels, layers, 1)]
+    sides = [len(grid[0]) for grid in teacher.encode_grids(pixels, layers)]
+    factors = [multiple_of(side, resolution) for side in sides]
+    found: dict[int, Tensor] = {}
+    for factor in dict.fromkeys(factors):
+        own = [index for index, each in enumerate(factors) if each == factor]
+        grids = compute(teacher, pixels, [layers[index] for index in own], factor)
+        found.update(zip(own, grids, strict=True))
+    return [FineGrid(found[index], factor) for index, factor in enumerate(factors)]
+
+
+def refuse_way(way: str, served: Sequence[str], what: str) -> None:
+    """Refuse a way that cannot serve ``what`` is drawn.
+
+    Raises:
+        UserError: naming those that can. Exit code 2.
+    """
+    if way not in served:
+        raise UserError(f"--fine {way} is not for {what}; choose {' or '.join(served)}", exit_code=2)
+
+
+def cell_centres(grid: int, factor: int) -> Tensor:
+    """Return the centres of k x k cells for every location of a grid, in units of it, ``(k * g * k * g, 2)``.
+
+    Row by row; each is a row and a column, whole numbers being the grid's own locations.
+    """
+    axis = (torch.arange(grid * factor) + 0.5) / factor - 0.5
+    return torch.cartesian_prod(axis, axis)
+
+
+def multiple_of(side: int, resolution: int) -> int:
+    """Return how many locations per side ``resolution`` has for each of ``side``.
+
+    Raises:
+        UserError: when it is no multiple. Exit code 2.
+    """
+    if resolution % side:
+        near = max(1, round(resolution / side)) * side
+        raise UserError(
+            f"--resolution {resolution} is no multiple of a grid of {side} x {side}; choose {near}, for instance", 2
+        )
+    return resolution // side
