@@ -107,6 +107,21 @@ def test_a_video_in_which_nothing_happens(tmp_path: Path, capsys: pytest.Capture
     assert "the tokens have frames 0 to 1; there is no frame 2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--levels", "0,3", "--fine", "stride"], ["--iterations", "1", "--fine", "field"]])
+def test_a_finer_resolution_is_in_the_title_and_in_the_numbers(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--animation", "none", "--out", str(tmp_path)]
+    assert main(["islands", IMAGE, *words, "--resolution", "40" if "--levels" not in words else "16", *out]) == 0
+    side = "16" if "--levels" in words else "40"
+    assert f", {side} x {side} by {words[-1]}" in capsys.readouterr().out
+    (table,) = (path for path in tmp_path.glob("*.csv") if path.stem in ("levels", "islands"))
+    rows = rows_of(table)
+    assert {row["grid"] for row in rows} == {f"{side} x {side}"}
+    # More than 32 locations per side are drawn by their principal components alone.
+    assert ("1-D t-SNE: trust" in rows[0]) == (side == "16")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -116,6 +131,14 @@ def test_a_video_in_which_nothing_happens(tmp_path: Path, capsys: pytest.Capture
         (["islands", IMAGE, "--target", "grid", "--layer", "5"], 2, "there is no layer 5"),
         (["islands", IMAGE, "--levels", "x"], 2, "'x' is not a list of layers"),
         (["islands", IMAGE, "--teacher", "nobody"], 2, "unknown teacher 'nobody'"),
+        (["islands", IMAGE, "--levels", "3", "--resolution", "30"], 2, "is no multiple of a grid of 8 x 8"),
+        (["islands", IMAGE, "--levels", "3", "--fine", "field"], 2, "--fine field is not for the layers of teacher"),
+        (
+            ["islands", IMAGE, "--resolution", "16", "--fine", "stride"],
+            2,
+            "--fine stride is not for the features of an",
+        ),
+        (["islands", IMAGE, "--levels", "3", "--resolution", "64", "--colours", "all"], 2, "choose --colours pca"),
         (["video", IMAGE, "--weights", "nowhere"], 2, "no such name, no such file"),
         (["field", IMAGE, "--checkpoint", "nowhere"], 1, "there is no checkpoint nowhere"),
         (["interpolate", IMAGE, "nowhere", "--checkpoint", "nowhere"], 1, "there is no image file nowhere"),
@@ -155,7 +178,7 @@ def test_an_unreadable_image_gets_one_line(tmp_path: Path, capsys: pytest.Captur
 
 def test_the_help_of_train_field_states_the_actual_defaults() -> None:
     defaults = {name: field.default for name, field in Schedule.model_fields.items() if not field.is_required()}
-    assert len(defaults) == 7
+    assert len(defaults) == 6
     options = {option.name: str(getattr(option, "help", "")) for option in train_field_command.params}
     for name, default in defaults.items():
         assert options[name].endswith(f"[default: {default}]"), name

@@ -24,6 +24,7 @@ class Schedule(Configuration):
         learning_rate: peak learning rate of Adam: it rises over the first 2 % of the steps and falls to 0 as half a
             cosine.
         locations: number queried per step, drawn anew for each: the locations of one image teach much the same.
+        precision: data type of the products in training, as chosen or measured; validation is in float32.
         epochs: passes over all views of all training images.
         batch_size: views per step.
         rgb_weight: weight of the colours' mean squared error relative to the grid's, which is divided by the targets'
@@ -32,19 +33,18 @@ class Schedule(Configuration):
             random.
         limit: number of training images, those whose ids have the lowest SHA-256; 0 for all. The held-out images stay
             the same.
-        precision: data type of the products in training, as chosen or measured; validation is in float32.
         seed: seed of the initial weights, the order, the locations and the views.
     """
 
     layer: Annotated[int, Ge(0)]
     learning_rate: Annotated[float, Gt(0)]
     locations: Annotated[int, Ge(1)]
+    precision: Literal["float32", "bfloat16"]
     epochs: Annotated[int, Ge(1)] = 64
     batch_size: Annotated[int, Ge(1)] = 128
     rgb_weight: Annotated[float, Ge(0)] = 0.1
     views: Annotated[int, Ge(1)] = 8
     limit: Annotated[int, Ge(0)] = 0
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
     seed: Annotated[int, Ge(0)] = 0
 
 
@@ -54,7 +54,8 @@ def schedule_for(config: APMConfig, layer: int, chosen: Mapping[str, Any]) -> Sc
     Args:
         config: sizes of the APM.
         layer: counted from 0.
-        chosen: fields of ``Schedule``; ``locations`` 0 means all of them, and none chosen an eighth.
+        chosen: fields of ``Schedule``, ``precision`` among them; ``locations`` 0 means all of them, and none chosen
+            an eighth.
     """
     everywhere = config.grid**2
     locations = chosen.get("locations", max(1, everywhere // _SHARE))

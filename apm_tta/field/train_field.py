@@ -92,8 +92,12 @@ def _train(
     notify: Callable[[str], None],
 ) -> str:
     path = folder.path / CHECKPOINT_FILE
-    chosen = {**chosen, "precision": _resolved(chosen.get("precision", AUTO), path, teacher, notify)}
-    settings, training, validation, training_subset = _prepare(images, teacher, chosen, hidden)
+    precision, why = _resolved(chosen.get("precision", AUTO), path, teacher)
+    settings, training, validation, training_subset = _prepare(
+        images, teacher, {**chosen, "precision": precision}, hidden
+    )
+    if why:
+        notify(why)
     if path.exists():
         refuse_other_training(path, settings)
 
@@ -126,15 +130,17 @@ def _train(
     return _write_results(folder, state, summary)
 
 
-def _resolved(precision: str, path: Path, teacher: Teacher, notify: Callable[[str], None]) -> str:
-    """Return the precision that ``auto`` stands for: a training that is resumed keeps its own on any machine."""
+def _resolved(precision: str, path: Path, teacher: Teacher) -> tuple[str, str]:
+    """Return the precision that ``auto`` stands for, and why, where it was measured.
+
+    A training that is resumed keeps its own on any machine.
+    """
     if precision != AUTO:
-        return precision
+        return precision, ""
     if path.exists():
-        return read_settings(path).schedule.precision
+        return read_settings(path).schedule.precision, ""
     faster, seconds = fastest_precision(teacher.device)
-    notify(described(faster, seconds))
-    return faster
+    return faster, described(faster, seconds)
 
 
 def _prepare(

@@ -177,3 +177,30 @@ def test_an_image_turns_into_another(checkpoint: Path, tmp_path: Path, capsys: p
     assert rows[3]["cosine to A"] == pytest.approx(cosine, abs=1e-5)
     with Image.open(tmp_path / "interpolation.gif") as picture:
         assert picture.n_frames == 12  # type: ignore[attr-defined]  forth and back
+
+
+def test_a_field_is_asked_between_its_locations(checkpoint: Path, tmp_path: Path) -> None:
+    """Four places in every cell, in the middle of its quarters: their colours are compared with the image's there."""
+    words = ["field", IMAGE, "--checkpoint", str(checkpoint), "--animation", "none", "--colours", "pca"]
+    for way in ("field", "bilinear"):
+        assert main([*words, "--resolution", "16", "--fine", way, "--out", str(tmp_path / way)]) == 0
+    tables = [(tmp_path / way / "field.csv").read_text().splitlines() for way in ("field", "bilinear")]
+    assert tables[0] != tables[1]
+    assert all(",16 x 16," in line for table in tables for line in table[1:])
+    field = load_field(checkpoint, torch.device("cpu"))
+    column = column_of(field, one_image(IMAGE).read())
+    fine = answer(field, column, factor=2)
+    centres = torch.tensor([[3.25, 4.75]])
+    torch.testing.assert_close(fine.grid[7, 10], field.apm.query(column, centres)[0, 0, : field.width])
+    colours = field.apm.colours(column, field.apm.query(column, centres), centres)[0, 0]
+    torch.testing.assert_close(fine.rgb[7, 10], field.pixels.to_rgb(colours))
+
+
+def test_a_resolution_beyond_the_pixels_of_a_field_is_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["field", IMAGE, "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--resolution"]
+    assert main([*words, "24"]) == 2
+    assert "the field's image has 32 pixels per side: --resolution has to divide that" in capsys.readouterr().err
+    assert main([*words, "20"]) == 2
+    assert "--resolution 20 is no multiple of a grid of 8 x 8" in capsys.readouterr().err

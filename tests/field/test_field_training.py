@@ -30,6 +30,8 @@ from apm_tta.field.settings import Schedule, schedule_for
 from apm_tta.field.training import learning_rate_at, target_scale
 from apm_tta.teachers import Teacher
 
+FLOAT32: dict[str, Any] = {"precision": "float32"}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -210,14 +212,16 @@ def test_the_scale_is_that_of_the_training_targets_alone(embedded_teacher: Teach
 
 def test_defaults_suit_the_sizes() -> None:
     small = APMConfig(image_size=32, patch_size=4, hidden=(1024, 512), feature_dim=128)
-    assert schedule_for(small, 3, {}) == Schedule(layer=3, learning_rate=3e-3, locations=8)
-    assert schedule_for(APMConfig(), 3, {"seed": 4}) == Schedule(layer=3, learning_rate=1e-4, locations=128, seed=4)
-    chosen = {"locations": 0, "learning_rate": 0.5}
-    assert schedule_for(small, 1, chosen) == Schedule(layer=1, learning_rate=0.5, locations=64)
+    assert schedule_for(small, 3, FLOAT32) == Schedule(layer=3, learning_rate=3e-3, locations=8, **FLOAT32)
+    assert schedule_for(APMConfig(), 3, {"seed": 4, **FLOAT32}) == Schedule(
+        layer=3, learning_rate=1e-4, locations=128, seed=4, **FLOAT32
+    )
+    chosen = {"locations": 0, "learning_rate": 0.5, **FLOAT32}
+    assert schedule_for(small, 1, chosen) == Schedule(layer=1, learning_rate=0.5, locations=64, **FLOAT32)
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    schedule = Schedule(layer=0, learning_rate=1.0, locations=8)
+    schedule = Schedule(layer=0, learning_rate=1.0, locations=8, **FLOAT32)
     rates = [learning_rate_at(schedule, step, 1000) for step in range(1000)]
     assert rates[19] == 1.0
     assert rates[:20] == sorted(rates[:20])
