@@ -197,7 +197,7 @@ class Method(ABC, Generic[P]):
         self.seed = seed
         self.memory = memory
         self.check_teacher()
-        self.templates = read_templates(parameters.templates, task.template)
+        self.templates = read_templates(parameters.templates, task.template, task.classes)
         self.class_weights = teacher.class_weights(task.classes, self.templates)
         self.given = Given(teacher, task, seed, self.class_weights.clone(), self.name)
         self.setup()

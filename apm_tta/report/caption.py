@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from apm_tta.harness.storage.manifest import Manifest, MethodFields, Numbers, StreamFields
 from apm_tta.method_rows import spelt_settings
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.sites import Sites, is_pooled
 from apm_tta.teachers import TEMPLATES
+from apm_tta.teachers.templates import DESCRIPTIONS
 from apm_tta.wording import pluralise
 
 
@@ -51,6 +54,9 @@ def _jpeg(quality: int | None) -> str:
 def _templates(method: MethodFields) -> str:
     if method.templates in TEMPLATES:
         return method.templates
+    if method.templates == DESCRIPTIONS:
+        digest = hashlib.sha256("\n".join(method.sentences).encode()).hexdigest()[:12]
+        return f"{DESCRIPTIONS} ({pluralise(len(method.sentences), 'sentence')} of the classes, sha256 {digest})"
     return ", ".join(f'"{sentence}"' for sentence in method.sentences)
 
 

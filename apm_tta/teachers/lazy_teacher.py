@@ -19,7 +19,7 @@ from apm_tta.teachers.disk_cache import JsonCache, TensorCache
 from apm_tta.teachers.encoding_of import DelegatedEncoding
 from apm_tta.teachers.remarks import gathered_remarks
 from apm_tta.teachers.source_teacher import SourceTeacher
-from apm_tta.teachers.templates import fill_template
+from apm_tta.teachers.templates import sentences_of
 
 _log = logging.getLogger(__name__)
 
@@ -110,17 +110,17 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
                 if self._weights is not None:
                     self._weights.write(parts, found)
             # Whatever they come from: what is noted about them is noted in every run, not in the first alone.
-            check_class_weights(self.name, self.classifier, key[0], found, self._tokens_in(key[1]))
+            check_class_weights(self.name, self.classifier, key[0], found, self._tokens_in(templates))
             self._class_weights[key] = found.to(self.device)
             state_of("teacher", self).add("teacher.class_weights", self._class_weights[key])
         return self._class_weights[key]
 
-    def _tokens_in(self, templates: tuple[str, ...]) -> Callable[[Sequence[str]], Tensor] | None:
-        """Return what makes tokens of classes in the first of ``templates``; None where class weights are not text."""
+    def _tokens_in(self, templates: Sequence[str]) -> Callable[[Sequence[str]], Tensor] | None:
+        """Return what makes tokens of the first sentence of classes; None where class weights are not text."""
         tokenizer = self._source.tokenizer
         if self.classifier != "text" or tokenizer is None:
             return None
-        return lambda classes: tokenizer()([fill_template(templates[0], name) for name in classes])
+        return lambda classes: tokenizer()([sentences[0] for sentences in sentences_of(templates, classes)])
 
     @property
     def _key(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from apm_tta.teachers.preprocessing import patch_size
 from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 from apm_tta.teachers.quick_gelu import known_release, refuse_mismatch
 from apm_tta.teachers.strict_json import read_strict_json
-from apm_tta.teachers.templates import fill_template
+from apm_tta.teachers.templates import sentences_of
 from apm_tta.teachers.text_tower import TextTower
 
 _PROMPTS_AT_ONCE = 256
@@ -110,15 +110,15 @@ class OpenClipTeacher(BuiltTeacher):
         """
         if self.classifier != "text":
             raise UserError(f"the prototypes of teacher {self.name} have to come from --support FOLDER", exit_code=2)
-        prompts = [fill_template(template, name) for name in classes for template in templates]
+        sentences = sentences_of(templates, classes)
+        prompts = [sentence for each in sentences for sentence in each]
         embeddings = []
         with torch.no_grad():
             for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
                 tokens = self.tokenizer(prompts[start : start + _PROMPTS_AT_ONCE]).to(self.device)
                 embeddings.append(normalize(self.model.encode_text(tokens).float(), dim=-1))  # type: ignore[operator]
-        per_class = torch.cat(embeddings).unflatten(0, (len(classes), len(templates)))
-        weights = normalize(per_class.mean(1), dim=-1)
-        self._refuse_one_for_all(prompts[:: len(templates)], weights)
+        weights = normalize(_mean_by_class(torch.cat(embeddings), [*map(len, sentences)]), dim=-1)
+        self._refuse_one_for_all([each[0] for each in sentences], weights)
         return weights
 
     def _refuse_one_for_all(self, prompts: Sequence[str], weights: Tensor) -> None:
@@ -141,6 +141,14 @@ class OpenClipTeacher(BuiltTeacher):
                 "their words differ: its configuration, such as its pooling, is not that of its weights",
                 exit_code=2,
             )
+
+
+def _mean_by_class(embeddings: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return the mean embedding of each class ``(C, F)`` of those of its sentences, which follow one another."""
+    if len({*counts}) == 1:
+        means: Tensor = embeddings.unflatten(0, (len(counts), counts[0])).mean(1)
+        return means
+    return torch.stack([each.mean(0) for each in embeddings.split([*counts])])
 
 
 class _ImageEncoder(nn.Module):

@@ -21,7 +21,9 @@ from apm_tta.methods import Method, build_method, build_parameters
 from apm_tta.methods.base import find_method
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.crops import CROPS, taking_crops
-from apm_tta.teachers.templates import DATASET, FILE
+from apm_tta.teachers.descriptions import SUFFIX as DESCRIPTIONS_SUFFIX
+from apm_tta.teachers.descriptions import descriptions_text
+from apm_tta.teachers.templates import DATASET, DESCRIPTIONS, FILE
 
 
 def rebuild_dataset(manifest: Manifest) -> Dataset:
@@ -102,7 +104,10 @@ def _parameters(name: str, recorded: MethodFields, file: Path) -> Any:
     names = {field.name for field in fields(find_method(name).Parameters)}
     chosen = {key: value for key, value in recorded.others.items() if key in names and value is not None}
     templates = recorded.templates
-    if templates == FILE:
-        file.write_text("\n".join(recorded.sentences), encoding="utf-8")
+    if templates in (FILE, DESCRIPTIONS):
+        described = templates == DESCRIPTIONS
+        file = file.with_suffix(DESCRIPTIONS_SUFFIX) if described else file
+        text = descriptions_text(recorded.sentences) if described else "\n".join(recorded.sentences)
+        file.write_text(text, encoding="utf-8")
         templates = str(file)
     return build_parameters(method_of(name), {**chosen, "templates": templates})
