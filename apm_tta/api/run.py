@@ -20,6 +20,7 @@ from apm_tta.harness.estimate import estimate as estimate_request
 from apm_tta.harness.request.part import parse_part
 from apm_tta.harness.request.run_request import RunRequest, resolve_request
 from apm_tta.harness.request.suite import Suite
+from apm_tta.harness.streams import SETTINGS
 from apm_tta.method_rows import split_rows
 from apm_tta.plain_data import parse_integer
 from apm_tta.system.stop_signals import stop_says, stoppable
@@ -51,7 +52,10 @@ class RunOptions(TypedDict, total=False):
     jpeg_quality: int | str | None
     crop_scale: tuple[float, float]
     setting: str
-    reset: str | None
+    gamma: float
+    classes_per_batch: int
+    window: int | None
+    reset: str | int | None
     seeds: Numbers
     batch_size: int
     precision: str
@@ -141,13 +145,16 @@ def resolve(suite: str, options: Mapping[str, Any], *, json: bool = False) -> Ru
     Raises:
         UserError: for the first unknown option or invalid value. Exit code 2.
     """
-    known = RunOptions.__annotations__
+    parameters = {name for setting in SETTINGS.names() for name in SETTINGS.get(setting).model_fields}
+    known = [*RunOptions.__annotations__, *sorted(parameters - {*RunOptions.__annotations__})]
     for name in options:
         if name not in known:
             raise UnknownName("option", name, known)
     given = {name: _CONVERT.get(name, _as_it_is)(value) for name, value in options.items() if value is not None}
     of_suite = {name: value for name, value in given.items() if name in Suite.model_fields}
-    others = {name: value for name, value in given.items() if name not in Suite.model_fields}
+    others = {name: value for name, value in given.items() if name not in {*Suite.model_fields, *parameters}}
+    if stream := {name: value for name, value in given.items() if name in parameters}:
+        of_suite["stream"] = stream
     if "shard_range" in others:
         others["part"] = parse_part(others.pop("shard_range"))
     return resolve_request(suite, of_suite, json=json, **others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,32 @@ class Amount(click.ParamType[float]):
                 f"{shortened(value)} is not a number {span} {self.most:.12g}, such as {self.example:.12g}", param, ctx
             )
         return number
+
+
+class WordOrWhole(click.ParamType[int | str]):
+    """One of a few words, or a whole number from 1 on.
+
+    Args:
+        words: which.
+        most: the largest number.
+        what: the number is, for the message and the help.
+        example: one of them.
+    """
+
+    def __init__(self, words: Sequence[str], most: int, what: str, example: int) -> None:
+        self.words, self.what, self.number = tuple(words), what, Whole(1, most, example)
+        self.name = "|".join([*words, "N"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the word or the number, or refuse the value."""
+        if value in self.words:
+            return str(value)
+        try:
+            return self.number.convert(value, param, ctx)
+        except click.BadParameter:
+            words = ", ".join(self.words)
+            span = f"from 1 to {self.number.most}, such as {self.number.example}"
+            self.fail(f"{shortened(value)} is neither {words} nor a number of {self.what} {span}", param, ctx)
 
 
 class Text(click.ParamType[str]):

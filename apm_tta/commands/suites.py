@@ -18,9 +18,11 @@ from apm_tta.commands.option_types import (
     Part,
     Text,
     Whole,
+    WordOrWhole,
     by_method,
 )
 from apm_tta.commands.options import data_root_option
+from apm_tta.commands.setting_options import setting_options
 from apm_tta.errors import DAMAGED, UserError
 from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY, MOST_SHARES, MOST_WORKERS, PRECISIONS
 
@@ -77,8 +79,8 @@ def _run(request: RunRequest) -> None:
 
 
 def _options(suite: Suite) -> list[click.Parameter]:
-    from apm_tta.harness.plan import Reset, Setting
     from apm_tta.harness.request.suite import Classifier
+    from apm_tta.harness.streams import SETTINGS, Reset
 
     def shown(value: Any) -> str:
         return "none" if value in (None, ()) else ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -127,8 +129,18 @@ def _options(suite: Suite) -> list[click.Parameter]:
             Text("sklearn-digits"),
             "Data set whose images are to be told from those of this one; none for none.",
         ),
-        of_suite("--setting", choice(Setting), "Order in which online methods see the images."),
-        of_suite("--reset", choice(Reset), "When online methods reset; none leaves it to the setting."),
+        of_suite("--setting", OneOf(SETTINGS.names()), "Order in which online methods see the images."),
+        *setting_options(),
+        of_suite(
+            "--window",
+            Whole(1, MOST_IMAGES, 16),
+            "Images come one by one; an online method sees the last so many, and the answer to the newest counts.",
+        ),
+        of_suite(
+            "--reset",
+            WordOrWhole((*get_args(Reset), "none"), MOST_IMAGES, "steps", 1000),
+            "When online methods reset, N: every N steps; none leaves it to the setting.",
+        ),
         of_suite("--seeds", Integers("seeds", "0,1,2"), "Random seeds, each a row of the table.", "--seed"),
         of_suite("--batch-size", count, "Images per batch."),
         of_suite("--precision", OneOf(PRECISIONS), "Precision of matrix products (tf32: on GPUs)."),

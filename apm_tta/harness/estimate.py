@@ -15,7 +15,7 @@ from apm_tta.harness.bottleneck import Bottleneck, seconds_of_loading
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.loading import default_workers
 from apm_tta.harness.compute.prepare import Prepared, plan, prepare
-from apm_tta.harness.plan import Cell, Shard
+from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.progress.events import Event, Note
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.progress.logged_notes import gathered_warnings
@@ -68,6 +68,7 @@ class Estimate:
         disk_bytes: size of the records.
         calibration_images: number of images per method that were answered for the calibration.
         bottleneck: what the run waits for.
+        streams: what online methods are shown, in words; empty without them.
         notes: what the run would note: doubts about the images, and what libraries warned of.
     """
 
@@ -82,6 +83,7 @@ class Estimate:
     disk_bytes: float
     calibration_images: int
     bottleneck: Bottleneck
+    streams: str = ""
     notes: tuple[str, ...] = ()
 
     def text(self) -> str:
@@ -97,6 +99,7 @@ class Estimate:
             f"{pluralise(self.images, 'image')} per condition; {pluralise(answers, 'answer')} in "
             f"{pluralise(self.units, 'shard or stream', 'shards and streams')}.",
             f"Conditions: {', '.join(self.conditions)}.",
+            *([self.streams] if self.streams else []),
         ]
         rows = [
             [
@@ -180,8 +183,19 @@ def estimate(request: RunRequest) -> Estimate:
         row_bytes + file_bytes,
         count,
         _bottleneck(prepared, methods, count),
+        _streams(work),
         tuple(dict.fromkeys([*notes, *counted(heard)])),
     )
+
+
+def _streams(work: Sequence[Work]) -> str:
+    """Say how many images the online methods are shown."""
+    streams = [unit for unit in work if isinstance(unit, Stream)]
+    if not streams:
+        return ""
+    first, several = streams[0].streaming, "" if len(streams) == 1 else " together"
+    count = sum(stream.images for stream in streams)
+    return f"Setting {first}: {pluralise(len(streams), 'stream')} of {pluralise(count, 'shown image')}{several}."
 
 
 def _bottleneck(prepared: Prepared, methods: Sequence[MethodEstimate], count: int) -> Bottleneck:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
 from apm_tta.data.sample import FOREIGN, Condition
-from apm_tta.errors import UserError
+from apm_tta.harness.streams import Reset, StreamSetting
 from apm_tta.method_rows import folder_of
 
 SHARD_SIZE = 2000
@@ -17,9 +16,6 @@ EPISODIC = "episodic"
 """Setting of a cell whose images are answered independently of each other and of their order."""
 TRANSDUCTIVE = "transductive"
 """Setting of a cell whose images are all answered together, whatever their order."""
-
-Setting = Literal["iid", "continual", "mixed", "correlated"]
-Reset = Literal["corruption", "dataset", "never"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Cell:
         teacher: name of the teacher as requested.
         method: name of the row: of a method, or of a variant; see ``apm_tta.method_rows``.
         seed: seed of every random draw.
-        setting: ``episodic``, ``transductive``, or the stream in which an online method saw the images.
+        setting: ``episodic``, ``transductive``, or how an online method saw the images; see ``Streaming``.
     """
 
     dataset: str
@@ -85,20 +81,46 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Streaming:
+    """How online methods meet the images.
+
+    Attributes:
+        setting: in which order, and how often.
+        reset: where methods are reset; see ``StreamSetting.between_resets``.
+        window: images that a method sees at once where they come one by one; None where they come in its batches.
+    """
+
+    setting: StreamSetting
+    reset: Reset | int
+    window: int | None = None
+
+    @property
+    def every(self) -> int | None:
+        """The number of steps after which methods are reset; None where conditions decide."""
+        return self.reset if isinstance(self.reset, int) else None
+
+    def __str__(self) -> str:
+        """Return what the column ``setting`` says."""
+        further = {"window": self.window, "reset": self.every}
+        stated = [f"{name}={value}" for name, value in further.items() if value is not None]
+        return " ".join([str(self.setting), *stated])
+
+
+@dataclass(frozen=True)
 class Stream:
     """All images between two resets of online methods, computed completely or not at all.
 
     The methods of a stream see the same images in the same order.
 
     Attributes:
-        setting: how the stream is ordered.
-        conditions: its conditions in order, each with its number of samples.
+        streaming: how the methods meet them.
+        conditions: its conditions in the order in which they are shown, each with its number of samples.
         stream_batch: number of images that the methods require at once; None for any number.
         seed: random seed of the order.
         cells: one cell per method and condition.
     """
 
-    setting: Setting
+    streaming: Streaming
     conditions: tuple[tuple[Condition, int], ...]
     stream_batch: int | None
     seed: int
@@ -106,7 +128,12 @@ class Stream:
 
     def count_answers(self, cell: Cell) -> int:
         """Return the number of images that ``cell`` lacks and this stream answers."""
-        return dict(self.conditions)[cell.condition]
+        return sum(count for condition, count in self.conditions if condition == cell.condition)
+
+    @property
+    def images(self) -> int:
+        """The number of images that it shows."""
+        return sum(count for _, count in self.conditions)
 
     def file_of(self, cell: Cell) -> PurePosixPath:
         """Return the path, below the run folder, at which ``cell`` is recorded."""
@@ -118,10 +145,15 @@ Work = Shard | Stream
 
 def record_file(cell: Cell, index: int) -> PurePosixPath:
     """Return the path, below the run folder, at which one range of ``cell`` is recorded."""
-    name = condition_name(cell.condition)
+    name, setting = condition_name(cell.condition), in_file_names(cell.setting)
     return PurePosixPath(
-        "records", folder_of(cell.method), name, f"{cell.setting}-seed-{cell.seed}-shard-{index:05d}.parquet"
+        "records", folder_of(cell.method), name, f"{setting}-seed-{cell.seed}-shard-{index:05d}.parquet"
     )
+
+
+def in_file_names(setting: str) -> str:
+    """Return a setting as names of files have it."""
+    return setting.replace(" ", "-").replace("=", "-")
 
 
 def condition_name(condition: Condition) -> str:
@@ -149,8 +181,7 @@ def plan_shards(cells: Sequence[Cell], samples: dict[Condition, int], shard_size
 def plan_streams(
     cells: Sequence[Cell],
     samples: dict[Condition, int],
-    setting: Setting,
-    reset: Reset,
+    streaming: Streaming,
     stream_batches: dict[str, int | None],
 ) -> list[Stream]:
     """Join online ``cells`` to streams that end where the methods are reset.
@@ -160,27 +191,22 @@ def plan_streams(
     Args:
         cells: cells of online methods.
         samples: number of samples under each condition.
-        setting: ``iid``: each condition shuffled; ``continual``: the same, one condition after another without a reset
-            (CoTTA, arXiv 2203.13591); ``mixed``: all conditions shuffled together (SAR, arXiv 2302.12400);
-            ``correlated``: each condition sorted by class (NOTE, arXiv 2208.05117).
-        reset: at every condition (``corruption``), at every severity (``dataset``: ImageNet-C at one severity is what
-            the literature calls a data set), or only at the start (``never``).
+        streaming: how the methods meet the images.
         stream_batches: number of images at once, by method; None for any number.
-
-    Raises:
-        UserError: for ``mixed`` with a reset at every condition. Exit code 2.
     """
-    check_setting(setting, reset)
+    setting = streaming.setting
+    if streaming.window is not None:
+        stream_batches = dict.fromkeys(stream_batches, streaming.window)
     streams = []
     batches = dict.fromkeys(stream_batches.values())
     for batch, seed in itertools.product(batches, dict.fromkeys(cell.seed for cell in cells)):
         methods = {name for name, wanted in stream_batches.items() if wanted == batch}
-        for conditions in conditions_between_resets(samples, reset):
+        for conditions in setting.between_resets(samples, streaming.reset):
             own = tuple(
                 cell for cell in cells if cell.method in methods and cell.seed == seed and cell.condition in conditions
             )
-            counted = tuple((condition, samples[condition]) for condition in conditions)
-            streams.append(Stream(setting, counted, batch, seed, own))
+            counted = tuple((condition, samples[condition]) for condition in setting.passes(conditions))
+            streams.append(Stream(streaming, counted, batch, seed, own))
     return streams
 
 
@@ -193,33 +219,9 @@ def apart_from_foreign(samples: dict[Condition, int]) -> list[dict[Condition, in
     return [own, {FOREIGN: samples[FOREIGN]}] if FOREIGN in samples else [own]
 
 
-def conditions_between_resets(conditions: Iterable[Condition], reset: Reset) -> list[list[Condition]]:
-    """Return the conditions of every stream; see ``plan_streams``."""
-    groups: dict[object, list[Condition]] = {}
-    for condition in conditions:
-        key: object = {"corruption": condition, "dataset": condition.severity, "never": None}[reset]
-        groups.setdefault(key, []).append(condition)
-    return list(groups.values())
-
-
 def select_part(work: Sequence[Work], part: int, parts: int) -> list[Work]:
     """Return every ``parts``-th unit of ``work`` from the ``part``-th on; parts 1 .. ``parts`` cover ``work`` once.
 
     Neighbours go to different parts, so that conditions and methods of unequal cost are spread over them.
     """
     return list(work[part - 1 :: parts])
-
-
-def check_setting(setting: Setting, reset: Reset) -> None:
-    """Refuse a reset at borders that the stream does not have.
-
-    Raises:
-        UserError: for ``mixed`` with a reset at every condition. Exit code 2.
-    """
-    if setting == "mixed" and reset == "corruption":
-        raise UserError("setting mixed has no borders between corruptions; reset must be dataset or never", exit_code=2)
-
-
-def default_reset(setting: Setting) -> Reset:
-    """Return where online methods are reset by default."""
-    return "dataset" if setting in ("continual", "mixed") else "corruption"

@@ -15,7 +15,7 @@ from apm_tta.harness.compute.engines import ENGINES, Engine
 from apm_tta.harness.compute.fingerprint import describe
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.prepare import open_data, plan, prepare
-from apm_tta.harness.plan import Cell, Shard, Work, select_part
+from apm_tta.harness.plan import Cell, Shard, Stream, Work, select_part
 from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
 from apm_tta.harness.progress.hashing_bar import hashing_bar
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
@@ -169,7 +169,8 @@ def _images_of(dataset: Dataset, unit: Work, cell: Cell) -> list[Image]:
     entries = dataset.entries(cell.condition)
     if isinstance(unit, Shard):
         entries = entries[unit.start : unit.stop]
-    return [(entry.id, entry.label) for entry in entries]
+    passes = unit.count_answers(cell) // len(entries) if isinstance(unit, Stream) else 1
+    return [(entry.id, entry.label) for entry in entries] * passes
 
 
 @contextmanager

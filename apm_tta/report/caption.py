@@ -64,7 +64,10 @@ def _streams(numbers: Numbers) -> str:
     streams = numbers.streams
     if not isinstance(streams, StreamFields):
         return ""
-    return f" ({streams.setting} streams, reset: {streams.reset})"
+    reset = f"every {streams.reset} steps" if streams.reset.isdecimal() else streams.reset
+    window = "" if streams.window is None else f"; images one by one, of which methods see the last {streams.window}"
+    shown = ", which show images several times" if streams.repeats(numbers.conditions) else ""
+    return f" ({streams.streaming.setting} streams{shown}, reset: {reset}{window})"
 
 
 def disagreement_sentence(method: str, counts: dict[str, int]) -> str:

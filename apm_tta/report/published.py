@@ -80,8 +80,8 @@ def _protocol_differences(numbers: Numbers, method: str) -> list[str]:
         if name in own and own_value not in accepted:
             differs.append(f"{name} {accepted[0]} published, {own_value} here")
     online = recorded is not None and recorded.protocol == "online"
-    if online and isinstance(numbers.streams, StreamFields) and numbers.streams.setting != "iid":
-        differs.append(f"here a {numbers.streams.setting} stream")
+    if online and isinstance(numbers.streams, StreamFields) and str(numbers.streams.streaming) != "iid":
+        differs.append(f"here a {numbers.streams.streaming} stream")
     return differs
 
 

@@ -12,7 +12,7 @@ import pytest
 from apm_tta.harness.storage.records import read_records
 
 TIMINGS = ["latency_ms", "batch_ms", "peak_memory_mb"]
-KEYS = ["method", "corruption", "severity", "setting", "seed", "id"]
+KEYS = ["method", "corruption", "severity", "setting", "seed", "id", "position"]
 
 
 @pytest.fixture

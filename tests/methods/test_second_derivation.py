@@ -22,7 +22,8 @@ import apm_tta
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.stream_order import stream_order
-from apm_tta.harness.plan import Stream
+from apm_tta.harness.plan import Stream, Streaming
+from apm_tta.harness.streams import build_setting
 from apm_tta.teachers.embedded import FOLDERS
 
 Logits = Callable[[nn.Module, Tensor], Tensor]
@@ -49,7 +50,8 @@ def model() -> tuple[Any, Any, Tensor]:
 def stream(model: tuple[Any, Any, Tensor]) -> tuple[list[str], Tensor]:
     """Return ids and pixels ``(N, 3, S, S)`` in the order of the stream."""
     dataset = open_dataset("fashion-mnist", limit=IMAGES)
-    order = stream_order(dataset, Stream("iid", ((CONDITION, IMAGES),), None, SEED, ()))
+    streaming = Streaming(build_setting("iid"), "corruption")
+    order = stream_order(dataset, Stream(streaming, ((CONDITION, IMAGES),), None, SEED, ()))
     pixels = torch.stack([model[1](dataset.read(entry, condition).image.convert("RGB")) for condition, entry in order])
     return [entry.id for _, entry in order], pixels
 

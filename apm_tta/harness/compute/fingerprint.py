@@ -16,7 +16,7 @@ from apm_tta.data.sample import CLEAN
 from apm_tta.data.subset import subset_rule
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.compute.tuned import tuned_settings
-from apm_tta.harness.plan import EPISODIC
+from apm_tta.harness.plan import EPISODIC, Streaming
 from apm_tta.harness.request.suite import run_title
 from apm_tta.harness.storage.code_identity import refuse_edited_code, uncommitted
 from apm_tta.harness.storage.manifest import (
@@ -116,7 +116,7 @@ def numbers(prepared: Prepared) -> Numbers:
             {"name": request.teacher.name, "classifier": teacher.classifier, **teacher.identity, **tokenizer, **shots}
         ),
         methods={name: _resolved(method, suite.batch_size) for name, method in prepared.methods.items()},
-        streams=StreamFields(setting=suite.setting, reset=suite.resets) if online else EPISODIC,
+        streams=_streams(suite.streaming) if online else EPISODIC,
         crop_scale=suite.crop_scale,
         seeds=suite.seeds,
         precision=suite.precision,
@@ -130,6 +130,13 @@ def numbers(prepared: Prepared) -> Numbers:
             sources=_sources(prepared.methods),
         ),
         foreign=None if dataset.foreign is None else _foreign(dataset.foreign, suite.limit),
+    )
+
+
+def _streams(streaming: Streaming) -> StreamFields:
+    setting = streaming.setting
+    return StreamFields(
+        setting=setting.name, reset=str(streaming.reset), parameters=setting.parameters, window=streaming.window
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,17 +15,18 @@ from apm_tta.data.sample import Condition
 from apm_tta.data.support_images import SupportImages
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
+from apm_tta.harness.compute.streamed import streamed
 from apm_tta.harness.plan import (
     EPISODIC,
     TRANSDUCTIVE,
     Cell,
     Work,
     apart_from_foreign,
-    conditions_between_resets,
     plan_shards,
     plan_streams,
 )
 from apm_tta.harness.request.run_request import RunRequest
+from apm_tta.harness.request.suite import Suite
 from apm_tta.method_rows import is_variant
 from apm_tta.methods import Method, build_method
 from apm_tta.methods.preparation import Preparation
@@ -58,6 +60,12 @@ class Prepared:
         """The methods of the first seed by name, in the order of the table."""
         first = self.request.suite.seeds[0]
         return {name: method for (name, seed), method in self.seeded.items() if seed == first}
+
+    @cached_property
+    def asked(self) -> dict[tuple[str, int], Method[Any]]:
+        """The methods as they are asked for answers, by row and seed; see ``streamed``."""
+        streaming = self.request.suite.streaming
+        return {key: streamed(method, streaming) for key, method in self.seeded.items()}
 
     @property
     def remarks(self) -> list[str]:
@@ -112,7 +120,8 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
         try:
             for seed in request.suite.seeds:
                 built[name, seed] = build_method(name, teacher, task, parameters, seed, request.memory)
-                _refuse_small_batches(built[name, seed], request, dataset)
+                _refuse_window(built[name, seed], request)
+                _refuse_streams(built[name, seed], request, dataset)
         except UserError as error:
             if request.every_method:
                 left_out[name] = str(error)
@@ -120,6 +129,7 @@ def prepare(request: RunRequest, device: torch.device, dataset: Dataset | None =
                 raise
         else:
             seeded |= built
+    _refuse_idle_options(seeded.values(), request.suite)
     _refuse_equal_rows([seeded[name, request.suite.seeds[0]] for name in dict.fromkeys(name for name, _ in seeded)])
     return Prepared(request, dataset, teacher, seeded, left_out)
 
@@ -129,7 +139,7 @@ def plan(prepared: Prepared) -> tuple[list[Cell], list[Work]]:
     request, suite = prepared.request, prepared.request.suite
     samples = _samples(request, prepared.dataset)
     online = {name: method.stream_batch for name, method in prepared.methods.items() if method.protocol == "online"}
-    settings = {"episodic": EPISODIC, "online": suite.setting, "transductive": TRANSDUCTIVE}
+    settings = {"episodic": EPISODIC, "online": str(suite.streaming), "transductive": TRANSDUCTIVE}
     cells = [
         Cell(suite.dataset, condition, suite.teacher, name, seed, settings[method.protocol])
         for condition in request.every_condition
@@ -145,7 +155,7 @@ def plan(prepared: Prepared) -> tuple[list[Cell], list[Work]]:
     streams = [
         stream
         for part in apart_from_foreign(samples)
-        for stream in plan_streams(of("online"), part, suite.setting, suite.resets, online)
+        for stream in plan_streams(of("online"), part, suite.streaming, online)
     ]
     return cells, [*shards, *whole, *streams]
 
@@ -172,19 +182,66 @@ def _refuse_equal_rows(methods: Sequence[Method[Any]]) -> None:
             )
 
 
-def _refuse_small_batches(method: Method[Any], request: RunRequest, dataset: Dataset) -> None:
-    """Refuse a method whose streams have a batch that is smaller than it can answer.
+def _refuse_idle_options(methods: Iterable[Method[Any]], suite: Suite) -> None:
+    """Refuse what is asked of streams in a run that has none.
 
     Raises:
-        UserError: naming the batch. Exit code 2.
+        UserError: naming the option. Exit code 2.
     """
-    if method.protocol != "online" or method.least_batch == 1:
+    streaming = suite.streaming
+    asked = {"window": streaming.window, "reset": streaming.every, **suite.stream}
+    if any(method.protocol == "online" for method in methods):
+        return
+    for name, value in asked.items():
+        if value is not None:
+            raise UserError(
+                f"--{name.replace('_', '-')} {value} has no effect: none of the methods is online; leave it out",
+                exit_code=2,
+            )
+
+
+def _refuse_window(method: Method[Any], request: RunRequest) -> None:
+    """Refuse a sliding window over a method that takes its images one by one, or that cannot begin with one image.
+
+    Raises:
+        UserError: naming the method. Exit code 2.
+    """
+    window = request.suite.window
+    if window is None or method.protocol != "online":
+        return
+    if method.stream_batch is None:
+        raise UserError(
+            f"--window {window} has no effect on method {method.given.row}, which takes images one by one; leave one "
+            "of them out",
+            exit_code=2,
+        )
+    if method.least_batch > 1:
+        raise UserError(
+            f"--window {window} begins with a single image, and method {method.given.row} needs {method.least_batch} "
+            f"images at once over teacher {method.teacher.name}; choose another teacher, or leave --window out",
+            exit_code=2,
+        )
+
+
+def _refuse_streams(method: Method[Any], request: RunRequest, dataset: Dataset) -> None:
+    """Refuse a method whose streams cannot be, or have a batch that is smaller than it can answer.
+
+    Raises:
+        UserError: naming the setting, or the batch. Exit code 2.
+    """
+    if method.protocol != "online":
+        return
+    setting, batch = request.suite.streaming.setting, request.suite.window or method.stream_batch
+    for condition in request.every_condition:
+        setting.check_images(dataset.entries(condition), batch)
+    if method.least_batch == 1:
         return
     samples = _samples(request, dataset)
     size = method.stream_batch or request.suite.batch_size
-    streams = (conditions_between_resets(part, request.suite.resets) for part in apart_from_foreign(samples))
+    reset = request.suite.streaming.reset
+    streams = (setting.between_resets(part, reset) for part in apart_from_foreign(samples))
     for conditions in itertools.chain.from_iterable(streams):
-        total = sum(samples[condition] for condition in conditions)
+        total = sum(samples[condition] for condition in setting.passes(conditions))
         last = total % size or min(size, total)
         if 0 < last < method.least_batch:
             raise UserError(

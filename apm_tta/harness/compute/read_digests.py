@@ -9,7 +9,7 @@ from apm_tta.data.dataset import Dataset
 from apm_tta.data.image_digests import ImageDigests
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.loading import Loaded
-from apm_tta.harness.plan import Shard, Work, condition_name
+from apm_tta.harness.plan import Shard, Work, condition_name, in_file_names
 from apm_tta.harness.storage.image_list import READ_FOLDER
 
 
@@ -30,7 +30,10 @@ class ReadDigests:
 
     def files(self, work: Work) -> tuple[tuple[PurePosixPath, bytes], ...]:
         """Return the files to write: a path below the run folder, and its content."""
-        name = f"shard-{work.index:05d}" if isinstance(work, Shard) else f"{work.setting}-seed-{work.seed}"
+        if isinstance(work, Shard):
+            name = f"shard-{work.index:05d}"
+        else:
+            name = f"{in_file_names(str(work.streaming))}-seed-{work.seed}"
         return tuple(
             (PurePosixPath(READ_FOLDER, condition_name(condition), f"{name}.sha256"), _content(digests))
             for condition, digests in self._read.items()

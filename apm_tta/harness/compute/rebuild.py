@@ -15,7 +15,8 @@ from apm_tta.data.image_digests import ImageDigests
 from apm_tta.data.sample import parse_condition
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
-from apm_tta.harness.storage.manifest import Manifest, MethodFields
+from apm_tta.harness.compute.streamed import streamed
+from apm_tta.harness.storage.manifest import Manifest, MethodFields, StreamFields
 from apm_tta.method_rows import method_of
 from apm_tta.methods import Method, build_method, build_parameters
 from apm_tta.methods.base import find_method
@@ -90,7 +91,9 @@ def rebuild_method(manifest: Manifest, name: str, teacher: Teacher, seed: int) -
     template = recorded.sentences[0] if recorded.templates == DATASET else card.template
     task = Task(numbers.dataset.class_names, template, card.family, numbers.crop_scale)
     with TemporaryDirectory() as folder:
-        return build_method(name, teacher, task, _parameters(name, recorded, Path(folder) / "templates.txt"), seed)
+        parameters = _parameters(name, recorded, Path(folder) / "templates.txt")
+        method = build_method(name, teacher, task, parameters, seed)
+    return streamed(method, numbers.streams.streaming) if isinstance(numbers.streams, StreamFields) else method
 
 
 def _parameters(name: str, recorded: MethodFields, file: Path) -> Any:

@@ -74,9 +74,10 @@ def measure_in_rounds(
     """
     device, precision = prepared.teacher.device, prepared.request.suite.precision
     watch = Watch(device)
+    first = prepared.request.suite.seeds[0]
     turns = [
         _Turns(method, min(sizes[name], SHARD_SIZE) if method.protocol == "transductive" else sizes[name])
-        for name, method in prepared.methods.items()
+        for name, method in ((name, prepared.asked[name, first]) for name in prepared.methods)
     ]
     rounds = _Rounds(prepared, turns, watch)
     with torch.no_grad(), float32_products(precision, device), autocast(precision, device):

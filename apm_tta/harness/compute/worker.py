@@ -70,7 +70,7 @@ class Worker:
     ) -> None:
         self._dataset = prepared.dataset
         self._teacher = prepared.teacher
-        self._methods = prepared.seeded
+        self._methods = prepared.asked
         self._batch_size = prepared.request.suite.batch_size
         self._precision = prepared.request.suite.precision
         self._feature_cache = feature_cache
@@ -82,7 +82,7 @@ class Worker:
         self._read = ReadDigests(self._dataset)
         self._checked: set[Cell] = set()
         self._repeating: dict[Condition, bool] = {}
-        self._fresh_start = FreshStart(self._methods.values(), prepared.request.parameters)
+        self._fresh_start = FreshStart(prepared.seeded.values(), prepared.request.parameters)
         self._prepared = prepared
         self._loader = Loader(self._dataset, prepared.preparations(self._methods.values()), workers)
 

@@ -77,7 +77,7 @@ def work_name(work: Work) -> str:
     if isinstance(work, Shard):
         return f"{work.condition}, images {work.start} to {work.stop - 1} ({methods})"
     conditions = ", ".join(str(condition) for condition, _ in work.conditions)
-    return f"{work.setting} stream over {conditions} ({methods})"
+    return f"{work.streaming} stream over {conditions} ({methods})"
 
 
 def unit_name(work: Work) -> str:

@@ -16,7 +16,6 @@ from apm_tta.data.layouts import LAYOUTS
 from apm_tta.data.sample import FOREIGN, Condition
 from apm_tta.devices import AUTO, resolve_devices
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import check_setting
 from apm_tta.harness.request.limits import MOST_MEMORY, MOST_SHARES, MOST_WORKERS
 from apm_tta.harness.request.suite import Suite, command_words, load_suite, named_together, refuse_unused_settings
 from apm_tta.method_rows import is_variant, method_of
@@ -151,7 +150,7 @@ def resolve_request(
     for device in resolved_devices if ray is None else ():  # a cluster has its own
         refuse_without_gpu(suite.precision, device)
     conditions = tuple(suite.conditions())
-    check_setting(suite.setting, suite.resets)
+    suite.streaming.setting.check(conditions, suite.streaming.reset)
     card = load_card(suite.dataset)
     return RunRequest(
         suite=suite,

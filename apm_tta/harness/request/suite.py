@@ -12,8 +12,9 @@ from pydantic import Field, ValidationError, field_validator
 from apm_tta.configuration import Configuration, one_line, read_configuration, validated
 from apm_tta.data.sample import CLEAN, SEVERITIES, Condition
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import SHARD_SIZE, Reset, Setting, default_reset
+from apm_tta.harness.plan import SHARD_SIZE, Streaming
 from apm_tta.harness.request.limits import MOST_IMAGES
+from apm_tta.harness.streams import Reset, build_setting
 from apm_tta.method_rows import canonical_row, is_variant, method_of
 from apm_tta.resources import SUITES, yaml_names, yaml_path
 from apm_tta.wording import pluralise
@@ -43,10 +44,11 @@ class Suite(Configuration):
         jpeg_quality: JPEG quality at which images corrupted while reading are recompressed, as if saved and read again;
             null for no recompression. The released ImageNet-C has 85.
         crop_scale: smallest and largest share of an image's area that a random view shows.
-        setting: order of the streams of online methods: ``iid``, ``continual``, ``mixed``, ``correlated``.
+        setting: name of the setting of the streams of online methods; see ``apm_tta.harness.streams``.
+        stream: parameters of the setting, by name.
+        window: images come one by one, and an online method sees the last so many of them; null for its own batches.
         reset: where online methods are reset: at every ``corruption``, at every ``dataset`` (corruptions of one
-            severity), ``never``; null is the setting's default: ``dataset`` for continual and mixed, else
-            ``corruption``.
+            severity), ``never``, or every so many steps of a method; null is the setting's default.
         classifier: where class weights come from: ``text``, ``head``, ``prototypes``; ``auto`` takes the first of these
             that is available.
         shots: labelled images per class for prototypes and nearest neighbours, where a support is given.
@@ -69,8 +71,10 @@ class Suite(Configuration):
     severities: tuple[int, ...] = ()
     jpeg_quality: int | None = Field(default=None, ge=1, le=100)
     crop_scale: tuple[CropShare, CropShare] = (0.08, 1.0)
-    setting: Setting = "iid"
-    reset: Reset | None = None
+    setting: Name = "iid"
+    stream: dict[str, Any] = Field(default_factory=dict)
+    window: int | None = Field(default=None, ge=1, le=MOST_IMAGES)
+    reset: Reset | Annotated[int, Field(ge=1, le=MOST_IMAGES)] | None = None
     classifier: Classifier = "auto"
     shots: int = Field(default=16, ge=1, le=MOST_IMAGES)
     limit: int = Field(default=0, ge=0, le=MOST_IMAGES)
@@ -92,7 +96,7 @@ class Suite(Configuration):
             raise ValueError("names something twice")
         return values
 
-    @field_validator("jpeg_quality", "foreign", mode="before")
+    @field_validator("jpeg_quality", "foreign", "window", "reset", mode="before")
     @classmethod
     def _none_by_name(cls, value: Any) -> Any:
         """Replace the command line's word ``none`` by a suite's null."""
@@ -106,9 +110,14 @@ class Suite(Configuration):
         return values
 
     @property
-    def resets(self) -> Reset:
-        """Where online methods are reset."""
-        return self.reset or default_reset(self.setting)
+    def streaming(self) -> Streaming:
+        """How online methods meet the images.
+
+        Raises:
+            UserError: for a setting that does not exist, or a parameter that it does not have. Exit code 2.
+        """
+        setting = build_setting(self.setting, self.stream)
+        return Streaming(setting, self.reset or setting.default_reset, self.window)
 
     def conditions(self) -> list[Condition]:
         """Return every condition to run: clean first, then corruption by corruption.
@@ -128,7 +137,7 @@ class Suite(Configuration):
         return conditions
 
 
-_SIMPLE = {name for name in Suite.model_fields if name not in ("settings", "title", "name")}
+_SIMPLE = {name for name in Suite.model_fields if name not in ("settings", "title", "name", "stream")}
 
 
 def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
@@ -143,6 +152,10 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     settings = {method: dict(values) for method, values in suite.settings.items()}
     for method, values in changes.pop("settings", {}).items():
         settings.setdefault(method, {}).update(values)
+    if "stream" in changes and changes.get("setting", suite.setting) == suite.setting:
+        changes["stream"] = {**suite.stream, **changes["stream"]}
+    elif "setting" in changes and changes["setting"] != suite.setting:
+        changes.setdefault("stream", {})
     try:
         return validated(Suite, {**suite.model_dump(), **changes, "settings": settings})
     except ValidationError as error:
@@ -222,9 +235,12 @@ def command_words(suite: Suite) -> list[str]:
     words = ["run-bench", suite.name]
     for name in Suite.model_fields:
         requested, in_file = getattr(suite, name), getattr(default, name)
-        if name in ("name", "title", "settings", "crop_scale", "clean") or requested == in_file:
+        if name in ("name", "title", "settings", "crop_scale", "clean", "stream") or requested == in_file:
             continue
         words += [f"--{name.replace('_', '-')}", _word(requested)]
+    for key, value in suite.stream.items():
+        if default.setting != suite.setting or default.stream.get(key) != value:
+            words += [f"--{key.replace('_', '-')}", _word(value)]
     for method, values in suite.settings.items():
         for key, value in values.items():
             if default.settings.get(method, {}).get(key) != value:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.decoding import PUBLISHED, Reading
 from apm_tta.data.files.output_folders import RUN_MARK
+from apm_tta.data.sample import parse_condition
 from apm_tta.errors import UserError
+from apm_tta.harness.plan import Streaming
 from apm_tta.harness.storage.field_differences import differing_fields
+from apm_tta.harness.streams import Reset, build_setting
 from apm_tta.method_rows import method_of
 from apm_tta.methods import METHODS, Cost
 from apm_tta.methods.base import find_method
@@ -144,10 +147,39 @@ class MethodFields(_Open):
 
 
 class StreamFields(Configuration):
-    """How online methods met the images; see ``Suite``."""
+    """How online methods met the images; see ``Suite``.
+
+    Attributes:
+        setting: its name.
+        reset: where they were reset; a number of steps, in decimal.
+        parameters: of the setting, by name.
+        window: images that they saw at once where these came one by one; None where they came in batches.
+    """
 
     setting: str
     reset: str
+    parameters: dict[str, int | float] = Field(default_factory=dict)
+    window: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _stated(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not asked of the stream: run folders of earlier versions do not state it."""
+        stated: dict[str, Any] = serialise(self)
+        return {name: value for name, value in stated.items() if value not in (None, {})}
+
+    @property
+    def streaming(self) -> Streaming:
+        """The same, as a run plans it.
+
+        Raises:
+            UserError: for a setting that does not exist here.
+        """
+        reset = int(self.reset) if self.reset.isdecimal() else cast(Reset, self.reset)
+        return Streaming(build_setting(self.setting, self.parameters), reset, self.window)
+
+    def repeats(self, conditions: Sequence[str]) -> bool:
+        """Return whether a condition is shown several times."""
+        return len(self.streaming.setting.passes([parse_condition(each) for each in conditions])) > len(conditions)
 
 
 class SourceFields(Configuration):

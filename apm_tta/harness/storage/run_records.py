@@ -47,19 +47,23 @@ def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
     counts = dict.fromkeys(map(parse_condition, numbers.conditions), numbers.dataset.images_per_condition)
     if numbers.foreign is not None:
         counts[FOREIGN] = numbers.foreign.images
+    streaming = numbers.streams.streaming if isinstance(numbers.streams, StreamFields) else None
+    own = [condition for condition in counts if condition != FOREIGN]
+    passes = Counter([] if streaming is None else streaming.setting.passes(own))
     files = []
     for condition, count in counts.items():
         for method, fields in numbers.methods.items():
-            streamed = fields.protocol == "online" and isinstance(numbers.streams, StreamFields)
+            streamed = fields.protocol == "online" and streaming is not None
             whole = fields.protocol == "transductive"
             setting = TRANSDUCTIVE if whole else EPISODIC
-            if streamed and isinstance(numbers.streams, StreamFields):
-                setting = numbers.streams.setting
+            if streamed:
+                setting = str(streaming)
+            shown = count * passes.get(condition, 1) if streamed else count
             starts = [0] if streamed or whole else range(0, count, numbers.shard_size)
             for seed in numbers.seeds:
                 cell = Cell(numbers.dataset.name, condition, numbers.teacher.name, method, seed, setting)
                 for index, start in enumerate(starts):
-                    images = count if streamed or whole else min(numbers.shard_size, count - start)
+                    images = shown if streamed or whole else min(numbers.shard_size, count - start)
                     files.append(RecordFile(record_file(cell, index), cell, images))
     return {file.name: file for file in files}
 
