@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from apm_tta.api.method import ImagePredictions, LoadedMethod, load_method
     from apm_tta.api.run import estimate, run
     from apm_tta.api.run_folder import Run, compare, merge, open_run
+    from apm_tta.api.verify import verify
     from apm_tta.apm import APM, APMConfig, APMOutput, DistillConfig, Distilled, distill
     from apm_tta.data.corruptions import corrupt
     from apm_tta.data.dataset import open_dataset
@@ -37,6 +38,7 @@ _MODULES = {
     "apm_tta.api.method": ("ImagePredictions", "LoadedMethod", "load_method"),
     "apm_tta.api.run": ("estimate", "run"),
     "apm_tta.api.run_folder": ("Run", "compare", "merge", "open_run"),
+    "apm_tta.api.verify": ("verify",),
     "apm_tta.apm": ("APM", "APMConfig", "APMOutput", "DistillConfig", "Distilled", "distill"),
     "apm_tta.data.corruptions": ("corrupt",),
     "apm_tta.data.dataset": ("open_dataset",),
@@ -76,6 +78,7 @@ __all__ = [
     "open_run",
     "register",
     "run",
+    "verify",
 ]
 
 

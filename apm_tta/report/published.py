@@ -11,11 +11,9 @@ import pandas as pd
 from apm_tta.configuration import read_yaml
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
 from apm_tta.method_rows import method_of
-from apm_tta.resources import DATASETS, PUBLISHED
-
-# Data sets that the sources and our cards name differently.
-_NAMES = {"imagenet-v2": "imagenet-v2-matched-frequency"}
-_BENCHMARK_TEMPLATES = "its own templates for each set"
+from apm_tta.report.published_rows import Protocol, published_rows, sentences
+from apm_tta.resources import PUBLISHED
+from apm_tta.teachers.templates import DATASET
 
 
 @dataclass(frozen=True)
@@ -55,17 +53,33 @@ def published_number(numbers: Numbers, method: str, condition: str) -> Published
     if not matching:
         return None
     first = matching[0]
-    differs = [first["differs"]] if first["differs"] else []
+    differs = _source_differences(first["protocol"], numbers, method)
     if not numbers.dataset.subset.startswith("all "):
         differs.append("here a subset of the images")
     if numbers.teacher.classifier != "text":
         differs.append("here no class weights from text")
-    differs += _protocol_differences(numbers, method)
+    differs += _protocol_differences(numbers, method, first["protocol"])
     tuned = _protocols().get(method_of(method), {}).get("tuned", "")
     return Published(float(first["top1"]), str(first["source"]), "; ".join(differs), tuned)
 
 
-def _protocol_differences(numbers: Numbers, method: str) -> list[str]:
+def _source_differences(protocol: Protocol, numbers: Numbers, method: str) -> list[str]:
+    """Describe how the images, classes and sentences of a publication differ from the run's."""
+    differs = [f"published of {protocol.split}"] if protocol.split else []
+    if protocol.other_classes:
+        differs.append(f"published with classes named with {protocol.other_classes}")
+    if protocol.names == "underscored":
+        differs.append("published with underscores in class names")
+    recorded = numbers.methods.get(method)
+    if protocol.templates is None or recorded is None:
+        return differs
+    same = protocol.templates == recorded.templates == DATASET or (
+        protocol.templates != DATASET and recorded.sentences == sentences(protocol.templates)
+    )
+    return differs if same else [*differs, "published with its own templates for this set"]
+
+
+def _protocol_differences(numbers: Numbers, method: str, of_source: Protocol) -> list[str]:
     """Describe how the run's parameters and stream differ from the publication's."""
     protocol = _protocols().get(method_of(method), {})
     published = dict(protocol.get("parameters", {}))
@@ -73,6 +87,8 @@ def _protocol_differences(numbers: Numbers, method: str) -> list[str]:
         published |= protocol.get("imagenet", {})
     recorded = numbers.methods.get(method)
     own = {} if recorded is None else {"templates": recorded.templates, **recorded.others}
+    if of_source.templates is not None:
+        published.pop("templates", None)
     differs = []
     for name, value in published.items():
         own_value = own.get(name)
@@ -92,16 +108,18 @@ def _protocols() -> dict[str, Any]:
 
 @cache
 def published_table() -> pd.DataFrame:
-    """Return every published top-1, with the columns source, teacher, method, dataset, top1 and differs."""
-    papers = pd.read_csv(PUBLISHED / "tta_published.csv")
-    papers = papers[papers["metric"] == "top1"].rename(columns={"value": "top1"}).assign(differs="")
-    benchmark = pd.read_csv(PUBLISHED / "zero_shot_clip_benchmark.csv").assign(
-        source="open_clip's zero-shot benchmark", method="ensemble", differs=_BENCHMARK_TEMPLATES
+    """Return every published top-1 of clean images, with the columns source, teacher, method, dataset, top1, protocol.
+
+    A mean over several sets stands under its published name, which no run has.
+    """
+    rows = [row for row in published_rows() if row.metric == "top1" and row.protocol.severity is None]
+    return pd.DataFrame(
+        {
+            "source": [row.source for row in rows],
+            "teacher": [row.teacher for row in rows],
+            "method": [row.method for row in rows],
+            "dataset": [row.datasets[0] if len(row.datasets) == 1 else row.published_set for row in rows],
+            "top1": [float(row.value) for row in rows],
+            "protocol": [row.protocol for row in rows],
+        }
     )
-    imagenet = benchmark["dataset"].str.startswith("imagenet")  # on which it uses the same templates as ``ensemble``
-    benchmark.loc[imagenet, "differs"] = ""
-    columns = ["source", "teacher", "method", "dataset", "top1", "differs"]
-    table = pd.concat([papers[columns], benchmark[columns]], ignore_index=True)
-    cards = {path.stem.replace("_", "-"): path.stem for path in DATASETS.glob("*.yaml")}
-    table["dataset"] = [cards.get(_NAMES.get(name, name), name) for name in table["dataset"]]
-    return table
