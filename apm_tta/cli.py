@@ -20,9 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``run-bench`` and return its exit code.
 
     0: done. 1: understood, but it cannot be carried out here. 2: not understood. 3: done, except for images that could
-    not be read, or times that something else on the machine disturbed. 70: an error that nobody expected; a file has
-    the details. 128 and a signal's number: that signal stopped it, such as 130 after Ctrl-C, 143 when it was
-    terminated, 141 when nobody reads its output any more.
+    not be read, or times that something else on the machine disturbed; or a published number is not met. 70: an error
+    that nobody expected; a file has the details. 128 and a signal's number: that signal stopped it, such as 130 after
+    Ctrl-C, 143 when it was terminated, 141 when nobody reads its output any more.
     """
     with stoppable():
         try:

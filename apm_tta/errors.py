@@ -9,7 +9,8 @@ from typing import Any
 from apm_tta.wording import visible
 
 DAMAGED = 3
-"""Exit code of what is done, but for images that could not be read, or times that something else disturbed."""
+"""Exit code of what is done, but for images that could not be read, or times that something else disturbed; of a
+verification that is done, and a published number is not met."""
 
 UNEXPECTED = 70
 """Exit code after an error that this program has no line for: a fault of it, or of a library."""

@@ -15,7 +15,8 @@ from apm_tta.configuration import Configuration, one_line, read_configuration
 from apm_tta.data.cards import DatasetCard
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
-from apm_tta.resources import PUBLISHED
+from apm_tta.harness.request.suite import load_suite
+from apm_tta.resources import PUBLISHED, SUITES, yaml_names
 from apm_tta.teachers.templates import read_templates
 
 TABLES = ("tta_published.csv", "zero_shot_clip_benchmark.csv")
@@ -150,10 +151,10 @@ def read_rows(path: Path) -> list[PublishedRow]:
 
 
 def conditions(card: DatasetCard, protocol: Protocol) -> tuple[Condition, ...]:
-    """Return the conditions that a number of this set is the mean over."""
+    """Return the conditions that a number of this set is the mean over: the corruptions of the set's own suite."""
     if protocol.severity is None:
         return (CLEAN,)
-    names = [name for name in card.stored_corruptions if name not in card.extra_corruptions]
+    names = load_suite(card.name).corruptions if card.stored_corruptions and card.name in yaml_names(SUITES) else ()
     return tuple(Condition(name, protocol.severity) for name in names)
 
 

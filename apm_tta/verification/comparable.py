@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+from apm_tta.data.cards import DatasetCard
 from apm_tta.data.dataset import Dataset
 from apm_tta.report.published_rows import PublishedRow, conditions
+from apm_tta.report.published_runs import differences
 from apm_tta.teachers import Teacher
 from apm_tta.wording import pluralise
 
 
-def reasons_against(row: PublishedRow, dataset: Dataset, teacher: Teacher) -> list[str]:
-    """Say in one phrase each why the row cannot be compared with a run; nothing where it can.
+def reasons_by_card(row: PublishedRow, card: DatasetCard) -> list[str]:
+    """Say in one phrase each why no run on this set compares with the row; nothing where one may. No image is read."""
+    if not conditions(card, row.protocol):
+        return [f"the row is a mean over corruptions, and {card.name} stores none"]
+    return differences(row.protocol, card)
 
-    Args:
-        row: published.
-        dataset: of the run.
-        teacher: of the run.
-    """
-    protocol, card = row.protocol, dataset.card
-    seen = conditions(card, protocol)
-    if not seen:
-        return [f"it is a mean over corruptions, and {card.name} stores none"]
-    available, classes = dataset.available(seen[0]), len(dataset.classes)
+
+def reasons_here(row: PublishedRow, dataset: Dataset, teacher: Teacher) -> list[str]:
+    """Say in one phrase each why the row does not compare with this teacher on these images; nothing where it does."""
+    protocol, name = row.protocol, dataset.card.name
+    available, classes = dataset.available(conditions(dataset.card, protocol)[0]), len(dataset.classes)
     reasons = []
-    if protocol.images is not None and protocol.images != available:
-        which = f" ({protocol.split})" if protocol.split else ""
-        images = pluralise(protocol.images, "image")
-        reasons.append(f"another split: the row is of {images}{which}, {card.name} here has {available:,}")
-    if protocol.classes is not None and protocol.classes != classes:
-        reasons.append(f"other classes: the row has {protocol.classes:,}, {card.name} here has {classes:,}")
-    if protocol.other_classes:
-        reasons.append(f"other names of the classes: {protocol.other_classes}")
+    if protocol.images not in (None, available):
+        images = pluralise(protocol.images or 0, "image")
+        reasons.append(f"another split: the row is of {images}, {name} here has {available:,}")
+    if protocol.classes not in (None, classes):
+        reasons.append(f"other classes: the row has {protocol.classes:,}, {name} here has {classes:,}")
     if row.method == "source" and teacher.classifier != "head":
-        reasons.append(f"the row is of a classification head; this teacher has {teacher.classifier}")
-    if row.method in ("zeroshot", "ensemble") and teacher.classifier != "text":
-        reasons.append(f"the row is of class weights from text; this teacher's come from {teacher.classifier}")
+        reasons.append(f"the row is of a classification head, the class weights here are from {teacher.classifier}")
+    if row.method != "source" and teacher.classifier != "text":
+        reasons.append(f"the row is of class weights from text, those here are from a {teacher.classifier}")
     return reasons

@@ -18,7 +18,7 @@ from apm_tta.errors import UserError
 from apm_tta.report.published_rows import PublishedRow, conditions, published_rows, read_rows, sentences
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.verification.causes import CAUSES, Attempt
-from apm_tta.verification.comparable import reasons_against
+from apm_tta.verification.comparable import reasons_by_card, reasons_here
 from apm_tta.verification.evaluation import Advance, Evaluation
 from apm_tta.verification.setup import Case, NotApplicable, Setup, teacher_setup
 from apm_tta.verification.verdict import RowVerdict, Tried, Verification, is_inside, published_accuracy
@@ -58,26 +58,28 @@ def verify(
     """
     card = load_card(dataset_name)
     rows = _rows(published_rows() if published is None else read_rows(published), teacher_name, card.name, metric)
-    dataset = Dataset(card, resolve_data_root(card, data_root), limit)
-    teacher = load_teacher(teacher_name, resolve_device(device))
+    verdicts = {row: RowVerdict(row, "cannot be compared", tuple(reasons_by_card(row, card))) for row in rows}
     evaluations: dict[tuple[Condition, ...], Evaluation] = {}
-    verdicts = []
-    for row in rows:
-        if reasons := reasons_against(row, dataset, teacher):
-            verdicts.append(RowVerdict(row, "cannot be compared", tuple(reasons)))
-            continue
-        seen = conditions(card, row.protocol)
-        if seen not in evaluations:
-            evaluations[seen] = Evaluation(teacher, dataset, seen, 5 if metric == "top5" else 1, advance)
-        verdicts.append(_compare(row, dataset, teacher, evaluations[seen]))
+    dataset: Dataset | None = None
+    if remaining := [row for row, verdict in verdicts.items() if not verdict.reasons]:
+        dataset = Dataset(card, resolve_data_root(card, data_root), limit)
+        teacher = load_teacher(teacher_name, resolve_device(device))
+        for row in remaining:
+            if reasons := reasons_here(row, dataset, teacher):
+                verdicts[row] = RowVerdict(row, "cannot be compared", tuple(reasons))
+                continue
+            seen = conditions(card, row.protocol)
+            if seen not in evaluations:
+                evaluations[seen] = Evaluation(teacher, dataset, seen, 5 if metric == "top5" else 1, advance)
+            verdicts[row] = _compare(row, dataset, teacher, evaluations[seen])
     done = evaluations.values()
     return Verification(
         teacher_name,
         card.name,
-        _chosen(dataset, evaluations),
-        tuple(verdicts),
+        "nothing was answered" if dataset is None else _chosen(dataset, evaluations),
+        tuple(verdicts.values()),
         sum(each.unread for each in done),
-        tuple(dataset.doubts),
+        () if dataset is None else tuple(dataset.doubts),
         sum(each.encoded for each in done),
     )
 

@@ -33,6 +33,7 @@ WORK = {
     "apm_tta.islands.show_video": ["show_video"],
     "apm_tta.teachers.video": ["load_video_teacher"],
     "apm_tta.api.check": ["check_dataset"],
+    "apm_tta.api.verify": ["verify"],
 }
 STUBBED = "the work would begin here"
 NAMES = main_group.list_commands(click.Context(main_group))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from apm_tta.data.class_lists import imagenet_rows, imagenet_terms
+from apm_tta.data.imagenet_classes import imagenet_rows, imagenet_terms
 from apm_tta.verification.causes.base import CAUSES, Attempt, need_text
 from apm_tta.verification.setup import Case
 
