@@ -130,7 +130,7 @@ def _lines(verdict: RowVerdict) -> Iterator[str]:
     yield f"  with {verdict.protocol}"
     yield (
         f"  here {verdict.tally.accuracy:.2f} % of {verdict.tally.images:,} images; of all {verdict.tally.available:,} "
-        f"between {low:.2f} and {high:.2f} % ({CONFIDENCE:.0%} interval)"
+        f"between {low:.2f} and {high:.2f} % ({100 * CONFIDENCE:.0f} % interval)"
     )
     margin = row.rounding + ALLOWANCE
     yield f"  {verdict.outcome}: published {published_accuracy(row):.{_digits(row)}f} % ± {margin:.3g}"

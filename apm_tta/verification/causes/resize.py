@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import CenterCrop, Resize
 
 from apm_tta.verification.causes.base import CAUSES, Attempt
 from apm_tta.verification.setup import Case
-from apm_tta.verification.transforms import with_geometry
+from apm_tta.verification.transforms import same_input, with_geometry
 
 _SHARE = 0.875
 """Of torchvision's usual evaluation: 224 of 256 pixels."""
@@ -33,9 +33,9 @@ def resize(case: Case) -> list[Attempt]:
         f"shorter side resized to {larger}, center crop of {size}": [Resize(larger, mode), CenterCrop(size)],
         "center crop without resizing": [CenterCrop(size)],
     }
+    changed = {what: with_geometry(crop.transform, steps) for what, steps in ways.items()}
     return [
-        Attempt(
-            what, replace(case.start, crop=replace(crop, name=what, transform=with_geometry(crop.transform, steps)))
-        )
-        for what, steps in ways.items()
+        Attempt(what, replace(case.start, crop=replace(crop, name=what, transform=transform)))
+        for what, transform in changed.items()
+        if not same_input(transform, crop.transform)
     ]
