@@ -118,10 +118,10 @@ Each is one file in `apm_tta/verification/causes/`. A package adds its own by an
 The published number is of all N images; the run has answered n of them, k correctly. If all N had been answered, K of
 them would be right. The interval holds every K / N under which k is not among the {50 * (1 - CONFIDENCE):.1f} % of the
 lowest or highest counts that a draw of n images without replacement gives (hypergeometric distribution): Clopper's and
-Pearson's interval, {100 * CONFIDENCE:.0f} %, for a finite set. It was chosen over Wilson's because it never covers less than it
-says, at 99 % accuracy as at 50 %, and because it narrows to the accuracy itself as the subset becomes the set. Images
-are spread evenly over the classes, which makes the draw vary less than a random one, so that false alarms are rarer
-than {100 * (1 - CONFIDENCE):.0f} %; `tests/verification/test_verification_interval.py` counts them.
+Pearson's interval, {100 * CONFIDENCE:.0f} %, for a finite set. It was chosen over Wilson's because it never covers less
+than it says, at 99 % accuracy as at 50 %, and because it narrows to the accuracy itself as the subset becomes the set.
+Images are spread evenly over the classes, which makes the draw vary less than a random one, so that false alarms are
+rarer than {100 * (1 - CONFIDENCE):.0f} %; `tests/verification/test_verification_interval.py` counts them.
 
 The published number is taken as the span of its rounding, ± half its last digit, and ± {ALLOWANCE} percentage points
 for what one protocol leaves open: half precision, library versions, decoders. Two tables of the same group, LAION's
