@@ -302,6 +302,14 @@ COLUMNS: tuple[Column, ...] = (
         shown=Shown("beside", 36, "text", omit="empty"),
     ),
     Column(
+        "prompts",
+        pa.string(),
+        "cell",
+        "learned prompts that class weights come from, with their digest; empty where these come from something else",
+        seeds="same",
+        shown=Shown("prompts", 35, "text", omit="empty"),
+    ),
+    Column(
         "tuned",
         pa.string(),
         "cell",

@@ -41,6 +41,7 @@ class RunOptions(TypedDict, total=False):
     teacher: str
     classifier: str
     support: str | Path
+    prompts: str | Path
     shots: int
     dataset: str
     data_root: str | Path
@@ -208,7 +209,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "methods": lambda value: split_rows(value) if isinstance(value, str) else _listed(value),
     "corruptions": _listed,
     **dict.fromkeys(("severities", "seeds"), _integers),
-    **dict.fromkeys(("data_root", "support", "out"), to_path),
+    **dict.fromkeys(("data_root", "support", "prompts", "out"), to_path),
     "devices": lambda value: [str(name) for name in _listed(value)],
     "settings": _by_method,
 }

@@ -111,6 +111,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
         ),
         of_suite("--classifier", choice(Classifier), "Source of the class weights."),
         of_request("--support", path, "Folder of labelled images, one subfolder per class."),
+        of_request("--prompts", path, "File of learned context vectors, as CoOp writes it, in place of templates."),
         of_suite("--shots", count, "Images per class to take from --support."),
         of_suite(
             "--dataset", Text("imagenet"), "Another data set under the same conditions; see run-bench list datasets."

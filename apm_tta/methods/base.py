@@ -134,6 +134,8 @@ class Method(ABC, Generic[P]):
         keeps: what it keeps from image to image, with how it grows.
         knows: what it is told of the data beside class names and the images so far; empty where nothing.
         needs_text: whether it needs class weights from a text tower.
+        starts_from_prompts: whether one that needs text can start from learned prompts instead; see
+            ``Teacher.learned_context``.
         fast: whether it answers more than 50 images per second over the embedded teacher on two cores; the methods of
             ``--methods fast``.
         votes: whether its logits are counts of votes, so that their softmax is not a probability.
@@ -157,6 +159,7 @@ class Method(ABC, Generic[P]):
     keeps: ClassVar[str] = "nothing"
     knows: ClassVar[str] = ""
     needs_text: ClassVar[bool] = False
+    starts_from_prompts: ClassVar[bool] = False
     fast: ClassVar[bool] = False
     votes: ClassVar[bool] = False
     revision: ClassVar[int] = 1
@@ -208,7 +211,8 @@ class Method(ABC, Generic[P]):
         Raises:
             UserError: saying what it needs. Exit code 2.
         """
-        if self.needs_text and self.teacher.classifier != "text":
+        possible = ("text", "prompts") if self.starts_from_prompts else ("text",)
+        if self.needs_text and self.teacher.classifier not in possible:
             raise UserError(
                 f"method {self.name} needs class weights from a text tower; those of teacher {self.teacher.name} come "
                 f"from its {self.teacher.classifier}: leave the method out of --methods",

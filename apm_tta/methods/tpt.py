@@ -25,6 +25,7 @@ from apm_tta.methods.presets import Preset, Published
 from apm_tta.methods.view_method import ViewMethod
 from apm_tta.methods.views import ViewSpec
 from apm_tta.teachers import Teacher
+from apm_tta.teachers.learned_prompts import placeholder
 from apm_tta.teachers.text_tower import TextTower
 
 # More gain nothing on a CPU: the working set then no longer fits its caches.
@@ -38,7 +39,7 @@ class TptParameters:
 
     Attributes:
         context: words before the class name that initialise the tuned vectors, one vector per token; four tokens, the
-            paper's (section 4) and the script's ``a_photo_of_a``.
+            paper's (section 4) and the script's ``a_photo_of_a``. With ``--prompts``, the vectors start from these.
         views: N, the evaluation crop included; 64 (section 4).
         share: share of the views, those of lowest entropy, that is kept; 0.1 (section 4, rho).
         learning_rate: of AdamW; 0.005 (section 4).
@@ -87,28 +88,47 @@ class Tpt(ViewMethod[T]):
         {"templates": "simple"},
     )
     needs_text = True
+    starts_from_prompts = True
     Parameters = TptParameters
 
     def setup(self) -> None:
         chosen = self.parameters
         self.spec = ViewSpec(chosen.views, self.crop_scale, chosen.augmix)
         self.tower = require_text_tower(self.teacher)
-        prompts = self.tower.tokens([f"{chosen.context} {name}." for name in self.classes])
-        self.start, self.stop = context_tokens(self.tower, chosen.context, prompts)
+        learned = self._learned_context()
+        words = chosen.context if learned is None else placeholder(learned)
+        prompts = self.tower.tokens([f"{words} {name}." for name in self.classes])
+        self.start, self.stop = context_tokens(self.tower, words, prompts)
         with torch.no_grad():
             self.tokens = self.tower.truncate(prompts)
             self.embedded = self.tower.embed(self.tokens)
-            self.context = self.embedded[0, self.start : self.stop].clone()
+            own = self.embedded[0, self.start : self.stop]
+            self.context = (own if learned is None else learned.to(own)).clone()
             self.initial_weights = self.weights(self.context[None])[0]
 
     def check_teacher(self) -> None:
         super().check_teacher()
         require_text_tower(self.teacher)
 
+    def _learned_context(self) -> Tensor | None:
+        """Return the vectors ``(n, W)`` that the run starts from where it has learned prompts, as TPT + CoOp does.
+
+        Raises:
+            UserError: for vectors of each class, which are not tuned together, or words that would be ignored. Exit
+                code 2.
+        """
+        learned = self.teacher.learned_context
+        if learned is not None and learned.ndim != 2:
+            raise UserError(f"method {self.name} tunes vectors that all classes share, not prompts of each class", 2)
+        if learned is not None and self.parameters.context != TptParameters.context:
+            raise UserError(f"method {self.name} starts from --prompts: {self.name}.context has no effect", 2)
+        return learned
+
     def resolved_parameters(self) -> dict[str, Any]:
         return {
             **super().resolved_parameters(),
             "context_tokens": self.stop - self.start,
+            **({} if self.teacher.learned_context is None else {"context": "learned"}),
         }
 
     def cost(self) -> Cost:
@@ -116,7 +136,8 @@ class Tpt(ViewMethod[T]):
         return Cost(image_forwards=self.spec.count, text_forwards=steps + 1, text_backwards=steps)
 
     def initial_prompts(self) -> tuple[str, ...]:
-        return (f"{self.parameters.context} {{}}.",)
+        learned = self.teacher.learned_context is not None
+        return self.templates if learned else (f"{self.parameters.context} {{}}.",)
 
     def predict(self, batch: Batch) -> Predictions:
         features = self.view_features(batch, self.spec)

@@ -20,11 +20,12 @@ def caption(manifest: Manifest, sites: Sites) -> str:
     templates = ", ".join(f"{name} {_templates(method)}" for name, method in numbers.methods.items())
     protocols = sorted({method.protocol for method in numbers.methods.values()})
     templates = templates if teacher.classifier == "text" else "none"
+    prompts = f" ({teacher.others['prompts']})" if teacher.classifier == "prompts" else ""
     return (
         f"{manifest.dataset_title} ({data.name}): {data.subset} under each condition; "
         f"{_corruptions(numbers, manifest.dataset_title)}{_foreign(numbers)}"
         f"Teacher {teacher.name} (weights {teacher.weights_sha256[:12]}), class weights from "
-        f"{teacher.classifier}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
+        f"{teacher.classifier}{prompts}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
         f"seeds {', '.join(map(str, numbers.seeds))}; {numbers.precision}. "
         f"apm-tta {numbers.versions['apm-tta']}, {sites.text()}."
     )

@@ -140,6 +140,7 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "batch_size": batch_sizes(answers.headers),
         "published_tuned": published.tuned if published else "",
         "beside": beside(answers, numbers),
+        "prompts": str(numbers.teacher.others.get("prompts", "")),
         "tuned": spelt_settings(manifest.tuned.get(cell["method"], {})),
         "times_disturbed": "",
         **answers.means,

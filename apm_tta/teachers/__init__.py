@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args, overload
+from typing import overload
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from torch import nn
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
 from apm_tta.system.cache_folder import default_cache
-from apm_tta.teachers.base import FAMILIES, Classifier, Support, Teacher
+from apm_tta.teachers.base import FAMILIES, OWN_CLASSIFIERS, Support, Teacher
 from apm_tta.teachers.lazy_teacher import LazyTeacher
 from apm_tta.teachers.measured_preprocessing import Transform
 from apm_tta.teachers.names import TeacherName, families, parse_teacher_name, teacher_names
@@ -109,8 +109,8 @@ def load_teacher(
         raise UserError("classes, preprocessing and interpolation belong to a network; a named teacher has its own", 2)
     if not isinstance(name, str | TeacherName):
         raise UserError(f"teacher must be a name or a torch.nn.Module, got {type(name).__name__}", exit_code=2)
-    if classifier not in ("auto", *get_args(Classifier)):
-        raise UserError(f"unknown classifier {classifier!r}; there are: auto, {', '.join(get_args(Classifier))}", 2)
+    if classifier not in ("auto", *OWN_CLASSIFIERS):
+        raise UserError(f"unknown classifier {classifier!r}; there are: auto, {', '.join(OWN_CLASSIFIERS)}", 2)
     checked = name if isinstance(name, TeacherName) else parse_teacher_name(name)
     source = families().get(checked.family)(checked.name, classifier)
     folder = default_cache() if cache is _DEFAULT else cache

@@ -15,8 +15,11 @@ from apm_tta.teachers.preprocessing import Preprocessing
 from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 from apm_tta.teachers.text_tower import TextTower
 
-Classifier = Literal["text", "head", "prototypes"]
-"""Where class weights come from: a text tower, the checkpoint's linear head, or labelled images."""
+Classifier = Literal["text", "head", "prototypes", "prompts"]
+"""Where class weights come from: a text tower, the checkpoint's linear head, labelled images, or learned prompts."""
+
+OWN_CLASSIFIERS: tuple[Classifier, ...] = ("text", "head", "prototypes")
+"""Those that a teacher can be asked for by name."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,14 @@ class Teacher(Protocol):
 
         Raises:
             UserError: when prompts cannot be tuned through the tower, or its tokenizer is not available.
+        """
+        ...
+
+    @property
+    def learned_context(self) -> Tensor | None:
+        """Return learned vectors that stand before class names, ``(n, W)`` or, for each class, ``(C, n, W)``.
+
+        None where words do.
         """
         ...
 

@@ -8,7 +8,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from apm_tta.errors import UserError
+from apm_tta.teachers.training_state import inert_training_state
 from apm_tta.teachers.weight_names import first_few, without_wrappers
 from apm_tta.teachers.weight_sets import find_weights
 from apm_tta.teachers.weight_values import refuse_unusable_values
@@ -61,7 +62,7 @@ def weights_file(path: Path) -> WeightsFile:
     return WeightsFile(path, digest.hexdigest(), stamp)
 
 
-def read_state_dict(weights: WeightsFile, member: str = "") -> dict[str, Tensor]:
+def read_state_dict(weights: WeightsFile, member: str = "", training: bool = False) -> dict[str, Tensor]:
     """Read tensors by name, on the CPU: only from safetensors, or with ``torch.load(weights_only=True)``.
 
     The prefixes of compiled and data-parallel modules are removed from names. Tensors may be parts of the file that are
@@ -70,12 +71,14 @@ def read_state_dict(weights: WeightsFile, member: str = "") -> dict[str, Tensor]
     Args:
         weights: the file.
         member: name of the set of weights to take where the file has it beside others, such as ``last``.
+        training: whether optimisers and schedulers may stand beside the weights; see ``inert_training_state``.
 
     Raises:
         UserError: for a file that contains a program or anything other than tensors, that contains several sets of
             weights, that is damaged, or that was written to after its digest was computed.
     """
-    content = _read_safetensors(weights.path) if weights.path.suffix == _SUFFIX else _read_torch(weights.path)
+    with inert_training_state(weights.path) if training else nullcontext():
+        content = _read_safetensors(weights.path) if weights.path.suffix == _SUFFIX else _read_torch(weights.path)
     if _stamp(weights.path) != weights.stamp:
         raise _written_to(weights.path)
     if member and isinstance(content, Mapping) and member in content:

@@ -35,6 +35,11 @@ class DelegatedEncoding(ABC):
         return self.encoder.tokenizer_sha256
 
     @property
+    def learned_context(self) -> Tensor | None:
+        """Return the encoder's ``Teacher.learned_context``."""
+        return self.encoder.learned_context
+
+    @property
     def layers(self) -> int:
         """Return the encoder's ``Teacher.layers``."""
         return self.encoder.layers

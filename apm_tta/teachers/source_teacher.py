@@ -42,6 +42,11 @@ class SourceTeacher:
         """The digest of its tokenizer; see ``Teacher.tokenizer_sha256``."""
         return None if self.classifier != "text" or self._digest_tokenizer is None else self._digest_tokenizer()
 
+    @property
+    def learned_context(self) -> Tensor | None:
+        """None: words stand before class names."""
+        return None
+
     def scales(self, features: Tensor) -> Tensor:
         """Return ``logit_scale`` per feature ``(..., F)`` as ``(..., 1)``; for a head, times the feature's norm."""
         if self.classifier == "head":

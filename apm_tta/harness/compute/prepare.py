@@ -34,6 +34,7 @@ from apm_tta.methods.shared_values import evaluation_crops
 from apm_tta.methods.stated import stated_parameters
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.crops import taking_crops
+from apm_tta.teachers.learned_prompts import PromptedTeacher, read_context
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
 
@@ -260,7 +261,9 @@ def _teacher(request: RunRequest, dataset: Dataset, device: torch.device) -> Tea
     """
     suite, name = request.suite, request.teacher
     support = None if request.support is None else SupportImages(request.support, dataset, suite.shots)
-    teacher = load_teacher(name, device, suite.classifier)
+    teacher: Teacher = load_teacher(name, device, suite.classifier)
+    if request.prompts is not None:
+        teacher = PromptedTeacher(teacher, read_context(request.prompts))
     classifier = teacher.classifier
     if support is None:
         if classifier == "prototypes":

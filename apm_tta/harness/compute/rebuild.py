@@ -67,6 +67,8 @@ def rebuild_teacher(manifest: Manifest, device: torch.device) -> Teacher:
     recorded = manifest.numbers.teacher
     if recorded.classifier == "prototypes":
         raise UserError("the run's class weights came from labelled images, which its folder does not hold")
+    if recorded.classifier == "prompts":
+        raise UserError("the run's class weights came from learned prompts, which its folder does not hold")
     identity = recorded.model_dump()
     teacher = load_teacher(recorded.name, device, recorded.classifier)
     if differing := [key for key, value in teacher.identity.items() if identity.get(key) != value]:

@@ -42,6 +42,7 @@ class RunRequest:
         foreign: card of the data set of the foreign images, and its folder; None for none.
         data_root: folder of the data set; None for a data set that the package contains, or where none is given.
         support: folder of labelled images for prototypes and nearest neighbours, a subfolder per class; None for none.
+        prompts: file of learned context vectors; None for none.
         out: run folder, which is resumed where it holds the same run; None for a new one below ``results/<suite>/``.
         force_new: whether to make a new folder beside ``out`` where ``out`` exists.
         devices: devices of this machine, with a process per device where there are several.
@@ -66,6 +67,7 @@ class RunRequest:
     foreign: tuple[DatasetCard, Path | None] | None
     data_root: Path | None
     support: Path | None
+    prompts: Path | None
     out: Path | None
     force_new: bool
     devices: tuple[torch.device, ...]
@@ -87,7 +89,7 @@ class RunRequest:
 
     def command(self) -> list[str]:
         """Return the words of a command that makes the same numbers, wherever it is started on this machine."""
-        folders = {"--data-root": self.data_root, "--support": self.support}
+        folders = {"--data-root": self.data_root, "--support": self.support, "--prompts": self.prompts}
         named = [(option, str(folder.absolute())) for option, folder in folders.items() if folder is not None]
         suite = self.suite
         if self.every_method:
@@ -102,6 +104,7 @@ def resolve_request(
     *,
     data_root: Path | None = None,
     support: Path | None = None,
+    prompts: Path | None = None,
     out: Path | None = None,
     force_new: bool = False,
     devices: Sequence[str] = (AUTO,),
@@ -162,6 +165,7 @@ def resolve_request(
         foreign=None if suite.foreign is None else _foreign(suite.foreign, data_root),
         data_root=resolve_data_root(card, data_root),
         support=support,
+        prompts=prompts,
         out=out,
         force_new=force_new,
         devices=resolved_devices,
