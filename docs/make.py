@@ -1,7 +1,7 @@
 """Make ``docs/methods.md`` from the methods' docstrings, defaults and costs, and from ``results/embedded/``.
 
-``python docs/make.py`` writes the page; a test compares the committed page with its output. So the page states what
-the code states, and ``run-bench`` wrote every number on it.
+``python docs/make.py`` writes it, and ``docs/datasets.md`` from the cards; tests compare the committed pages with its
+output. So the pages state what the code states, and ``run-bench`` wrote every number on the first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from apm_tta.data.cards import DatasetCard, card_names, load_card
+from apm_tta.data.corruptions import CORRUPTIONS
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
@@ -23,6 +25,7 @@ from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
 PAGE = Path(__file__).parent / "methods.md"
+DATASETS_PAGE = Path(__file__).parent / "datasets.md"
 RESULTS = Path(__file__).parent.parent / "results" / "embedded"
 ORDER = [
     *("zeroshot", "ensemble", "vte", "tpt", "memo", "norm", "tent", "sar", "eta", "rdumb"),
@@ -43,6 +46,16 @@ paper and its code differ, the code's value is the default and both are named be
 
 Cost is in passes of the teacher per image, without class weights, which are computed once;
 `benchmarks/test_perf_methods.py` counts the passes and FLOPs of every method and compares them with these formulas.
+"""
+
+DATASETS_HEAD = """# Data sets
+
+Made by `python docs/make.py` from the cards in `datasets/`: edit these, not this page. A card also states where the set
+comes from, how to get it, and the expected tree; `run-bench check NAME --data-root DIR` compares a folder with it.
+
+`run-bench NAME` runs the suite of that name, where there is one. Images are those under one condition. The conditions
+of a set are clean images and corruptions that are made of them as they are read; or the corruptions that it stores; or
+its domains, each tested by itself, with the mean over them below the table.
 """
 
 
@@ -103,6 +116,33 @@ def overview(methods: list[Method], results: pd.DataFrame) -> str:
             f"{cost_in_words(method.cost())} | {flops} | {' | '.join(numbers)} |"
         )
     return "\n".join(lines)
+
+
+def datasets_page() -> str:
+    """Return the page of data sets as Markdown."""
+    rows = ["| name | task | classes | images | conditions | licence |", "|---|---|---|---|---|---|"]
+    for card in map(load_card, card_names()):
+        classes = "any" if card.class_count is None else f"{card.class_count:,}"
+        rows.append(
+            f"| [{card.name}](../datasets/{card.name}.yaml) | {card.title}: {card.task} | {classes} | "
+            f"{_images(card)} | {_conditions(card)} | {card.licence} |"
+        )
+    return "\n\n".join([DATASETS_HEAD.strip(), "\n".join(rows)]) + "\n"
+
+
+def _images(card: DatasetCard) -> str:
+    known = [number for number in (card.domains.values() or [card.images]) if number is not None]
+    if not known:
+        return "not known" if card.domains else "any"
+    return f"{min(known):,}" + (f" to {max(known):,}" if max(known) > min(known) else "")
+
+
+def _conditions(card: DatasetCard) -> str:
+    if card.domains:
+        return f"{len(card.domains)} domains: {', '.join(card.domains)}"
+    if card.stored_corruptions:
+        return f"{len(card.stored_corruptions)} stored corruptions at 5 severities"
+    return f"clean; {len(CORRUPTIONS.names())} corruptions at 5 severities"
 
 
 def section(method: Method) -> str:
@@ -200,5 +240,6 @@ def markdown(text: str) -> str:
 
 
 if __name__ == "__main__":
+    DATASETS_PAGE.write_text(datasets_page(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{PAGE}\n")
+    sys.stdout.write(f"{DATASETS_PAGE}\n{PAGE}\n")

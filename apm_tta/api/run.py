@@ -48,6 +48,7 @@ class RunOptions(TypedDict, total=False):
     limit: int
     clean: bool
     foreign: str | None
+    domains: Names
     corruptions: Names
     severities: Numbers
     jpeg_quality: int | str | None
@@ -207,7 +208,7 @@ def _by_method(value: Any) -> dict[str, dict[str, Any]]:
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
     "methods": lambda value: split_rows(value) if isinstance(value, str) else _listed(value),
-    "corruptions": _listed,
+    **dict.fromkeys(("domains", "corruptions"), _listed),
     **dict.fromkeys(("severities", "seeds"), _integers),
     **dict.fromkeys(("data_root", "support", "prompts", "out"), to_path),
     "devices": lambda value: [str(name) for name in _listed(value)],

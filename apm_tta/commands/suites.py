@@ -120,6 +120,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_suite(
             "--limit", Whole(0, MOST_IMAGES, 100), "Images per condition, spread evenly over the classes; 0 for all."
         ),
+        of_suite("--domains", Names("art_painting,sketch", none=True), "Domains of a data set that has these."),
         of_suite("--corruptions", Names("fog,contrast", none=True), "Corruptions; an empty text for none."),
         of_suite("--severities", Integers("severities", "3,5", none=True), "Severities of each corruption, 1 to 5."),
         of_suite(

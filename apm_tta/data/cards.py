@@ -12,12 +12,14 @@ from pydantic import Field, StrictBool, StrictStr, StringConstraints, model_vali
 
 from apm_tta.configuration import Configuration, read_configuration
 from apm_tta.data.class_lists import CLASS_LISTS, ClassList, listed_classes
+from apm_tta.data.sample import Condition
 from apm_tta.data.task import Family
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.registry import Registry
 from apm_tta.resources import DATASETS, yaml_names, yaml_path
 
 Digest = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
+Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
 Prompt = Annotated[str, StringConstraints(pattern=r"^[^{}]*\{\}[^{}]*$")]
 
 
@@ -35,10 +37,11 @@ class DatasetCard(Configuration):
         classes: the class folders in label order, or each with its name (see ``listed_classes``); the name of a list in
             ``apm_tta.data.class_lists``; the name of a card that writes them out; null where the tree states them.
         class_count: number of classes; null where any number is allowed.
-        images: number of images under one condition; null where any number is allowed.
+        images: number of images under one condition; null where any number is allowed, or domains state their own.
         images_per_class: number of images of every class; null where the classes differ in it.
         places: folders below the data root in which the tree may start; the first one of its shape is taken.
         stored_corruptions: corruptions stored on disk; empty where clean images are corrupted as they are read.
+        domains: the domains, each tested by itself, with the number of images of each; null where that is not known.
         extra_corruptions: those of ``stored_corruptions`` that a complete tree may lack.
         side: of every image, pixels, where all are squares of one size; null where they differ.
         corruption_parameters: which authors' severities fit the images: ``imagenet`` (224 px) or ``cifar`` (32 px).
@@ -57,13 +60,14 @@ class DatasetCard(Configuration):
     family: Family
     template: Prompt = "a photo of a {}."
     layout: str
-    layout_options: dict[str, StrictStr | StrictBool] = Field(default_factory=dict)
+    layout_options: dict[str, StrictStr | StrictBool | dict[str, StrictStr]] = Field(default_factory=dict)
     classes: tuple[str, ...] | dict[str, str] | str | None
     class_count: int | None = Field(gt=0)
     images: int | None = Field(gt=0)
     images_per_class: int | None = Field(default=None, gt=0)
     places: tuple[str, ...] = ("",)
     stored_corruptions: tuple[str, ...] = ()
+    domains: dict[Domain, int | None] = Field(default_factory=dict)
     extra_corruptions: tuple[str, ...] = ()
     side: int | None = Field(default=None, gt=0)
     corruption_parameters: Literal["imagenet", "cifar"]
@@ -81,11 +85,19 @@ class DatasetCard(Configuration):
             raise ValueError(f"classes: {len(self.classes)} are listed, but class_count is {self.class_count}")
         if self.images_per_class and self.class_count and self.images != self.images_per_class * self.class_count:
             raise ValueError("images: must be class_count times images_per_class")
+        if self.domains and (self.stored_corruptions or self.images):
+            raise ValueError(
+                "domains: leave no room for stored_corruptions and images, which are of all conditions alike"
+            )
         if self.corruption_parameters == "cifar" and self.side is None:
             raise ValueError("side: must be stated, since CIFAR's severities are for one size")
         if set(self.extra_corruptions) - set(self.stored_corruptions):
             raise ValueError("extra_corruptions: must be among stored_corruptions")
         return self
+
+    def images_under(self, condition: Condition) -> int | None:
+        """Return the number of images under one condition; None where any number is allowed."""
+        return self.domains.get(condition.corruption, self.images)
 
     @property
     def class_list(self) -> ClassList:

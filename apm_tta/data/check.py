@@ -117,7 +117,10 @@ def overview(data_root: Path | None) -> list[str]:
     """
     rows = []
     for card in every_card():
-        numbers = [f"{_span([card.images])} images", f"{_span([card.class_count])} classes"]
+        numbers = [
+            f"{_span(list(card.domains.values()) or [card.images])} images",
+            f"{_span([card.class_count])} classes",
+        ]
         rows.append([card.name, *numbers, presence(card, resolve_data_root(card, data_root)), card.title, card.licence])
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     name, images, classes, state, title = widths
@@ -134,6 +137,7 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
     if not conditions:
         report.problems[:0] = layout.other_set_problems(True) or [f"{layout.place} contains no images of {card.title}"]
     images: list[int] = []
+    expected: list[int | None] = [card.images]
     images_per_class: list[int] = []
     labels: set[int] = set()
     remarks: Counter[str] = Counter()
@@ -154,7 +158,10 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
             remarks += decoded.remarks
         elif not layout.stores_corruptions:
             report.doubts += linked_twins(layout, found.entries)
-    if layout.stores_corruptions:
+    if card.domains:
+        report.rows.append(("domains", str(len(conditions)), str(len(card.domains))))
+        expected = list(card.domains.values())
+    elif layout.stores_corruptions:
         most, fewest = len(card.stored_corruptions), len(card.stored_corruptions) - len(card.extra_corruptions)
         corruptions = len({condition.corruption for condition in conditions})
         report.rows.append(("corruptions", str(corruptions), f"{fewest} to {most}" if fewest < most else str(most)))
@@ -162,7 +169,7 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
     counted = "images per condition" if layout.stores_corruptions else "images"
     report.rows += [
         ("classes", _span([len(labels)]), _span([card.class_count]) if not layout.partial else ANY),
-        (counted, _span(images), _span([card.images])),
+        (counted, _span(images), _span(expected)),
         ("images per class", _span(images_per_class), _span([card.images_per_class])),
         ("fingerprint", digest.hexdigest()[:12], card.fingerprint[:12] if card.fingerprint else UNKNOWN),
     ]

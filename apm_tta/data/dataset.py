@@ -72,8 +72,8 @@ class Dataset:
         self.limit = limit
         self.jpeg_quality = jpeg_quality
         self.layout: Layout[Any] = LAYOUTS.get(card.layout)(card, data_root)
-        if self.layout.stores_corruptions != bool(card.stored_corruptions):
-            needs = "needs stored_corruptions" if self.layout.stores_corruptions else "stores no corruptions"
+        if self.layout.stores_corruptions != bool(card.stored_corruptions or card.domains):
+            needs = "needs stored_corruptions or domains" if self.layout.stores_corruptions else "stores no conditions"
             raise UserError(f"card {card.name}: layout {card.layout} {needs}; correct the card")
         if jpeg_quality is not None and self.layout.stores_corruptions:
             reason = f"the corrupted images of {card.name} are read as stored on disk"
@@ -128,12 +128,12 @@ class Dataset:
 
     @property
     def corruptions(self) -> list[str]:
-        """Names of the corruptions that are available for these images."""
-        return list(self.card.stored_corruptions) or CORRUPTIONS.names()
+        """Names of the corruptions that are available for these images; those of its domains where it has these."""
+        return list(self.card.domains or self.card.stored_corruptions) or CORRUPTIONS.names()
 
     def crop_side(self, conditions: Sequence[Condition]) -> int | None:
         """Return the side, pixels, of the crops that ImageNet-C's corruptions are made on; None for no such crops."""
-        corrupted = any(not condition.clean for condition in conditions)
+        corrupted = any(condition.corrupted for condition in conditions)
         imagenet = self.card.corruption_parameters == "imagenet"
         return self.frame.side if corrupted and imagenet and self.frame is not None else None
 
@@ -146,13 +146,20 @@ class Dataset:
         """Refuse conditions that do not exist for these images, before anything is read.
 
         Raises:
-            UnknownName: for an unknown corruption, listing those that exist.
-            UserError: for a JPEG quality when nothing is corrupted. Exit code 2.
+            UnknownName: for an unknown corruption or domain, listing those that exist.
+            UserError: for a domain of a data set without domains; for clean or corrupted images of one with domains;
+                for a JPEG quality when nothing is corrupted. Exit code 2.
         """
+        name, domains = self.card.name, ",".join(self.card.domains)
         for condition in conditions:
+            if domains and (condition.clean or condition.corrupted):
+                raise UserError(f"{name} is tested by domain, not {condition}; use --domains {domains}", exit_code=2)
+            if condition not in (CLEAN, FOREIGN) and not condition.corrupted and not domains:
+                raise UserError(f"{name} has no domains, such as {condition}; leave --domains out", exit_code=2)
             if condition not in (CLEAN, FOREIGN) and condition.corruption not in self.corruptions:
-                raise UnknownName(f"corruption of {self.card.name}", condition.corruption, self.corruptions)
-        if self.jpeg_quality is not None and all(condition.clean for condition in conditions):
+                kind = "domain" if domains else "corruption"
+                raise UnknownName(f"{kind} of {name}", condition.corruption, self.corruptions)
+        if self.jpeg_quality is not None and not any(condition.corrupted for condition in conditions):
             message = f"JPEG quality {self.jpeg_quality} has no effect: no image is corrupted; leave it out"
             raise UserError(message, exit_code=2)
 
@@ -165,7 +172,7 @@ class Dataset:
         if condition == FOREIGN and self.foreign is not None:
             return self._foreign_entries
         if condition not in self._chosen:
-            if not condition.clean:
+            if not condition.clean or self.card.domains:
                 self.check_conditions([condition])
             found = self.layout.entries(condition)
             self._available[condition] = len(found)

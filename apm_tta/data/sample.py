@@ -50,11 +50,12 @@ class ReadImage:
 
 @dataclass(frozen=True)
 class Condition:
-    """The condition of the images: clean, one corruption at one severity, or that of a foreign data set's images.
+    """The condition of the images: clean, one corruption at one severity, a domain, or a foreign data set's images.
 
     Attributes:
-        corruption: its name; ``"clean"`` for none; ``"foreign"`` for images that show none of the run's classes.
-        severity: 1 .. 5; 0 for clean and foreign.
+        corruption: its name; that of the domain; ``"clean"`` for neither; ``"foreign"`` for images that show none of
+            the run's classes.
+        severity: 1 .. 5; 0 for all but corruptions.
     """
 
     corruption: str = "clean"
@@ -64,6 +65,11 @@ class Condition:
     def clean(self) -> bool:
         """Whether the images are uncorrupted."""
         return self.corruption == "clean"
+
+    @property
+    def corrupted(self) -> bool:
+        """Whether the images are corrupted."""
+        return self.severity > 0
 
     def __str__(self) -> str:
         return f"{self.corruption} {self.severity}" if self.severity else self.corruption
@@ -76,7 +82,5 @@ FOREIGN = Condition("foreign")
 
 def parse_condition(name: str) -> Condition:
     """Return the condition whose ``str`` is ``name``."""
-    if name in (str(CLEAN), str(FOREIGN)):
-        return Condition(name)
     corruption, _, severity = name.rpartition(" ")
-    return Condition(corruption, int(severity))
+    return Condition(corruption, int(severity)) if severity.isdecimal() else Condition(name)

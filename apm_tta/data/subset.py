@@ -61,6 +61,18 @@ def shots_per_class(entries: Sequence[Entry], shots: int) -> list[Entry]:
     return [entry for entry in entries if entry.id in chosen]
 
 
+def subset_rules(limit: int, counts: Sequence[tuple[int, int]]) -> str:
+    """Describe the rule in words for several conditions, given how many images were chosen and available under each."""
+    if len(set(counts)) == 1:
+        return subset_rule(limit, *counts[0])
+    chosen, available = (
+        f"{min(each)} to {max(each)}" if min(each) < max(each) else str(each[0]) for each in zip(*counts, strict=True)
+    )
+    if all(one == all_ for one, all_ in counts):
+        return f"all {available} images"
+    return f"{chosen} of {available} images, {RULE} (--limit {limit})"
+
+
 def subset_rule(limit: int, chosen: int, available: int) -> str:
     """Describe the rule in words, for the manifest and the table's caption."""
     if chosen == available:

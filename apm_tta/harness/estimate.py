@@ -20,7 +20,7 @@ from apm_tta.harness.progress.events import Event, Note
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.progress.logged_notes import gathered_warnings
 from apm_tta.harness.request.run_request import RunRequest
-from apm_tta.harness.request.suite import Suite, run_title
+from apm_tta.harness.request.suite import Suite, run_title, span_of_images
 from apm_tta.harness.storage.records import decode_records, encode_records
 from apm_tta.wording import pluralise
 
@@ -62,7 +62,8 @@ class Estimate:
         processes: number of processes that would share the work.
         part: ``(i, n)`` where the i-th of n parts was requested.
         conditions: conditions in the order of the table.
-        images: number of images under each condition.
+        images: number of images under a condition, the most that one has.
+        fewest_images: the fewest that one has.
         units: number of shards and streams.
         methods: the estimate for each method.
         disk_bytes: size of the records.
@@ -78,6 +79,7 @@ class Estimate:
     part: tuple[int, int] | None
     conditions: list[str]
     images: int
+    fewest_images: int
     units: int
     methods: list[MethodEstimate]
     disk_bytes: float
@@ -96,7 +98,7 @@ class Estimate:
             f"{self.title}: nothing is computed or written (--dry-run).",
             f"{pluralise(cells, 'cell')} = {pluralise(len(self.conditions), 'condition')} x "
             f"{pluralise(len(self.methods), 'method')} x {pluralise(len(self.suite.seeds), 'seed')}; "
-            f"{pluralise(self.images, 'image')} per condition; {pluralise(answers, 'answer')} in "
+            f"{span_of_images([self.fewest_images, self.images])} per condition; {pluralise(answers, 'answer')} in "
             f"{pluralise(self.units, 'shard or stream', 'shards and streams')}.",
             f"Conditions: {', '.join(self.conditions)}.",
             *([self.streams] if self.streams else []),
@@ -170,14 +172,15 @@ def estimate(request: RunRequest) -> Estimate:
         files = sum(sum(cell.method == name for cell in unit.cells) for unit in units)
         row_bytes += answers * measured.bytes_per_row
         file_bytes += files * measured.bytes_per_file
-    images = max(len(prepared.dataset.entries(condition)) for condition in request.conditions)
+    images = [len(prepared.dataset.entries(condition)) for condition in request.conditions]
     return Estimate(
         request.suite,
         run_title(request.suite, prepared.dataset.title, images),
         len(request.devices),
         request.part,
         [str(condition) for condition in request.every_condition],
-        images,
+        max(images),
+        min(images),
         len(work),
         methods,
         row_bytes + file_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from apm_tta.data.sample import parse_condition
 from apm_tta.harness.storage.manifest import Manifest, MethodFields, Numbers, StreamFields
 from apm_tta.method_rows import spelt_settings
 from apm_tta.report.run_data import ReportData
@@ -34,7 +35,7 @@ def caption(manifest: Manifest, sites: Sites) -> str:
 def _corruptions(numbers: Numbers, title: str) -> str:
     """Describe where the corrupted images came from; empty where there are none."""
     data = numbers.dataset
-    if numbers.conditions == ("clean",):
+    if not any(parse_condition(name).corrupted for name in numbers.conditions):
         return ""
     made_for = "CIFAR-10-C" if data.corruption_parameters == "cifar" else "ImageNet-C"
     authors = title if data.corruptions == "stored" else made_for

@@ -45,7 +45,10 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
         UserError: when the runs use different data, or have no cell in common.
     """
     a, b = (read_manifest(run).numbers for run in (run_a, run_b))
-    fields = ("name", "subset", "images_per_condition", *(["fingerprint"] if a.conditions == b.conditions else []))
+    fields = ["name"]
+    if all(isinstance(each.dataset.images_per_condition, int) for each in (a, b)) or a.conditions == b.conditions:
+        fields += ["subset", "images_per_condition"]  # by domain they state nothing of the domains that both have
+    fields += ["fingerprint"] if a.conditions == b.conditions else []
     for field in fields:
         value_a, value_b = getattr(a.dataset, field), getattr(b.dataset, field)
         if value_a != value_b:
@@ -64,7 +67,7 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
             matching = cells_b.get(_key(cell_a))
             if matching is None:
                 continue
-            _refuse_different_images((run_a, run_b), cell_a, matching, a.dataset.images_per_condition)
+            _refuse_different_images((run_a, run_b), cell_a, matching, a.dataset.images_under(name))
             shared += 1
             if row := _row(cell_a, matching):
                 rows.append(row)
@@ -133,8 +136,8 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
     if incomplete:
         sentences.insert(
             1,
-            f"Incomplete: in {incomplete} of {pluralise(len(table), 'row')}, fewer than {pluralise(expected, 'image')} "
-            "were answered by both.",
+            f"Incomplete: in {incomplete} of {pluralise(len(table), 'row')}, fewer than "
+            f"{pluralise(expected, 'image') if isinstance(expected, int) else 'all images'} were answered by both.",
         )
     return "\n\n".join([*sentences, markdown(Table(headers, rows, 2, note=note))]) + "\n"
 

@@ -34,7 +34,8 @@ def write_papers_tables(runs: Sequence[Path], out: Path) -> str:
     """Write the tables of several runs to ``out``, as CSV, Markdown and LaTeX.
 
     There is one table of clean images each for ImageNet and its variants, for the ten fine-grained sets and for all
-    other sets, then one table per severity for every set with corruptions, then one of the methods' costs per set.
+    other sets, then one table per severity for every set with corruptions, one for every set with domains, and one of
+    the methods' costs per set.
 
     Returns:
         The Markdown.
@@ -74,7 +75,8 @@ def _tables(data: Sequence[ReportData], results: pd.DataFrame) -> list[Table]:
     for one in data:
         name = _dataset_name(one)
         own = results[results["dataset"] == name]
-        for severity in sorted(set(own["severity"]) - {0}):
+        own = own[own["corruption"] != "clean"]
+        for severity in sorted(set(own["severity"])):
             table = by_corruption_table(own, severity)
             tables.append(replace(table, title=f"{name}: {table.title}"))
     for one in data:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 from apm_tta.harness.progress.heard_warnings import counted
 from apm_tta.report.aggregate import condition_name
@@ -36,18 +36,17 @@ class Remarks:
         for phrase, count in images.items():
             _keep_largest(self._images[phrase], {condition: count})
 
-    def sentences(self, images: int, conditions: Sequence[str]) -> list[str]:
+    def sentences(self, images: Mapping[str, int]) -> list[str]:
         """Return a sentence for every remark and every warning.
 
         Args:
-            images: how many there are under each condition.
-            conditions: those that are shown.
+            images: how many there are, by the conditions that are shown.
         """
         total = Counter(self._setup)
         for warnings in self._of_units.values():
             total.update(warnings)
         return [
-            *(f"{_where(counts, images, conditions)}: {phrase}." for phrase, counts in sorted(self._images.items())),
+            *(f"{_where(counts, images)}: {phrase}." for phrase, counts in sorted(self._images.items())),
             *_first(f"{text}." for text in counted(dict(sorted(total.items())))),
         ]
 
@@ -57,14 +56,12 @@ def _keep_largest(counts: dict[str, int], more: dict[str, int]) -> None:
         counts[text] = max(count, counts.get(text, 0))
 
 
-def _where(counts: dict[str, int], images: int, conditions: Sequence[str]) -> str:
+def _where(counts: dict[str, int], images: Mapping[str, int]) -> str:
     """Say how many images; under which conditions only where it is not the same under all."""
-    numbers = [counts.get(condition, 0) for condition in conditions]
-    if len(set(numbers)) == 1:
-        return f"{numbers[0]} of {images} images"
-    some = [
-        f"{number} of {images} images under {name}" for name, number in zip(conditions, numbers, strict=True) if number
-    ]
+    shares = {condition: f"{counts.get(condition, 0)} of {total} images" for condition, total in images.items()}
+    if len(set(shares.values())) == 1:
+        return next(iter(shares.values()))
+    some = [f"{share} under {name}" for name, share in shares.items() if name in counts]
     return ", ".join(some[:_SHOWN]) + (f" and so on under {len(some) - _SHOWN} more" if len(some) > _SHOWN else "")
 
 

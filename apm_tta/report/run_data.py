@@ -42,7 +42,8 @@ class ReportData:
         manifest: the content of ``run.yaml``.
         results: one row per cell, ``RESULT_NAMES``, in the order of the manifest's conditions, methods and seeds.
         iterations: accuracy and agreement after 0 .. T iterations, for every method that iterates, by group of
-            conditions (``clean``, ``severity s``): group, method, iteration, top1, agreement; over all seeds.
+            conditions (``clean``, ``domains``, ``severity s``): group, method, iteration, top1, agreement; over all
+            seeds.
         fits: for the same groups and methods: first_loss, last_loss, last_cosine.
         calibration: bins of confidence by cell: the cell, bin_low, bin_high, count, confidence, accuracy; in 0 .. 1.
         disagreements: by method: answers, different (from its teacher's), and method_right and teacher_right among the
@@ -101,7 +102,6 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     """
     manifest = read_manifest(run)
     numbers = manifest.numbers
-    expected = numbers.dataset.images_per_condition
     rows: list[dict[str, Any]] = []
     calibration: list[dict[str, Any]] = []
     damaged: list[dict[str, Any]] = []
@@ -160,7 +160,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         raise UserError(f"{run} has no complete cell to show", advice=resume(run))
     complete_times(rows, row_headers, times)
     results = _ordered(pd.DataFrame(rows, columns=RESULT_NAMES), numbers)
-    pairs = zip(results["corruption"], results["severity"], strict=True)
+    shown = [condition_name(*pair) for pair in zip(results["corruption"], results["severity"], strict=True)]
     return ReportData(
         run=run,
         manifest=manifest,
@@ -174,7 +174,7 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         ),
         missing=missing,
         sites=sites_of(headers),
-        remarks=remarks.sentences(expected, list(dict.fromkeys(condition_name(*pair) for pair in pairs))),
+        remarks=remarks.sentences({name: numbers.dataset.images_under(name) for name in shown}),
         timing_notes=timing_notes(run, rows, row_headers, times),
     )
 
@@ -210,7 +210,7 @@ class _Groups:
     def iterations(self, numbers: Numbers) -> pd.DataFrame:
         rows = [
             {
-                "group": _group_name(severity),
+                "group": _group_name(severity, numbers),
                 "method": method,
                 "iteration": iteration,
                 "top1": 100 * self._right[method, severity][iteration] / self._images[method, severity],
@@ -225,7 +225,7 @@ class _Groups:
         names = ["first_loss", "last_loss", "last_cosine"]
         rows = [
             {
-                "group": _group_name(severity),
+                "group": _group_name(severity, numbers),
                 "method": method,
                 **{name: float(np.mean([fit[name] for fit in self._fits[method, severity]])) for name in names},
             }
@@ -252,8 +252,8 @@ def _counts_votes(numbers: Numbers, method: str) -> bool:
     return numbers.methods[method].votes
 
 
-def _group_name(severity: int) -> str:
-    return f"severity {severity}" if severity else "clean"
+def _group_name(severity: int, numbers: Numbers) -> str:
+    return f"severity {severity}" if severity else "clean" if str(CLEAN) in numbers.conditions else "domains"
 
 
 def _cell_key(cell: dict[str, Any]) -> tuple[str, str, int]:

@@ -18,18 +18,24 @@ _BY_ITERATION = ("top1", "agreement")
 
 
 def means_table(means: pd.DataFrame) -> Table:
-    """Tabulate the means over corruptions at each severity; see ``mean_over_corruptions``."""
+    """Tabulate the means over corruptions at each severity, or over domains; see ``mean_over_corruptions``."""
+    kind = _kind(means["severity"])
     rows = [
         [
-            f"mean of {row['corruptions']}, severity {row['severity']}",
+            f"mean of {row['corruptions']}" + (f", severity {row['severity']}" if row["severity"] else ""),
             row["method"],
             mean_and_deviation(row["top1"], row["top1_sd"], 1 if pd.isna(row["top1_sd"]) else 2),
             number(row["agreement"]),
         ]
         for row in means.to_dict("records")
     ]
-    headers = ["corruptions", *map(header, ("method", "top1", "agreement"))]
-    return Table(headers, rows, 2, title="Mean over corruptions")
+    headers = [kind, *map(header, ("method", "top1", "agreement"))]
+    return Table(headers, rows, 2, title=f"Mean over {kind}")
+
+
+def _kind(severities: pd.Series[int]) -> str:
+    """Return what conditions are called that are not clean; those of a data set with domains have no severity."""
+    return "corruptions" if severities.any() else "domains"
 
 
 def corruption_errors_table(errors: pd.DataFrame) -> Table:
@@ -40,11 +46,11 @@ def corruption_errors_table(errors: pd.DataFrame) -> Table:
 
 
 def by_corruption_table(results: pd.DataFrame, severity: int) -> Table:
-    """Tabulate method x corruption at one severity, with the mean: the layout of ImageNet-C tables in papers.
+    """Tabulate method x corruption at one severity, or method x domain, with the mean: the layout of tables in papers.
 
     Args:
         results: results from ``merge_seeds`` on one data set.
-        severity: 1 to 5.
+        severity: 1 to 5; 0 for domains.
     """
     corrupted = results[results["severity"] == severity]
     names = list(dict.fromkeys(corrupted["corruption"]))
@@ -54,7 +60,7 @@ def by_corruption_table(results: pd.DataFrame, severity: int) -> Table:
         tops = [by_name["top1"].get(name, float("nan")) for name in names]
         rows.append([str(method), *map(number, tops), number(sum(tops) / len(tops))])
         bold |= {(index, 1 + place) for place, name in enumerate(names) if by_name["best"].get(name, False)}
-    title = f"Top-1 by corruption, severity {severity}"
+    title = f"Top-1 by corruption, severity {severity}" if severity else "Top-1 by domain"
     return Table(["method", *names, "mean"], rows, 1, frozenset(bold), title, BOLD if bold else "")
 
 

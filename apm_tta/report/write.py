@@ -151,7 +151,7 @@ def tables_of(data: ReportData) -> list[Table]:
     tables = [results_table(results)]
     if len(means := mean_over_corruptions(data.results)):
         tables.append(means_table(means))
-    for severity in sorted(set(results["severity"]) - {0}):
+    for severity in sorted(set(results["severity"])):
         if results[results["severity"] == severity]["corruption"].nunique() > 1:
             tables.append(by_corruption_table(results, severity))
     if len(errors := mean_corruption_error(data.results, data.manifest.numbers.dataset.classes)):

@@ -209,6 +209,43 @@ def whole_corruption_tree(root: Path, name: str, conditions: Iterable[str]) -> M
     return Miniature(card, root, {f"{conditions[0]}/{path}": label for path, label in labels.items()})
 
 
+DOMAIN_FOLDERS = {
+    "real_world": "Real World",
+    "labelme": "LabelMe",
+    **{name: name.capitalize() for name in ("art", "product")},
+}
+DOMAIN_FOLDERS |= {"caltech101": "Caltech101", "sun09": "SUN09", "voc2007": "VOC2007"}
+
+
+def domain_folders(root: Path, name: str) -> Miniature:
+    """Write one image of every class folder in each domain of a card, as the release names both; ids are of the first.
+
+    Where a card uses some of another tree's folders, others are there too; where a domain may lack a class, it does.
+    """
+    card = load_card(name)
+    options = card.layout_options
+    folders = card.class_list.folders
+    label_of = {folder: label for label, folder in enumerate(folders)}
+    merged = options.get("merged", {})
+    assert isinstance(merged, dict)
+    label_of |= {folder: label_of[other] for folder, other in merged.items()}
+    labels: dict[str, int] = {}
+    for number, domain in enumerate(card.domains):
+        folder = DOMAIN_FOLDERS.get(domain, domain)
+        for place, (class_folder, label) in enumerate(label_of.items()):
+            if options.get("gaps") and place >= 2:
+                continue
+            suffix, kind = (".png", "PNG") if domain in ("sketch", "quickdraw") else (".jpg", "JPEG")
+            put(root / folder / class_folder / f"image_{label}{suffix}", encoded(label, kind))
+            if not number:
+                labels[f"{folder}/{class_folder}/image_{label}{suffix}"] = label
+        if options.get("others"):
+            put(root / folder / "zigzag" / "a.jpg", encoded(999))
+            put(root / "another_domain" / folders[0] / "a.jpg", encoded(999))
+    counts = dict.fromkeys(card.domains, len(labels))
+    return Miniature(card.model_copy(update={"domains": counts}), root, labels)
+
+
 def tiny_imagenet(root: Path) -> Miniature:
     """Write one validation image of each class; ``wnids.txt`` has an order of its own, as the release has."""
     card = load_card("tiny-imagenet")
@@ -240,6 +277,10 @@ MAKERS: dict[str, Callable[[Path], Miniature]] = {
     "imagenet-v2 padded": lambda root: by_integer(root, width=4),
     "imagenet-c": corruption_tree,
     "tiny-imagenet": tiny_imagenet,
+    **{
+        name: lambda root, name=name: domain_folders(root, name)
+        for name in ("office-home", "imagenet-d", "imagenet-d109")
+    },
     "objectnet": objectnet,
     "fgvc_aircraft": aircraft,
     "cifar10 pickled": lambda root: cifar(root, "cifar10"),
@@ -264,6 +305,7 @@ class Trees:
     )
     cifar, cifar_corrupted, cifar101 = staticmethod(cifar), staticmethod(cifar_corrupted), staticmethod(cifar101)
     corruption_tree, folder, class_folders = map(staticmethod, (corruption_tree, folder, class_folders))
+    domain_folders = staticmethod(domain_folders)
     whole_corruption_tree, tiny_imagenet = staticmethod(whole_corruption_tree), staticmethod(tiny_imagenet)
     encoded, label_of, put, python2_pickle = map(staticmethod, (encoded, label_of, put, python2_pickle))
 

@@ -22,7 +22,16 @@ def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-PUBLISHED = {  # images under one condition, classes
+PUBLISHED = {  # images under one condition, or under all domains together; classes
+    "pacs": (9_991, 7),
+    "vlcs": (10_729, 5),
+    "office-home": (15_588, 65),
+    "terra-incognita": (None, 10),
+    "domainnet": (586_575, 345),
+    "domainnet-126": (142_334, 126),
+    "visda-c": (55_388, 12),
+    "imagenet-d": (4_835, 113),
+    "imagenet-d109": (192_499, 109),
     "imagenet": (50_000, 1000),
     "imagenet-a": (7_500, 200),
     "imagenet-r": (30_000, 200),
@@ -59,7 +68,10 @@ PUBLISHED = {  # images under one condition, classes
 
 
 def test_the_shipped_cards_have_the_published_numbers() -> None:
-    assert {name: (load_card(name).images, load_card(name).class_count) for name in card_names()} == PUBLISHED
+    cards = map(load_card, card_names())
+    assert {
+        card.name: (card.images or sum(filter(None, card.domains.values())) or None, card.class_count) for card in cards
+    } == PUBLISHED
 
 
 COOP_PROMPTS = {
@@ -151,6 +163,8 @@ def test_a_card_put_into_the_folder_is_found(cards: Path) -> None:
         (GOOD.replace("template: a photo of a {}.", "template: a photo."), "template"),
         (GOOD + "\nextra_corruptions: [fog]\n", "extra_corruptions"),
         (GOOD + "\nchecksums: {a: 12ab}\n", "checksums.a"),
+        (GOOD + "\ndomains: {a: 3}\n", "domains: leave no room for stored_corruptions and images"),
+        (GOOD + "\ndomains: {Real World: 3}\n", "domains.Real World"),
         (GOOD.replace("corruption_parameters: cifar", "corruption_parameters: tiny"), "corruption_parameters"),
         (GOOD.replace("classes: [", "classes: [["), "YAML"),
         (GOOD + "\n\tx: 1\n", "YAML"),

@@ -180,7 +180,7 @@ def test_the_number_of_another_set_is_named(tmp_path: Path, trees: Any) -> None:
     made = trees.by_synset(tmp_path, "imagenet")
     layout = Dataset(made.card, tmp_path).layout
     entries = list(layout.entries(CLEAN)) * 51
-    found = layout._count_problems(entries[:50_889], tmp_path)
+    found = layout._count_problems(entries[:50_889], tmp_path, 1000)
     assert "expected 1,000; that is the number of imagenet-sketch" in found[-1]
 
 

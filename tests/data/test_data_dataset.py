@@ -140,7 +140,7 @@ def test_an_unknown_data_set_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "stored", "says"),
-    [("imagenet-c", (), "needs stored_corruptions"), ("fashion-mnist", ("fog",), "stores no corruptions")],
+    [("imagenet-c", (), "needs stored_corruptions"), ("fashion-mnist", ("fog",), "stores no conditions")],
 )
 def test_a_card_that_contradicts_its_layout_is_refused(name: str, stored: tuple[str, ...], says: str) -> None:
     """Otherwise images would be corrupted twice, or not at all."""

@@ -33,6 +33,8 @@ CONTAINERS: dict[str, dict[str, Any]] = {
 
 
 def conditions_of(dataset: Dataset) -> tuple[Condition, ...]:
+    if dataset.card.domains:
+        return tuple(dataset.layout.conditions()[:1])
     return (FOG,) if dataset.layout.stores_corruptions else MADE
 
 

@@ -81,7 +81,8 @@ class Layout(ABC, Generic[O]):
     Attributes:
         Options: type of ``options``.
         options: the card's ``layout_options``, validated.
-        stores_corruptions: whether the tree contains corrupted images; otherwise images are corrupted as they are read.
+        stores_corruptions: whether the tree contains its own conditions, corruptions or domains; otherwise images are
+            corrupted as they are read.
         carried: whether the package carries the images.
         open_ended: whether the tree may be anyone's: then it is never taken for the tree of a published data set.
         doubts: of the conditions whose images were asked for; see ``Survey.doubts``.
@@ -186,7 +187,8 @@ class Layout(ABC, Generic[O]):
         if problems := self._problems_of(archives):
             return Survey(problems=problems)
         if not found.problems:
-            found.problems += self._count_problems(found.entries, found.folder or self.place)
+            expected = self.card.images_under(condition)
+            found.problems += self._count_problems(found.entries, found.folder or self.place, expected)
         if line := found.unused.line(found.folder or self.place):
             found.doubts.append(line)
         found.problems[:0] = self.other_set_problems(wrong=bool(found.problems))
@@ -313,7 +315,7 @@ class Layout(ABC, Generic[O]):
             return [f"{self.place} has the tree of {complete[0].title}, not of {own.title}; use {names}"]
         return [f"{self.place} has some of the classes of {card.title}; for any subset use {card.name}" for card in fit]
 
-    def _count_problems(self, entries: Sequence[Entry], place: Path) -> list[str]:
+    def _count_problems(self, entries: Sequence[Entry], place: Path, images: int | None) -> list[str]:
         card, classes = self.card, self.class_list()
         problems = []
         if len(classes) == 1:
@@ -327,10 +329,10 @@ class Layout(ABC, Generic[O]):
             number = pluralise(len(wrong), "class", "classes")
             which = first_few([f"{classes.folders[label]} has {counts[label]}" for label in wrong])
             problems.append(f"{place} has {number} without exactly {pluralise(expected or 0, 'image')}: {which}")
-        if card.images is not None and len(entries) != card.images:
+        if images is not None and len(entries) != images:
             fit = [other.name for other in self._other_cards if _indistinguishable(other, card, len(entries))]
             hint = f"that is the number of {' or '.join(fit)}" if fit else "unpack it again"
-            problems.append(f"{place} has {pluralise(len(entries), 'image')}, expected {card.images:,}; {hint}")
+            problems.append(f"{place} has {pluralise(len(entries), 'image')}, expected {images:,}; {hint}")
         return problems
 
 

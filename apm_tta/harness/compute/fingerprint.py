@@ -13,7 +13,7 @@ from apm_tta.data.corruptions import corruption_revisions
 from apm_tta.data.dataset import CORRUPTION_SEED, Dataset
 from apm_tta.data.decoding import decoder_versions
 from apm_tta.data.sample import CLEAN
-from apm_tta.data.subset import subset_rule
+from apm_tta.data.subset import subset_rule, subset_rules
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.compute.tuned import tuned_settings
 from apm_tta.harness.plan import EPISODIC, Streaming
@@ -59,7 +59,9 @@ def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
     request = prepared.request
     return Manifest(
         numbers=numbers(prepared),
-        title=run_title(request.suite, prepared.dataset.title, len(prepared.dataset.entries(request.conditions[0]))),
+        title=run_title(
+            request.suite, prepared.dataset.title, [len(prepared.dataset.entries(each)) for each in request.conditions]
+        ),
         dataset_title=prepared.dataset.title,
         notes=(*notes, *prepared.remarks),
         command=tuple(request.command()),
@@ -81,17 +83,18 @@ def numbers(prepared: Prepared) -> Numbers:
     """
     refuse_edited_code()
     request, dataset, teacher = prepared.request, prepared.dataset, prepared.teacher
-    suite, first = request.suite, request.conditions[0]
-    chosen, content = len(dataset.entries(first)), dataset.expected
+    suite, content = request.suite, dataset.expected
+    counts = {str(each): (len(dataset.entries(each)), dataset.available(each)) for each in request.conditions}
+    chosen = {name: count for name, (count, _) in counts.items()}
     assert content is not None, "the images are hashed before the numbers are stated"
     shots = {} if teacher.support is None else {"shots": suite.shots}
     digest = teacher.tokenizer_sha256
     tokenizer = {} if digest is None else {"tokenizer_sha256": digest}
     online = any(method.protocol == "online" for method in prepared.methods.values())
     made = (
-        [] if dataset.layout.stores_corruptions else [each.corruption for each in request.conditions if not each.clean]
+        [] if dataset.layout.stores_corruptions else [each.corruption for each in request.conditions if each.corrupted]
     )
-    corrupted = any(not each.clean for each in request.conditions)
+    corrupted = any(each.corrupted for each in request.conditions)
     return Numbers(
         suite=suite.name,
         dataset=DatasetFields(
@@ -103,8 +106,8 @@ def numbers(prepared: Prepared) -> Numbers:
             images_hashed=len(content.by_id),
             images_sha256=content.sha256,
             reading=dataset.layout.reading,
-            images_per_condition=chosen,
-            subset=subset_rule(suite.limit, chosen, dataset.available(first)),
+            images_per_condition=chosen if len(set(chosen.values())) > 1 else next(iter(chosen.values())),
+            subset=subset_rules(suite.limit, list(counts.values())),
             corruptions=dataset.corruption_source,
             corruption_parameters=dataset.card.corruption_parameters,
             corruption_frame=str(dataset.frame) if dataset.frame is not None and corrupted else None,

@@ -39,6 +39,7 @@ class Suite(Configuration):
         clean: whether the uncorrupted images are a condition too.
         foreign: name of another data set's card, whose images every method answers too, so that the report can say how
             well they are told from the clean ones; null for none.
+        domains: names of the domains of a data set that has these, in the order of the table; empty for none.
         corruptions: names of corruptions, in the order of the table; empty for none.
         severities: 1 .. 5, applied to every corruption.
         jpeg_quality: JPEG quality at which images corrupted while reading are recompressed, as if saved and read again;
@@ -67,6 +68,7 @@ class Suite(Configuration):
     methods: tuple[Name, ...] = Field(min_length=1)
     clean: bool = True
     foreign: Name | None = None
+    domains: tuple[Name, ...] = ()
     corruptions: tuple[Name, ...] = ()
     severities: tuple[int, ...] = ()
     jpeg_quality: int | None = Field(default=None, ge=1, le=100)
@@ -89,7 +91,7 @@ class Suite(Configuration):
     def _one_spelling(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(canonical_row, values))
 
-    @field_validator("methods", "corruptions", "severities", "seeds")
+    @field_validator("methods", "domains", "corruptions", "severities", "seeds")
     @classmethod
     def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) != len(values):
@@ -120,7 +122,7 @@ class Suite(Configuration):
         return Streaming(setting, self.reset or setting.default_reset, self.window)
 
     def conditions(self) -> list[Condition]:
-        """Return every condition to run: clean first, then corruption by corruption.
+        """Return every condition to run: clean first, then domain by domain, then corruption by corruption.
 
         Raises:
             UserError: for an unknown severity, or when nothing is left to run. Exit code 2.
@@ -129,9 +131,11 @@ class Suite(Configuration):
             if severity not in SEVERITIES:
                 raise UserError(f"severity {severity} does not exist; severities are 1 to 5", exit_code=2)
         corrupted = [Condition(name, severity) for name in self.corruptions for severity in self.severities]
-        conditions = [CLEAN, *corrupted] if self.clean else corrupted
+        conditions = [*([CLEAN] if self.clean else []), *map(Condition, self.domains), *corrupted]
         if not conditions:
-            raise UserError("nothing to run: no clean images, and no corruption at any severity", exit_code=2)
+            raise UserError(
+                "nothing to run: no clean images, no domain, and no corruption at any severity", exit_code=2
+            )
         if self.foreign is not None and not self.clean:
             raise UserError(f"foreign images ({self.foreign}) are told from clean ones: run these too", exit_code=2)
         return conditions
@@ -202,19 +206,24 @@ def _example(suite: Suite, error: ValidationError) -> str:
     return "" if value in (None, ()) else f"; for example {_word(value)}"
 
 
-def run_title(suite: Suite, dataset_title: str, images: int) -> str:
+def run_title(suite: Suite, dataset_title: str, images: Sequence[int]) -> str:
     """Return the title of a run: the suite's own, or what is run where an option changes what that title says.
 
     Args:
         suite: with the options of the run.
         dataset_title: the data set in words.
-        images: how many there are under each condition.
+        images: how many there are under each condition, in their order.
     """
     default = read_configuration(suite_path(suite.name), Suite)
     if all(getattr(suite, name) == getattr(default, name) for name in _TITLED):
         return suite.title
     corruptions = len(suite.corruptions) if suite.severities else 0
     parts = ["clean"] if suite.clean else []
+    parts += (
+        [f"domain {suite.domains[0]}" if len(suite.domains) == 1 else f"{len(suite.domains)} domains"]
+        if suite.domains
+        else []
+    )
     if corruptions:
         *others, last = map(str, suite.severities)
         levels = f"{', '.join(others)} and {last}" if others else last
@@ -222,10 +231,16 @@ def run_title(suite: Suite, dataset_title: str, images: int) -> str:
         parts.append(f"{pluralise(corruptions, 'corruption')} at {noun} {levels}")
     each = " each" if len(suite.conditions()) > 1 else ""
     jpeg = f", with JPEG at quality {suite.jpeg_quality}" if corruptions and suite.jpeg_quality is not None else ""
-    return f"{dataset_title}: {' and '.join(parts)}, {pluralise(images, 'image')}{each}{jpeg}"
+    return f"{dataset_title}: {' and '.join(parts)}, {span_of_images(images)}{each}{jpeg}"
 
 
-_TITLED = ("dataset", "teacher", "clean", "corruptions", "severities", "limit", "jpeg_quality")
+def span_of_images(images: Sequence[int]) -> str:
+    """Return ``20 images``, or ``1,670 to 3,929 images`` where the conditions differ."""
+    fewest, most = min(images), max(images)
+    return f"{fewest:,} to {pluralise(most, 'image')}" if fewest < most else pluralise(most, "image")
+
+
+_TITLED = ("dataset", "teacher", "clean", "domains", "corruptions", "severities", "limit", "jpeg_quality")
 """The fields that titles of suites speak of."""
 
 

@@ -61,7 +61,7 @@ class DatasetFields(Configuration):
         images_hashed: of how many the content was hashed before the first answer.
         images_sha256: of ``images.sha256`` in the run folder: ids and contents of those images.
         reading: by whose rules files become RGB; see ``apm_tta.data.decoding``.
-        images_per_condition: under each condition, after the limit.
+        images_per_condition: under each condition, after the limit; by condition where they differ.
         subset: the rule that chose them, in words.
         corruptions: ``stored``, or ``made as read``.
         corruption_parameters: whose severities.
@@ -79,13 +79,18 @@ class DatasetFields(Configuration):
     images_hashed: int
     images_sha256: str
     reading: Reading = PUBLISHED  # as every file was read before this was stated
-    images_per_condition: int
+    images_per_condition: int | dict[str, int]
     subset: str
     corruptions: str
     corruption_parameters: str
     corruption_frame: str | None = None
     corruption_seed: int
     jpeg_quality: int | None
+
+    def images_under(self, condition: str) -> int:
+        """Return the number of images under one condition, after the limit."""
+        number = self.images_per_condition
+        return number if isinstance(number, int) else number[condition]
 
 
 class ForeignFields(Configuration):

@@ -44,7 +44,7 @@ class RecordFile:
 
 def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
     """Return every file that a complete run has, by its path below the run folder."""
-    counts = dict.fromkeys(map(parse_condition, numbers.conditions), numbers.dataset.images_per_condition)
+    counts = {parse_condition(name): numbers.dataset.images_under(name) for name in numbers.conditions}
     if numbers.foreign is not None:
         counts[FOREIGN] = numbers.foreign.images
     streaming = numbers.streams.streaming if isinstance(numbers.streams, StreamFields) else None

@@ -101,7 +101,7 @@ def _accuracy_against_latency(data: ReportData, results: pd.DataFrame) -> Figure
 
 
 def _heat_map(results: pd.DataFrame, methods: Sequence[str]) -> Figure | None:
-    corrupted = results[results["severity"] > 0]
+    corrupted = results[results["corruption"] != "clean"]
     if not len(corrupted):
         return None
     names = list(dict.fromkeys(corrupted["corruption"]))
@@ -110,14 +110,15 @@ def _heat_map(results: pd.DataFrame, methods: Sequence[str]) -> Figure | None:
         own = corrupted[corrupted["severity"] == severity].set_index(["method", "corruption"])["top1"]
         cells = [[float(own.get((method, name), math.nan)) for name in names] for method in methods]
         values = [[*line, sum(line) / len(line)] for line in cells]  # NaN where one is missing
-        title = f"Top-1 by corruption, severity {severity}"
-        charts[f"severity {severity}"] = heat_map(methods, [*names, "mean"], values, title)
-        rows += [
-            [f"severity {severity}", method, *map(number, line)] for method, line in zip(methods, values, strict=True)
-        ]
+        group = f"severity {severity}" if severity else "domains"
+        title = f"Top-1 by corruption, {group}" if severity else "Top-1 by domain"
+        charts[group] = heat_map(methods, [*names, "mean"], values, title)
+        rows += [[group, method, *map(number, line)] for method, line in zip(methods, values, strict=True)]
     table = Table(["severity", "method", *names, "mean"], rows, 2)
-    text = "Top-1 %, the stronger the shade the higher; the mean is over the corruptions of its row."
-    return Figure("corruptions", "Method by corruption", text, charts, [table])
+    text = "Top-1 %, the stronger the shade the higher; the mean is over the others of its row."
+    return Figure(
+        "corruptions", f"Method by {'corruption' if corrupted['severity'].any() else 'domain'}", text, charts, [table]
+    )
 
 
 def _by_severity(data: ReportData, results: pd.DataFrame) -> Figure | None:

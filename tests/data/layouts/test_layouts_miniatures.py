@@ -19,7 +19,7 @@ FOG = Condition("fog", 3)
 
 
 def condition_of(dataset: Dataset) -> Condition:
-    return FOG if dataset.layout.stores_corruptions else CLEAN
+    return FOG if dataset.card.stored_corruptions else dataset.layout.conditions()[0]
 
 
 def test_every_image_has_its_label_and_shows_it(miniature: Any, trees: Any) -> None:
