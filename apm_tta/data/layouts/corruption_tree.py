@@ -33,8 +33,8 @@ class CorruptionTreeLayout(Layout[NoOptions]):
 
         Tiny-ImageNet-C has ImageNet-C's corruptions, and 200 of its classes.
         """
-        paths = (path for name in self.card.stored_corruptions for path in sorted((folder / name).glob("[1-5]")))
-        if (first := next(paths, None)) is None or not (names := list_folder(first)[0]):
+        places = (folder / name / severity for name in self.card.stored_corruptions for severity in SEVERITIES)
+        if (first := next(filter(is_folder, places), None)) is None or not (names := list_folder(first)[0]):
             return False
         images = [name for name in list_folder(first / names[0])[1] if is_image_name(name)]
         known = set(names) <= set(self.class_list().folders)

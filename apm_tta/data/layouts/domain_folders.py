@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import Field
 
 from apm_tta.configuration import Configuration
+from apm_tta.data.files import link_problems, list_folder
 from apm_tta.data.layouts.base import LAYOUTS, Layout, Survey
 from apm_tta.data.layouts.class_folders import folder_problems, list_tree, walk_classes
-from apm_tta.data.layouts.images import link_problems, list_folder
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few
