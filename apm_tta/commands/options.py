@@ -24,7 +24,7 @@ def data_root_option() -> click.Option:
     return click.Option(
         ["--data-root"],
         type=NamedPath(),
-        help="Folder of the data set, or one that contains it under its name; also from APM_TTA_DATA_ROOT.",
+        help="Folder or archive of the data set, or one that contains it under its name; also from APM_TTA_DATA_ROOT.",
     )
 
 

@@ -106,7 +106,10 @@ def presence(card: DatasetCard, data_root: Path | None) -> str:
         return "carried"
     if data_root is None:
         return "needs --data-root"
-    return "found" if Dataset(card, data_root).layout.is_present else "not found"
+    layout = Dataset(card, data_root).layout
+    if layout.is_present:
+        return "found"
+    return "not found outside archives" if layout.is_maybe_packed else "not found"
 
 
 def overview(data_root: Path | None) -> list[str]:

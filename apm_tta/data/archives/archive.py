@@ -44,6 +44,7 @@ _SEEK_POINTS = ".seek"
 _NO_ROOM = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """What is answered to writing, and never to reading."""
 
+_UNPACK = "unpack it into a folder of its own"
 _OTHER_CACHE = "name another folder for the cache with APM_TTA_CACHE"
 
 
@@ -117,16 +118,18 @@ class Archive:
             *(self._refusal(kind, found) for kind, found in refused.items()),
         ]
 
-    def nested(self) -> list[str]:
-        """Name the archives that lie at the beginning of this one, which are not looked into."""
+    def nested_problems(self) -> list[str]:
+        """State in a line which archives lie at the beginning of this one; nothing for none."""
         folders, files = self.listing("") or ([], [])
         if len(folders) == 1 and not files:
             files = [f"{folders[0]}/{name}" for name in (self.listing(folders[0]) or ([], []))[1]]
-        return [name for name in files if is_archive_name(name)]
+        if not (inner := [name for name in files if is_archive_name(name)]):
+            return []
+        return [f"{self.path} has archives, which are not looked into ({first_few(inner)}); {_UNPACK}"]
 
     def _refusal(self, kind: str, refused: Refused) -> str:
         names = first_few([*refused.names, *([""] * (refused.number - len(refused.names)))])
-        advice = "unpack it into a folder of its own"
+        advice = _UNPACK
         if kind == ENCRYPTED:
             advice = f"unpack it there with its password, by: unzip {self.path.name}"
         return f"{self.path} has {pluralise(refused.number, kind)}, which cannot be read as it lies ({names}); {advice}"

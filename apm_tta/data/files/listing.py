@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from apm_tta.data.archives import Archive, is_archive_name
-from apm_tta.data.files.lookup import holders, is_archive
+from apm_tta.data.archives import Archive, is_archive_name, stem
+from apm_tta.data.files.lookup import archives_in, holders, is_archive
 from apm_tta.data.files.output_folders import is_output
 from apm_tta.data.image_files.names import is_image_name
 from apm_tta.errors import UserError
@@ -118,11 +118,13 @@ def is_file(path: Path) -> bool:
 
 
 def is_root(path: Path) -> bool:
-    """Return whether a path that a person gave is a folder on disk or an archive.
+    """Return whether a path that a person gave is a folder, on disk or in an archive, or an archive.
 
-    In archives beside it nothing is looked for: where it is mistyped, these are none of a person's data sets.
+    The archive has to be a part of the path, or named like the folder: a path that is mistyped may have any beside it.
     """
-    return path.is_dir() or is_archive(path)
+    if path.is_dir() or is_archive(path):
+        return True
+    return (any(map(is_archive, path.parents)) or _has_namesake(path)) and is_folder(path)
 
 
 def is_in_archive(path: Path) -> bool:
@@ -197,6 +199,14 @@ def _is_bad_link(link: str) -> bool:
         return True
     folder = os.path.realpath(os.path.dirname(link))  # noqa: PTH120
     return target == folder or folder.startswith(target.rstrip(os.sep) + os.sep)
+
+
+def _has_namesake(path: Path) -> bool:
+    """Return whether an archive lies beside a path that is named like it."""
+    try:
+        return any(stem(Path(name).name) == path.name for name in archives_in(os.fspath(path.parent)))
+    except OSError:
+        return False
 
 
 def _shown(names: Iterable[str]) -> list[str]:

@@ -257,10 +257,24 @@ class Layout(ABC, Generic[O]):
             where = "needs --data-root FOLDER" if self.data_root is None else f"is not at {self.data_root}"
             raise UserError(f"{self.card.name} {where}; expected tree: {self.card.tree}; to get it: {self.card.get}")
         refuse_no_text(self.data_root.resolve())
-        place = next(self._fitting_places(), None) or self._own_folder() or self.data_root
-        if problems := self._problems_of(archives_of(place)):
+        found = next(self._fitting_places(), None)
+        place = found or self._own_folder() or self.data_root
+        archives = archives_of(place)
+        problems = self._problems_of(archives)
+        if found is None:
+            problems += [line for archive in archives for line in archive_at(str(archive)).nested_problems()]
+        if problems:
             raise UserError(problems[0])  # which is why nothing, or too little, is found there
         return place
+
+    @property
+    def is_maybe_packed(self) -> bool:
+        """Whether there are archives below the data root that were never gone through."""
+        with suppress(OSError), looking_into("none"):
+            folders = [folder for folder in (self.data_root, self._own_folder()) if folder is not None]
+            found = [archive_at(name) for folder in folders if folder.is_dir() for name in archives_in(str(folder))]
+            return not all(archive.is_indexed() for archive in found)
+        return False
 
     @property
     def is_present(self) -> bool:

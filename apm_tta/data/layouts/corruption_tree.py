@@ -26,7 +26,7 @@ class CorruptionTreeLayout(Layout[NoOptions]):
     stores_corruptions = True
 
     def fits(self, folder: Path) -> bool:
-        return bool(set(list_folder(folder)[0]) & set(self.card.stored_corruptions))
+        return any(is_folder(folder / name) for name in self.card.stored_corruptions)
 
     def matches(self, folder: Path) -> bool:
         """Return whether the classes and the image size of one condition are the card's.
@@ -76,12 +76,12 @@ class CorruptionTreeLayout(Layout[NoOptions]):
         folders, _, bad_links = list_folder(self.place)
         problems = link_problems(self.place, bad_links)
         needed = [name for name in card.stored_corruptions if name not in card.extra_corruptions]
-        if missing := [name for name in needed if name not in folders]:
+        if missing := [name for name in needed if not is_folder(self.place / name)]:
             problems.append(f"{self.place} lacks the corruptions {first_few(missing)}; unpack what is missing")
         if surplus := [name for name in folders if name not in card.stored_corruptions]:
             problems.append(f"{self.place} has folders that are not a corruption: {first_few(surplus)}; move them away")
         for name in card.stored_corruptions:
-            if name in folders:
+            if is_folder(self.place / name):
                 severities = list_folder(self.place / name)[0]
                 if wrong := sorted(set(severities) ^ set(SEVERITIES)):
                     found = f"{self.place / name} has the severities {first_few(severities)}, expected 1 to 5"
