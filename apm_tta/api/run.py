@@ -63,6 +63,7 @@ class RunOptions(TypedDict, total=False):
     precision: str
     settings: Mapping[str, Mapping[str, Any]]
     out: str | Path
+    allow_code: bool
     force_new: bool
     shard_size: int
     shard_range: str | tuple[int, int]

@@ -155,6 +155,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
         ),
         click.Option(["--dry-run"], is_flag=True, help="Estimate time, memory and disk; write nothing."),
         of_request("--out", path, "Run folder; resume an existing folder of the same run."),
+        click.Option(["--allow-code"], is_flag=True, help="Let --teacher module:... import and run that code."),
         click.Option(["--force-new"], is_flag=True, help="Start a new folder beside --out if that exists."),
         of_suite("--shard-size", count, "Images recorded together: the most that a killed run loses."),
         of_request("--shard-range", Part(), "Compute only the i-th of n parts; run-bench merge joins them."),

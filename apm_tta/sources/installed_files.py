@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
+from types import FunctionType
 from weakref import WeakKeyDictionary
 
 from apm_tta.errors import UserError
@@ -40,16 +41,17 @@ class InstalledFiles:
     sha256: str
 
 
-_KNOWN: WeakKeyDictionary[type, InstalledFiles] = WeakKeyDictionary()
+Kind = type | FunctionType
+_KNOWN: WeakKeyDictionary[Kind, InstalledFiles] = WeakKeyDictionary()
 
 
-def note_installed(kind: type, point: EntryPoint | None = None) -> None:
+def note_installed(kind: Kind, point: EntryPoint | None = None) -> None:
     """Digest the files of the distribution that ``kind`` is from; nothing happens for a class that is from none.
 
     Call it when the class comes in: what is on disk later need not be what was imported.
 
     Args:
-        kind: a class.
+        kind: a class, or a function.
         point: the entry point that it was loaded by.
     """
     module = kind.__module__
@@ -65,7 +67,7 @@ def note_installed(kind: type, point: EntryPoint | None = None) -> None:
         )
 
 
-def installed_files(kind: type) -> InstalledFiles | None:
+def installed_files(kind: Kind) -> InstalledFiles | None:
     """Return what ``note_installed`` found; None for a class of no distribution.
 
     Raises:

@@ -12,7 +12,7 @@ from torch import nn
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
 from apm_tta.system.cache_folder import default_cache
-from apm_tta.teachers.base import FAMILIES, OWN_CLASSIFIERS, Support, Teacher
+from apm_tta.teachers.base import FAMILIES, OWN_CLASSIFIERS, Support, Teacher, is_code
 from apm_tta.teachers.lazy_teacher import LazyTeacher
 from apm_tta.teachers.measured_preprocessing import Transform
 from apm_tta.teachers.names import TeacherName, families, parse_teacher_name, teacher_names
@@ -45,6 +45,8 @@ def load_teacher(
     device: str | torch.device = "cpu",
     classifier: str = "auto",
     cache: Path | None = _DEFAULT,
+    *,
+    allow_code: bool = False,
 ) -> LazyTeacher: ...
 
 
@@ -68,6 +70,7 @@ def load_teacher(
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | Transform | None = None,
     interpolation: str | None = None,
+    allow_code: bool = False,
 ) -> LazyTeacher | NetworkTeacher:
     """Load a frozen encoder by name, or make one of a network. A named model is built when it is first needed.
 
@@ -85,6 +88,7 @@ def load_teacher(
             ``weights.transforms()`` of torchvision; or a ``Preprocessing``: the shorter side resized to its size, the
             square at the centre.
         interpolation: of a network: how ``preprocessing`` resizes, where it does not state that itself.
+        allow_code: whether ``module:PACKAGE.FILE:FUNCTION``, which is code, may be imported and run.
 
     Raises:
         UserError: when nothing has that name, or its weights are not available or readable; when a network does not
@@ -112,6 +116,13 @@ def load_teacher(
     if classifier not in ("auto", *OWN_CLASSIFIERS):
         raise UserError(f"unknown classifier {classifier!r}; there are: auto, {', '.join(OWN_CLASSIFIERS)}", 2)
     checked = name if isinstance(name, TeacherName) else parse_teacher_name(name)
-    source = families().get(checked.family)(checked.name, classifier)
+    family = families().get(checked.family)
+    if is_code(family) and not allow_code:
+        raise UserError(
+            f"teacher {checked.name} is code that would be run with your rights: where you trust it, add --allow-code "
+            "(in Python allow_code=True)",
+            exit_code=2,
+        )
+    source = family(checked.name, classifier)
     folder = default_cache() if cache is _DEFAULT else cache
     return LazyTeacher(source, where, None if folder is None else Path(folder))

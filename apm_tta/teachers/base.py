@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -206,6 +206,21 @@ Family = Callable[[str, str], Source]
 
 Raise ``UserError`` when there is no such teacher, its weights are not available, or it has no such classifier.
 """
+
+F = TypeVar("F", bound=Family)
+_RUN_CODE: set[Family] = set()
+
+
+def runs_code(family: F) -> F:
+    """Mark a family whose teachers are code of the user's: it is asked for only where that was allowed."""
+    _RUN_CODE.add(family)
+    return family
+
+
+def is_code(family: Family) -> bool:
+    """Return whether a family was marked by ``runs_code``."""
+    return family in _RUN_CODE
+
 
 # Keyed by the part of the name before the first colon.
 FAMILIES: Registry[Family] = Registry("teacher")

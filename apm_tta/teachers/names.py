@@ -27,6 +27,7 @@ class TeacherName:
 
 def families() -> Registry[Family]:
     """Return ``FAMILIES`` after registering this package's own families, whatever has been imported before."""
+    import apm_tta.teachers.module_teacher
     import apm_tta.teachers.open_clip_teacher
     import apm_tta.teachers.robustbench_teacher
     import apm_tta.teachers.timm_teacher
@@ -53,8 +54,9 @@ def parse_teacher_name(name: str) -> TeacherName:
         raise UserError(
             f"unknown teacher {name!r}; there are: {', '.join(FOLDERS)}, hf-hub:ORGANISATION/REPOSITORY, "
             f"ARCHITECTURE:TAG or ARCHITECTURE:/path/to/checkpoint for open_clip's architectures, such as "
-            f"ViT-B-16:openai, timm:NAME or timm:NAME:/path/to/checkpoint, torchvision:NAME.WEIGHTS[:/path], and "
-            f"robustbench:[cifar100/]NAME[:/path] (run-bench list teachers lists those with released weights)",
+            f"ViT-B-16:openai, timm:NAME or timm:NAME:/path/to/checkpoint, torchvision:NAME.WEIGHTS[:/path], "
+            f"robustbench:[cifar100/]NAME[:/path], and module:PACKAGE.FILE:FUNCTION "
+            f"(run-bench list teachers lists those with released weights)",
             exit_code=2,
         )
     return TeacherName(name, _OPEN_CLIP)

@@ -75,7 +75,7 @@ class NetworkTeacher(BuiltTeacher):
         source = Source(
             name=name,
             identity={
-                "weights_sha256": _weights_digest(network),
+                "weights_sha256": weights_digest(network),
                 "architecture": f"{type(network).__module__}.{type(network).__qualname__}",
                 "labels": f"sha256 {hashlib.sha256(json.dumps(self.classes).encode()).hexdigest()}",
                 "preprocessing": json.dumps(
@@ -125,7 +125,8 @@ def _frozen_copy(name: str, network: nn.Module, device: torch.device) -> nn.Modu
     return frozen
 
 
-def _weights_digest(network: nn.Module) -> str:
+def weights_digest(network: nn.Module) -> str:
+    """Compute the SHA-256 of the names, types, shapes and values of a network's tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         if isinstance(tensor, Tensor):

@@ -261,7 +261,7 @@ def _teacher(request: RunRequest, dataset: Dataset, device: torch.device) -> Tea
     """
     suite, name = request.suite, request.teacher
     support = None if request.support is None else SupportImages(request.support, dataset, suite.shots)
-    teacher: Teacher = load_teacher(name, device, suite.classifier)
+    teacher: Teacher = load_teacher(name, device, suite.classifier, allow_code=request.allow_code)
     if request.prompts is not None:
         teacher = PromptedTeacher(teacher, read_context(request.prompts))
     classifier = teacher.classifier

@@ -44,6 +44,7 @@ class RunRequest:
         support: folder of labelled images for prototypes and nearest neighbours, a subfolder per class; None for none.
         prompts: file of learned context vectors; None for none.
         out: run folder, which is resumed where it holds the same run; None for a new one below ``results/<suite>/``.
+        allow_code: whether a teacher ``module:...`` may be imported and run.
         force_new: whether to make a new folder beside ``out`` where ``out`` exists.
         devices: devices of this machine, with a process per device where there are several.
         device_names: the same devices as requested: ``cpu``, ``cuda``, ``cuda:N``, ``auto``, ``all``.
@@ -69,6 +70,7 @@ class RunRequest:
     support: Path | None
     prompts: Path | None
     out: Path | None
+    allow_code: bool
     force_new: bool
     devices: tuple[torch.device, ...]
     device_names: tuple[str, ...]
@@ -95,7 +97,8 @@ class RunRequest:
         if self.every_method:
             variants = filter(is_variant, suite.methods)
             suite = suite.model_copy(update={"methods": (self.every_method, *variants)})
-        return [*command_words(suite), *(word for pair in named for word in pair)]
+        switches = ["--allow-code"] if self.allow_code else []
+        return [*command_words(suite), *(word for pair in named for word in pair), *switches]
 
 
 def resolve_request(
@@ -106,6 +109,7 @@ def resolve_request(
     support: Path | None = None,
     prompts: Path | None = None,
     out: Path | None = None,
+    allow_code: bool = False,
     force_new: bool = False,
     devices: Sequence[str] = (AUTO,),
     engine: str | None = None,
@@ -135,7 +139,7 @@ def resolve_request(
         UserError: one line for the first name, value or device that does not exist. Exit code 2.
     """
     _check_amounts(gpu_share=gpu_share, memory=memory, workers=workers)
-    _check_switches(force_new=force_new, feature_cache=feature_cache, quiet=quiet)
+    _check_switches(allow_code=allow_code, force_new=force_new, feature_cache=feature_cache, quiet=quiet)
     if ray is not None and not (isinstance(ray, str) and ray.strip()):
         raise UserError(f"ray {ray!r} is not the address of a cluster, auto or local", exit_code=2)
     suite = load_suite(suite_name, overrides)
@@ -167,6 +171,7 @@ def resolve_request(
         support=support,
         prompts=prompts,
         out=out,
+        allow_code=allow_code,
         force_new=force_new,
         devices=resolved_devices,
         device_names=tuple(devices),
