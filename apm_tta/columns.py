@@ -302,6 +302,14 @@ COLUMNS: tuple[Column, ...] = (
         shown=Shown("beside", 36, "text", omit="empty"),
     ),
     Column(
+        "subset",
+        pa.string(),
+        "cell",
+        "the list that the images are from, by its name; empty where they are from all of the data set",
+        seeds="same",
+        shown=Shown("subset", 34, "text", omit="empty"),
+    ),
+    Column(
         "prompts",
         pa.string(),
         "cell",

@@ -45,6 +45,7 @@ class RunOptions(TypedDict, total=False):
     shots: int
     dataset: str
     data_root: str | Path
+    subset: str | None
     limit: int
     clean: bool
     foreign: str | None

@@ -118,6 +118,9 @@ def _options(suite: Suite) -> list[click.Parameter]:
         ),
         data_root_option(),
         of_suite(
+            "--subset", Text("robustbench-5k"), "A list of images that the literature tests; none for all images."
+        ),
+        of_suite(
             "--limit", Whole(0, MOST_IMAGES, 100), "Images per condition, spread evenly over the classes; 0 for all."
         ),
         of_suite("--domains", Names("art_painting,sketch", none=True), "Domains of a data set that has these."),

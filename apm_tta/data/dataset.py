@@ -17,6 +17,7 @@ from apm_tta.data.corruptions.frame import WrongSize, frame_of
 from apm_tta.data.image_digests import ImageDigests
 from apm_tta.data.image_files import UnsupportedImage, failed_step
 from apm_tta.data.layouts import LAYOUTS, Entry, Layout
+from apm_tta.data.named_subsets import select_named
 from apm_tta.data.sample import CLEAN, FOREIGN, FOREIGN_LABEL, Condition, ReadImage, StoredImage
 from apm_tta.data.subset import even_subset
 from apm_tta.errors import UnknownName, UserError
@@ -50,6 +51,7 @@ class Dataset:
         limit: images under each condition, evenly over the classes; 0 for all.
         jpeg_quality: 1 .. 100: images that are corrupted as they are read pass through JPEG of that quality
             afterwards, as the released ImageNet-C did (85); None for no JPEG.
+        subset: name of a list in ``apm_tta.data.named_subsets``, of whose images the limit takes some; None for none.
         foreign: the data set whose clean images are those of the condition ``FOREIGN``; None for none.
 
     Raises:
@@ -65,12 +67,14 @@ class Dataset:
         limit: int = 0,
         *,
         jpeg_quality: int | None = None,
+        subset: str | None = None,
         foreign: Dataset | None = None,
     ) -> None:
         self.card = card
         self.foreign = foreign
         self.limit = limit
         self.jpeg_quality = jpeg_quality
+        self.subset = subset
         self.layout: Layout[Any] = LAYOUTS.get(card.layout)(card, data_root)
         if self.layout.stores_corruptions != bool(card.stored_corruptions or card.domains):
             needs = "needs stored_corruptions or domains" if self.layout.stores_corruptions else "stores no conditions"
@@ -175,6 +179,7 @@ class Dataset:
             if not condition.clean or self.card.domains:
                 self.check_conditions([condition])
             found = self.layout.entries(condition)
+            found = found if self.subset is None else select_named(self.subset, found, self.card.name)
             self._available[condition] = len(found)
             self._chosen[condition] = even_subset(found, self.limit)
         return self._chosen[condition]
@@ -196,7 +201,7 @@ class Dataset:
         return self.layout, sample_id
 
     def available(self, condition: Condition) -> int:
-        """Count the images under ``condition``, before the limit."""
+        """Count the images under ``condition``, or those of the named subset, before the limit."""
         self.entries(condition)
         return self._available[condition]
 

@@ -61,8 +61,16 @@ def shots_per_class(entries: Sequence[Entry], shots: int) -> list[Entry]:
     return [entry for entry in entries if entry.id in chosen]
 
 
-def subset_rules(limit: int, counts: Sequence[tuple[int, int]]) -> str:
-    """Describe the rule in words for several conditions, given how many images were chosen and available under each."""
+def subset_rules(limit: int, counts: Sequence[tuple[int, int]], named: str | None = None) -> str:
+    """Describe the rule in words for several conditions, given how many images were chosen and available under each.
+
+    Args:
+        limit: of ``even_subset``.
+        counts: numbers of chosen and available images.
+        named: the list that the available images are from; None where they are all of the data set.
+    """
+    if named is not None:
+        return f"{named}: {subset_rules(limit, counts)}"
     if len(set(counts)) == 1:
         return subset_rule(limit, *counts[0])
     chosen, available = (

@@ -139,6 +139,7 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "measured_on": hardware(answers.headers),
         "batch_size": batch_sizes(answers.headers),
         "published_tuned": published.tuned if published else "",
+        "subset": numbers.dataset.named_subset or "",
         "beside": beside(answers, numbers),
         "prompts": str(numbers.teacher.others.get("prompts", "")),
         "tuned": spelt_settings(manifest.tuned.get(cell["method"], {})),

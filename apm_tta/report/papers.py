@@ -182,5 +182,9 @@ def _parameters(data: ReportData) -> dict[str, dict[str, Any]]:
 
 
 def _subset(data: ReportData) -> str:
-    subset = data.manifest.numbers.dataset.subset
-    return "all images" if subset.startswith("all ") else "a subset of the images " + subset[subset.index("(--limit") :]
+    dataset = data.manifest.numbers.dataset
+    named = "" if dataset.named_subset is None else f"{dataset.named_subset}: "
+    rule = dataset.subset.removeprefix(named)
+    return named + (
+        "all images" if rule.startswith("all ") else f"a subset of the images {rule[rule.index('(--limit') :]}"
+    )

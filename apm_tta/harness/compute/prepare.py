@@ -92,7 +92,8 @@ def open_data(request: RunRequest) -> Dataset:
     """
     suite = request.suite
     foreign = None if request.foreign is None else Dataset(*request.foreign, suite.limit)
-    dataset = Dataset(request.card, request.data_root, suite.limit, jpeg_quality=suite.jpeg_quality, foreign=foreign)
+    options: dict[str, Any] = {"jpeg_quality": suite.jpeg_quality, "subset": suite.subset}
+    dataset = Dataset(request.card, request.data_root, suite.limit, foreign=foreign, **options)
     dataset.check_conditions(request.conditions)
     for condition in request.every_condition:
         dataset.entries(condition)

@@ -35,7 +35,8 @@ def rebuild_dataset(manifest: Manifest) -> Dataset:
     """
     recorded, root = manifest.numbers.dataset, manifest.data_root
     data_root = None if root is None else Path(root)
-    return Dataset(load_card(recorded.name), data_root, manifest.limit, jpeg_quality=recorded.jpeg_quality)
+    card, jpeg_quality = load_card(recorded.name), recorded.jpeg_quality
+    return Dataset(card, data_root, manifest.limit, jpeg_quality=jpeg_quality, subset=recorded.named_subset)
 
 
 def has_same_images(manifest: Manifest, dataset: Dataset, digests: ImageDigests | None) -> bool:

@@ -53,6 +53,7 @@ class Suite(Configuration):
         classifier: where class weights come from: ``text``, ``head``, ``prototypes``; ``auto`` takes the first of these
             that is available.
         shots: labelled images per class for prototypes and nearest neighbours, where a support is given.
+        subset: name of a list of images in ``apm_tta.data.named_subsets``; null for all images.
         limit: images per condition, drawn evenly over the classes; 0 for all.
         seeds: seeds of every random draw of every method; each seed has its own cells.
         batch_size: images that a method sees at once; answers do not depend on it.
@@ -79,6 +80,7 @@ class Suite(Configuration):
     reset: Reset | Annotated[int, Field(ge=1, le=MOST_IMAGES)] | None = None
     classifier: Classifier = "auto"
     shots: int = Field(default=16, ge=1, le=MOST_IMAGES)
+    subset: Name | None = None
     limit: int = Field(default=0, ge=0, le=MOST_IMAGES)
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     batch_size: int = Field(default=64, ge=1, le=MOST_IMAGES)
@@ -98,7 +100,7 @@ class Suite(Configuration):
             raise ValueError("names something twice")
         return values
 
-    @field_validator("jpeg_quality", "foreign", "window", "reset", mode="before")
+    @field_validator("jpeg_quality", "foreign", "subset", "window", "reset", mode="before")
     @classmethod
     def _none_by_name(cls, value: Any) -> Any:
         """Replace the command line's word ``none`` by a suite's null."""
@@ -219,11 +221,8 @@ def run_title(suite: Suite, dataset_title: str, images: Sequence[int]) -> str:
         return suite.title
     corruptions = len(suite.corruptions) if suite.severities else 0
     parts = ["clean"] if suite.clean else []
-    parts += (
-        [f"domain {suite.domains[0]}" if len(suite.domains) == 1 else f"{len(suite.domains)} domains"]
-        if suite.domains
-        else []
-    )
+    if suite.domains:
+        parts.append(f"domain {suite.domains[0]}" if len(suite.domains) == 1 else f"{len(suite.domains)} domains")
     if corruptions:
         *others, last = map(str, suite.severities)
         levels = f"{', '.join(others)} and {last}" if others else last
@@ -231,7 +230,8 @@ def run_title(suite: Suite, dataset_title: str, images: Sequence[int]) -> str:
         parts.append(f"{pluralise(corruptions, 'corruption')} at {noun} {levels}")
     each = " each" if len(suite.conditions()) > 1 else ""
     jpeg = f", with JPEG at quality {suite.jpeg_quality}" if corruptions and suite.jpeg_quality is not None else ""
-    return f"{dataset_title}: {' and '.join(parts)}, {span_of_images(images)}{each}{jpeg}"
+    named = "" if suite.subset is None else f" of {suite.subset}"
+    return f"{dataset_title}: {' and '.join(parts)}, {span_of_images(images)}{named}{each}{jpeg}"
 
 
 def span_of_images(images: Sequence[int]) -> str:
@@ -240,7 +240,7 @@ def span_of_images(images: Sequence[int]) -> str:
     return f"{fewest:,} to {pluralise(most, 'image')}" if fewest < most else pluralise(most, "image")
 
 
-_TITLED = ("dataset", "teacher", "clean", "domains", "corruptions", "severities", "limit", "jpeg_quality")
+_TITLED = ("dataset", "teacher", "clean", "domains", "corruptions", "severities", "subset", "limit", "jpeg_quality")
 """The fields that titles of suites speak of."""
 
 

@@ -62,6 +62,7 @@ class DatasetFields(Configuration):
         images_sha256: of ``images.sha256`` in the run folder: ids and contents of those images.
         reading: by whose rules files become RGB; see ``apm_tta.data.decoding``.
         images_per_condition: under each condition, after the limit; by condition where they differ.
+        named_subset: the list that they are from; None where they are from all of the data set.
         subset: the rule that chose them, in words.
         corruptions: ``stored``, or ``made as read``.
         corruption_parameters: whose severities.
@@ -80,6 +81,7 @@ class DatasetFields(Configuration):
     images_sha256: str
     reading: Reading = PUBLISHED  # as every file was read before this was stated
     images_per_condition: int | dict[str, int]
+    named_subset: str | None = None
     subset: str
     corruptions: str
     corruption_parameters: str
