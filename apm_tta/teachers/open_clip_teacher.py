@@ -35,7 +35,7 @@ from apm_tta.teachers.open_clip_json import (
     split_configuration,
 )
 from apm_tta.teachers.open_clip_model import build_model
-from apm_tta.teachers.open_clip_tokenizer import load_tokenizer, tokenizer_sha256
+from apm_tta.teachers.open_clip_tokenizer import load_tokenizer, tokenizer_beside, tokenizer_sha256
 from apm_tta.teachers.preprocessing import patch_size
 from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 from apm_tta.teachers.quick_gelu import known_release, refuse_mismatch
@@ -52,14 +52,14 @@ class Release:
     """A weights file with everything needed to run it.
 
     Attributes:
-        tokenizer: open_clip's name for its tokenizer.
+        tokenizer: open_clip's name for its tokenizer, or the folder that it lies in.
         model: configuration of the architecture.
         preprocess: configuration of the transform.
         weights: the weights file.
         quick_gelu: whether the weights were trained with QuickGELU.
     """
 
-    tokenizer: str
+    tokenizer: str | Path
     model: Mapping[str, Any]
     preprocess: Mapping[str, Any]
     weights: WeightsFile
@@ -67,7 +67,12 @@ class Release:
 
 
 class OpenClipTeacher(BuiltTeacher):
-    """A frozen open_clip model; see ``Teacher`` for what its members mean."""
+    """A frozen open_clip model; see ``Teacher`` for what its members mean.
+
+    SigLIP (arXiv 2303.15343) was trained with a sigmoid of scale times cosine plus bias for every pair. The answer is
+    one of the classes all the same, and logits are those of a softmax over them: with SigLIP's own scale, and without
+    its bias, which is the same for all classes and so changes neither a softmax nor its entropy.
+    """
 
     def __init__(self, source: Source, model: nn.Module, device: torch.device) -> None:
         self.model = model.eval().requires_grad_(False).to(device)
@@ -298,15 +303,16 @@ def _local_release(kind: str, path: Path) -> Release:
     """Describe a file by the configuration beside it, else by the known release it is, else by all releases."""
     model, weights = open_clip.get_model_config(kind), weights_file(path)
     quick_gelu = bool(model.get("quick_gelu"))
+    tokenizer = tokenizer_beside(path, model["text_cfg"]) or kind
     known = known_release(kind, weights)
     if known is not None and bool(known[1].get("quick_gelu")) != quick_gelu:
         refuse_mismatch(kind, path, not quick_gelu, f"it is open_clip's {known[0]}")
     configuration_file = path.with_name(FILE)
     if not os.path.lexists(configuration_file):  # a broken link too: what it said is unknown
         shared = _common_preprocessing(kind) if known is None else _tag_preprocessing(known[1])
-        return Release(kind, model, shared, weights, quick_gelu)
+        return Release(tokenizer, model, shared, weights, quick_gelu)
     own, preprocess = split_configuration(str(path), read_strict_json(configuration_file))
     if bool(own.get("quick_gelu")) != quick_gelu:
         refuse_mismatch(kind, path, not quick_gelu, f"{configuration_file} states so")
     refuse_another_model(str(path), kind, own, model)
-    return Release(kind, model, preprocess, weights, quick_gelu)
+    return Release(tokenizer, model, preprocess, weights, quick_gelu)

@@ -39,6 +39,8 @@ class CheckedTokenizer:
                 f"the tokenizer of teacher {name} has reduction_mask syntax, which rewrites every prompt; this is not "
                 "supported: class weights need whole prompts"
             )
+        if getattr(getattr(tokenizer, "tokenizer", self), "pad_token_id", 0) is None:
+            raise UserError(f"the tokenizer of teacher {name} states no token for padding: its files are not complete")
         self._name = name
         self._tokenizer = tokenizer
         self._inner = getattr(tokenizer, "tokenizer", None)
