@@ -18,7 +18,7 @@ from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 _SETTINGS = ("context_length", "hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs")
 
 
-_FOLDER_FILES = (
+_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "spiece.model",
