@@ -52,11 +52,9 @@ def parse_teacher_name(name: str) -> TeacherName:
         return TeacherName(name, prefix)
     if prefix not in open_clip.list_models():
         raise UserError(
-            f"unknown teacher {name!r}; there are: {', '.join(FOLDERS)}, hf-hub:ORGANISATION/REPOSITORY, "
-            f"ARCHITECTURE:TAG or ARCHITECTURE:/path/to/checkpoint for open_clip's architectures, such as "
-            f"ViT-B-16:openai, timm:NAME or timm:NAME:/path/to/checkpoint, torchvision:NAME.WEIGHTS[:/path], "
-            f"robustbench:[cifar100/]NAME[:/path], and module:PACKAGE.FILE:FUNCTION "
-            f"(run-bench list teachers lists those with released weights)",
+            f"unknown teacher {name!r}; there are: {', '.join(FOLDERS)}, hf-hub:REPOSITORY, ARCHITECTURE:TAG or "
+            "ARCHITECTURE:/path for open_clip's (ViT-B-16:openai), timm:NAME, torchvision:NAME.WEIGHTS and "
+            "robustbench:NAME, each also with :/path, and module:FILE:FUNCTION (run-bench list teachers)",
             exit_code=2,
         )
     return TeacherName(name, _OPEN_CLIP)
