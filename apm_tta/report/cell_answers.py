@@ -19,14 +19,15 @@ from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.harness.storage.record_header import RecordHeader
-from apm_tta.harness.storage.record_keys import equal_key, has_positions
-from apm_tta.harness.storage.records import Recorded, cell_columns
-from apm_tta.harness.storage.run_records import RecordFile, present_files, read_recorded
+from apm_tta.harness.storage.record_keys import equal_key
+from apm_tta.harness.storage.records import cell_columns
+from apm_tta.harness.storage.run_records import RecordFile, present_files, read_parts
 from apm_tta.wording import resume
 
 _ROUNDING = 1e-6  # of a float32 softmax
 CELL = list(KEY)
 
+_FIT = ("first_loss", "last_loss", "last_cosine")
 _MEANS = [column.name for column in RECORD_COLUMNS if column.mean]
 
 Ints = npt.NDArray[np.int64]
@@ -138,10 +139,10 @@ def read_condition(run: Path, files: Sequence[RecordFile], fingerprint: str) -> 
     Raises:
         UserError: when a file is damaged, or is not what the run has there; when two rows of a cell have one key.
     """
-    by_cell: dict[Cell, list[Recorded]] = {}
+    by_cell: dict[Cell, list[RecordFile]] = {}
     for file in files:
-        by_cell.setdefault(file.cell, []).append(read_recorded(run, file, fingerprint))
-    return [_answers(run, cell_columns(cell), recorded) for cell, recorded in by_cell.items()]
+        by_cell.setdefault(file.cell, []).append(file)
+    return [_answers(run, cell, own, fingerprint) for cell, own in by_cell.items()]
 
 
 def positions(ids: pa.Array, among: pa.Array) -> Ints:
@@ -167,63 +168,145 @@ def image_numbers(ids: pa.Array) -> Ints:
     return numbers.astype(np.int64)
 
 
-def _ids(answered: pa.Table, several: bool) -> pa.Array:
-    ids = answered["id"].combine_chunks()
-    return ids.dictionary_encode() if several else ids
-
-
-def _showings(table: pa.Table) -> Ints:
+def _showings(images: Ints, position: Ints) -> Ints:
     """Count for every row how often its image was shown before."""
-    images, position = image_numbers(table["id"].combine_chunks()), table["position"].to_numpy()
     order = np.lexsort((position, images))
-    sorted_images = images[order]
-    first = np.flatnonzero(np.diff(sorted_images, prepend=-1))
+    first = np.flatnonzero(np.diff(images[order], prepend=-1))
     showings = np.empty(len(images), dtype=np.int64)
     showings[order] = np.arange(len(images)) - np.repeat(first, np.diff(first, append=len(images)))
     return showings
 
 
-def _answers(run: Path, cell: dict[str, Any], recorded: Sequence[Recorded]) -> Answers:
-    table = pa.concat_tables([each.table for each in recorded]).combine_chunks()
-    if (key := equal_key(table)) is not None:
-        raise UserError(f"{run} holds {key} of {cell['method']} twice; delete its records and rerun the command")
-    showing = _showings(table) if has_positions(table) else None
-    damaged = table.filter(pc.is_valid(table["error"]))
-    answered = table.filter(pc.is_null(table["error"])).combine_chunks()
-    _refuse_gaps(run, cell, answered)
-    label, prediction = _integers(answered, "label"), _integers(answered, "prediction")
-    confidence = _probabilities(run, cell, answered)
-    latency, batch = _floats(answered, "latency_ms"), _floats(answered, "batch_ms")
-    peak, gflop = _floats(answered, "peak_memory_mb"), _floats(answered, "gflop")
-    steps = _integers(answered, "iterations")
-    return Answers(
-        cell=cell,
-        ids=_ids(answered, showing is not None),
-        showing=None if showing is None else showing[pc.is_null(table["error"]).to_numpy()],
-        damaged=[
+class _Rows:
+    """The rows of one cell, gathered part by part as arrays: a stream may have millions.
+
+    Args:
+        run: the run folder, for the messages.
+        cell: values of ``CELL``.
+    """
+
+    def __init__(self, run: Path, cell: dict[str, Any]) -> None:
+        self.run, self.cell = run, cell
+        self.ids: list[pa.Array] = []
+        self.damaged: list[dict[str, str]] = []
+        self._columns: dict[str, list[Any]] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """Add some rows.
+
+        Raises:
+            UserError: when what a row must have is missing or impossible.
+        """
+        self.ids.append(table["id"].combine_chunks().dictionary_encode())
+        unread = pc.is_valid(table["error"])
+        self.damaged += [
             {"id": row["id"], "kind": row["error_kind"] or DamagedImage.kind, "error": row["error"]}
-            for row in damaged.select(["id", "error_kind", "error"]).to_pylist()
-        ],
+            for row in table.filter(unread).select(["id", "error_kind", "error"]).to_pylist()
+        ]
+        answered = table.filter(pc.invert(unread)).combine_chunks()
+        _refuse_gaps(self.run, self.cell, answered)
+        label, latency = _integers(answered, "label"), _floats(answered, "latency_ms")
+        iterations = _iterations(self.run, self.cell, answered)
+        target = None if answered["target_prediction"].null_count else _integers(answered, "target_prediction")
+        values = {
+            "unread": unread.to_numpy(),
+            "position": _integers(table, "position"),
+            "label": label,
+            "prediction": _integers(answered, "prediction"),
+            "in_top5": _in_top5(answered, label),
+            "confidence": _probabilities(self.run, self.cell, answered),
+            "teacher_prediction": _integers(answered, "teacher_prediction"),
+            "latency": latency[np.isfinite(latency)],
+            "batch": _floats(answered, "batch_ms"),
+            "steps": _integers(answered, "iterations"),
+            **{name: answered[name].to_numpy() for name in ("energy", "peak_memory_mb", "gflop", *_FIT, *_MEANS)},
+        }
+        if len(answered):
+            values |= {"iterations": iterations, "target": target}
+        for name, value in values.items():
+            self._columns.setdefault(name, []).append(value)
+
+    def take(self, name: str) -> Any:
+        """Return a column of all rows, or of those with an answer, once; None where there is none in any part.
+
+        Raises:
+            UserError: when only some parts have it, or another number of iterations.
+        """
+        parts = self._columns.pop(name, [])
+        known = [part for part in parts if part is not None]
+        if not known:
+            return None
+        if len(known) < len(parts) or len({part.shape[1:] for part in known}) > 1:
+            raise _uneven(self.run, self.cell, name)
+        return np.concatenate(known)
+
+    def floats(self, name: str) -> Floats:
+        """Return a column as double precision, once."""
+        found: Floats = self.take(name).astype(np.float64)
+        return found
+
+
+def _uneven(run: Path, cell: dict[str, Any], name: str) -> UserError:
+    if name == "target":
+        return UserError(f"{run}: only some images of {cell['method']} have a target_prediction; run it again")
+    return UserError(f"{run}: images of {cell['method']} were given different numbers of iterations; run it again")
+
+
+def _answers(run: Path, cell: Cell, files: Sequence[RecordFile], fingerprint: str) -> Answers:
+    rows, headers = _Rows(run, cell_columns(cell)), []
+    for file in files:
+        header, parts = read_parts(run, file, fingerprint)
+        headers.append(header)
+        for part in parts:
+            rows.add(part)
+    unread, position = rows.take("unread"), rows.take("position")
+    ids, showing = _keyed(rows, position)
+    if unread.any():
+        ids = ids.filter(pa.array(~unread))
+        showing = None if showing is None else showing[~unread]
+    label, prediction, batch, steps = (rows.take(name) for name in ("label", "prediction", "batch", "steps"))
+    peak, gflop = rows.floats("peak_memory_mb"), rows.floats("gflop")
+    return Answers(
+        cell=rows.cell,
+        ids=ids,
+        showing=showing,
+        damaged=rows.damaged,
         label=label,
         prediction=prediction,
         right=prediction == label,
-        in_top5=_in_top5(answered, label),
-        confidence=confidence,
-        energy=_floats(answered, "energy"),
-        teacher_prediction=_integers(answered, "teacher_prediction"),
-        target_prediction=None
-        if answered["target_prediction"].null_count
-        else _integers(answered, "target_prediction"),
-        iterations=_iterations(run, cell, answered),
-        fit={name: _mean(_floats(answered, name)) for name in ("first_loss", "last_loss", "last_cosine")},
+        in_top5=rows.take("in_top5"),
+        confidence=rows.take("confidence"),
+        energy=rows.floats("energy"),
+        teacher_prediction=rows.take("teacher_prediction"),
+        target_prediction=rows.take("target"),
+        iterations=rows.take("iterations"),
+        fit={name: _mean(rows.floats(name)) for name in _FIT},
         steps=int(steps.max()) if len(steps) else 0,
-        latency_ms=latency[np.isfinite(latency)],
+        latency_ms=rows.take("latency"),
         batch_ms=float(batch.sum()) if len(batch) else float("nan"),
         peak_memory_mb=float(np.nanmax(peak)) if np.isfinite(peak).any() else float("nan"),
         gflop=float(gflop[np.isfinite(gflop)][0]) if np.isfinite(gflop).any() else float("nan"),
-        means={name: _mean(_floats(answered, name)) for name in _MEANS},
-        headers=tuple(each.header for each in recorded),
+        means={name: _mean(rows.floats(name)) for name in _MEANS},
+        headers=tuple(headers),
     )
+
+
+def _keyed(rows: _Rows, position: Ints) -> tuple[pa.Array, Ints | None]:
+    """Return the ids of all rows, and how often each image was shown before where rows have positions.
+
+    Raises:
+        UserError: when two rows have one key.
+    """
+    several = bool((position >= 0).any())
+    ids = pa.chunked_array(rows.ids).unify_dictionaries().combine_chunks()
+    if not several:
+        ids = ids.dictionary_decode()
+    key = equal_key(pa.table({"id": ids, "position": pa.array(position, mask=position < 0)}))
+    if key is not None:
+        raise UserError(
+            f"{rows.run} holds {key} of {rows.cell['method']} twice; delete its records and rerun the command"
+        )
+    return ids, _showings(image_numbers(ids), position) if several else None
 
 
 def _refuse_gaps(run: Path, cell: dict[str, Any], answered: pa.Table) -> None:

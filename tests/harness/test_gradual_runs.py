@@ -112,5 +112,5 @@ def test_two_rows_of_one_key_are_refused(whole: Path, tmp_path: Path) -> None:
     recorded = decode_records(path, read_content(path))
     twice = pa.concat_tables([recorded.table.slice(0, 1), recorded.table.slice(0, len(recorded.table) - 1)])
     write_content(path, encode_table(type(recorded)(twice, recorded.header)))
-    with pytest.raises(UserError, match=r"has image .* at position \d+ in two rows"):
+    with pytest.raises(UserError, match=r"holds image .* at position \d+ of tda twice"):
         apm_tta.open_run(run).report()

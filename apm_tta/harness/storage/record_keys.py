@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,7 +35,10 @@ def equal_key(table: pa.Table) -> str | None:
     """
     name = "position" if has_positions(table) else "id"
     column: Any = table[name]
-    if pc.count_distinct(column, mode="all").as_py() == len(column) and (name == "id" or not column.null_count):
+    if name == "position" and not column.null_count:
+        if not (np.diff(np.sort(column.to_numpy())) == 0).any():
+            return None
+    elif name == "id" and pc.count_distinct(column).as_py() == len(column):
         return None
     counted = pc.value_counts(column)
     twice = counted.filter(pc.greater(pc.struct_field(counted, "counts"), 1))

@@ -11,7 +11,8 @@ belongs to: ``run_records`` compares them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +30,8 @@ SCHEMA_VERSION = 5
 _MOST_DIGESTS = 2
 """Of one file: while it is replaced, that of the former content stands below."""
 _VERSION_KEY = b"apm_tta_schema"
+_PART = 2**18
+"""Rows that are decoded together where a file is decoded in parts."""
 REPAIR = "rerunning the run's own command with --out sets it aside and answers its images again"
 SCHEMA = pa.schema(
     [(column.name, column.type) for column in RECORD_COLUMNS],
@@ -167,18 +170,62 @@ def decode_records(path: Path, content: bytes) -> Recorded:
     Raises:
         UserError: when it is no file of records, or has another schema version.
     """
-    try:
+    with _damage_named(path):
         table = pq.read_table(pa.BufferReader(content))
+    return Recorded(_conform(path, table), _header(path, table.schema.metadata))
+
+
+def decode_parts(path: Path, content: bytes) -> tuple[RecordHeader, Iterator[pa.Table]]:
+    """Decode the result of ``encode_records`` part by part, where all of its rows at once would take much memory.
+
+    Args:
+        path: of the file, for the messages.
+        content: of the file, which has its digest.
+
+    Returns:
+        What the file says of itself, and its rows, some at a time.
+
+    Raises:
+        UserError: see ``decode_records``.
+    """
+    with _damage_named(path):
+        file = pq.ParquetFile(pa.BufferReader(content))
+    header = _header(path, file.schema_arrow.metadata)
+
+    def parts() -> Iterator[pa.Table]:
+        batches = file.iter_batches(_PART)
+        while True:
+            with _damage_named(path):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield _conform(path, pa.Table.from_batches([batch]))
+
+    return header, parts()
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REPAIR}") from None
-    metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
+
+
+def _header(path: Path, stated: Mapping[bytes, bytes] | None) -> RecordHeader:
+    """Read what a file says of itself.
+
+    Raises:
+        UserError: when it has another schema version, or says nothing.
+    """
+    metadata = stated or {}
     version = metadata.get(_VERSION_KEY, b"none").decode(errors="replace")
     if version != str(SCHEMA_VERSION):
         raise UserError(f"{path} has record schema {version}, this version reads {SCHEMA_VERSION}; {REPAIR}")
     header = read_header(metadata)
     if header is None:
         raise UserError(f"{path} does not say which run it belongs to; {REPAIR}")
-    return Recorded(_conform(path, table), header)
+    return header
 
 
 def _conform(path: Path, table: pa.Table) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +17,15 @@ from apm_tta.harness.plan import EPISODIC, TRANSDUCTIVE, Cell, record_file
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
 from apm_tta.harness.storage.record_header import RecordHeader, read_header
 from apm_tta.harness.storage.record_keys import equal_key
-from apm_tta.harness.storage.records import REPAIR, Recorded, cell_columns, decode_records, read_content, record_files
+from apm_tta.harness.storage.records import (
+    REPAIR,
+    Recorded,
+    cell_columns,
+    decode_parts,
+    decode_records,
+    read_content,
+    record_files,
+)
 from apm_tta.wording import first_few, pluralise
 
 Image = tuple[str, int]
@@ -134,21 +142,10 @@ def check_recorded(
 ) -> Recorded:
     """Decode the content of one file of a run's records; see ``read_recorded``."""
     recorded = decode_records(path, content)
-    header, table = recorded.header, recorded.table
-    if header.fingerprint != fingerprint:
-        raise UserError(
-            f"{path} is of another run: its numbers depend on {header.fingerprint[:_SHOWN]}, those of this run on "
-            f"{fingerprint[:_SHOWN]}; {REPAIR}"
-        )
-    if header.file != str(file.name):
-        raise UserError(f"{path} holds what was recorded as {header.file}; {REPAIR}")
-    for name, value in cell_columns(file.cell).items():
-        found = pc.unique(table[name].combine_chunks()).to_pylist()
-        if found != [value]:
-            raise UserError(f"{path} has {', '.join(map(str, found)) or 'no row'} as its {name}, not {value}; {REPAIR}")
-    if len(table) != file.images:
-        rows, images_of_shard = pluralise(len(table), "row"), pluralise(file.images, "image")
-        raise UserError(f"{path} has {rows}, its shard {images_of_shard}; {REPAIR}")
+    table = recorded.table
+    _refuse_other_header(path, recorded.header, file, fingerprint)
+    _refuse_other_cell(path, table, file.cell)
+    _refuse_other_count(path, len(table), file)
     if (key := equal_key(table)) is not None:
         raise UserError(f"{path} has {key} in two rows; {REPAIR}")
     if images is not None:
@@ -156,3 +153,52 @@ def check_recorded(
         if Counter(held) != Counter(images):
             raise UserError(f"{path} has other images or labels than its shard; {REPAIR}")
     return recorded
+
+
+def read_parts(run: Path, file: RecordFile, fingerprint: str) -> tuple[RecordHeader, Iterator[pa.Table]]:
+    """Read one file of a run's records part by part; whether its keys differ is left to whoever has all of its parts.
+
+    Arguments as for ``read_recorded``.
+
+    Returns:
+        What the file says of itself, and its rows, some at a time.
+
+    Raises:
+        UserError: see ``read_recorded``; of the rows as they are read.
+    """
+    path = run / file.name
+    header, tables = decode_parts(path, read_content(path))
+    _refuse_other_header(path, header, file, fingerprint)
+
+    def parts() -> Iterator[pa.Table]:
+        count = 0
+        for table in tables:
+            count += len(table)
+            _refuse_other_cell(path, table, file.cell)
+            yield table
+        _refuse_other_count(path, count, file)
+
+    return header, parts()
+
+
+def _refuse_other_header(path: Path, header: RecordHeader, file: RecordFile, fingerprint: str) -> None:
+    if header.fingerprint != fingerprint:
+        raise UserError(
+            f"{path} is of another run: its numbers depend on {header.fingerprint[:_SHOWN]}, those of this run on "
+            f"{fingerprint[:_SHOWN]}; {REPAIR}"
+        )
+    if header.file != str(file.name):
+        raise UserError(f"{path} holds what was recorded as {header.file}; {REPAIR}")
+
+
+def _refuse_other_cell(path: Path, table: pa.Table, cell: Cell) -> None:
+    for name, value in cell_columns(cell).items():
+        found = pc.unique(table[name].combine_chunks()).to_pylist()
+        if found != [value]:
+            raise UserError(f"{path} has {', '.join(map(str, found)) or 'no row'} as its {name}, not {value}; {REPAIR}")
+
+
+def _refuse_other_count(path: Path, count: int, file: RecordFile) -> None:
+    if count != file.images:
+        rows, images_of_shard = pluralise(count, "row"), pluralise(file.images, "image")
+        raise UserError(f"{path} has {rows}, its shard {images_of_shard}; {REPAIR}")
