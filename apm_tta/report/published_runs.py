@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import PurePosixPath
 
-from apm_tta.data.cards import DatasetCard, card_names, load_card
+from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.method_rows import is_variant, method_of
 from apm_tta.methods import METHODS
 from apm_tta.report.published_rows import TEMPLATES, Protocol, PublishedRow
@@ -25,12 +26,18 @@ def run_of(row: PublishedRow) -> str:
     """
     if row.ours.none:
         return f"{NONE}{row.ours.none}"
-    if unknown := [name for name in row.datasets if name not in {*card_names()} & {*yaml_names(SUITES)}]:
+    if unknown := sorted(set(row.datasets) - set(yaml_names(SUITES))):
         return f"{NONE}no suite has the set {unknown[0]}"
-    cards = [load_card(name) for name in row.datasets]
+    cards = list(map(_card, row.datasets))
     if reasons := [reason for card in cards for reason in differences(row.protocol, card)]:
         return f"{NONE}{reasons[0]}"
     return "; ".join(for_shell(_words(row, card)) for card in cards)
+
+
+@cache
+def _card(name: str) -> DatasetCard:
+    """Return a card, looked for once: a few sets have all of the rows."""
+    return load_card(name)
 
 
 def differences(protocol: Protocol, card: DatasetCard) -> list[str]:

@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROWS = published_rows()
 
 
+@cache
 def commands(row: PublishedRow) -> list[list[str]]:
     said = run_of(row)
     return [] if said.startswith(NONE) else [shlex.split(each) for each in said.split("; ")]
