@@ -63,6 +63,7 @@ def verify(
     dataset: Dataset | None = None
     if remaining := [row for row, verdict in verdicts.items() if not verdict.reasons]:
         dataset = Dataset(card, resolve_data_root(card, data_root), limit)
+        dataset.entries(conditions(card, remaining[0].protocol)[0])  # what is missing is told before weights are read
         teacher = load_teacher(teacher_name, resolve_device(device))
         for row in remaining:
             if reasons := reasons_here(row, dataset, teacher):

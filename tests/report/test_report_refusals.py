@@ -24,6 +24,7 @@ from apm_tta.report import write_report
 from apm_tta.report.aggregate import mean_over_corruptions
 from apm_tta.report.compare import compare, comparison_text
 from apm_tta.report.published import published_number
+from apm_tta.report.published_rows import sentences
 from apm_tta.report.render import markdown_text
 from apm_tta.report.run_data import read_report_data
 from apm_tta.report.statistics import BINS, calibration_error, reliability
@@ -302,6 +303,28 @@ def published(whole_run: Path, method: str, dataset: str = "imagenet", **paramet
             "zeroshot",
             {"templates": "openai80", "sentences": ["a photo of a {}."]},
             "templates dataset published, openai80 here",
+        ),
+        ("ensemble", {"templates": "openai80", "dataset": "objectnet"}, ""),
+        (
+            "ensemble",
+            {"templates": "openai80", "dataset": "cifar10"},
+            "published with its own templates for this set",
+        ),
+        (
+            "ensemble",
+            {"templates": "file", "sentences": list(sentences("cifar.txt")), "dataset": "cifar100"},
+            "published with underscores in class names",
+        ),
+        (
+            "ensemble",
+            {"templates": "openai80", "dataset": "oxford_pets"},
+            "published with its own templates for this set",
+        ),
+        ("ensemble", {"templates": "dataset", "dataset": "oxford_pets"}, ""),
+        (
+            "ensemble",
+            {"templates": "openai80", "dataset": "dtd"},
+            "published of the test images of split 1",
         ),
         ("tpt", {"views": 64, "steps": 1}, ""),
         ("tpt", {"views": 8, "steps": 1}, "views 64 published, 8 here"),
