@@ -33,7 +33,7 @@ from apm_tta.wording import visible
     "--published",
     type=NamedPath(),
     help="CSV of published numbers in place of the package's: columns teacher, dataset, value; also source, method, "
-    "metric, images, classes, templates, severity.",
+    "metric, images, classes, templates, severity, subset.",
 )
 @click.option("--device", type=Text("cpu"), default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 def verify_command(

@@ -36,6 +36,7 @@ class Protocol(Configuration):
         names: ``underscored`` where spaces in class names are underscores.
         templates: name of templates, or of a file in ``TEMPLATES``; None for the method's own.
         severity: of the corruptions over which the number is the mean; None for clean images.
+        subset: name of a list of images in ``apm_tta.data.named_subsets``; None for all images.
         setting: order of the stream.
         seeds: seeds over which the number is the mean.
     """
@@ -47,6 +48,7 @@ class Protocol(Configuration):
     names: Literal["card", "underscored"] = "card"
     templates: str | None = None
     severity: Annotated[int, Field(ge=1, le=5)] | None = None
+    subset: str | None = None
     setting: str = "iid"
     seeds: tuple[int, ...] = ()
 

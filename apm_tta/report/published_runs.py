@@ -16,6 +16,7 @@ NONE = "none: "
 """What the sentence begins with where there is no such run."""
 _FOLDER = PurePosixPath("results/published/templates")
 _TEACHER_ALONE = ("zeroshot", "ensemble")
+"""Of these the order of a stream and the seed change no answer."""
 
 
 def run_of(row: PublishedRow) -> str:
@@ -61,11 +62,13 @@ def _words(row: PublishedRow, card: DatasetCard) -> list[str]:
     words = ["run-bench", card.name, "--teacher", row.teacher, "--methods", name]
     if protocol.severity is not None:
         words += ["--severities", str(protocol.severity)]
-    if protocol.setting != "iid":
-        words += ["--setting", protocol.setting]
-    if protocol.seeds:
-        words += ["--seeds", ",".join(map(str, protocol.seeds))]
+    if protocol.subset is not None:
+        words += ["--subset", protocol.subset]
     method = method_of(name)
+    if protocol.setting != "iid" and method not in _TEACHER_ALONE:
+        words += ["--setting", protocol.setting]
+    if protocol.seeds and method not in _TEACHER_ALONE:
+        words += ["--seeds", ",".join(map(str, protocol.seeds))]
     if METHODS.get(method).published is not None and method not in _TEACHER_ALONE and not is_variant(name):
         words += ["--set", f"{method}.preset=published"]
     if protocol.templates is not None and method in _TEACHER_ALONE:

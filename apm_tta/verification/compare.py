@@ -12,7 +12,6 @@ from apm_tta.data.cards import load_card
 from apm_tta.data.data_root import resolve_data_root
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.sample import Condition
-from apm_tta.data.subset import RULE
 from apm_tta.devices import resolve_device
 from apm_tta.errors import UserError
 from apm_tta.report.published_rows import PublishedRow, conditions, published_rows, read_rows, sentences
@@ -22,9 +21,11 @@ from apm_tta.verification.comparable import reasons_by_card, reasons_here
 from apm_tta.verification.evaluation import Advance, Evaluation
 from apm_tta.verification.setup import Case, NotApplicable, Setup, teacher_setup
 from apm_tta.verification.verdict import RowVerdict, Tried, Verification, is_inside, published_accuracy
-from apm_tta.wording import first_few, pluralise
+from apm_tta.wording import first_few
 
 Metric = Literal["top1", "top5"]
+_Images = tuple[str | None, tuple[Condition, ...]]
+"""The subset, and the conditions under which it is seen."""
 _SAME = {"top1": ("top1", "error"), "top5": ("top5",)}
 _DEFAULT_TEMPLATES = {"ensemble": "openai80"}
 _ZERO_SHOT = ("zeroshot", "ensemble", "source")
@@ -59,28 +60,30 @@ def verify(
     card = load_card(dataset_name)
     rows = _rows(published_rows() if published is None else read_rows(published), teacher_name, card.name, metric)
     verdicts = {row: RowVerdict(row, "cannot be compared", tuple(reasons_by_card(row, card))) for row in rows}
-    evaluations: dict[tuple[Condition, ...], Evaluation] = {}
-    dataset: Dataset | None = None
+    evaluations: dict[_Images, Evaluation] = {}
     if remaining := [row for row, verdict in verdicts.items() if not verdict.reasons]:
-        dataset = Dataset(card, resolve_data_root(card, data_root), limit)
-        dataset.entries(conditions(card, remaining[0].protocol)[0])  # what is missing is told before weights are read
+        root = resolve_data_root(card, data_root)
+        datasets = {row.protocol.subset: Dataset(card, root, limit, subset=row.protocol.subset) for row in remaining}
+        for row in remaining:
+            datasets[row.protocol.subset].entries(conditions(card, row.protocol)[0])  # before weights are read
         teacher = load_teacher(teacher_name, resolve_device(device))
         for row in remaining:
+            dataset, seen = datasets[row.protocol.subset], conditions(card, row.protocol)
             if reasons := reasons_here(row, dataset, teacher):
                 verdicts[row] = RowVerdict(row, "cannot be compared", tuple(reasons))
                 continue
-            seen = conditions(card, row.protocol)
-            if seen not in evaluations:
-                evaluations[seen] = Evaluation(teacher, dataset, seen, 5 if metric == "top5" else 1, advance)
-            verdicts[row] = _compare(row, dataset, teacher, evaluations[seen])
+            images = row.protocol.subset, seen
+            if images not in evaluations:
+                evaluations[images] = Evaluation(teacher, dataset, seen, 5 if metric == "top5" else 1, advance)
+            verdicts[row] = _compare(row, dataset, teacher, evaluations[images])
     done = evaluations.values()
     return Verification(
         teacher_name,
         card.name,
-        "nothing was answered" if dataset is None else _chosen(dataset, evaluations),
+        "; ".join(each.images for each in done) or "nothing was answered",
         tuple(verdicts.values()),
         sum(each.unread for each in done),
-        () if dataset is None else tuple(dataset.doubts),
+        tuple(dict.fromkeys(doubt for each in done for doubt in each.doubts)),
         sum(each.encoded for each in done),
     )
 
@@ -106,15 +109,6 @@ def _rows(rows: Sequence[PublishedRow], teacher: str, dataset: str, metric: Metr
             advice="give one with --published FILE, a CSV with the columns teacher, dataset, value",
         )
     return found
-
-
-def _chosen(dataset: Dataset, evaluations: dict[tuple[Condition, ...], Evaluation]) -> str:
-    if not evaluations:
-        return "nothing was answered"
-    seen = next(iter(evaluations))
-    chosen, available = len(dataset.entries(seen[0])), dataset.available(seen[0])
-    which = f"all {available:,} images" if chosen == available else f"{chosen:,} of {available:,} images, {RULE}"
-    return which if len(seen) == 1 else f"{which}, under {pluralise(len(seen), 'corruption')} each"
 
 
 def _compare(row: PublishedRow, dataset: Dataset, teacher: Teacher, evaluation: Evaluation) -> RowVerdict:

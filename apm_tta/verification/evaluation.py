@@ -14,6 +14,7 @@ from torch import Tensor
 
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.sample import Condition
+from apm_tta.data.subset import RULE
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.loading import Loaded, Loader, Place, default_workers
 from apm_tta.methods.batch import Batch, Shared
@@ -91,11 +92,25 @@ class Evaluation:
             (condition, entry) for condition in conditions for entry in dataset.entries(condition)
         ]
         self._conditions = len(conditions)
-        self._available = dataset.available(conditions[0])
+        self._chosen, self._available = len(dataset.entries(conditions[0])), dataset.available(conditions[0])
         self._teachers: dict[Side, Teacher] = {("", ""): teacher}
         self._labels: list[int] = []
         self._features: dict[Side, list[Tensor]] = {}
         self._weights: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Tensor] = {}
+
+    @property
+    def images(self) -> str:
+        """Which images are answered, in words."""
+        chosen, available, subset = self._chosen, self._available, self._dataset.subset
+        which = f"all {available:,} images" if chosen == available else f"{chosen:,} of {available:,} images"
+        which += "" if subset is None else f" of {subset}"
+        which += "" if chosen == available else f", {RULE}"
+        return which if self._conditions == 1 else f"{which}, under {self._conditions} corruptions each"
+
+    @property
+    def doubts(self) -> list[str]:
+        """What may not be as meant of the images, one line each."""
+        return self._dataset.doubts
 
     def prepare(self, setup: Setup) -> None:
         """Make the class weights of a setup.

@@ -90,6 +90,16 @@ def test_another_split_is_told_without_images_or_weights(capsys: pytest.CaptureF
     assert "another split: the row is of 1,880 images (the test images of split 1), dtd here has 1,692" in out
 
 
+def test_a_row_of_a_list_of_images_is_compared_on_that_list(
+    reference: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The embedded set does not have RobustBench's images."""
+    table = str(reference(90.0, dataset="fashion-mnist", subset="robustbench-5k"))
+    code, out, err = verified(["embedded", "fashion-mnist", "--published", table], capsys)
+    assert (code, out) == (2, "")
+    assert "robustbench-5k" in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
