@@ -141,8 +141,8 @@ image tell less than answers to fifteen images.
 `top5`, `error`), in percent as printed: 63.0 is rounded otherwise than 63. Where they are there: `source`; `method`,
 `zeroshot` (default), `ensemble` or `source` (a network's own head); `metric`; `images` and `classes`, the numbers of
 the published set; `split`, in words; `templates`, a name of `run-bench list templates` or a file; `names`,
-`underscored` for underscores in class names; `severity`, for a mean over the corruptions of the set's suite; `subset`, a
-list such as `robustbench-5k`.
+`underscored` for underscores in class names; `severity`, for a mean over the corruptions of the set's suite; `subset`,
+a list such as `robustbench-5k`.
 
 In the package's tables the column `run` says which command gives the number that compares with a row, of every method:
 `python scripts/make_published_runs.py` fills it, and a test resolves every command. What a source's numbers are of,
