@@ -313,7 +313,7 @@ COLUMNS: tuple[Column, ...] = (
         "prompts",
         pa.string(),
         "cell",
-        "learned prompts that class weights come from, with their digest; empty where these come from something else",
+        "learned prompts that class weights come from, with the start of their digest; empty elsewhere",
         seeds="same",
         shown=Shown("prompts", 35, "text", omit="empty"),
     ),

@@ -10,6 +10,7 @@ from apm_tta.method_rows import spelt_settings
 from apm_tta.report.run_data import ReportData
 from apm_tta.report.sites import Sites, is_pooled
 from apm_tta.teachers import TEMPLATES
+from apm_tta.teachers.learned_prompts import shortened
 from apm_tta.teachers.templates import DESCRIPTIONS
 from apm_tta.wording import pluralise
 
@@ -21,7 +22,7 @@ def caption(manifest: Manifest, sites: Sites) -> str:
     templates = ", ".join(f"{name} {_templates(method)}" for name, method in numbers.methods.items())
     protocols = sorted({method.protocol for method in numbers.methods.values()})
     templates = templates if teacher.classifier == "text" else "none"
-    prompts = f" ({teacher.others['prompts']})" if teacher.classifier == "prompts" else ""
+    prompts = f" ({shortened(teacher.others['prompts'])})" if teacher.classifier == "prompts" else ""
     return (
         f"{manifest.dataset_title} ({data.name}): {data.subset} under each condition; "
         f"{_corruptions(numbers, manifest.dataset_title)}{_foreign(numbers)}"

@@ -26,6 +26,7 @@ from apm_tta.report.trust_statistics import (
     separation,
     worst_classes_accuracy,
 )
+from apm_tta.teachers.learned_prompts import shortened
 
 SIGNIFICANT = 0.05
 BOLD = (
@@ -141,7 +142,7 @@ def _row(answers: Answers, manifest: Manifest) -> dict[str, Any]:
         "published_tuned": published.tuned if published else "",
         "subset": numbers.dataset.named_subset or "",
         "beside": beside(answers, numbers),
-        "prompts": str(numbers.teacher.others.get("prompts", "")),
+        "prompts": shortened(numbers.teacher.others.get("prompts", "")),
         "tuned": spelt_settings(manifest.tuned.get(cell["method"], {})),
         "times_disturbed": "",
         **answers.means,

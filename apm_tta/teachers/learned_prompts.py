@@ -58,6 +58,12 @@ class LearnedContext:
         return f"{count}{'' if self.vectors.ndim == 2 else ' of each class'}, sha256 {digest}"
 
 
+def shortened(identity: str) -> str:
+    """Return an ``identity`` with the first 12 digits of its digest, as tables state digests."""
+    text, _, digest = identity.rpartition(" ")
+    return f"{text} {digest[:12]}".strip()
+
+
 def placeholder(vectors: Tensor) -> str:
     """Return words of one token each, as many as there are vectors ``(..., n, W)``."""
     return " ".join([_WORD] * vectors.shape[-2])

@@ -15,13 +15,12 @@ from torchvision.models import get_model_builder, get_model_weights, list_models
 
 from apm_tta.data.class_lists import imagenet_1k
 from apm_tta.data.imagenet_classes import imagenet_terms
-from apm_tta.errors import UnknownName, UserError
+from apm_tta.errors import UnknownName, UserError, describe_error
 from apm_tta.system.files import is_file
 from apm_tta.teachers.base import FAMILIES, Source
 from apm_tta.teachers.checkpoints import (
     WeightsFile,
     load_strictly,
-    one_line_errors,
     read_state_dict,
     refuse_changed,
     weights_file,
@@ -125,10 +124,17 @@ def _local_file(name: str, path: str) -> Path:
 def _downloaded(name: str, url: str) -> Path:
     """Return the release in torchvision's own cache; it is downloaded to there first, as torchvision does."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not is_file(path):
-        with one_line_errors(f"{name}; it would be downloaded from {url} to {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), progress=False)
+    if is_file(path):
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), progress=False)
+    except OSError as error:
+        reason = describe_error(error)
+        raise UserError(
+            f"teacher {name}: {url} cannot be downloaded ({reason}); get it in another way, and write {name}:/path "
+            f"or put it at {path}"
+        ) from error
     return path
 
 

@@ -209,8 +209,9 @@ def test_a_run_with_prompts_says_so(teacher: LazyTeacher, vectors: Tensor, tmp_p
     assert stated.startswith("4 vectors before the name, sha256 ")
     assert run.manifest.numbers.teacher.classifier == "prompts"
     assert run.manifest.numbers.teacher.others["prompts"] == stated
-    assert set(run.results["prompts"]) == {stated}
-    assert f"class weights from prompts ({stated}); templates: none" in run.report().text
+    short = stated[: -(64 - 12)]
+    assert set(run.results["prompts"]) == {short}
+    assert f"class weights from prompts ({short}); templates: none" in run.report().text
     assert run.manifest.command[-2:] == ("--prompts", str(tmp_path / "prompts.pt"))
     with pytest.raises(UserError, match="holds another run"):
         apm_tta.run("demo", **options, out=tmp_path / "run")
