@@ -5,6 +5,7 @@ Hardly anything is imported before ``main`` is called: an import can fail, and b
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -14,35 +15,41 @@ from apm_tta.system.environment import complete_environment, instruct_libraries
 from apm_tta.system.standard_streams import own_streams, say, whole_output
 from apm_tta.system.stop_signals import OutputLost, let_end, stop_code, stop_word, stoppable
 from apm_tta.system.tracebacks import keep_tracebacks_in_files, unexpected
+from apm_tta.system.verbosity import logs_shown, show_traceback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``run-bench`` and return its exit code.
 
     0: done. 1: understood, but it cannot be carried out here. 2: not understood. 3: done, except for images that could
-    not be read, or times that something else on the machine disturbed; or a published number is not met. 70: an error
-    that nobody expected; a file has the details. 128 and a signal's number: that signal stopped it, such as 130 after
-    Ctrl-C, 143 when it was terminated, 141 when nobody reads its output any more.
+    not be read, times that something else on the machine disturbed, a published number that is not met, or what
+    ``doctor`` misses. 70: an error that nobody expected; a file has the details. 128 and a signal's number: that signal
+    stopped it, such as 130 after Ctrl-C, 143 when it was terminated, 141 when nobody reads its output any more.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
     with stoppable():
         try:
             complete_environment()
-            with whole_output():
-                return _carry_out(list(sys.argv[1:] if arguments is None else arguments))
+            with whole_output(), logs_shown(words):
+                return _carry_out(words)
         except BaseException as error:
+            show_traceback(words, error)
             return _say_end(error)
 
 
 def _carry_out(words: list[str]) -> int:
     import click
 
-    from apm_tta.command_line import Interrupted, main_group
+    from apm_tta.command_line import FIRST_STEPS, Interrupted, main_group
+    from apm_tta.commands import completion
 
+    if instruction := os.environ.get(completion.VARIABLE):
+        return completion.answer_shell(main_group, instruction)
+    if not words:
+        click.echo(FIRST_STEPS, err=True)
+        return 2
     try:
         main_group.main(words, "run-bench", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return 2
     except click.ClickException as error:
         raise UserError(re.sub(r"\s*\n\s*", " ", error.format_message()), 2) from None
     except Interrupted as interrupted:

@@ -7,11 +7,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from apm_tta.commands import all_commands
-from apm_tta.commands.suites import suite_command
+from apm_tta.commands.suites import SuiteCommand
 from apm_tta.errors import UnknownName
 from apm_tta.resources import SUITES, yaml_names
+from apm_tta.system.verbosity import OPTION
+
+FIRST_STEPS = """Three things to do first:
+
+  run-bench demo                         a whole run in about a minute: no download, no GPU
+  run-bench folder --data-root IMAGES    your own images, one folder per class (--dry-run: what it would take)
+  run-bench doctor                       what is here, what is missing, and for what
+
+run-bench --help lists every suite and command; run-bench SUITE --help shows the options of one."""
+"""Shown where nothing is asked for."""
 
 
 class Interrupted(Exception):
@@ -24,6 +35,13 @@ def _past_click() -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         raise Interrupted from stop
+
+
+def _verbose() -> click.Option:
+    """Make the option that every command takes; ``apm_tta.system.verbosity`` looks for it."""
+    return click.Option(
+        [OPTION], is_flag=True, expose_value=False, help="Show what is logged, and where an error comes from."
+    )
 
 
 class Commands(click.Group):
@@ -54,13 +72,20 @@ class Commands(click.Group):
                 formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        command = super().get_command(ctx, name)
-        return command or (suite_command(name) if name in yaml_names(SUITES) else None)
+        command = super().get_command(ctx, name) or (SuiteCommand(name) if name in yaml_names(SUITES) else None)
+        if command is not None and all(parameter.name != "verbose" for parameter in command.params):
+            command.params.append(_verbose())
+        return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the names that begin so; no file is read for what a suite would say of itself."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [*map(CompletionItem, names), *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None:
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
             raise UnknownName("suite or command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
@@ -76,3 +101,4 @@ def main_group() -> None:
 
 for command in all_commands():
     main_group.add_command(command)
+main_group.params.append(_verbose())

@@ -9,8 +9,8 @@ from typing import Any
 from apm_tta.wording import visible
 
 DAMAGED = 3
-"""Exit code of what is done, but for images that could not be read, or times that something else disturbed; of a
-verification that is done, and a published number is not met."""
+"""Exit code of what is done, but for images that could not be read, times that something else disturbed, a published
+number that is not met, or what is missing on this machine."""
 
 UNEXPECTED = 70
 """Exit code after an error that this program has no line for: a fault of it, or of a library."""
@@ -62,9 +62,17 @@ class UnknownName(UserError):
     """A name that no registry holds; the message lists those that exist, or the closest of many. Exit code 2."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        begun = f"unknown {kind} {_cut(name)!r}; there are: "
-        room = min(_LONGEST_LIST, _LONGEST_LINE - len(begun))
-        super().__init__(begun + _listed(name, sorted(known), room), exit_code=2)
+        names = sorted(known)
+        begun, advice = f"unknown {kind} {_cut(name)!r}; there are: ", did_you_mean(name, names)
+        room = min(_LONGEST_LIST, _LONGEST_LINE - len(begun)) - len(advice)
+        super().__init__(begun + _listed(name, names, room), exit_code=2, advice=advice)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the one of ``known`` that looks most like ``name``; empty where none does."""
+    lower = {each.lower(): each for each in known}
+    nearest = difflib.get_close_matches(name.lower(), lower, 1)
+    return f"did you mean {lower[nearest[0]]}?" if nearest else ""
 
 
 def _listed(name: str, known: list[str], room: int) -> str:

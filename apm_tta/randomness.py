@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+if TYPE_CHECKING:  # each is imported by its first draw: options are declared, and completed, without either
+    import numpy as np
+    import torch
 
 
 def seed_for(run_seed: int, sample_id: str, purpose: str) -> int:
@@ -16,9 +18,13 @@ def seed_for(run_seed: int, sample_id: str, purpose: str) -> int:
 
 def numpy_generator(run_seed: int, sample_id: str, purpose: str) -> np.random.Generator:
     """Return a NumPy generator (PCG64) for one draw."""
+    import numpy as np
+
     return np.random.Generator(np.random.PCG64(seed_for(run_seed, sample_id, purpose)))
 
 
 def torch_generator(run_seed: int, sample_id: str, purpose: str) -> torch.Generator:
     """Return a torch generator on the CPU for one draw; draws are made on the CPU, so that devices agree."""
+    import torch
+
     return torch.Generator().manual_seed(seed_for(run_seed, sample_id, purpose))

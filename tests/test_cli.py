@@ -190,11 +190,6 @@ def test_fast_runs_the_quick_methods_and_the_table_has_each_ones_share_of_the_ti
     assert sum(shares) == pytest.approx(100, abs=0.05 * len(shares))
 
 
-def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
-    assert capsys.readouterr().err.startswith("Usage: run-bench")
-
-
 def test_settings_reach_the_method_and_the_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert (

@@ -11,6 +11,7 @@ import click
 from apm_tta.commands.option_types import Text
 from apm_tta.commands.options import data_root_option
 from apm_tta.errors import UserError
+from apm_tta.known_names import dataset_names
 from apm_tta.wording import pluralise, visible
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check", params=[data_root_option()], short_help="Compare a data set on disk with its card.")
-@click.argument("name", type=Text("imagenet"))
+@click.argument("name", type=Text("imagenet", dataset_names))
 @click.option("--deep", is_flag=True, help="Also decode every image and compare published digests.")
 def check_command(name: str, data_root: Path | None, deep: bool) -> None:
     """Check the data set NAME (see run-bench list datasets), and report what is missing, surplus or unreadable."""

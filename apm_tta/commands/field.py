@@ -10,6 +10,7 @@ import click
 from apm_tta.commands.option_types import Amount, Integers, NamedImage, NamedPath, OneOf, Text, Whole
 from apm_tta.commands.options import drawing_options, open_picture_folder, picture_options, teacher_option
 from apm_tta.harness.request.limits import MOST_IMAGES
+from apm_tta.known_names import teacher_names
 from apm_tta.plain_data import LARGEST
 from apm_tta.wording import visible
 
@@ -89,7 +90,7 @@ def train_field_command(
 @click.option(
     "--teacher",
     "teacher_name",
-    type=Text("auto"),
+    type=Text("auto", lambda: ["auto", "none", *teacher_names()]),
     default="auto",
     show_default=True,
     help="Teacher to compare with: auto for the one that it was trained on, none, or a name.",

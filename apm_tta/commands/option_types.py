@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, did_you_mean
 from apm_tta.harness.request.part import parse_part
 from apm_tta.method_rows import split_rows
 from apm_tta.plain_data import LARGEST, parse_integer, parse_number, parse_plain
 from apm_tta.system.files import not_a_path
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType
+    Choice = click.Choice[str]
+else:
+    Choice = click.Choice
+
+    class ParamType(click.ParamType):
+        """The class of click, which is generic from 8.5 on: older ones are kept in many environments."""
+
+        def __class_getitem__(cls, _: Any) -> type:
+            return cls
+
+
+NamesKnown = Callable[[], Iterable[str]]
+"""Returns names that a value may have, for completion; importing nothing heavy."""
 
 _SHOWN = 10_000
 """The help states the upper end of a range below it; beyond, an end is there to be refused, not to be read."""
@@ -31,15 +48,21 @@ def _upper_end(most: float) -> str:
     return f"{most:g}" if most < _SHOWN else ""
 
 
-class OneOf(click.Choice[str]):
+class OneOf(Choice):
     """One of a few words."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Return click's message with the value shortened: click quotes it at any length."""
-        return f"{shortened(value)} is not one of {', '.join(map(repr, self.choices))}"
+        choices = [str(choice) for choice in self.choices]
+        advice = did_you_mean(str(value), choices)
+        return "; ".join(filter(None, (f"{shortened(value)} is not one of {', '.join(map(repr, choices))}", advice)))
 
 
-class Whole(click.ParamType[int]):
+def _completions(begun: str, names: Iterable[str], head: str = "") -> list[CompletionItem[str]]:
+    return [CompletionItem(head + name) for name in names if name.startswith(begun)]
+
+
+class Whole(ParamType[int]):
     """A whole number of a range, written in decimal.
 
     Args:
@@ -65,7 +88,7 @@ class Whole(click.ParamType[int]):
         return number
 
 
-class Amount(click.ParamType[float]):
+class Amount(ParamType[float]):
     """A finite number of a range, written in decimal.
 
     Args:
@@ -94,7 +117,7 @@ class Amount(click.ParamType[float]):
         return number
 
 
-class WordOrWhole(click.ParamType[int | str]):
+class WordOrWhole(ParamType[int | str]):
     """One of a few words, or a whole number from 1 on.
 
     Args:
@@ -120,17 +143,22 @@ class WordOrWhole(click.ParamType[int | str]):
             self.fail(f"{shortened(value)} is neither {words} nor a number of {self.what} {span}", param, ctx)
 
 
-class Text(click.ParamType[str]):
+class Text(ParamType[str]):
     """A name or address that is not empty.
 
     Args:
         example: one of them, for the message.
+        known: names that a shell completes.
     """
 
     name = "text"
 
-    def __init__(self, example: str) -> None:
-        self.example = example
+    def __init__(self, example: str, known: NamesKnown = tuple) -> None:
+        self.example, self.known = example, known
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the known names that begin so."""
+        return _completions(incomplete, self.known())
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text, or refuse the value."""
@@ -139,10 +167,14 @@ class Text(click.ParamType[str]):
         return str(value)
 
 
-class NamedPath(click.ParamType[Path]):
+class NamedPath(ParamType[Path]):
     """The path of a file or folder, which need not exist."""
 
     name = "path"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """Leave the completion to the shell."""
+        return [CompletionItem(incomplete, type="file")]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path, or refuse the value."""
@@ -166,18 +198,25 @@ class NamedImage(NamedPath):
         return str(value)
 
 
-class Names(click.ParamType[list[str]]):
+class Names(ParamType[list[str]]):
     """Names with commas between them, ``a,b,c``.
 
     Args:
         example: of them, for the message.
+        known: names that a shell completes.
         none: whether an empty text may stand for none.
     """
 
     name = "a,b,..."
 
-    def __init__(self, example: str, *, none: bool = False) -> None:
-        self.example, self.none = example, none
+    def __init__(self, example: str, known: NamesKnown = tuple, *, none: bool = False) -> None:
+        self.example, self.known, self.none = example, known, none
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the text with its last name completed; no name twice."""
+        head, comma, begun = incomplete.rpartition(",")
+        there = self.split(head)
+        return _completions(begun, (name for name in self.known() if name not in there), head + comma)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
         """Return the names, or refuse the value."""
@@ -201,7 +240,7 @@ class MethodRows(Names):
         return split_rows(text)
 
 
-class Integers(click.ParamType[list[int] | str]):
+class Integers(ParamType[list[int] | str]):
     """Whole numbers with commas between them.
 
     Args:
@@ -244,7 +283,7 @@ class Integers(click.ParamType[list[int] | str]):
         return numbers
 
 
-class MethodSetting(click.ParamType[tuple[str, str, Any]]):
+class MethodSetting(ParamType[tuple[str, str, Any]]):
     """``method.key=value``; the value is what ``apm_tta.plain_data`` reads: ``40``, ``1e-4``, ``true``, ``[8, 4]``."""
 
     name = "method.key=value"
@@ -272,7 +311,7 @@ def by_method(
     return grouped
 
 
-class JpegQuality(click.ParamType[int | str]):
+class JpegQuality(ParamType[int | str]):
     """1 to 100, or ``none``."""
 
     name = "1..100|none"
@@ -286,7 +325,7 @@ class JpegQuality(click.ParamType[int | str]):
             self.fail(f"{shortened(value)} is not a JPEG quality; write a number from 1 to 100, or none", param, ctx)
 
 
-class Part(click.ParamType[tuple[int, int]]):
+class Part(ParamType[tuple[int, int]]):
     """The i-th of n parts, ``i/n``, counted from 1."""
 
     name = "i/n"

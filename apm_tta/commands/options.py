@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apm_tta.commands.option_types import Amount, NamedPath, OneOf, Text, Whole
+from apm_tta.known_names import teacher_names
 from apm_tta.plain_data import LARGEST
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def teacher_option() -> Decorator:
     return click.option(
         "--teacher",
         "teacher_name",
-        type=Text("embedded"),
+        type=Text("embedded", teacher_names),
         default="embedded",
         show_default=True,
         help="See run-bench list teachers.",

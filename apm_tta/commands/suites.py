@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -24,30 +25,72 @@ from apm_tta.commands.option_types import (
 from apm_tta.commands.options import data_root_option
 from apm_tta.commands.setting_options import setting_options
 from apm_tta.errors import DAMAGED, UserError
-from apm_tta.harness.request.limits import MOST_IMAGES, MOST_MEMORY, MOST_SHARES, MOST_WORKERS, PRECISIONS
+from apm_tta.harness.request.limits import (
+    MOST_IMAGES,
+    MOST_MEMORY,
+    MOST_SHARES,
+    MOST_WORKERS,
+    PRECISIONS,
+    Classifier,
+)
+from apm_tta.known_names import dataset_names, method_names, teacher_names
 
 if TYPE_CHECKING:
     from apm_tta.harness.request.run_request import RunRequest
     from apm_tta.harness.request.suite import Suite
 
 
-def suite_command(name: str) -> click.Command:
-    """Make the command ``run-bench NAME``, which runs that suite and prints its table."""
-    from apm_tta.harness.request.suite import load_suite
+class SuiteCommand(click.Command):
+    """The command ``run-bench NAME``, which runs that suite and prints its table.
 
-    suite = load_suite(name)
+    The suite's file is read when it is run or described: a shell that completes its options need not wait for it.
+    """
 
-    def run_suite(dry_run: bool, json: bool, **options: Any) -> None:
-        from apm_tta.api.run import resolve
-        from apm_tta.harness.estimate import estimate
+    def __init__(self, name: str) -> None:
+        super().__init__(name, callback=partial(_run_suite, name), params=_options())
+        self.suite_name = name
 
-        request = resolve(name, options, json=json)
-        if dry_run:
-            click.echo(estimate(request).text())
-        else:
-            _run(request)
+    @cached_property
+    def suite(self) -> Suite:
+        """The suite as its file states it."""
+        from apm_tta.harness.request.suite import load_suite
 
-    return click.Command(name, callback=run_suite, help=suite.title, short_help=suite.title, params=_options(suite))
+        return load_suite(self.suite_name)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the suite's title."""
+        return self.suite.title
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the suite's title."""
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(self.suite.title)
+
+
+class SuiteOption(click.Option):
+    """An option whose value is the suite's own where it is not given, as its help says."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option's names and its help, with the suite's value."""
+        record = super().get_help_record(ctx)
+        if record is None or not isinstance(ctx.command, SuiteCommand):
+            return record
+        flags, text = record
+        value = getattr(ctx.command.suite, self.opts[0].removeprefix("--").replace("-", "_"))
+        listed = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        return flags, f"{text} [suite: {'none' if value in (None, ()) else listed}]"
+
+
+def _run_suite(name: str, dry_run: bool, json: bool, **options: Any) -> None:
+    from apm_tta.api.run import resolve
+    from apm_tta.harness.estimate import estimate
+
+    request = resolve(name, options, json=json)
+    if dry_run:
+        click.echo(estimate(request).text())
+    else:
+        _run(request)
 
 
 def _run(request: RunRequest) -> None:
@@ -78,16 +121,11 @@ def _run(request: RunRequest) -> None:
         raise UserError(report.missing_answers(), exit_code=DAMAGED)
 
 
-def _options(suite: Suite) -> list[click.Parameter]:
-    from apm_tta.harness.request.suite import Classifier
+def _options() -> list[click.Parameter]:
     from apm_tta.harness.streams import SETTINGS, Reset
 
-    def shown(value: Any) -> str:
-        return "none" if value in (None, ()) else ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
     def of_suite(flag: str, kind: Any, text: str, *others: str) -> click.Option:
-        value = shown(getattr(suite, flag.removeprefix("--").replace("-", "_")))
-        return click.Option([flag, *others], type=kind, help=f"{text} [suite: {value}]")
+        return SuiteOption([flag, *others], type=kind, help=text)
 
     def of_request(flag: str, kind: Any, text: str, *others: str, **more: Any) -> click.Option:
         return click.Option([flag, *others], type=kind, help=text, **more)
@@ -99,13 +137,13 @@ def _options(suite: Suite) -> list[click.Parameter]:
     return [
         of_suite(
             "--methods",
-            MethodRows("zeroshot,apm"),
+            MethodRows("zeroshot,apm", lambda: ["all", "fast", *method_names()]),
             "Methods, in the order of the table; all for every one that works here, fast for those above 50 images/s; "
             "apm[iterations=60] for a row with settings of its own.",
         ),
         of_suite(
             "--teacher",
-            Text("embedded"),
+            Text("embedded", teacher_names),
             "Teacher: embedded, ViT-B-16:openai, ViT-B-32:/path, timm:NAME[:/path], torchvision:NAME.WEIGHTS[:/path], "
             "robustbench:NAME[:/path], hf-hub:...",
         ),
@@ -114,7 +152,9 @@ def _options(suite: Suite) -> list[click.Parameter]:
         of_request("--prompts", path, "File of learned context vectors, as CoOp writes it, in place of templates."),
         of_suite("--shots", count, "Images per class to take from --support."),
         of_suite(
-            "--dataset", Text("imagenet"), "Another data set under the same conditions; see run-bench list datasets."
+            "--dataset",
+            Text("imagenet", dataset_names),
+            "Another data set under the same conditions; see run-bench list datasets.",
         ),
         data_root_option(),
         of_suite(
@@ -131,7 +171,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
         ),
         of_suite(
             "--foreign",
-            Text("sklearn-digits"),
+            Text("sklearn-digits", dataset_names),
             "Data set whose images are to be told from those of this one; none for none.",
         ),
         of_suite("--setting", OneOf(SETTINGS.names()), "Order in which online methods see the images."),

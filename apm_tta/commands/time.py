@@ -66,12 +66,12 @@ def _request(run: Path, command: tuple[str, ...], places: dict[str, Path], devic
         UserError: when the run does not record its command, or it means nothing here.
     """
     from apm_tta.api.run import resolve
-    from apm_tta.commands.suites import suite_command
+    from apm_tta.commands.suites import SuiteCommand
 
     if len(command) < 2:
         raise UserError(f"{run} does not record the command that made it, so its methods cannot be built again")
     _, suite, *words = command
-    with suite_command(suite).make_context(suite, words) as context:
+    with SuiteCommand(suite).make_context(suite, words) as context:
         given: dict[str, Any] = {**context.params, **places, "devices": [device], "quiet": True}
     for name in ("dry_run", "json"):
         given.pop(name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from apm_tta.errors import UserError
+from apm_tta import known_names
+from apm_tta.errors import UserError, did_you_mean
 from apm_tta.registry import Registry
 from apm_tta.teachers.base import FAMILIES, Family
 from apm_tta.teachers.embedded import FOLDERS
@@ -56,6 +57,7 @@ def parse_teacher_name(name: str) -> TeacherName:
             "ARCHITECTURE:/path for open_clip's (ViT-B-16:openai), timm:NAME, torchvision:NAME.WEIGHTS and "
             "robustbench:NAME, each also with :/path, and module:FILE:FUNCTION (run-bench list teachers)",
             exit_code=2,
+            advice=did_you_mean(name, known_names.teacher_names()),
         )
     return TeacherName(name, _OPEN_CLIP)
 

@@ -17,7 +17,7 @@ import apm_tta
 from apm_tta.api.run import RunOptions
 from apm_tta.cli import main
 from apm_tta.columns import KEY, RECORD_COLUMNS, RESULT_COLUMNS
-from apm_tta.commands.suites import suite_command
+from apm_tta.commands.suites import SuiteCommand
 from apm_tta.harness.storage.records import record_files
 
 QUICK: dict[str, Any] = {"methods": "zeroshot", "corruptions": "", "limit": 20, "quiet": True}
@@ -102,7 +102,7 @@ def test_an_opened_run_is_the_run(small_run: apm_tta.Run) -> None:
 
 def test_options_are_the_command_s() -> None:
     """Whatever the command has, Python has under the same name; two fields of suites have no flag."""
-    command = {parameter.name for parameter in suite_command("demo").params}
+    command = {parameter.name for parameter in SuiteCommand("demo").params}
     assert set(RunOptions.__annotations__) - {"clean", "crop_scale"} == command - {"dry_run", "json"}
     assert list(inspect.signature(apm_tta.run).parameters) == ["suite", *RunOptions.__annotations__]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,6 +14,7 @@ from apm_tta.system.files import require_regular
 from apm_tta.wording import pluralise
 
 LOG_FILE = "run.log"
+_log = logging.getLogger(__name__)
 
 
 class LogFile:
@@ -46,6 +48,7 @@ class LogFile:
 
     def line(self, text: str) -> None:
         """Log one line with its time."""
+        _log.info("%s", text)
         self._write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {text}\n")
 
     def failed(self, error: BaseException) -> None:

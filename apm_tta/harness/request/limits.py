@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 MOST_IMAGES = 2**31
 """Of a data set, a class, a batch or a shard."""
 
@@ -19,3 +21,6 @@ MOST_ISLANDS = 1000
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 """How products may be computed; see ``apm_tta.precision``."""
+
+Classifier = Literal["auto", "text", "head", "prototypes"]
+"""Where class weights come from; ``auto`` takes the first of the others that is available."""

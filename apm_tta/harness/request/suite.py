@@ -13,13 +13,12 @@ from apm_tta.configuration import Configuration, one_line, read_configuration, v
 from apm_tta.data.sample import CLEAN, SEVERITIES, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import SHARD_SIZE, Streaming
-from apm_tta.harness.request.limits import MOST_IMAGES
+from apm_tta.harness.request.limits import MOST_IMAGES, Classifier
 from apm_tta.harness.streams import Reset, build_setting
 from apm_tta.method_rows import canonical_row, is_variant, method_of
 from apm_tta.resources import SUITES, yaml_names, yaml_path
 from apm_tta.wording import pluralise
 
-Classifier = Literal["auto", "text", "head", "prototypes"]
 CropShare = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]

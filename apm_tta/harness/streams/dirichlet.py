@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import Field
 
 from apm_tta.harness.streams.setting import StreamSetting, register
@@ -45,7 +44,7 @@ class Dirichlet(StreamSetting):
         shares = generator.dirichlet([self.gamma] * slots, len(by_class))
         parts: list[list[list[Entry]]] = [[] for _ in range(slots)]
         for own, share in zip(by_class.values(), shares, strict=True):
-            ends = (np.cumsum(share)[:-1] * len(own)).astype(int).tolist()
+            ends = (share.cumsum()[:-1] * len(own)).astype(int).tolist()
             for slot, (start, end) in enumerate(zip([0, *ends], [*ends, len(own)], strict=True)):
                 parts[slot].append(own[start:end])
         return [entry for slot in parts for place in generator.permutation(len(slot)) for entry in slot[place]]

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import Field
 
 from apm_tta.errors import UserError
@@ -42,6 +41,8 @@ class FewClasses(StreamSetting):
             )
 
     def arrange(self, entries: Sequence[Entry], seed: int, name: str, batch: int | None) -> list[Entry]:
+        import numpy as np  # only here: options are completed without it
+
         size = batch or USUAL_BATCH
         classes = min(self.classes_per_batch, size)
         shares = [size // classes + (share < size % classes) for share in range(classes)]
