@@ -64,7 +64,7 @@ class UnknownName(UserError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         begun, advice = f"unknown {kind} {_cut(name)!r}; there are: ", did_you_mean(name, names)
-        room = min(_LONGEST_LIST, _LONGEST_LINE - len(begun)) - len(advice)
+        room = min(_LONGEST_LIST, _LONGEST_LINE - len(begun) - len(advice))
         super().__init__(begun + _listed(name, names, room), exit_code=2, advice=advice)
 
 

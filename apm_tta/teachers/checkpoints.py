@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 from apm_tta.teachers.training_state import inert_training_state
 from apm_tta.teachers.weight_names import first_few, without_wrappers
 from apm_tta.teachers.weight_sets import find_weights
@@ -145,8 +145,7 @@ def one_line_errors(name: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # open_clip, timm, hub clients and torch raise many kinds; the reader needs one line
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"teacher {name!r} cannot be loaded: {type(error).__name__}: {reason}") from error
+        raise UserError(f"teacher {name!r} cannot be loaded: {describe_error(error)}") from error
 
 
 def _read_safetensors(path: Path) -> Any:
