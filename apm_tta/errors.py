@@ -18,7 +18,7 @@ UNEXPECTED = 70
 _LONGEST = 130
 """Characters of another library's message that are quoted; a traceback has all of it."""
 
-_LONGEST_LIST, _LONGEST_LINE = 235, 295
+_LONGEST_LIST, _LONGEST_LINE = 235, 285
 """Characters of the names that are listed where one is unknown, and of the whole line."""
 
 

@@ -220,7 +220,7 @@ MISTAKES = [
     (
         ["demo", "--corruptions", "fgo"],
         2,
-        "unknown corruption of fashion-mnist 'fgo'; there are: brightness, contrast,",
+        "unknown corruption of fashion-mnist 'fgo'; there are: fog, frost, brightness,",
     ),
     (["demo", "--severities", "6"], 2, "severity 6 does not exist; severities are 1 to 5"),
     (["demo", "--severities", "x"], 2, "'x' is not a list of severities"),
