@@ -1,7 +1,7 @@
 """Names that can be asked for, known without importing what they name: for completion, and for the nearest of them.
 
-Methods are read from this package's source, released weights from those of open_clip, timm and torchvision, since importing
-any of them takes seconds. What cannot be read there is left out: a run asks the registries, not these lists.
+Methods are read from this package's source, released weights from those of open_clip, timm and torchvision, since
+importing any of them takes seconds. What cannot be read there is left out: a run asks the registries, not these lists.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from apm_tta.resources import DATASETS, SUITES, yaml_names
 from apm_tta.teachers import teacher_names
 from apm_tta.teachers.embedded import FOLDERS
 
-HEAVY = ["torch", "numpy", "pandas", "pydantic", "open_clip", "timm", "matplotlib", "brand_new"]
+HEAVY = ["torch", "numpy", "pandas", "open_clip", "timm", "matplotlib", "brand_new"]
 """None of them is imported for an answer, which takes a quarter of a second without them and many with them."""
 
 SETUP = {
