@@ -132,7 +132,7 @@ def test_an_unknown_card_lists_the_closest_of_those_that_exist() -> None:
         load_card("imagenet-o")
     close = [f"imagenet-{letter}" for letter in "acr"]
     assert all(name in str(caught.value) for name in close)
-    assert str(caught.value).endswith("more")
+    assert str(caught.value).endswith("more; did you mean imagenet-r?")
     assert caught.value.exit_code == 2
 
 

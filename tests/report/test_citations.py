@@ -66,6 +66,8 @@ def test_every_teacher_of_a_suite_has_an_entry_unless_the_package_carries_it() -
         ("ViT-B-16-SigLIP:webli", {"ilharco2021openclip", "zhai2023siglip"}),
         ("timm:vit_base_patch16_224.mae", {"wightman2019timm", "he2022mae"}),
         ("hf-hub:somebody/something", {"ilharco2021openclip"}),
+        ("torchvision:resnet50.IMAGENET1K_V1", {"torchvision2016"}),
+        ("robustbench:Standard", {"croce2021robustbench"}),
         ("MyNetwork", set()),
     ],
 )
