@@ -63,3 +63,11 @@ def pluralise(number: int, singular: str, plural: str = "") -> str:
 def resume(folder: Path) -> str:
     """Return the advice with which a run or a training in ``folder`` is gone on with."""
     return f"rerun the same command with --out {for_shell([folder])} to resume"
+
+
+def in_units(number: int) -> str:
+    """Format a number of bytes for a reader, in decimal units: ``22.6 GB``, ``687.6 MB``, ``812 bytes``."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return pluralise(number, "byte")

@@ -1,7 +1,8 @@
-"""Make ``docs/methods.md`` from the methods' docstrings, defaults and costs, and from ``results/embedded/``.
+"""Make ``docs/methods.md`` from the methods' docstrings, defaults and costs, and from ``results/embedded/``, and
+``docs/datasets.md`` and ``docs/data.md`` from the cards in ``datasets/``.
 
-``python docs/make.py`` writes it, and ``docs/datasets.md`` from the cards; tests compare the committed pages with its
-output. So the pages state what the code states, and ``run-bench`` wrote every number on the first.
+``python docs/make.py`` writes the pages; a test compares the committed pages with its output. So they state what code
+and cards state, and ``run-bench`` wrote every number on the first.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.corruptions import CORRUPTIONS
 from apm_tta.data.dataset import Dataset, open_dataset
+from apm_tta.data.downloads import Download
 from apm_tta.data.sample import CLEAN
 from apm_tta.data.task import Task
 from apm_tta.methods import METHODS, Cost, Method, build_parameters
@@ -26,6 +28,7 @@ from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
 PAGE = Path(__file__).parent / "methods.md"
 DATASETS_PAGE = Path(__file__).parent / "datasets.md"
+DATA_PAGE = Path(__file__).parent / "data.md"
 RESULTS = Path(__file__).parent.parent / "results" / "embedded"
 ORDER = [
     *("zeroshot", "ensemble", "vte", "tpt", "memo", "norm", "tent", "sar", "eta", "rdumb"),
@@ -57,6 +60,63 @@ comes from, how to get it, and the expected tree; `run-bench check NAME --data-r
 of a set are clean images and corruptions that are made of them as they are read; or the corruptions that it stores; or
 its domains, each tested by itself, with the mean over them below the table.
 """
+
+
+DATA_HEAD = """# Data sets and where they come from
+
+Made by `python docs/make.py` from the cards in `datasets/`: edit the cards, not this page.
+
+    run-bench get imagenet-a --data-root /data            # fetch, check size and digest, then run-bench check
+    run-bench get imagenet-c --data-root /data --dry-run  # what, from where, how large, by whose digest, what is there
+    run-bench get imagenet-c --data-root /data --only noise.tar --only blur.tar
+    run-bench get dtd --data-root /data --unpack --mirror https://mirror.example.org/data
+
+No address below was reached from where this page was made: each is repeated from the code, record or page named beside
+it, as are sizes and digests. Where nobody states a digest, `run-bench get` says so, computes the SHA-256, and records
+it in `.downloads.jsonl` beside the file; a later `get` and `run-bench check --deep` compare with it.
+
+The same command goes on where it was stopped, also after a kill: over HTTP only where the server vouches, by
+`If-Range`, that the file is still the same one; from Google Drive only where a digest tells afterwards. A file has its
+name only when it is whole and right; what has come of it lies in `.NAME.partial`. Archives stay as they are; `--unpack`
+unpacks them beside themselves, refuses entries that lead outside, links and devices, and leaves nothing of what it
+refuses.
+
+A token of Hugging Face (`hf auth login`) is used where there is one.
+"""
+
+
+def data_page() -> str:
+    """Return the page of data sets as Markdown."""
+    return "\n\n".join([DATA_HEAD.strip(), *(data_section(load_card(name)) for name in card_names())]) + "\n"
+
+
+def data_section(card: DatasetCard) -> str:
+    """Return what one card states of its files."""
+    lines = [f"## {card.name}", "", f"{card.title}. Licence: {card.licence}. Source: {card.source}", ""]
+    if not card.downloads:
+        return "\n".join([*lines, f"Nothing for `run-bench get`: {card.get}."])
+    lines += ["| file | address | bytes | address and size stated by | digest |", "|---|---|---:|---|---|"]
+    lines += [row for download in card.downloads for row in data_rows(download)]
+    steps = [f"`{download.name}` needs you: {download.steps}." for download in card.downloads if download.steps]
+    return "\n".join([*lines, *(line for step in steps for line in ("", step))])
+
+
+def data_rows(download: Download) -> list[str]:
+    """Return what is stated of one file, and of those within it."""
+    file = [
+        f"`{download.folder}/{download.name}`".replace("`/", "`"),
+        "<br>".join(download.addresses) or "not known, or not for everyone",
+        f"{download.bytes:,}" if download.bytes else "not known",
+        download.stated_by,
+        stated(download.digests),
+    ]
+    inside = [[f"`{name}` in it", "", "", "", stated(digests)] for name, digests in download.contains.items()]
+    return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in (file, *inside)]
+
+
+def stated(digests: dict[str, str]) -> str:
+    """Return digests with who states them."""
+    return "<br>".join(f"`{digest}`, stated by {origin}" for digest, origin in digests.items()) or "not known"
 
 
 def page() -> str:
@@ -240,6 +300,6 @@ def markdown(text: str) -> str:
 
 
 if __name__ == "__main__":
-    DATASETS_PAGE.write_text(datasets_page(), encoding="utf-8")
-    PAGE.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{DATASETS_PAGE}\n{PAGE}\n")
+    for path, made in ((DATASETS_PAGE, datasets_page), (DATA_PAGE, data_page), (PAGE, page)):
+        path.write_text(made(), encoding="utf-8")
+        sys.stdout.write(f"{path}\n")

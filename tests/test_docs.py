@@ -34,6 +34,14 @@ def test_the_committed_page_of_data_sets_is_what_the_cards_make() -> None:
     assert page == (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
 
 
+def test_the_committed_page_of_where_data_sets_come_from_is_what_the_cards_make() -> None:
+    """Run ``python docs/make.py`` if this fails."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    page = runpy.run_path(str(ROOT / "docs" / "make.py"))["data_page"]()
+    assert page == (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+
+
 def test_the_committed_page_of_scale_is_what_its_costs_make() -> None:
     """Run ``python docs/scale.py`` if this fails."""
     if not (ROOT / "docs").is_dir():

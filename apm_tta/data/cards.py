@@ -12,13 +12,13 @@ from pydantic import Field, StrictBool, StrictStr, StringConstraints, model_vali
 
 from apm_tta.configuration import Configuration, read_configuration
 from apm_tta.data.class_lists import CLASS_LISTS, ClassList, listed_classes
+from apm_tta.data.downloads import Download
 from apm_tta.data.sample import Condition
 from apm_tta.data.task import Family
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.registry import Registry
 from apm_tta.resources import DATASETS, yaml_names, yaml_path
 
-Digest = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
 Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
 Prompt = Annotated[str, StringConstraints(pattern=r"^[^{}]*\{\}[^{}]*$")]
 
@@ -45,7 +45,8 @@ class DatasetCard(Configuration):
         extra_corruptions: those of ``stored_corruptions`` that a complete tree may lack.
         side: of every image, pixels, where all are squares of one size; null where they differ.
         corruption_parameters: which authors' severities fit the images: ``imagenet`` (224 px) or ``cifar`` (32 px).
-        checksums: published digests of files and archives by name; ``check --deep`` compares those that exist.
+        downloads: the files that it is downloaded as, which ``run-bench get`` brings, with the digests that
+            ``check --deep`` compares; empty where there is nothing to download.
         fingerprint: of all its images, as ``Dataset.fingerprint`` computes it, where known.
         source: address.
         licence: of the images.
@@ -71,7 +72,7 @@ class DatasetCard(Configuration):
     extra_corruptions: tuple[str, ...] = ()
     side: int | None = Field(default=None, gt=0)
     corruption_parameters: Literal["imagenet", "cifar"]
-    checksums: dict[str, Digest] = Field(default_factory=dict)
+    downloads: tuple[Download, ...] = ()
     fingerprint: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     source: str
     licence: str

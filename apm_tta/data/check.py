@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from apm_tta.data.cards import DatasetCard, every_card
+from apm_tta.data.compare_digests import compare_digests
 from apm_tta.data.data_root import resolve_data_root
 from apm_tta.data.dataset import Dataset, add_entries
 from apm_tta.data.decode_all import Progress, decode_all
-from apm_tta.data.files import is_file, is_root, read_whole, size_of
+from apm_tta.data.files import is_root
 from apm_tta.data.layouts import LAYOUTS, Layout
 from apm_tta.data.twins import linked_twins
 from apm_tta.errors import UserError
@@ -21,7 +22,6 @@ from apm_tta.wording import pluralise
 
 ANY, UNKNOWN = "any", "-"
 _MAX_SHOWN = 20
-_AT_ONCE = 1 << 24
 
 
 @dataclass
@@ -63,7 +63,9 @@ class CheckReport:
         hidden = len(self.problems) - _MAX_SHOWN
         shown += ["problems:", *(f"  * {problem}" for problem in self.problems[:_MAX_SHOWN])]
         shown += [f"  * and {hidden:,} more"] if hidden > 0 else []
-        shown += ["how to get it:", f"  {self.card.get}", f"  source: {self.card.source}"]
+        shown += ["how to get it:"]
+        shown += [f"  run-bench get {self.card.name} --data-root FOLDER"] if self.card.downloads else []
+        shown += [f"  {self.card.get}", f"  source: {self.card.source}"]
         return [*shown, f"  expected tree: {self.card.tree}"]
 
 
@@ -180,7 +182,9 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
         report.problems.append(f"{layout.place}: the fingerprint is {digest.hexdigest()}, expected {card.fingerprint}")
     if deep:
         report.notes += [f"{pluralise(count, 'image')}: {remark}" for remark, count in sorted(remarks.items())]
-        _compare_digests(report, layout.place, layout.archives)
+        problems, notes = compare_digests(card, layout.place, layout.data_root or layout.place, layout.archives)
+        report.problems += problems
+        report.notes += notes
 
 
 def _span(numbers: Sequence[int | None]) -> str:
@@ -190,19 +194,3 @@ def _span(numbers: Sequence[int | None]) -> str:
         return ANY if numbers else UNKNOWN
     low, high = min(known), max(known)
     return f"{low:,}" if low == high else f"{low:,} .. {high:,}"
-
-
-def _compare_digests(report: CheckReport, place: Path, archives: Iterable[Path]) -> None:
-    compared, named = 0, {archive.name: archive for archive in archives}
-    for name, expected in report.card.checksums.items():
-        path = named.get(name, place / name)
-        if is_file(path):
-            kind, _, wanted = expected.partition(":")
-            found, size = hashlib.new(kind, usedforsecurity=False), size_of(path)
-            for start in range(0, size, _AT_ONCE):
-                found.update(read_whole(path, start, min(_AT_ONCE, size - start)))
-            compared += 1
-            if found.hexdigest() != wanted:
-                report.problems.append(f"{path} has {kind} {found.hexdigest()}, expected {wanted}; download it again")
-    if report.card.checksums:
-        report.notes.append(f"published digests compared: {compared} of {len(report.card.checksums)}")

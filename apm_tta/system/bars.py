@@ -29,3 +29,13 @@ def bar(items: Iterable[T] | None = None, *, hidden: bool = False, **options: An
     """
     shown: tqdm[T] = tqdm(items, leave=False, disable=hidden or not on_terminal(), **options)  # type: ignore[assignment]
     return shown
+
+
+def byte_bar(what: str, total: int | None = None) -> tqdm[None]:
+    """Return a bar of the bytes of one file, moved by ``update``.
+
+    Args:
+        what: the file, and what is done with it.
+        total: its bytes, where they are known.
+    """
+    return bar(None, total=total, unit="B", unit_scale=True, desc=what)

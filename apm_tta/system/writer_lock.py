@@ -1,4 +1,4 @@
-"""A lock that allows one writer per run folder."""
+"""A lock that allows one writer per folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from apm_tta.errors import UserError
 from apm_tta.system.files import read_regular, require_regular, unwritable, write_whole
 
 LOCK_FILE, OWNER_FILE = "run.lock", "run.owner"
+"""Those of a run's folder; see ``stem``."""
 # The processes of a killed run notice its end at once, unless they are in the middle of something.
 _PATIENCE_S = 6.0
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -22,8 +23,15 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[list[str]]:
+def only_writer(
+    folder: Path, advice: str = "wait for it, choose another --out, or use --force-new", stem: str = "run"
+) -> Iterator[list[str]]:
     """Lock ``folder`` for the block. The system releases the lock when this process ends, however it ends.
+
+    Args:
+        folder: that is written into.
+        advice: what to do where another process holds the lock.
+        stem: of the names of the two files; hidden where the folder is not this program's own.
 
     Yields:
         What is to be noted: that the file system has no locks, so that only a writer on this machine is noticed.
@@ -31,16 +39,16 @@ def only_writer(folder: Path) -> Iterator[list[str]]:
     Raises:
         UserError: when another process holds the lock, naming that process.
     """
-    owner = folder / OWNER_FILE
-    lock = FileLock(folder / LOCK_FILE)
+    owner, place = folder / f"{stem}.owner", folder / f"{stem}.lock"
+    lock = FileLock(place)
     try:
-        locks = _has_locks(folder / LOCK_FILE)
+        locks = _has_locks(place)
         if locks:
             lock.acquire(timeout=_PATIENCE_S, poll_interval=0.2)
         elif (who := _owner(owner)) and _is_running_here(who):
-            raise _held(folder, who)
+            raise _held(folder, who, advice)
     except Timeout:
-        raise _held(folder, _owner(owner) or "another process") from None
+        raise _held(folder, _owner(owner) or "another process", advice) from None
     except OSError as error:
         raise unwritable(folder, error) from None
     try:
@@ -54,14 +62,14 @@ def only_writer(folder: Path) -> Iterator[list[str]]:
             ]
         )
     finally:
-        for path in (owner, folder / LOCK_FILE):  # before it is released: who has opened it notices that it is gone
+        for path in (owner, place):  # before it is released: who has opened it notices that it is gone
             with suppress(OSError):
                 path.unlink()
         lock.release()
 
 
-def _held(folder: Path, who: str) -> UserError:
-    return UserError(f"{folder} is being written by {who}; wait for it, choose another --out, or use --force-new")
+def _held(folder: Path, who: str, advice: str) -> UserError:
+    return UserError(f"{folder} is being written by {who}", advice=advice)
 
 
 def _owner(path: Path) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from apm_tta.data.cards import DatasetCard, card_names, load_card
 from apm_tta.data.dataset import Dataset
+from apm_tta.data.downloads import Download
 from apm_tta.data.layouts import LAYOUTS
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.resources import DATASETS
@@ -151,6 +152,22 @@ def test_a_card_put_into_the_folder_is_found(cards: Path) -> None:
     assert load_card("mine").images == 2000
 
 
+PLACE = "addresses: [https://example.org/a.tar], stated_by: me"
+WRONG_DOWNLOADS = [
+    (f"name: a.tar, {PLACE}, digests: {{12ab: me}}", "downloads.0.digests.12ab"),
+    (f"name: a.tar, {PLACE}, digests: {{md5:{32 * '0'}: ''}}", "at least 1 character"),
+    (f"name: a.tar, {PLACE}, digests: {{md5:{32 * '0'}: me, md5:{32 * '1'}: you}}", "one of each kind"),
+    (f"name: ../a.tar, {PLACE}", "must be a path below the data root"),
+    (f"name: a.tar, folder: /tmp, {PLACE}", "must be a path below the data root"),
+    (f"name: a.tar, {PLACE}, bytes: 0", "downloads.0.bytes"),
+    ("name: a.tar, stated_by: me", "must have addresses, or steps"),
+    ("name: a.tar, addresses: [https://example.org/a.tar]", "downloads.0.stated_by"),
+    ("name: a.tar, addresses: [ftp://example.org/a.tar], stated_by: me", "downloads.0.addresses.0"),
+    (f"name: 'a{{1..3}}.tar', {PLACE}", "must have {file} in them"),
+    (f"name: 'a{{1..3}}.tar', {PLACE}, bytes: 7", "the name stands for several"),
+]
+
+
 @pytest.mark.parametrize(
     ("damaged", "says"),
     [
@@ -162,7 +179,7 @@ def test_a_card_put_into_the_folder_is_found(cards: Path) -> None:
         (GOOD.replace("images_per_class: 200", "images_per_class: 199"), "class_count times images_per_class"),
         (GOOD.replace("template: a photo of a {}.", "template: a photo."), "template"),
         (GOOD + "\nextra_corruptions: [fog]\n", "extra_corruptions"),
-        (GOOD + "\nchecksums: {a: 12ab}\n", "checksums.a"),
+        *((GOOD + f"\ndownloads: [{{{file}}}]\n", says) for file, says in WRONG_DOWNLOADS),
         (GOOD + "\ndomains: {a: 3}\n", "domains: leave no room for stored_corruptions and images"),
         (GOOD + "\ndomains: {Real World: 3}\n", "domains.Real World"),
         (GOOD.replace("corruption_parameters: cifar", "corruption_parameters: tiny"), "corruption_parameters"),
@@ -207,3 +224,22 @@ def test_a_card_can_take_the_classes_that_another_writes_out() -> None:
     assert load_card("cifar100-c").class_list == load_card("cifar100").class_list
     assert load_card("cifar100").class_list.names[1] == "aquarium fish"
     assert load_card("cifar10.1").class_list.names[:2] == ("airplane", "automobile")
+
+
+def test_a_name_with_braces_stands_for_the_files_that_it_does_in_a_shell() -> None:
+    address = "https://example.org/{file}"
+    download = Download(name="{a,b}_{08..10}.tar", folder="x", addresses=(address,), stated_by="me")
+    files = list(download.files())
+    assert [file.name for file in files] == [
+        f"{letter}_{number}.tar" for letter in "ab" for number in ("08", "09", "10")
+    ]
+    assert files[0].addresses == ("https://example.org/a_08.tar",)
+    assert [file.name for file in download.files(lambda name: name.startswith("x/b") and "9" in name)] == ["b_09.tar"]
+
+
+def test_every_set_is_carried_or_says_where_its_files_lie_or_what_to_do() -> None:
+    for card in map(load_card, card_names()):
+        if not card.downloads:
+            assert LAYOUTS.get(card.layout).carried or card.name in {"folder", "imagenet-part"}
+        names = [f"{file.folder}/{file.name}" for download in card.downloads for file in download.files()]
+        assert len(names) == len(set(names)), card.name

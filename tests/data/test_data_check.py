@@ -15,6 +15,7 @@ from PIL import Image
 from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.check import CheckReport, check, overview, presence
 from apm_tta.data.dataset import Dataset
+from apm_tta.data.downloads import Download
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
 
@@ -134,14 +135,14 @@ def test_damage_is_found_only_when_images_are_decoded(adversarial: Any, trees: A
 def test_a_published_digest_is_compared_only_when_images_are_decoded(tmp_path: Path, trees: Any) -> None:
     made = trees.cifar(tmp_path, "cifar10")
     digest = hashlib.md5((tmp_path / "test_batch").read_bytes()).hexdigest()
-    right = made.card.model_copy(
-        update={"checksums": {"test_batch": f"md5:{digest}", "batches.meta": "md5:" + 32 * "0"}}
-    )
+    contains = {"test_batch": {f"md5:{digest}": "me"}, "batches.meta": {"md5:" + 32 * "0": "me"}}
+    archive = Download(name="a.tar.gz", steps="ask", stated_by="me", contains=contains)
+    right = made.card.model_copy(update={"downloads": (archive,)})
     assert check(right, tmp_path).passed
     report = check(right, tmp_path, deep=True)
     (problem,) = report.problems
     assert "batches.meta has md5 " in problem
-    assert "expected 00000000000000000000000000000000; download it again" in problem
+    assert "expected 00000000000000000000000000000000 (me); download it again" in problem
     assert "published digests compared: 2 of 2" in report.notes
 
 
