@@ -108,6 +108,7 @@ COLUMNS: tuple[Column, ...] = (
         "place in its stream, from 0, part of a row's key; null where every image is shown once under each condition",
     ),
     Column("label", _CLASS, "image", "class of the image, from 0; -1 for a foreign image", required=True),
+    Column("other_labels", pa.list_(_CLASS), "image", "other classes that are right too; null where there are none"),
     Column("error", pa.string(), "image", "why there is no answer; null where there is one"),
     Column(
         "error_kind",

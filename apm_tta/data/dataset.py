@@ -308,7 +308,7 @@ def add_entries(digest: Any, condition: Condition, entries: Sequence[Entry]) -> 
     """Add ids and labels under ``condition`` to a hashlib digest: a fingerprint consists of nothing else."""
     digest.update(f"{condition}\n".encode())
     for entry in entries:
-        digest.update(f"{entry.id}\t{entry.label}\n".encode())
+        digest.update(f"{entry.id}\t{','.join(map(str, (entry.label, *entry.others)))}\n".encode())
 
 
 def open_dataset(

@@ -25,5 +25,5 @@ def beside(answers: Answers, numbers: Numbers) -> str:
             return "" if name == ZEROSHOT else name
     if own.prompts or not len(answers):
         return "no row has its prompts"
-    right = (answers.teacher_prediction == answers.label).mean()
+    right = answers.hits(answers.teacher_prediction).mean()
     return f"its teacher alone, {100 * float(right):.1f} %"

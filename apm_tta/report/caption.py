@@ -26,6 +26,7 @@ def caption(manifest: Manifest, sites: Sites) -> str:
     return (
         f"{manifest.dataset_title} ({data.name}): {data.subset} under each condition; "
         f"{_corruptions(numbers, manifest.dataset_title)}{_foreign(numbers)}"
+        f"{_several_labels(data.several_labels)}"
         f"Teacher {teacher.name} (weights {teacher.weights_sha256[:12]}), class weights from "
         f"{teacher.classifier}{prompts}; templates: {templates}; protocol: {', '.join(protocols)}{_streams(numbers)}; "
         f"seeds {', '.join(map(str, numbers.seeds))}; {numbers.precision}. "
@@ -43,6 +44,17 @@ def _corruptions(numbers: Numbers, title: str) -> str:
     generated = "" if data.corruptions == "stored" else f", applied as images were read, {_jpeg(data.jpeg_quality)}"
     frame = "" if data.corruption_frame is None else f", on images of {data.corruption_frame}"
     return f"severities as set by the authors of {authors}{frame}{generated}. "
+
+
+def _several_labels(images: int) -> str:
+    """State what the numbers mean where several classes of an image are right; empty where none has several."""
+    if not images:
+        return ""
+    number = pluralise(images, "image has", "images have")
+    return (
+        f"{number} several right classes: an answer is right if it is any of them; NLL and Brier score are of the one "
+        "with the highest probability; the worst classes and the balanced numbers count an image under the first. "
+    )
 
 
 def _foreign(numbers: Numbers) -> str:

@@ -22,6 +22,7 @@ from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.record_keys import equal_key
 from apm_tta.harness.storage.records import cell_columns
 from apm_tta.harness.storage.run_records import RecordFile, present_files, read_parts
+from apm_tta.report.further_labels import FurtherLabels
 from apm_tta.wording import resume
 
 _ROUNDING = 1e-6  # of a float32 softmax
@@ -47,8 +48,8 @@ class Answers:
         damaged: a row for each of the others: its id, the kind of error, and the error.
         label: true classes, ``(n,)``.
         prediction: predicted classes, ``(n,)``.
-        right: whether the prediction is the label, ``(n,)``.
-        in_top5: whether the label is one of the five best classes, ``(n,)``.
+        right: whether the prediction is the label, or another right class, ``(n,)``.
+        in_top5: whether the label, or another right class, is one of the five best classes, ``(n,)``.
         confidence: confidence in the prediction, ``(n,)``.
         energy: of the logits, ``(n,)``; NaN where it was not recorded.
         teacher_prediction: the teacher's zero-shot predictions with the same templates, ``(n,)``.
@@ -62,6 +63,7 @@ class Answers:
         gflop: GFLOP per image; NaN where it was not counted.
         means: over the images, of every column that declares a mean; NaN where the value of any image is unknown.
         headers: of the files that they were read from.
+        further: the right classes besides the labels; None where every image has one right class.
     """
 
     cell: dict[str, Any]
@@ -85,9 +87,14 @@ class Answers:
     gflop: float
     means: dict[str, float]
     headers: tuple[RecordHeader, ...]
+    further: FurtherLabels | None = None
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def hits(self, predictions: Ints) -> Bools:
+        """Return whether predictions are right, ``(n,)`` or ``(n, k)``."""
+        return _hits(predictions, self.label, self.further)
 
     @property
     def images(self) -> pa.Array:
@@ -190,6 +197,8 @@ class _Rows:
         self.ids: list[pa.Array] = []
         self.damaged: list[dict[str, str]] = []
         self._columns: dict[str, list[Any]] = {}
+        self._further: list[FurtherLabels] = []
+        self._answered = 0
 
     def add(self, table: pa.Table) -> None:
         """Add some rows.
@@ -206,6 +215,9 @@ class _Rows:
         answered = table.filter(pc.invert(unread)).combine_chunks()
         _refuse_gaps(self.run, self.cell, answered)
         label, latency = _integers(answered, "label"), _floats(answered, "latency_ms")
+        if (further := FurtherLabels.of(answered["other_labels"])) is not None:
+            self._further.append(FurtherLabels(self._answered + further.rows, further.classes))
+        self._answered += len(answered)
         iterations = _iterations(self.run, self.cell, answered)
         target = None if answered["target_prediction"].null_count else _integers(answered, "target_prediction")
         values = {
@@ -213,7 +225,7 @@ class _Rows:
             "position": _integers(table, "position"),
             "label": label,
             "prediction": _integers(answered, "prediction"),
-            "in_top5": _in_top5(answered, label),
+            "in_top5": _in_top5(answered, label, further),
             "confidence": _probabilities(self.run, self.cell, answered),
             "teacher_prediction": _integers(answered, "teacher_prediction"),
             "latency": latency[np.isfinite(latency)],
@@ -240,6 +252,13 @@ class _Rows:
             raise _uneven(self.run, self.cell, name)
         return np.concatenate(known)
 
+    def further(self) -> FurtherLabels | None:
+        """Return the right classes besides the labels; None where there are none in any part."""
+        if not self._further:
+            return None
+        rows, classes = zip(*((each.rows, each.classes) for each in self._further), strict=True)
+        return FurtherLabels(np.concatenate(rows), np.concatenate(classes))
+
     def floats(self, name: str) -> Floats:
         """Return a column as double precision, once."""
         found: Floats = self.take(name).astype(np.float64)
@@ -265,6 +284,7 @@ def _answers(run: Path, cell: Cell, files: Sequence[RecordFile], fingerprint: st
         ids = ids.filter(pa.array(~unread))
         showing = None if showing is None else showing[~unread]
     label, prediction, batch, steps = (rows.take(name) for name in ("label", "prediction", "batch", "steps"))
+    further = rows.further()
     peak, gflop = rows.floats("peak_memory_mb"), rows.floats("gflop")
     return Answers(
         cell=rows.cell,
@@ -273,7 +293,7 @@ def _answers(run: Path, cell: Cell, files: Sequence[RecordFile], fingerprint: st
         damaged=rows.damaged,
         label=label,
         prediction=prediction,
-        right=prediction == label,
+        right=_hits(prediction, label, further),
         in_top5=rows.take("in_top5"),
         confidence=rows.take("confidence"),
         energy=rows.floats("energy"),
@@ -288,7 +308,14 @@ def _answers(run: Path, cell: Cell, files: Sequence[RecordFile], fingerprint: st
         gflop=float(gflop[np.isfinite(gflop)][0]) if np.isfinite(gflop).any() else float("nan"),
         means={name: _mean(rows.floats(name)) for name in _MEANS},
         headers=tuple(headers),
+        further=further,
     )
+
+
+def _hits(predictions: Ints, label: Ints, further: FurtherLabels | None) -> Bools:
+    across = (slice(None), *[None] * (predictions.ndim - 1))
+    found: Bools = predictions == label[across]
+    return found if further is None else found | further.among(np.arange(len(label))[across], predictions)
 
 
 def _keyed(rows: _Rows, position: Ints) -> tuple[pa.Array, Ints | None]:
@@ -331,10 +358,12 @@ def _probabilities(run: Path, cell: dict[str, Any], answered: pa.Table) -> Float
     return np.minimum(confidence, 1)
 
 
-def _in_top5(answered: pa.Table, label: Ints) -> Bools:
+def _in_top5(answered: pa.Table, label: Ints, further: FurtherLabels | None) -> Bools:
     top5 = answered["top5"].combine_chunks()
-    parents = pc.list_parent_indices(top5).to_numpy()
-    hits = top5.flatten().to_numpy() == label[parents]
+    parents, classes = pc.list_parent_indices(top5).to_numpy(), top5.flatten().to_numpy()
+    hits = classes == label[parents]
+    if further is not None:
+        hits |= further.among(parents, classes.astype(np.int64))
     in_top5: Bools = np.bincount(parents, weights=hits, minlength=len(label)) > 0
     return in_top5
 

@@ -197,10 +197,10 @@ class _Groups:
         counts["answers"] += len(cell)
         counts["different"] += int(different.sum())
         counts["method_right"] += int((different & cell.right).sum())
-        counts["teacher_right"] += int((different & (cell.teacher_prediction == cell.label)).sum())
+        counts["teacher_right"] += int((different & cell.hits(cell.teacher_prediction)).sum())
         if cell.iterations is None:
             return
-        right = (cell.iterations == cell.label[:, None]).sum(0)
+        right = cell.hits(cell.iterations).sum(0)
         same = (cell.iterations == cell.teacher_prediction[:, None]).sum(0)
         self._right[key] = self._right.get(key, 0) + right
         self._same[key] = self._same.get(key, 0) + same
@@ -284,7 +284,11 @@ def find_differing_label(one: Answers, other: Answers) -> str | None:
     """Return the first image for which two cells have different labels; None where there is none."""
     places = positions(one.ids, other.ids)
     differing = (places >= 0) & (one.label != other.label[places])
-    return str(one.ids[int(differing.argmax())].as_py()) if differing.any() else None
+    if differing.any():
+        return str(one.ids[int(differing.argmax())].as_py())
+    further = [{} if each.further is None else each.further.by_id(each.ids) for each in (one, other)]
+    shared = further[0].keys() & further[1].keys()
+    return next((str(image) for image in sorted(shared) if further[0][image] != further[1][image]), None)
 
 
 def _ordered(rows: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:

@@ -32,10 +32,17 @@ from apm_tta.wording import first_few, pluralise
 
 @dataclass(frozen=True)
 class Entry:
-    """One image that a layout can read: its id (path below the folder where the tree starts) and its label."""
+    """One image that a layout can read.
+
+    Attributes:
+        id: path below the folder where the tree starts.
+        label: its class; the first one that the data set states where several are right.
+        others: the other classes that are right too; none of nearly all data sets.
+    """
 
     id: str
     label: int
+    others: tuple[int, ...] = ()
 
 
 @dataclass

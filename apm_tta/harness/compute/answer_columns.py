@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from apm_tta.columns import RECORD_COLUMNS
+from apm_tta.data.layouts import Entry
 from apm_tta.methods import Predictions
 
 _TYPES = {column.name: column.type for column in RECORD_COLUMNS}
@@ -77,6 +78,22 @@ def probability_columns(logits: Tensor, labels: Sequence[int]) -> pa.Table:
     )
 
 
+def nearest_labels(logits: Tensor, entries: Sequence[Entry]) -> list[int]:
+    """Return the right class of every image, and of several the one to which its row of ``logits`` gives most."""
+    return [
+        max((entry.label, *entry.others), key=row.__getitem__) if entry.others else entry.label
+        for entry, row in zip(entries, logits, strict=True)
+    ]
+
+
+def label_columns(entries: Sequence[Entry]) -> pa.Table:
+    """Make the columns of right classes."""
+    others = [list(entry.others) or None for entry in entries]
+    return make_columns(
+        len(entries), label=[entry.label for entry in entries], other_labels=others if any(others) else None
+    )
+
+
 def make_columns(count: int, **values: Tensor | Sequence[Any] | None) -> pa.Table:
     """Make a table of ``count`` rows with the records' types; a column that is None is null throughout."""
     return pa.table({name: _array(value, _TYPES[name], count) for name, value in values.items()})
@@ -93,10 +110,14 @@ def concatenate_columns(*tables: pa.Table) -> pa.Table:
 
 
 def count_right(table: pa.Table) -> int:
-    """Count the rows whose prediction is the label."""
+    """Count the rows whose prediction is a right class."""
     if "prediction" not in table.column_names:
         return 0
-    return int(pc.sum(pc.equal(table["prediction"], table["label"]), min_count=0).as_py())
+    right = int(pc.sum(pc.equal(table["prediction"], table["label"]), min_count=0).as_py())
+    if table["other_labels"].null_count == len(table):
+        return right
+    rows = zip(table["prediction"].to_pylist(), table["other_labels"].to_pylist(), strict=True)
+    return right + sum(prediction in (others or ()) for prediction, others in rows)
 
 
 def _array(value: Tensor | Sequence[Any] | None, kind: pa.DataType, count: int) -> pa.Array:

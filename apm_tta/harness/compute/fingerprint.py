@@ -107,6 +107,7 @@ def numbers(prepared: Prepared) -> Numbers:
             images_sha256=content.sha256,
             reading=dataset.layout.reading,
             images_per_condition=chosen if len(set(chosen.values())) > 1 else next(iter(chosen.values())),
+            several_labels=sum(bool(entry.others) for each in request.conditions for entry in dataset.entries(each)),
             named_subset=suite.subset,
             subset=subset_rules(suite.limit, list(counts.values()), suite.subset),
             corruptions=dataset.corruption_source,

@@ -21,7 +21,9 @@ from apm_tta.harness.compute.answer_columns import (
     concatenate_columns,
     concatenate_rows,
     count_right,
+    label_columns,
     make_columns,
+    nearest_labels,
     probability_columns,
 )
 from apm_tta.harness.compute.fresh_start import FreshStart
@@ -276,11 +278,11 @@ class Worker:
             len(loaded.unread),
             position=None if positions is None else positions.unread,
             id=[unread.entry.id for unread in loaded.unread],
-            label=[unread.entry.label for unread in loaded.unread],
             error=[str(unread.error) for unread in loaded.unread],
             error_kind=[unread.error.kind for unread in loaded.unread],
         )
         given = len(batch) if method.protocol == "transductive" else method.stream_batch or self._batch_size
+        errors = concatenate_columns(errors, label_columns([unread.entry for unread in loaded.unread]))
         if not loaded.places:
             self._account.add_batch(method.given.row, given)
             return errors
@@ -304,12 +306,11 @@ class Worker:
         self._account.add_batch(method.given.row, min(given, self._batch_limits.get(method, given)))
         count = len(batch)
         latencies = solo.latencies if solo else []
-        labels = [entry.label for _, entry in loaded.places]
+        entries = [entry for _, entry in loaded.places]
         images = make_columns(
             count,
             id=batch.ids,
             position=None if positions is None else positions.read,
-            label=labels,
             image_sha256=[self._other_content(each, loaded.digests[each]) for each in batch.ids],
         )
         costs = make_columns(
@@ -317,9 +318,10 @@ class Worker:
             latency_ms=[*latencies, *[None] * (count - len(latencies))],
             gflop=[solo.gflop if solo else None, *[None] * (count - 1)],
         )
-        columns = [images, concatenate_rows([columns for _, columns in parts]), costs]
+        columns = [images, label_columns(entries), concatenate_rows([columns for _, columns in parts]), costs]
         if not method.votes:
-            columns.append(probability_columns(torch.cat([each.predictions.logits for each in together]), labels))
+            logits = torch.cat([each.predictions.logits for each in together])
+            columns.append(probability_columns(logits, nearest_labels(logits, entries)))
         return concatenate_rows([concatenate_columns(*columns), errors])
 
     def _other_content(self, sample_id: str, digest: str) -> str | None:

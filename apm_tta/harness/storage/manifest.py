@@ -62,6 +62,7 @@ class DatasetFields(Configuration):
         images_sha256: of ``images.sha256`` in the run folder: ids and contents of those images.
         reading: by whose rules files become RGB; see ``apm_tta.data.decoding``.
         images_per_condition: under each condition, after the limit; by condition where they differ.
+        several_labels: images of which several classes are right, under all conditions.
         named_subset: the list that they are from; None where they are from all of the data set.
         subset: the rule that chose them, in words.
         corruptions: ``stored``, or ``made as read``.
@@ -81,6 +82,7 @@ class DatasetFields(Configuration):
     images_sha256: str
     reading: Reading = PUBLISHED  # as every file was read before this was stated
     images_per_condition: int | dict[str, int]
+    several_labels: int = 0
     named_subset: str | None = None
     subset: str
     corruptions: str

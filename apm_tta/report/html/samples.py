@@ -191,9 +191,12 @@ def _condition_samples(
         key=lambda index: (not differ[index], hashlib.sha256(ids[int(common[index])].as_py().encode()).hexdigest()),
     )
     samples = []
+    further = {} if first.further is None else first.further.by_id(first.ids)
     for index in ranked[:count]:
         at = int(common[index])
-        sample_id, label = ids[at].as_py(), _class_name(names, int(cells[0].label[places[0][at]]))
+        sample_id = ids[at].as_py()
+        classes = [int(first.label[places[0][at]]), *sorted(further.get(sample_id, ()))]
+        label = " or ".join(_class_name(names, each) for each in classes)
         answers = [
             MethodAnswer(
                 cell.cell["method"],
