@@ -12,12 +12,12 @@ from apm_tta.errors import UserError
 from apm_tta.harness.storage.carried_images import as_answered
 from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.harness.storage.image_list import read_image_list, with_images
-from apm_tta.harness.storage.manifest import Numbers, differences
+from apm_tta.harness.storage.manifest import Numbers, StreamFields, differences
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.run_records import read_headers, rows_of_run
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
-from apm_tta.report.paired import pair
+from apm_tta.report.paired import SHOWN_SEVERAL_TIMES, pair
 from apm_tta.report.render import markdown, markdown_text
 from apm_tta.report.run_data import find_differing_label
 from apm_tta.report.sites import join_distinct, sites_of
@@ -118,6 +118,8 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
         "n: images answered by both. Interval: paired bootstrap. p: McNemar's exact test; p (Holm): with Holm's "
         "correction over the rows of this table."
     )
+    if isinstance(numbers.streams, StreamFields) and numbers.streams.repeats(numbers.conditions):
+        note += f" {SHOWN_SEVERAL_TIMES}"
     others = read_manifest(run_b).numbers
     there, images_there = as_answered(run_a, numbers, read_image_list(run_a, numbers))
     now, images_now = as_answered(run_b, others, read_image_list(run_b, others))

@@ -13,6 +13,12 @@ import numpy as np
 from apm_tta.report.cell_answers import Answers, Ints, image_numbers, positions
 from apm_tta.report.statistics import mcnemar_p, paired_interval, paired_mean_interval, sign_flip_p
 
+SHOWN_SEVERAL_TIMES = (
+    "Images were shown several times: n counts showings, and intervals and p are of images with all of their showings, "
+    "which are not independent of each other."
+)
+"""The note of a table with such rows."""
+
 
 def paired_rows(one: Answers, other: Answers) -> tuple[Ints, Ints]:
     """Return the rows of two cells that answer the same showing of an image, in the order of ``one``.

@@ -11,6 +11,7 @@ from apm_tta.columns import RESULT_COLUMNS, Form, Omit, Shown
 from apm_tta.harness.plan import EPISODIC
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.cells import BOLD
+from apm_tta.report.paired import SHOWN_SEVERAL_TIMES
 from apm_tta.report.sites import varies
 from apm_tta.report.table import Table, interval, mean_and_deviation, number, p_value, signed
 from apm_tta.report.timings import MARKED, RATIO, is_disturbed, marked
@@ -96,6 +97,8 @@ def _note(results: pd.DataFrame, names: Collection[str]) -> str:
                 else "."
             )
         )
+    if "images" in names:
+        sentences.append(SHOWN_SEVERAL_TIMES)
     if "beside" in names:
         sentences.append(
             "Beside: these rows have other prompts than zeroshot, and their difference to it is partly that of the "

@@ -56,6 +56,7 @@ def test_the_report_draws_images_with_all_of_their_showings(whole: Path) -> None
     text = (whole / "results.md").read_text(encoding="utf-8")
     assert "gradual streams, which show images several times, reset: never" in text
     assert "different images" in text
+    assert "Images were shown several times: n counts showings" in text
 
 
 def test_a_stream_that_lost_a_file_is_answered_again_alike(
