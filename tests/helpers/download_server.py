@@ -122,6 +122,9 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, Served] = {}
         self.asked: list[tuple[str, Message]] = []
 
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of clients that were killed."""
+
     @property
     def address(self) -> str:
         """Address of its root, without a slash at the end."""
