@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from apm_tta.api.run import resolve
-from apm_tta.commands.suites import suite_command
+from apm_tta.commands.suites import SuiteCommand
 from apm_tta.configuration import read_yaml
 from apm_tta.data.task import Task
 from apm_tta.errors import UserError
@@ -47,7 +47,7 @@ def commands(row: PublishedRow) -> list[list[str]]:
 
 @cache
 def request_of(suite: str, words: tuple[str, ...]) -> RunRequest:
-    with suite_command(suite).make_context(suite, list(words)) as context:
+    with SuiteCommand(suite).make_context(suite, list(words)) as context:
         given: dict[str, Any] = {**context.params}
     for name in ("dry_run", "json"):
         given.pop(name)
