@@ -42,6 +42,14 @@ def test_the_committed_page_of_where_data_sets_come_from_is_what_the_cards_make(
     assert page == (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 
+def test_the_committed_page_of_versions_is_what_its_table_makes() -> None:
+    """Run ``python docs/versions.py`` if this fails."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    page = runpy.run_path(str(ROOT / "docs" / "versions.py"))["page"]()
+    assert page == (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+
+
 def test_the_committed_page_of_scale_is_what_its_costs_make() -> None:
     """Run ``python docs/scale.py`` if this fails."""
     if not (ROOT / "docs").is_dir():
