@@ -41,7 +41,7 @@ def pack(source: Path, archive: Path, top: str = "") -> Path:
 
 def seen(dataset: Dataset) -> Any:
     """Return what a run sees of a data set."""
-    condition = FOG if dataset.layout.stores_corruptions else CLEAN
+    condition = FOG if dataset.card.stored_corruptions else dataset.layout.conditions()[0]
     entries = dataset.entries(condition)
     digests = [dataset.layout.stored(entry.id).sha256 for entry in entries[:40]]
     doubts = [doubt.replace(str(dataset.layout.place), "PLACE") for doubt in dataset.doubts]
@@ -70,7 +70,8 @@ def test_a_release_is_read_from_its_own_folder_in_the_archive(adversarial: Any, 
         assert lying.layout.place == root / "imagenet-a"
         assert seen(lying) == tree
         assert lying.title == f"{adversarial.card.title} (read from {archive.name})"
-    assert check(adversarial.card, archive.parent, deep=True).problems == []
+    made_here = adversarial.card.model_copy(update={"downloads": ()})  # it has not the digest of the release's file
+    assert check(made_here, archive.parent, deep=True).problems == []
     assert other.exists()
 
 
