@@ -20,6 +20,7 @@ from apm_tta.package_files import note_files
 if TYPE_CHECKING:
     from apm_tta.api.check import check_dataset
     from apm_tta.api.method import ImagePredictions, LoadedMethod, load_method
+    from apm_tta.api.pack import pack_dataset
     from apm_tta.api.run import estimate, run
     from apm_tta.api.run_folder import Run, compare, merge, open_run
     from apm_tta.api.verify import verify
@@ -36,6 +37,7 @@ note_files(Path(__file__).parent)
 _MODULES = {
     "apm_tta.api.check": ("check_dataset",),
     "apm_tta.api.method": ("ImagePredictions", "LoadedMethod", "load_method"),
+    "apm_tta.api.pack": ("pack_dataset",),
     "apm_tta.api.run": ("estimate", "run"),
     "apm_tta.api.run_folder": ("Run", "compare", "merge", "open_run"),
     "apm_tta.api.verify": ("verify",),
@@ -76,6 +78,7 @@ __all__ = [
     "merge",
     "open_dataset",
     "open_run",
+    "pack_dataset",
     "register",
     "run",
     "verify",

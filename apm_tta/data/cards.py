@@ -39,6 +39,7 @@ class DatasetCard(Configuration):
         class_count: number of classes; null where any number is allowed.
         images: number of images under one condition; null where any number is allowed, or domains state their own.
         images_per_class: number of images of every class; null where the classes differ in it.
+        splits: what a store calls the split that is tested, ``train``, ``validation`` or ``test``; the preferred first.
         places: folders below the data root in which the tree may start; the first one of its shape is taken.
         stored_corruptions: corruptions stored on disk; empty where clean images are corrupted as they are read.
         domains: the domains, each tested by itself, with the number of images of each; null where that is not known.
@@ -66,6 +67,7 @@ class DatasetCard(Configuration):
     class_count: int | None = Field(gt=0)
     images: int | None = Field(gt=0)
     images_per_class: int | None = Field(default=None, gt=0)
+    splits: tuple[Literal["train", "validation", "test"], ...] = ("test",)
     places: tuple[str, ...] = ("",)
     stored_corruptions: tuple[str, ...] = ()
     domains: dict[Domain, int | None] = Field(default_factory=dict)

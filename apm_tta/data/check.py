@@ -12,9 +12,10 @@ from typing import Any
 from apm_tta.data.cards import DatasetCard, every_card
 from apm_tta.data.compare_digests import compare_digests
 from apm_tta.data.data_root import resolve_data_root
-from apm_tta.data.dataset import Dataset, add_entries
+from apm_tta.data.dataset import Dataset
 from apm_tta.data.decode_all import Progress, decode_all
-from apm_tta.data.files import is_root
+from apm_tta.data.files import is_root, looking_into
+from apm_tta.data.fingerprint import add_entries
 from apm_tta.data.layouts import LAYOUTS, Layout
 from apm_tta.data.twins import linked_twins
 from apm_tta.errors import UserError
@@ -108,10 +109,11 @@ def presence(card: DatasetCard, data_root: Path | None) -> str:
         return "carried"
     if data_root is None:
         return "needs --data-root"
-    layout = Dataset(card, data_root).layout
-    if layout.is_present:
-        return "found"
-    return "not found outside archives" if layout.is_maybe_packed else "not found"
+    with looking_into("indexed"):
+        layout = Dataset(card, data_root).layout
+        if layout.is_present:
+            return "found"
+        return "not found outside archives" if layout.is_maybe_packed else "not found"
 
 
 def overview(data_root: Path | None) -> list[str]:
@@ -182,7 +184,9 @@ def _walk(report: CheckReport, layout: Layout[Any], deep: bool, progress: Progre
         report.problems.append(f"{layout.place}: the fingerprint is {digest.hexdigest()}, expected {card.fingerprint}")
     if deep:
         report.notes += [f"{pluralise(count, 'image')}: {remark}" for remark, count in sorted(remarks.items())]
-        problems, notes = compare_digests(card, layout.place, layout.data_root or layout.place, layout.archives)
+        problems, notes = compare_digests(
+            card, layout.place, layout.data_root or layout.place, layout.archives, layout.checksums()
+        )
         report.problems += problems
         report.notes += notes
 

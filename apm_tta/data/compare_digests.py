@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from apm_tta.data.cards import DatasetCard
@@ -15,7 +15,7 @@ _AT_ONCE = 1 << 24
 
 
 def compare_digests(
-    card: DatasetCard, place: Path, data_root: Path, archives: Iterable[Path]
+    card: DatasetCard, place: Path, data_root: Path, archives: Iterable[Path], packed: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
     """Read every file that has a digest and exists.
 
@@ -24,6 +24,7 @@ def compare_digests(
         place: where the tree starts.
         data_root: in which, or below which, the tree lies.
         archives: from which images are read.
+        packed: digests below ``place`` that were stated when the images were packed; see ``Layout.checksums``.
 
     Returns:
         Problems, one line each; and notes on how many were compared.
@@ -49,6 +50,10 @@ def compare_digests(
     if recorded:
         files = pluralise(recorded, "file")
         notes.append(f"{files} without a published digest compared with what was computed at the download")
+    for name, digest in packed.items():
+        problems += _compared(place / name, {digest: "computed when it was packed"})
+    if packed:
+        notes.append(f"{pluralise(len(packed), 'shard')} compared with what was computed at packing")
     return problems, notes
 
 

@@ -14,11 +14,13 @@ from PIL import Image
 from apm_tta.data.cards import DatasetCard, load_card
 from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
 from apm_tta.data.corruptions.frame import WrongSize, frame_of
+from apm_tta.data.fingerprint import add_entries
 from apm_tta.data.image_digests import ImageDigests
 from apm_tta.data.image_files import UnsupportedImage, failed_step
-from apm_tta.data.layouts import LAYOUTS, Entry, Layout
+from apm_tta.data.layouts import Entry, Layout
 from apm_tta.data.named_subsets import select_named
 from apm_tta.data.sample import CLEAN, FOREIGN, FOREIGN_LABEL, Condition, ReadImage, StoredImage
+from apm_tta.data.stores import open_layout
 from apm_tta.data.subset import even_subset
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator
@@ -75,7 +77,7 @@ class Dataset:
         self.limit = limit
         self.jpeg_quality = jpeg_quality
         self.subset = subset
-        self.layout: Layout[Any] = LAYOUTS.get(card.layout)(card, data_root)
+        self.layout: Layout[Any] = open_layout(card, data_root)
         if self.layout.stores_corruptions != bool(card.stored_corruptions or card.domains):
             needs = "needs stored_corruptions or domains" if self.layout.stores_corruptions else "stores no conditions"
             raise UserError(f"card {card.name}: layout {card.layout} {needs}; correct the card")
@@ -302,13 +304,6 @@ def pixel_digest(image: Image.Image) -> str:
     digest = hashlib.sha256(f"RGB {rgb.width} {rgb.height}\n".encode())
     digest.update(rgb.tobytes())
     return digest.hexdigest()
-
-
-def add_entries(digest: Any, condition: Condition, entries: Sequence[Entry]) -> None:
-    """Add ids and labels under ``condition`` to a hashlib digest: a fingerprint consists of nothing else."""
-    digest.update(f"{condition}\n".encode())
-    for entry in entries:
-        digest.update(f"{entry.id}\t{','.join(map(str, (entry.label, *entry.others)))}\n".encode())
 
 
 def open_dataset(

@@ -41,7 +41,7 @@ def hash_images(
     by_id: dict[str, str] = {}
     threads = ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()))
     try:
-        for hashed in threads.map(lambda chunk: _hash(layout, index, chunk), _chunks(ids)):
+        for hashed in threads.map(lambda chunk: _hash(layout, index, chunk), _chunks(layout.reading_order(ids))):
             by_id.update(hashed)
             if advance is not None:
                 advance(len(hashed))

@@ -12,6 +12,8 @@ SEVERITIES = (1, 2, 3, 4, 5)
 """Severities of every corruption."""
 FOREIGN_LABEL = -1
 """Stands for the class of an image that is of none."""
+OF_THE_TREE = "paths in the tree"
+"""What an id is where images lie as files, or where what they lie in holds the names of these files."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
         UserError: when the runs use different data, or have no cell in common.
     """
     a, b = (read_manifest(run).numbers for run in (run_a, run_b))
-    fields = ["name"]
+    fields = ["name", "ids"]
     if all(isinstance(each.dataset.images_per_condition, int) for each in (a, b)) or a.conditions == b.conditions:
         fields += ["subset", "images_per_condition"]  # by domain they state nothing of the domains that both have
     fields += ["fingerprint"] if a.conditions == b.conditions else []

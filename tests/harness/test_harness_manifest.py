@@ -28,6 +28,7 @@ PLAIN: dict[str, Any] = {
         "suite": "demo",
         "dataset": {
             "name": "fashion-mnist",
+            "ids": "paths in the tree",
             "classes": 3,
             "class_names": ["trouser", "dress", "T-shirt/top"],
             "reading": "published",

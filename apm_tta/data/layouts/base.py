@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -24,7 +24,7 @@ from apm_tta.data.files.lookup import Depth
 from apm_tta.data.image_files import Patience
 from apm_tta.data.layouts.images import decode_image, read_stored
 from apm_tta.data.layouts.unused import Unused
-from apm_tta.data.sample import CLEAN, Condition, ReadImage, StoredImage
+from apm_tta.data.sample import CLEAN, OF_THE_TREE, Condition, ReadImage, StoredImage
 from apm_tta.errors import UserError
 from apm_tta.registry import Registry
 from apm_tta.wording import first_few, pluralise
@@ -92,15 +92,17 @@ class Layout(ABC, Generic[O]):
             corrupted as they are read.
         carried: whether the package carries the images.
         open_ended: whether the tree may be anyone's: then it is never taken for the tree of a published data set.
+        ids: what an image's id is: ``OF_THE_TREE``, unless the images lie in a store that does not hold their names.
         doubts: of the conditions whose images were asked for; see ``Survey.doubts``.
         patience: with images that cannot be reached.
         archives: from which images are read, of those that were asked for.
     """
 
     Options: ClassVar[type[Configuration]] = NoOptions
-    stores_corruptions: ClassVar[bool] = False
     carried: ClassVar[bool] = False
-    open_ended: ClassVar[bool] = False
+    stores_corruptions: bool = False
+    open_ended: bool = False
+    ids: str = OF_THE_TREE
 
     def __init__(self, card: DatasetCard, data_root: Path | None) -> None:
         self.card = card
@@ -108,7 +110,19 @@ class Layout(ABC, Generic[O]):
         self.doubts: dict[str, None] = {}
         self.patience = Patience()
         self.archives: dict[Path, None] = {}
-        self.options: O = _checked_options(type(self), card)
+        self.options: O = self.checked_options()
+
+    def checked_options(self) -> O:
+        """Return the card's ``layout_options``, validated.
+
+        Raises:
+            UserError: when they are not valid for this layout, naming the card and the field.
+        """
+        try:
+            options: Any = self.Options.model_validate(self.card.layout_options)
+        except ValidationError as error:
+            raise UserError(f"card {self.card.name}, layout_options: {one_line(error)}; correct the card") from None
+        return cast("O", options)
 
     @property
     def reading(self) -> Reading:
@@ -169,6 +183,21 @@ class Layout(ABC, Generic[O]):
             UserError: when the tree has to state them and does not.
         """
         return self.card.class_list
+
+    def folder_names(self, classes: ClassList) -> tuple[str, ...] | None:
+        """Return the name of each class's folder in a tree ``class folder/image``; None for a tree of another shape.
+
+        By it a store that knows the class of an image and the name of its file knows the image's id in the tree.
+        """
+        return None
+
+    def checksums(self) -> Mapping[str, str]:
+        """Return the digests of files below ``place`` that were stated when they were packed, by name; usually none."""
+        return {}
+
+    def reading_order(self, ids: Sequence[str]) -> Sequence[str]:
+        """Return these ids in the order in which their images are read fastest."""
+        return ids
 
     def files(self, condition: Condition, entries: Sequence[Entry]) -> list[Path]:
         """Return the files that ``entries`` are read from."""
@@ -293,22 +322,27 @@ class Layout(ABC, Generic[O]):
     def _other_cards(self) -> list[DatasetCard]:
         return [card for card in every_card() if card.name != self.card.name]
 
-    def _fitting_places(self) -> Iterator[Path]:
-        """Find the folders where the tree may start: below the folder named like the card, then below the data root."""
-        for depth in _DEPTHS:
-            with looking_into(depth):
-                candidates = [folder for folder in (self._own_folder(), self.data_root) if folder is not None]
-            for place in (Path(folder, below) for folder in candidates for below in self.card.places):
-                with looking_into(depth):
-                    fitting = self._is_fitting(place)
-                if fitting:
-                    yield place
+    def candidate_places(self) -> list[Path]:
+        """Return the folders where images may lie: below the folder named like the card, then below the data root."""
+        candidates = [folder for folder in (self._own_folder(), self.data_root) if folder is not None]
+        return [Path(folder, below) for folder in candidates for below in self.card.places]
 
-    def _is_fitting(self, place: Path) -> bool:
+    def fits_at(self, place: Path) -> bool:
+        """Return whether the tree may start at ``place``; not in a folder that cannot be read."""
         try:
             return is_folder(place) and self.fits(place)
         except UserError:
-            return False  # a folder without read permission is not the one
+            return False
+
+    def _fitting_places(self) -> Iterator[Path]:
+        for depth in DEPTHS:
+            with looking_into(depth):
+                places = self.candidate_places()
+            for place in places:
+                with looking_into(depth):
+                    fitting = self.fits_at(place)
+                if fitting:
+                    yield place
 
     def _own_folder(self) -> Path | None:
         """Find the folder named like the card below the data root; an open-ended tree may have a class of that name."""
@@ -357,17 +391,10 @@ class Layout(ABC, Generic[O]):
         return problems
 
 
-_DEPTHS: tuple[Depth, ...] = ("none", "all")
+DEPTHS: tuple[Depth, ...] = ("none", "all")
 """What is unpacked is used wherever it lies, before any archive is looked into."""
 
 LAYOUTS: Registry[type[Layout[Any]]] = Registry("layout")
-
-
-def _checked_options(layout: type[Layout[Any]], card: DatasetCard) -> Any:
-    try:
-        return layout.Options.model_validate(card.layout_options)
-    except ValidationError as error:
-        raise UserError(f"card {card.name}, layout_options: {one_line(error)}; correct the card") from None
 
 
 def _is_tree_of(card: DatasetCard, folder: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from apm_tta.configuration import Configuration
 from apm_tta.data.archives import is_archive_name
+from apm_tta.data.class_lists import ClassList
 from apm_tta.data.files import link_problems, list_folder
 from apm_tta.data.files.output_folders import is_output
 from apm_tta.data.image_files.names import is_image_name
@@ -103,6 +104,9 @@ class LabelledFoldersLayout(Layout[O]):
         expected, found = self.class_list().folders, set(folders)
         labelled = [(place / name, label) for label, name in enumerate(expected) if name in found]
         return labelled, folder_problems(place, expected, folders, self.partial)
+
+    def folder_names(self, classes: ClassList) -> tuple[str, ...] | None:
+        return classes.folders
 
     @property
     def _sorting_advice(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.base import LAYOUTS, NoOptions
 from apm_tta.data.layouts.class_folders import LabelledFoldersLayout, folder_problems, list_tree
 
@@ -30,6 +31,9 @@ class IntegerFoldersLayout(LabelledFoldersLayout[NoOptions]):
             problems.append(f"{place} has two folders for the label {', '.join(twice)}; is one padded with zeros?")
         known = sorted((label, name) for name, label in labels.items() if label is not None and label < total)
         return [(place / name, label) for label, name in known], problems
+
+    def folder_names(self, classes: ClassList) -> tuple[str, ...] | None:
+        return tuple(map(str, range(len(classes))))
 
     @property
     def _sorting_advice(self) -> str:

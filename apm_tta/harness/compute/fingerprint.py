@@ -99,6 +99,7 @@ def numbers(prepared: Prepared) -> Numbers:
         suite=suite.name,
         dataset=DatasetFields(
             name=dataset.card.name,
+            ids=dataset.layout.ids,
             classes=len(dataset.classes),
             class_names=dataset.classes,
             fingerprint=dataset.fingerprint(request.conditions),

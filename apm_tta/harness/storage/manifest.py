@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_ser
 from apm_tta.configuration import Configuration
 from apm_tta.data.decoding import PUBLISHED, Reading
 from apm_tta.data.files.output_folders import RUN_MARK
-from apm_tta.data.sample import parse_condition
+from apm_tta.data.sample import OF_THE_TREE, parse_condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Streaming
 from apm_tta.harness.storage.field_differences import differing_fields
@@ -54,6 +54,7 @@ class DatasetFields(Configuration):
 
     Attributes:
         name: of the card.
+        ids: what an image's id is; see ``Layout.ids``.
         classes: how many there are.
         class_names: in label order.
         fingerprint: see ``Dataset.fingerprint``.
@@ -74,6 +75,7 @@ class DatasetFields(Configuration):
     """
 
     name: str
+    ids: str = OF_THE_TREE
     classes: int
     class_names: tuple[str, ...]
     fingerprint: str

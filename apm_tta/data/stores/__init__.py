@@ -1,0 +1,60 @@
+"""Stores: labelled images that lie otherwise than a card's tree, one file per form; every file here is imported.
+
+A form states of every image its class and, where it holds it, the name of its file. It knows no card: whichever card's
+images a store holds, ``StoreLayout`` gives them that card's classes, ids and checks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from apm_tta.data.cards import DatasetCard
+from apm_tta.data.files import archives_in, is_archive, is_root, looking_into
+from apm_tta.data.layouts import LAYOUTS, Layout
+from apm_tta.data.layouts.base import DEPTHS
+from apm_tta.data.stores.base import STORES, Contents, Item, Store
+from apm_tta.data.stores.layout import StoreLayout
+
+__all__ = ["STORES", "Contents", "Item", "Store", "StoreLayout", "open_layout"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+
+def open_layout(card: DatasetCard, data_root: Path | None) -> Layout[Any]:
+    """Return what reads the images of ``card``: its own layout, or a store where one lies in place of the tree.
+
+    The first of the folders where images may lie decides that has either; where one has both, the store is read. What
+    is unpacked comes before what is in archives.
+    """
+    layout = LAYOUTS.get(card.layout)(card, data_root)
+    if layout.carried or data_root is None or not is_root(data_root):
+        return layout
+    for depth in DEPTHS:
+        with looking_into(depth):
+            places = layout.candidate_places()
+            store = _first_store(layout, places)
+            if store is not None:
+                return StoreLayout(store)
+            if not any(map(_has_archives, places)) or any(map(layout.fits_at, places)):
+                return layout
+    return layout
+
+
+def _first_store(layout: Layout[Any], places: Sequence[Path]) -> Store | None:
+    for number, place in enumerate(places):
+        for form in map(STORES.get, STORES.names()):
+            if form.lies_in(place):
+                return None if any(map(layout.fits_at, places[:number])) else form(place, layout)
+    return None
+
+
+def _has_archives(place: Path) -> bool:
+    try:
+        return is_archive(place) or bool(archives_in(str(place)))
+    except OSError:
+        return False

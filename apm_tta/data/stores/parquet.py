@@ -1,0 +1,183 @@
+"""Hugging Face's parquet files: a column of images, each with the name of its file, and one of labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from apm_tta.data.cards import DatasetCard
+from apm_tta.data.class_lists import ClassList
+from apm_tta.data.image_files.stored_bytes import named_error
+from apm_tta.data.layouts import Layout
+from apm_tta.data.sample import Condition, StoredImage
+from apm_tta.data.stores.base import STORES, Contents, Item, Store
+from apm_tta.data.stores.row_groups import read_value
+from apm_tta.data.stores.splits import choose_parts, find_parts
+from apm_tta.errors import UserError
+from apm_tta.wording import first_few
+
+SUFFIX = ".parquet"
+
+
+class _Columns(NamedTuple):
+    """Names of the columns, and the classes in the order of the labels where the file names them."""
+
+    image: str
+    label: str
+    classes: tuple[str, ...] | None
+
+
+@STORES.register("parquet")
+class ParquetStore(Store):
+    """Files ``SPLIT-00000-of-00014.parquet`` whose rows are ``image`` (``bytes`` and ``path``) and ``label``.
+
+    The columns are found by their types, as the ``datasets`` library states them in the schema, whatever their names.
+    One row group is read at a time, and those read last are kept.
+    """
+
+    form = "parquet files"
+    keys = "file and row"
+
+    def __init__(self, place: Path, tree: Layout[Any]) -> None:
+        super().__init__(place, tree)
+        self._parts = choose_parts(place, find_parts(place, SUFFIX), tree.card.splits, tree.open_ended)
+
+    @classmethod
+    def lies_in(cls, folder: Path) -> bool:
+        parts = find_parts(folder, SUFFIX)
+        if not parts:
+            return False
+        try:
+            schema = pq.read_schema(parts[0].path)
+        except (OSError, pa.ArrowException):
+            return True  # a damaged one is said to be so
+        return _features(schema) != {} or any(_holds_bytes(column.type) for column in schema)
+
+    def problems(self) -> list[str]:
+        return list(self._parts.problems)
+
+    def contents(self, condition: Condition) -> Contents:
+        found, columns = Contents(), self._columns
+        for path in self._parts.files:
+            names, labels, stored = self._read_rows(path, columns)
+            if None in labels or not all(stored):
+                row = labels.index(None) if None in labels else stored.index(False)
+                what = "label" if None in labels else "image"
+                found.problems.append(f"{path}, row {row}, has no {what} in the column {getattr(columns, what)}")
+            found.items += [
+                Item(f"{path.name}/{row}", label=label, name=None if not name else PurePosixPath(name).name)
+                for row, (name, label) in enumerate(zip(names, labels, strict=True))
+            ]
+        return found
+
+    def classes(self) -> ClassList | None:
+        if not self._parts.files:
+            return None
+        names = self._columns.classes
+        return None if names is None else ClassList(names, names)
+
+    def stored(self, key: str) -> StoredImage:
+        path, row = self._located(key)
+        return StoredImage(self.tree.patience.read(key, lambda: read_value(path, self._columns.image, row)))
+
+    def reading_order(self, keys: Sequence[str]) -> list[str]:
+        return sorted(keys, key=self._located)
+
+    def _located(self, key: str) -> tuple[Path, int]:
+        name, _, row = key.rpartition("/")
+        return self._parts.files[0].with_name(name), int(row)
+
+    @cached_property
+    def _columns(self) -> _Columns:
+        """Find the columns, the same in all files.
+
+        Raises:
+            UserError: when there are none, or several that could be meant, or another file has others.
+        """
+        found = [_columns_of(path, self.tree.card) for path in self._parts.files]
+        for path, columns in zip(self._parts.files, found, strict=True):
+            if columns != found[0]:
+                raise UserError(
+                    f"{path} has other columns or classes than {self._parts.files[0].name}; keep them apart"
+                )
+        return found[0]
+
+    def _read_rows(self, path: Path, columns: _Columns) -> tuple[list[str | None], list[int | None], list[bool]]:
+        """Read name and label of every row, and whether there is an image; the images themselves are not read."""
+        with _open(path) as file:
+            nested = [f"{columns.image}.path"] if _has_path(file.schema_arrow.field(columns.image).type) else []
+            table = file.read(columns=[columns.label, *nested])
+            labels = table.column(columns.label).to_pylist()
+            if not nested:
+                return [None] * len(labels), labels, [True] * len(labels)
+            images = table.column(columns.image)
+            names = [None if image is None else image["path"] for image in images.to_pylist()]
+            return names, labels, images.is_valid().to_pylist()
+
+
+def _columns_of(path: Path, card: DatasetCard) -> _Columns:
+    with _open(path) as file:
+        schema = file.schema_arrow
+    features = _features(schema)
+    kinds = {name: feature.get("_type") if isinstance(feature, dict) else None for name, feature in features.items()}
+    images = [name for name, kind in kinds.items() if kind == "Image" and name in schema.names]
+    images = images or [column.name for column in schema if _has_path(column.type)]
+    images = images or [column.name for column in schema if _holds_bytes(column.type)]
+    labels = [name for name, kind in kinds.items() if kind == "ClassLabel" and name in schema.names]
+    labels = labels or [column.name for column in schema if pa.types.is_integer(column.type)]
+    if len(labels) > 1 and card.class_count is not None:  # CIFAR-100 has two: of its 20 superclasses too
+        labels = [name for name in labels if len(_names_in(features, name) or ()) == card.class_count] or labels
+    named = {"image": images, "label": labels}
+    for what, usual in (("image", "image"), ("label", "label")):
+        if usual in named[what]:
+            named[what] = [usual]
+        if len(named[what]) != 1:
+            found = f"{first_few(named[what])} could be" if named[what] else "none is"
+            listed = ", ".join(f"{column.name} ({column.type})" for column in schema)[:200]
+            raise UserError(f"{path}: which column is the {what} is not clear, {found}; it has {listed}")
+    return _Columns(named["image"][0], named["label"][0], _names_in(features, named["label"][0]))
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """Return what the ``datasets`` library states of the columns; nothing where another program wrote them."""
+    stated = (schema.metadata or {}).get(b"huggingface")
+    try:
+        features = json.loads(stated)["info"]["features"] if stated else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _names_in(features: Mapping[str, Any], column: str) -> tuple[str, ...] | None:
+    feature = features.get(column)
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def _has_path(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(_holds_bytes(kind.field(i).type) for i in range(kind.num_fields))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise named_error(path, error) from None
+        raise UserError(f"{path} is not a whole parquet file ({_one_line(error)}); download it again") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
