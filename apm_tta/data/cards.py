@@ -139,9 +139,13 @@ def load_card(name: str) -> DatasetCard:
         UnknownName: for an unknown name, listing the cards that exist.
         UserError: when the card is damaged, or one of an installed package has another name inside.
     """
-    if name not in (names := card_names()):
-        raise UnknownName("dataset", name, names)
-    path = yaml_path(DATASETS, "dataset", name) if name in yaml_names(DATASETS) else CARD_FILES.get(name)
+    # A set is compared with every card: entry points are looked for where the package has no such card itself.
+    if name in yaml_names(DATASETS):
+        path = yaml_path(DATASETS, "dataset", name)
+    elif name in CARD_FILES.names():
+        path = CARD_FILES.get(name)
+    else:
+        raise UnknownName("dataset", name, card_names())
     try:
         status = path.stat()
     except OSError as error:
