@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_stores import card, clip_benchmark, devkit, kaggle, parquet, tree
+from labelled_stores import card, clip_benchmark, kaggle, parquet, tree
 
 from apm_tta.cli import main
 from apm_tta.data.cards import DatasetCard, load_card
@@ -47,7 +47,6 @@ def test_records_are_the_tree_s(tmp_path: Path, answers: Callable[[Path], Any]) 
         "shards": packed(card(), root, tmp_path / "shards"),
         "parquet": parquet(tmp_path / "hub"),
         "kaggle": kaggle(tmp_path / "kaggle"),
-        "devkit": devkit(tmp_path / "devkit"),
     }
     runs = {name: tmp_path / "runs" / name for name in forms}
     for name, place in forms.items():
@@ -132,8 +131,8 @@ def test_records_of_real_photographs_are_the_tree_s(
         read = Dataset(own, place)
         assert read.entries(CLEAN) == entries
         assert hash_images(read.layout, [entry.id for entry in entries], 250) == whole
-        assert run(place, tmp_path / "runs" / name, *WITHOUT_REPORT, "--limit", "60", name="folder") == 0
+        assert run(place, tmp_path / "runs" / name, *WITHOUT_REPORT, "--limit", "20", name="folder") == 0
     expected = answers(tmp_path / "runs" / "tree")
-    assert expected.num_rows == 60
+    assert expected.num_rows == 20
     assert answers(tmp_path / "runs" / "shards").equals(expected)
     assert answers(tmp_path / "runs" / "parquet").equals(expected)

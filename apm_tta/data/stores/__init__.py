@@ -34,10 +34,11 @@ def open_layout(card: DatasetCard, data_root: Path | None) -> Layout[Any]:
     layout = LAYOUTS.get(card.layout)(card, data_root)
     if layout.carried or data_root is None or not is_root(data_root):
         return layout
+    forms = [STORES.get(name) for name in STORES.names()]  # once: entry points are looked for
     for depth in DEPTHS:
         with looking_into(depth):
             places = layout.candidate_places()
-            store = _first_store(layout, places)
+            store = _first_store(layout, places, forms)
             if store is not None:
                 return StoreLayout(store)
             if not any(map(_has_archives, places)) or any(map(layout.fits_at, places)):
@@ -45,9 +46,9 @@ def open_layout(card: DatasetCard, data_root: Path | None) -> Layout[Any]:
     return layout
 
 
-def _first_store(layout: Layout[Any], places: Sequence[Path]) -> Store | None:
+def _first_store(layout: Layout[Any], places: Sequence[Path], forms: Sequence[type[Store]]) -> Store | None:
     for number, place in enumerate(places):
-        for form in map(STORES.get, STORES.names()):
+        for form in forms:
             if form.lies_in(place):
                 return None if any(map(layout.fits_at, places[:number])) else form(place, layout)
     return None

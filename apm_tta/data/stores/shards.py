@@ -11,8 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from apm_tta.data.archives import Archive, archive_at
+from apm_tta.data.archives.bytes_of import Misplaced, TarReader
+from apm_tta.data.archives.index import Member
+from apm_tta.data.archives.scan import kind_of
 from apm_tta.data.cards import card_names, load_card
 from apm_tta.data.class_lists import ClassList
+from apm_tta.data.image_files import DamagedImage
 from apm_tta.data.image_files.names import is_image_name
 from apm_tta.data.image_files.stored_bytes import named_error
 from apm_tta.data.layouts.base import Layout
@@ -60,7 +64,7 @@ class ShardStore(Store):
 
     def __init__(self, place: Path, tree: Layout[Any]) -> None:
         super().__init__(place, tree)
-        self._members: dict[str, Path] = {}
+        self._members: dict[str, tuple[Path, str, Member]] = {}
 
     def problems(self) -> list[str]:
         return list(self._parts.problems)
@@ -74,10 +78,19 @@ class ShardStore(Store):
         return found
 
     def stored(self, key: str) -> StoredImage:
-        return read_stored(self._members[key], self.tree.patience)
+        shard, name, place = self._members[key]
+
+        def read() -> bytes:
+            try:
+                return TarReader(shard).read(name, place, 0, place.size)
+            except Misplaced:
+                raise DamagedImage(f"{name} is no longer where it was in {shard}; start again") from None
+
+        return StoredImage(self.tree.patience.read(key, read))
 
     def file_of(self, key: str) -> Path:
-        return self._members[key]
+        shard, name, _ = self._members[key]
+        return shard / name
 
     def classes(self) -> ClassList | None:
         if self._packed is not None:
@@ -140,17 +153,20 @@ class ShardStore(Store):
     def _add(self, found: Contents, path: Path) -> None:
         """Add the images of one shard, in its order."""
         archive = _archive(path)
+        if kind_of(path) != "tar":
+            found.problems.append(f"{path} is compressed; unpack it to a plain tar of the same name")
+            return
         if problems := archive.problems():
             found.problems += problems
             return
-        images: dict[str, list[tuple[int, str]]] = {}
+        images: dict[str, list[tuple[Member, str]]] = {}
         labels: dict[str, str] = {}
         for member in _members_of(archive):
             key, suffix = key_of(member)
             if suffix == LABEL:
                 labels[key] = member
             elif is_image_name(f"image.{suffix}") and (place := archive.member(member)) is not None:
-                images.setdefault(key, []).append((place.start, member))
+                images.setdefault(key, []).append((place, member))
         if several := [key for key, members in images.items() if len(members) > 1]:
             number = pluralise(len(several), "key has", "keys have")
             found.problems.append(f"{path}: {number} two images: {first_few(several)}; keep one of each")
@@ -162,14 +178,14 @@ class ShardStore(Store):
             found.problems.append(f"{path}: {number} no image: {first_few(alone)}")
         if several or unlabelled or alone:
             return
-        for _, member, key in sorted((*members[0], key) for key, members in images.items()):
+        for place, member, key in sorted((*members[0], key) for key, members in images.items()):
             label = self._label(archive, labels[key])
             if label is None:
                 found.problems.append(f"{path}: {labels[key]} is not the number of a class; pack it again")
                 return
             folder = PurePosixPath(member).parent.name or None
             own_key = f"{path.name}/{key}"
-            self._members[own_key] = path / member
+            self._members[own_key] = (path, member, place)
             tree_id = None if self._packed is None else packed_id(member)
             found.items.append(
                 Item(own_key, label, folder, PurePosixPath(member).name if folder else None, tree_id=tree_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import shutil
@@ -27,6 +28,7 @@ from labelled_stores import (
 
 from apm_tta.data.check import check
 from apm_tta.data.dataset import Dataset
+from apm_tta.data.image_files import DamagedImage
 from apm_tta.data.sample import CLEAN
 
 OWN = "shard and key of webdataset shards"
@@ -174,6 +176,21 @@ def test_a_shard_that_is_cut_off_is_refused(keep: float, tmp_path: Path) -> None
     stored = path.read_bytes().rstrip(b"\0")
     path.write_bytes(stored[: int(keep * len(stored))])
     assert f"{path} is cut off or damaged" in problems(tmp_path)
+
+
+def test_a_compressed_shard_is_refused(tmp_path: Path) -> None:
+    path = clip_benchmark(tmp_path) / "test" / "1.tar"
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert f"{path} is compressed; unpack it to a plain tar of the same name" in problems(tmp_path)
+
+
+def test_a_shard_that_is_replaced_while_it_is_read_gives_no_other_image(tmp_path: Path) -> None:
+    layout = Dataset(card(), clip_benchmark(tmp_path)).layout
+    first = layout.entries(CLEAN)[0].id
+    path = tmp_path / "test" / "0.tar"
+    written(path, [(f"x{name}", stored) for name, stored in members(path)])
+    with pytest.raises(DamagedImage, match=r"s0000000\.jpg is no longer where it was in .*0\.tar; start again"):
+        layout.stored(first)
 
 
 def test_missing_and_renamed_shards_are_named(tmp_path: Path) -> None:
