@@ -53,7 +53,7 @@ class StoreLayout(Layout[Any]):
     def is_present(self) -> bool:
         """Whether these may be the card's images, by their classes: those of several cards have the same ones."""
         try:
-            if self.store.problems():
+            if self.store.problems() or self.card.class_count not in (None, len(self.class_list())):
                 return False
             named = self.card.classes is None or self.store.classes() is not None
             return not (self._class_order.problems if named else self.walk(self.conditions()[0]).problems)

@@ -26,7 +26,8 @@ from labelled_stores import (
     tree,
 )
 
-from apm_tta.data.check import check
+from apm_tta.data.cards import load_card
+from apm_tta.data.check import check, presence
 from apm_tta.data.dataset import Dataset
 from apm_tta.data.image_files import DamagedImage
 from apm_tta.data.sample import CLEAN
@@ -246,8 +247,6 @@ def test_imagenet_s_own_class_names_are_known_in_several_forms() -> None:
 def test_a_set_of_one_s_own_takes_its_classes_from_the_shards(tmp_path: Path) -> None:
     root = clip_benchmark(tmp_path / "mine")
     (root / "classnames.txt").write_text("goldfish\ntiger_shark\ntabby cat\n")
-    from apm_tta.data.cards import load_card
-
     dataset = Dataset(load_card("folder"), root)
     assert dataset.classes == ("goldfish", "tiger shark", "tabby cat")
     assert len(dataset.entries(CLEAN)) == len(PHOTOS)
@@ -256,6 +255,16 @@ def test_a_set_of_one_s_own_takes_its_classes_from_the_shards(tmp_path: Path) ->
     assert "has two classes with the same name, tabby_cat and tabby cat" in problems(root, load_card("folder"))
     (root / "classnames.txt").unlink()
     assert "do not name their classes, which folder needs" in problems(root, load_card("folder"))
+
+
+def test_only_cards_with_these_classes_are_said_to_be_present(tmp_path: Path) -> None:
+    root = clip_benchmark(tmp_path)
+    assert presence(card(), root) == "found"
+    assert presence(load_card("folder"), root) == "found"
+    assert {presence(load_card(name), root) for name in ("imagenet", "imagenet-a", "food101", "imagenet-c")} == {
+        "not found"
+    }
+    assert presence(card(), clip_benchmark(tmp_path / "other", "train")) == "not found"
 
 
 def test_shards_of_several_sets_in_one_folder_are_refused(tmp_path: Path) -> None:
