@@ -19,7 +19,7 @@ import apm_tta
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.harness.compute.sendable_error import sendable
 
-ARGUMENTS: dict[Any, Any] = {str: "some text", int: 7, Iterable[str]: ["b", "a"]}
+ARGUMENTS: dict[Any, Any] = {str: "some text", int: 7, float: 1.5, Iterable[str]: ["b", "a"]}
 
 
 def exceptions() -> list[type[BaseException]]:

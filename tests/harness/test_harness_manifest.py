@@ -37,6 +37,8 @@ PLAIN: dict[str, Any] = {
             "images_hashed": 50,
             "images_sha256": "2" * 64,
             "images_per_condition": 50,
+            "several_labels": 0,
+            "named_subset": None,
             "subset": "50 of 2000 images",
             "corruptions": "made as read",
             "corruption_parameters": "cifar",

@@ -114,7 +114,7 @@ def count_right(table: pa.Table) -> int:
     if "prediction" not in table.column_names:
         return 0
     right = int(pc.sum(pc.equal(table["prediction"], table["label"]), min_count=0).as_py())
-    if table["other_labels"].null_count == len(table):
+    if "other_labels" not in table.column_names or table["other_labels"].null_count == len(table):
         return right
     rows = zip(table["prediction"].to_pylist(), table["other_labels"].to_pylist(), strict=True)
     return right + sum(prediction in (others or ()) for prediction, others in rows)
