@@ -79,7 +79,7 @@ def test_no_folder_of_the_repository_becomes_a_module(clean_environment: Path, t
     package = tmp_path / "datasets"
     package.mkdir()
     (package / "__init__.py").write_text("origin = 'the real one'")
-    program = f"import sys; sys.path.append({str(tmp_path)!r}); import datasets; print(datasets.origin)"
+    program = f"import sys; sys.path.insert(1, {str(tmp_path)!r}); import datasets; print(datasets.origin)"
     python = clean_environment / "bin" / "python"
     process = subprocess.run([python, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
     assert process.stdout.strip() == "the real one"

@@ -22,6 +22,7 @@ _IMAGES = {
     **{"caltech101": 2465, "dtd": 1692, "eurosat": 8100, "fgvc_aircraft": 3333, "flowers102": 2463},
     **{"food101": 30_300, "oxford_pets": 3669, "stanford_cars": 8041, "sun397": 19_850, "ucf101": 3783},
     **{"cifar10.1": 2000, "fashion-mnist": 2000, "imagenet-part": 10_000, "sklearn-digits": 1797},
+    **{"tiny-imagenet": 10_000, "tiny-imagenet-c": 10_000, "visda-c": 55_388},
 }
 """Of a test set, where it has another number than is usual in its family."""
 
