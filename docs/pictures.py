@@ -81,7 +81,7 @@ def _token() -> str:
         f"reaches a cosine of {float(fit[-1]['cosine']):.3f}. t-SNE and PCA draw differences between locations "
         "however small they are; the numbers say how small: neighbours' features have a cosine of "
         f"{format_cosine(float(last['neighbours']))}, any two {format_cosine(float(last['any two']))}, which is "
-        f"{_count(last['islands'])} at 0.9. A fit to one token constrains no single location."
+        f"{_count(last['islands'])}. A fit to one token constrains no single location."
     )
     return _shown("token", "islands.png", text, "a fresh APM's features at six iterations, with loss and cosine below")
 
@@ -90,7 +90,7 @@ def _grid() -> str:
     last = rows("grid", "islands.csv")[-1]
     text = (
         f"**Fitted to the teacher's grid**: neighbours {float(last['neighbours']):.3f}, any two "
-        f"{float(last['any two']):.3f}, {_count(last['islands'])} at 0.9, and {float(last['cosine']):.3f} to the "
+        f"{float(last['any two']):.3f}, {_count(last['islands'])}, and {float(last['cosine']):.3f} to the "
         "teacher's tokens."
     )
     return _shown("grid", "islands.gif", text, "islands that form while an APM is fitted to the teacher's grid")
