@@ -72,7 +72,7 @@ def drawing_options(*names: str, kind: str) -> Decorator:
             type=OneOf(FINE),
             default="bilinear",
             show_default=True,
-            help="How features between the grid's locations are found; field: by asking the APM there.",
+            help="Way to features between the grid's locations; field: ask the APM there.",
         ),
         "colours": click.option(
             "--colours",

@@ -28,7 +28,7 @@ from apm_tta.wording import visible
     show_default=True,
     help="Images per condition, spread evenly over the classes; 0 for all.",
 )
-@click.option("--metric", type=OneOf(["top1", "top5"]), default="top1", show_default=True, help="What is compared.")
+@click.option("--metric", type=OneOf(["top1", "top5"]), default="top1", show_default=True, help="Accuracy to compare.")
 @click.option(
     "--published",
     type=NamedPath(),

@@ -16,16 +16,6 @@ from apm_tta.methods.data_defaults import by_family
 from apm_tta.methods.parameter_types import Entries, Fraction, Share, Weight
 from apm_tta.methods.parameters import Templates
 
-_IMAGES = {
-    **{"imagenet-a": 7500, "imagenet-r": 30_000, "imagenet-sketch": 50_889, "objectnet": 18_574},
-    **{f"imagenet-v2-{part}": 10_000 for part in ("matched-frequency", "threshold-0.7", "top-images")},
-    **{"caltech101": 2465, "dtd": 1692, "eurosat": 8100, "fgvc_aircraft": 3333, "flowers102": 2463},
-    **{"food101": 30_300, "oxford_pets": 3669, "stanford_cars": 8041, "sun397": 19_850, "ucf101": 3783},
-    **{"cifar10.1": 2000, "fashion-mnist": 2000, "imagenet-part": 10_000, "sklearn-digits": 1797},
-    **{"tiny-imagenet": 10_000, "tiny-imagenet-c": 10_000, "visda-c": 55_388},
-}
-"""Of a test set, where it has another number than is usual in its family."""
-
 
 @dataclass(frozen=True)
 class OnZetaParameters:
@@ -34,8 +24,8 @@ class OnZetaParameters:
     Attributes:
         length: n, images of the stream over which the weight of the proxies grows; beyond them it stays. This is
             knowledge of the stream, which the authors' code takes from the data set. Here it is the number of test
-            images of the data set, 10,000 where that is unknown; state another where the stream has fewer (``limit``),
-            or goes on through several conditions.
+            images that the data set's card states, else 10,000, or 50,000 for ImageNet's family; state another where
+            the stream has fewer (``limit``), or goes on through several conditions.
         beta: weight of the proxies' labels after n images; 0.8.
         alpha: how much of its even share of the images every class is to get; 1, all of it.
         label_rate: c_r, learning rate of the multipliers of the classes; 20.
@@ -44,7 +34,7 @@ class OnZetaParameters:
         templates: of the class weights.
     """
 
-    length: Entries = by_family(10_000, {"imagenet": 50_000}, _IMAGES)  # noqa: RUF009  immutable
+    length: Entries = by_family(10_000, {"imagenet": 50_000}, {"imagenet-part": 10_000}, "images")  # noqa: RUF009  immutable
     beta: Fraction = 0.8
     alpha: Fraction = 1.0
     label_rate: Weight = 20.0

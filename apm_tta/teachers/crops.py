@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from apm_tta.teachers.base import Classifier, Support, Teacher
-from apm_tta.teachers.encoding_of import DelegatedEncoding
+from apm_tta.teachers.base import Teacher
+from apm_tta.teachers.encoding_of import WrappingTeacher
 from apm_tta.teachers.evaluation_crop import EvaluationCrop, bytes_of_image, normalized
 from apm_tta.teachers.preprocessing import Preprocessing
 
@@ -38,33 +38,12 @@ def taking_crops(teacher: Teacher, side: int | None) -> Teacher:
     return teacher if torch.allclose(teacher.preprocess(probe), taking.preprocess(probe), atol=_ROUNDING) else taking
 
 
-class CropTakingTeacher(DelegatedEncoding):
+class CropTakingTeacher(WrappingTeacher):
     """A teacher that takes images of its input's size as they are; all else is delegated to the wrapped one."""
 
     def __init__(self, teacher: Teacher) -> None:
-        self._teacher = teacher
-        self.identity: Mapping[str, str] = {
-            **teacher.identity,
-            CROPS: f"of {teacher.image_size} pixels are not resized",
-        }
-        self.support: Support | None = teacher.support
-        self.classifier: Classifier = teacher.classifier
-        self.name: str = teacher.name
-        self.feature_dim: int = teacher.feature_dim
-        self.image_size: int = teacher.image_size
-        self.patch_size: int | None = teacher.patch_size
-        self.logit_scale: float = teacher.logit_scale
-        self.device: torch.device = teacher.device
-        self.classifiers: tuple[Classifier, ...] = teacher.classifiers
-        self.preprocessing: Preprocessing = teacher.preprocessing
-        self.scales: Callable[[Tensor], Tensor] = teacher.scales
-        self.class_weights = teacher.class_weights
-        self.preprocess: Callable[[Image.Image], Tensor] = _TakeCrops(teacher.preprocess, teacher.preprocessing)
-
-    @property
-    def encoder(self) -> Teacher:
-        """The wrapped teacher."""
-        return self._teacher
+        super().__init__(teacher, {CROPS: f"of {teacher.image_size} pixels are not resized"})
+        self.preprocess = _TakeCrops(teacher.preprocess, teacher.preprocessing)
 
 
 class _TakeCrops:

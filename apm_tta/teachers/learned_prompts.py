@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.errors import UserError
 from apm_tta.system.files import is_file
-from apm_tta.teachers.base import Classifier, Support, Teacher
+from apm_tta.teachers.base import Teacher
 from apm_tta.teachers.checkpoints import read_state_dict, refuse_changed, weights_file
 from apm_tta.teachers.class_weight_checks import check_class_weights
-from apm_tta.teachers.encoding_of import DelegatedEncoding
-from apm_tta.teachers.preprocessing import Preprocessing
+from apm_tta.teachers.encoding_of import WrappingTeacher
 from apm_tta.teachers.text_tower import TextTower
 
 _LEARNER = "prompt_learner."
@@ -95,7 +93,7 @@ def read_context(path: Path) -> LearnedContext:
     return LearnedContext(vectors.float(), state.get(_NAMES), path)
 
 
-class PromptedTeacher(DelegatedEncoding):
+class PromptedTeacher(WrappingTeacher):
     """A teacher whose class weights come from learned prompts; everything else is the wrapped one's.
 
     A prompt is the vectors, the class name and a full stop, as in CoOp with the class at the end. Templates are
@@ -105,8 +103,6 @@ class PromptedTeacher(DelegatedEncoding):
         UserError: when the teacher has no text tower, or one of another width. Exit code 2.
     """
 
-    classifier: Classifier = "prompts"
-
     def __init__(self, teacher: Teacher, context: LearnedContext) -> None:
         if teacher.classifier != "text":
             raise UserError(
@@ -114,30 +110,15 @@ class PromptedTeacher(DelegatedEncoding):
                 f"{teacher.classifier}",
                 exit_code=2,
             )
-        self._teacher, self._context = teacher, context
+        super().__init__(teacher, {"prompts": context.identity})
+        self.classifier = "prompts"
+        self._context = context
         self._computed: dict[tuple[str, ...], Tensor] = {}
-        self.identity: Mapping[str, str] = {**teacher.identity, "prompts": context.identity}
-        self.support: Support | None = teacher.support
-        self.name: str = teacher.name
-        self.feature_dim: int = teacher.feature_dim
-        self.image_size: int = teacher.image_size
-        self.patch_size: int | None = teacher.patch_size
-        self.logit_scale: float = teacher.logit_scale
-        self.device: torch.device = teacher.device
-        self.classifiers: tuple[Classifier, ...] = teacher.classifiers
-        self.preprocessing: Preprocessing = teacher.preprocessing
-        self.preprocess: Callable[[Image.Image], Tensor] = teacher.preprocess
-        self.scales: Callable[[Tensor], Tensor] = teacher.scales
         width, own = context.vectors.shape[-1], self._tower.width
         if width != own:
             raise UserError(
                 f"prompts {context.path} are of width {width}; the text tower of teacher {teacher.name} has {own}", 2
             )
-
-    @property
-    def encoder(self) -> Teacher:
-        """The wrapped teacher."""
-        return self._teacher
 
     @property
     def learned_context(self) -> Tensor:
@@ -160,7 +141,7 @@ class PromptedTeacher(DelegatedEncoding):
         if key not in self._computed:
             with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                 found = self._compute(key)
-            check_class_weights(self.name, self.classifier, key, found)
+            check_class_weights(self.name, "prompts", key, found)
             self._computed[key] = found
         return self._computed[key]
 

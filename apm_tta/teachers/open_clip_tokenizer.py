@@ -12,7 +12,7 @@ import open_clip
 from open_clip.model import CLIPTextCfg
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer, default_bpe
 
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 from apm_tta.teachers.prompt_tokens import CheckedTokenizer
 
 _SETTINGS = ("context_length", "hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs")
@@ -58,9 +58,10 @@ def load_tokenizer(name: str, source: str | Path, text: Mapping[str, Any]) -> Ch
     except ImportError as error:
         raise UserError(f"the tokenizer of teacher {name} needs the package {error.name}; install it") from None
     except Exception as error:  # whatever a hub client raises
-        reason = " ".join(str(error).split())[:300]
         advice = f"mend that in {source}" if own else "or put its files beside the file of weights"
-        raise UserError(f"the tokenizer of teacher {name} is not available: {reason}; {advice}") from None
+        raise UserError(
+            f"the tokenizer of teacher {name} is not available: {describe_error(error)}; {advice}"
+        ) from error
     expected = HFTokenizer if text.get("hf_tokenizer_name") else SimpleTokenizer
     if not isinstance(tokenizer, expected) or tokenizer.context_length != length:
         found = f"{type(tokenizer).__name__} for {tokenizer.context_length} tokens"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import torch
@@ -13,8 +13,7 @@ from torch.nn.functional import normalize
 from apm_tta.errors import UserError
 from apm_tta.teachers.base import Classifier, Support, Teacher
 from apm_tta.teachers.class_weight_checks import check_class_weights
-from apm_tta.teachers.encoding_of import DelegatedEncoding
-from apm_tta.teachers.preprocessing import Preprocessing
+from apm_tta.teachers.encoding_of import WrappingTeacher
 
 _IMAGES_AT_ONCE = 64
 
@@ -44,7 +43,7 @@ def encode_support(
     return Support(torch.cat(features), places, tuple(classes), fingerprint, read_again)
 
 
-class SupportedTeacher(DelegatedEncoding):
+class SupportedTeacher(WrappingTeacher):
     """A teacher with labelled images, for ``knn`` and for class weights if ``prototypes`` is chosen.
 
     Everything else is delegated to the wrapped teacher, ``encoder``.
@@ -61,25 +60,9 @@ class SupportedTeacher(DelegatedEncoding):
     def __init__(self, teacher: Teacher, support: Support, classifier: Classifier) -> None:
         if classifier == "prototypes" and teacher.classifier == "head":
             raise UserError(f"for prototypes load teacher {teacher.name} with classifier prototypes, not head", 2)
-        self._teacher = teacher
+        super().__init__(teacher, {"support_sha256": support.fingerprint})
         self.support: Support = support
-        self.classifier: Classifier = classifier
-        self.identity: Mapping[str, str] = {**teacher.identity, "support_sha256": support.fingerprint}
-        self.name: str = teacher.name
-        self.feature_dim: int = teacher.feature_dim
-        self.image_size: int = teacher.image_size
-        self.patch_size: int | None = teacher.patch_size
-        self.logit_scale: float = teacher.logit_scale
-        self.device: torch.device = teacher.device
-        self.classifiers: tuple[Classifier, ...] = teacher.classifiers
-        self.preprocessing: Preprocessing = teacher.preprocessing
-        self.preprocess: Callable[[Image.Image], Tensor] = teacher.preprocess
-        self.scales: Callable[[Tensor], Tensor] = teacher.scales
-
-    @property
-    def encoder(self) -> Teacher:
-        """The wrapped teacher."""
-        return self._teacher
+        self.classifier = classifier
 
     @property
     def tokenizer_sha256(self) -> str | None:
@@ -97,7 +80,7 @@ class SupportedTeacher(DelegatedEncoding):
             UserError: when the support has other classes, or its prototypes tell none apart. Exit code 2.
         """
         if self.classifier != "prototypes":
-            return self._teacher.class_weights(classes, templates)
+            return super().class_weights(classes, templates)
         support = self.support
         if tuple(classes) != support.classes:
             raise UserError(

@@ -134,7 +134,8 @@ def test_shift_is_the_mean_of_the_tokens_whose_patches_cover_a_place() -> None:
     )
     size, factor = PATCH * SIDE, 4
     pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(3))
-    (found,) = mean_over_shifts(teacher, pixels, [0], factor)
+    tokens = teacher.encode_grids(pixels, [0])[0][0]
+    (found,) = mean_over_shifts(teacher, pixels, {0: tokens}, factor)
     image = pixels[0].permute(1, 2, 0).numpy()
 
     def colour(row: int, column: int) -> np.ndarray:

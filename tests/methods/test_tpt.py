@@ -149,6 +149,7 @@ def test_memory_changes_no_answer_and_bounds_what_is_encoded_together(
     ample = build(embedded_teacher, views=8)
     method = build(embedded_teacher, (prompts * bytes_of_a_prompt(ample)) + 100, views=8)
     sizes = []
+    method.tower = copy.copy(method.tower)  # the teacher's own is every test's
     encode = method.tower.encode
 
     def counted(embedded: Tensor, tokens: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from apm_tta.data.sample import Condition, StoredImage
 from apm_tta.data.stores.base import STORES, Contents, Item, Store
 from apm_tta.data.stores.row_groups import read_value
 from apm_tta.data.stores.splits import choose_parts, find_parts
-from apm_tta.errors import UserError
+from apm_tta.errors import UserError, describe_error
 from apm_tta.wording import first_few
 
 SUFFIX = ".parquet"
@@ -176,8 +176,4 @@ def _open(path: Path) -> pq.ParquetFile:
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise named_error(path, error) from None
-        raise UserError(f"{path} is not a whole parquet file ({_one_line(error)}); download it again") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
+        raise UserError(f"{path} is not a whole parquet file ({describe_error(error)}); download it again") from None

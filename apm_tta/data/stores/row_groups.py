@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from apm_tta.data.image_files import DamagedImage, MissingImage
 from apm_tta.data.image_files.stored_bytes import named_error
+from apm_tta.errors import describe_error
 
 _KEPT_BYTES = 256 << 20
 _KEPT_FILES = 64
@@ -95,8 +96,7 @@ def read_value(path: Path, column: str, row: int) -> bytes:
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise named_error(path, error) from None
-        reason = " ".join(str(error).split())[:120]
-        raise DamagedImage(f"{path}, row {row}, cannot be read ({reason}); download it again") from None
+        raise DamagedImage(f"{path}, row {row}, cannot be read ({describe_error(error)}); download it again") from None
     if content is None:
         raise MissingImage(f"{path}, row {row}, has the path of an image and not the image; embed the images")
     return content

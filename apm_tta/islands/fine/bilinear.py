@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -12,9 +12,9 @@ from apm_tta.teachers import Teacher
 
 
 @WAYS.register("bilinear")
-def interpolated_tokens(teacher: Teacher, pixels: Tensor, layers: Sequence[int], factor: int) -> list[Tensor]:
+def interpolated_tokens(teacher: Teacher, pixels: Tensor, tokens: Mapping[int, Tensor], factor: int) -> list[Tensor]:
     """Return the tokens, interpolated between their locations; beyond the outermost they stay as there."""
-    return [enlarge(grid[0], factor) for grid in teacher.encode_grids(pixels, layers)]
+    return [enlarge(grid, factor) for grid in tokens.values()]
 
 
 def enlarge(grid: Tensor, factor: int) -> Tensor:

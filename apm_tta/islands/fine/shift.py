@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from apm_tta.teachers import Teacher
 
 
 @WAYS.register("shift")
-def mean_over_shifts(teacher: Teacher, pixels: Tensor, layers: Sequence[int], factor: int) -> list[Tensor]:
+def mean_over_shifts(teacher: Teacher, pixels: Tensor, tokens: Mapping[int, Tensor], factor: int) -> list[Tensor]:
     """Encode copies of the image, moved by multiples of a k-th of a patch, k by k of them, and average by location.
 
     A location's feature is the mean of the tokens whose patches cover it: k x k of them, fewer near the border, where
@@ -24,7 +24,7 @@ def mean_over_shifts(teacher: Teacher, pixels: Tensor, layers: Sequence[int], fa
     Raises:
         UserError: when k does not divide the side of a patch, in pixels. Exit code 2.
     """
-    side = teacher.encode_grids(pixels, layers)[0].shape[1]
+    layers, side = list(tokens), len(next(iter(tokens.values())))
     patch, rest = divmod(pixels.shape[-1], side)
     if rest:
         raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -12,6 +12,8 @@ from apm_tta.teachers.finer_patches import tokens_of_finer_patches
 
 
 @WAYS.register("stride")
-def tokens_at_a_smaller_stride(teacher: Teacher, pixels: Tensor, layers: Sequence[int], factor: int) -> list[Tensor]:
+def tokens_at_a_smaller_stride(
+    teacher: Teacher, pixels: Tensor, tokens: Mapping[int, Tensor], factor: int
+) -> list[Tensor]:
     """Return the tokens of patches that overlap; see ``tokens_of_finer_patches``."""
-    return [grid[0] for grid in tokens_of_finer_patches(teacher, pixels, layers, factor)]
+    return [grid[0] for grid in tokens_of_finer_patches(teacher, pixels, list(tokens), factor)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +12,11 @@ from apm_tta.errors import UserError
 from apm_tta.registry import Registry
 from apm_tta.teachers import Teacher
 
-Way = Callable[[Teacher, Tensor, Sequence[int], int], "list[Tensor]"]
-"""Take a teacher, one image as its input ``(1, 3, S, S)``, layers and a factor k; return each layer's features.
+Way = Callable[[Teacher, Tensor, "Mapping[int, Tensor]", int], "list[Tensor]"]
+"""Take a teacher, one image as its input ``(1, 3, S, S)``, its tokens by layer and a factor k; return their features.
 
-They are ``(k * h, k * w, C)`` where the layer's tokens are ``(h, w, C)``, at the centres of as many cells; with a
-factor of 1 they are the tokens. A way raises ``UserError`` (exit code 2) for a teacher or a factor that it cannot
-serve.
+These are, by layer, ``(k * h, k * w, C)`` where the tokens are ``(h, w, C)``, at the centres of as many cells; a factor
+of 1 asks for nothing. A way raises ``UserError`` (exit code 2) for a teacher or a factor that it cannot serve.
 """
 
 WAYS: Registry[Way] = Registry("way to finer features")
@@ -56,17 +55,13 @@ def fine_grids(
         UserError: for a resolution that is no multiple of a layer's grid, or that the way cannot have. Exit code 2.
     """
     refuse_way(way, WAYS.names(), f"the layers of teacher {teacher.name}")
-    compute = WAYS.get(way)
-    if resolution is None:
-        return [FineGrid(grid, 1) for grid in compute(teacher, pixels, layers, 1)]
-    sides = [len(grid[0]) for grid in teacher.encode_grids(pixels, layers)]
-    factors = [multiple_of(side, resolution) for side in sides]
-    found: dict[int, Tensor] = {}
-    for factor in dict.fromkeys(factors):
-        own = [index for index, each in enumerate(factors) if each == factor]
-        grids = compute(teacher, pixels, [layers[index] for index in own], factor)
-        found.update(zip(own, grids, strict=True))
-    return [FineGrid(found[index], factor) for index, factor in enumerate(factors)]
+    tokens = {layer: grid[0] for layer, grid in zip(layers, teacher.encode_grids(pixels, layers), strict=True)}
+    factors = {layer: multiple_of(len(grid), resolution or len(grid)) for layer, grid in tokens.items()}
+    found = dict(tokens)
+    for factor in set(factors.values()) - {1}:
+        own = {layer: grid for layer, grid in tokens.items() if factors[layer] == factor}
+        found.update(zip(own, WAYS.get(way)(teacher, pixels, own, factor), strict=True))
+    return [FineGrid(found[layer], factors[layer]) for layer in layers]
 
 
 def refuse_way(way: str, served: Sequence[str], what: str) -> None:
