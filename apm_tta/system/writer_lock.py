@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -68,6 +69,33 @@ def only_writer(
         lock.release()
 
 
+@dataclass(frozen=True)
+class Writer:
+    """The process that a folder names as its writer.
+
+    Attributes:
+        name: process and machine.
+        running: whether it lives; None where it is of another machine, so that nobody can tell here.
+    """
+
+    name: str
+    running: bool | None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def writer_of(folder: Path, stem: str = "run") -> Writer | None:
+    """Return who writes into a folder, or was killed while it did; None where nobody is named. No lock is touched.
+
+    Args:
+        folder: that may be locked.
+        stem: see ``only_writer``.
+    """
+    name = _owner(folder / f"{stem}.owner")
+    return Writer(name, _is_alive(name)) if name else None
+
+
 def _held(folder: Path, who: str, advice: str) -> UserError:
     return UserError(f"{folder} is being written by {who}", advice=advice)
 
@@ -80,15 +108,22 @@ def _owner(path: Path) -> str:
 
 
 def _is_running_here(who: str) -> bool:
-    """Return whether it is a living process of this machine; of another machine nobody can tell."""
+    """Return whether it is another living process of this machine; of another machine nobody can tell."""
+    return bool(_is_alive(who)) and who.split()[1] != str(os.getpid())
+
+
+def _is_alive(who: str) -> bool | None:
+    """Return whether a process lives; None where it is not of this machine."""
     match who.split():
         case ["process", number, "on", machine] if machine == socket.gethostname() and number.isdecimal():
             try:
                 os.kill(int(number), 0)
+            except PermissionError:
+                return True
             except (OSError, OverflowError):
                 return False
-            return int(number) != os.getpid()
-    return False
+            return True
+    return None
 
 
 def _has_locks(path: Path) -> bool:

@@ -1,19 +1,22 @@
-"""The run folder's log: every start, every shard, every note, and how the run ended."""
+"""The run folder's log: every start, every shard, every note, and how the run ended; and what it tells of a run."""
 
 from __future__ import annotations
 
 import logging
+import re
 import traceback
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
 from apm_tta.errors import UserError
 from apm_tta.harness.progress.events import Event, Finished, Note, Planned, work_name
-from apm_tta.system.files import require_regular
+from apm_tta.system.files import read_regular, require_regular
 from apm_tta.wording import pluralise
 
 LOG_FILE = "run.log"
+_LINE = re.compile(r"(?P<time>\S+) (?:(?P<started>started: )|recorded .*: (?P<answers>\d+) answers in )")
 _log = logging.getLogger(__name__)
 
 
@@ -69,3 +72,52 @@ class LogFile:
                 self._file.write(text)
             except OSError:
                 self._file = None
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What the log says of the latest start of a run.
+
+    Attributes:
+        answers: recorded since.
+        seconds: until the last of them was recorded.
+        age: seconds since then; None where nothing was logged.
+    """
+
+    answers: int = 0
+    seconds: float = 0.0
+    age: float | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """Answers per second; None where none is recorded yet."""
+        return self.answers / self.seconds if self.answers and self.seconds > 0 else None
+
+
+def read_log(folder: Path) -> Logged:
+    """Read how many answers were recorded since a run was started last, and in which time."""
+    try:
+        lines = read_regular(folder / LOG_FILE).decode(errors="replace").splitlines()
+    except OSError:
+        return Logged()
+    answers, began, latest = 0, None, None
+    for line in lines:
+        if (found := _LINE.match(line)) is None or (time := _time(found["time"])) is None:
+            continue
+        if found["started"]:
+            answers, began = 0, time
+        else:
+            answers += int(found["answers"])
+        latest = time
+    if began is None or latest is None:
+        return Logged()
+    age = (datetime.now(timezone.utc) - latest).total_seconds()
+    return Logged(answers, (latest - began).total_seconds(), age)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None

@@ -1,0 +1,205 @@
+"""How far a run has come: read from its folder alone, which may be written meanwhile and is not touched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tabulate import tabulate
+
+from apm_tta.harness.estimate import duration
+from apm_tta.harness.progress.run_log import Logged, read_log
+from apm_tta.harness.storage.manifest import Manifest
+from apm_tta.harness.storage.manifest_file import read_manifest
+from apm_tta.harness.storage.record_header import read_header
+from apm_tta.harness.storage.run_records import RecordFile, files_of_run, present_files
+from apm_tta.system.writer_lock import Writer, writer_of
+from apm_tta.wording import first_few, pluralise
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What the end of a file of records says; its rows are not read.
+
+    Attributes:
+        hardware: on which it was computed.
+        unread: rows without an answer.
+    """
+
+    hardware: tuple[str, ...]
+    unread: int
+
+
+@dataclass(frozen=True)
+class MethodStatus:
+    """How far one row of a run is.
+
+    Attributes:
+        method: name of the row.
+        done: recorded answers, over all conditions and seeds.
+        total: answers of the complete run.
+        unread: of the recorded ones, images that could not be read.
+    """
+
+    method: str
+    done: int
+    total: int
+    unread: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        run: its folder.
+        title: of the run.
+        writer: the process that writes into it; None where there is none.
+        logged: since it was started last.
+        methods: row by row.
+        machines: recorded answers by the hardware that computed them.
+        damaged: files whose end cannot be read.
+    """
+
+    run: Path
+    title: str
+    writer: Writer | None
+    logged: Logged
+    methods: tuple[MethodStatus, ...]
+    machines: Counter[str]
+    damaged: tuple[str, ...]
+
+    @property
+    def done(self) -> int:
+        """Recorded answers."""
+        return sum(each.done for each in self.methods)
+
+    @property
+    def left(self) -> int:
+        """Answers that are not recorded yet."""
+        return sum(each.total for each in self.methods) - self.done
+
+    @property
+    def running(self) -> bool:
+        """Whether a process writes into the folder, as far as this machine can tell."""
+        return self.writer is not None and self.writer.running is not False
+
+    def text(self) -> str:
+        """Write the status for a reader."""
+        rows = [
+            [each.method, each.done, each.total, each.total - each.done, f"{each.done / each.total:.0%}", each.unread]
+            for each in self.methods
+        ]
+        headers = ["method", "done", "of", "left", "share", "unreadable"]
+        table = tabulate(rows, headers, tablefmt="simple", colalign=("left", *("right",) * 5), intfmt=",")
+        machines = "; ".join(f"{name}: {pluralise(count, 'answer')}" for name, count in self.machines.items())
+        foot = [
+            *([f"Computed on {machines}."] if machines else []),
+            *([f"Damaged: {first_few(self.damaged)}."] if self.damaged else []),
+        ]
+        return "\n".join(
+            [f"{self.title}, in {self.run}: {self._state()}", *self._rate(), "", table, "", *foot]
+        ).rstrip()
+
+    def _state(self) -> str:
+        if self.writer is None:
+            return "complete." if not self.left else "nothing writes into it."
+        if self.writer.running is None:
+            return f"{self.writer} wrote into it last; whether it runs, only that machine can tell."
+        return f"{self.writer} writes into it." if self.writer.running else f"stopped: {self.writer} has ended."
+
+    def _rate(self) -> list[str]:
+        known = [f"{pluralise(self.done, 'answer')} recorded, {self.left:,} left"]
+        if (rate := self.logged.rate) is not None:
+            known.append(f"{rate:,.1f} answers/s since it was started last")
+            if self.left:
+                known.append(f"{duration(self.left / rate)} left at that rate")
+        if self.running and self.logged.age is not None:
+            known.append(f"last heard of {duration(max(1.0, self.logged.age))} ago")
+        return [f"{'; '.join(known)}."]
+
+
+class StatusReader:
+    """Read the status of one run, as often as it is asked for; a file of records that stays as it is is read once.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        UserError: when it is not a run folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._manifest: Manifest = read_manifest(run)
+        self._named = files_of_run(self._manifest.numbers)
+        self._facts: dict[tuple[PurePosixPath, int], FileFacts | None] = {}
+
+    def read(self) -> Status:
+        """Read the status.
+
+        Raises:
+            UserError: when a file lies among the records that the run does not have.
+        """
+        writer, logged = writer_of(self._run), read_log(self._run)
+        done, unread, machines, damaged = Counter[str](), Counter[str](), Counter[str](), []
+        for file in present_files(self._run, self._manifest.numbers):
+            try:
+                facts = self._look(file)
+            except FileNotFoundError:  # set aside since the folder was listed
+                continue
+            if facts is None:
+                damaged.append(str(file.name))
+                continue
+            done[file.cell.method] += file.images
+            unread[file.cell.method] += facts.unread
+            machines["; ".join(facts.hardware)] += file.images
+        total = Counter[str]()
+        for file in self._named.values():
+            total[file.cell.method] += file.images
+        methods = (MethodStatus(name, done[name], total[name], unread[name]) for name in self._manifest.numbers.methods)
+        return Status(self._run, self._manifest.title, writer, logged, tuple(methods), machines, tuple(damaged))
+
+    def _look(self, file: RecordFile) -> FileFacts | None:
+        path = self._run / file.name
+        key = file.name, path.stat().st_mtime_ns
+        if key not in self._facts:
+            self._facts[key] = _facts(path)
+        return self._facts[key]
+
+
+def _facts(path: Path) -> FileFacts | None:
+    """Read the end of a file of records; None where it is damaged."""
+    try:
+        metadata = pq.read_metadata(path)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError):
+        return None
+    header = read_header(metadata.metadata or {})
+    if header is None:
+        return None
+    hardware = tuple(dict.fromkeys(site.hardware for site in header.sites))
+    return FileFacts(hardware, _values(metadata, "error"))
+
+
+def _values(metadata: pq.FileMetaData, name: str) -> int:
+    """Count the rows with a value in one column, as the statistics of the file say."""
+    count = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema == name and column.statistics is not None:
+                count += group.num_rows - column.statistics.null_count
+    return count
+
+
+def read_status(run: Path) -> Status:
+    """Read how far the run in a folder is.
+
+    Raises:
+        UserError: when it is not a run folder, or holds records that are not the run's.
+    """
+    return StatusReader(run).read()
