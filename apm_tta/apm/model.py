@@ -148,11 +148,18 @@ class APM(nn.Module):
         features: Tensor = self.feature_head(hidden)
         return features
 
-    def readout(self, features: Tensor) -> Tensor:
-        """Pool the features of all locations, ``(B, g * g, F)``, to the token t, ``(B, F)``, by ``config.readout``."""
+    def readout(self, features: Tensor, locations: Tensor | None = None) -> Tensor:
+        """Pool features ``(B, L, F)`` to the token t, ``(B, F)``, by ``config.readout``.
+
+        Args:
+            features: of all locations, row by row, or of ``locations``.
+            locations: where they are, as ``query`` takes it; None for everywhere.
+        """
         if self.config.readout == "mean":
             return features.mean(1)
-        token: Tensor = self.global_token(features + self._position(self.config.feature_dim))
+        width = self.config.feature_dim
+        code = self._position(width) if locations is None else self._code_at(self._places(locations), width)
+        token: Tensor = self.global_token(features + code)
         return token
 
     def token(self, images: Tensor, teacher_token: Tensor | None = None) -> Tensor:
@@ -191,7 +198,7 @@ class APM(nn.Module):
         Args:
             column: ``(B, D)``.
             locations: ``(L,)``, counted row by row, ``i * g + j``; or ``(L, 2)``, row i and column j in fractions of
-                the grid, half a cell beyond its border at most; may repeat.
+                the grid, half a cell beyond its border at most; or ``(B, L, 2)``, those of each image; may repeat.
             chunk: number of locations that are answered at once; None means all.
 
         Raises:
@@ -211,13 +218,13 @@ class APM(nn.Module):
         places = self._places(locations)
 
         def decode(part: Tensor) -> Tensor:
-            by_place = self._position_term(weight, places[part])
+            by_place = self._position_term(weight, places[..., part, :])
             hidden = relu(linear(features[:, part], weight[:, :width]) + image[:, None] + by_place)
             for further in self.rgb_head[1:]:
                 hidden = relu(further(hidden))
             return hidden
 
-        return self._in_chunks(torch.arange(len(places), device=places.device), chunk, decode)
+        return self._in_chunks(torch.arange(places.shape[-2], device=places.device), chunk, decode, 0)
 
     def _features_at(self, image: Tensor, places: Tensor) -> Tensor:
         """Compute features, ``(B, L, F)``, from ``image``, the first layer's term of the column, ``(B, H)``."""
@@ -228,29 +235,37 @@ class APM(nn.Module):
         return features
 
     def _position_term(self, weight: Tensor, places: Tensor) -> Tensor:
-        """Compute the position's term, ``(L, H)``, of a layer whose ``weight`` ends with the query u's columns.
+        """Compute the position's term, ``(..., L, H)``, of a layer whose ``weight`` ends with the query u's columns.
 
-        ``places`` are rows and columns, ``(L, 2)``.
+        ``places`` are rows and columns, ``(..., L, 2)``.
         """
         half = self.config.position_dim // 2
         parts = []
-        for axis, first in ((places[:, 1], -2 * half), (places[:, 0], -half)):
+        for axis, first in ((places[..., 1], -2 * half), (places[..., 0], -half)):
             indices, places = axis.unique(return_inverse=True)
             by_axis = weight[:, first : first + half or None]
             parts.append(linear(axis_code(indices, half).to(weight.dtype), by_axis)[places])
         return parts[0] + parts[1]
 
-    def _in_chunks(self, locations: Tensor, chunk: int | None, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    def _code_at(self, places: Tensor, width: int) -> Tensor:
+        """Return the position code ``(..., L, width)`` of rows and columns ``(..., L, 2)``."""
+        by_axis = axis_code(places.flatten(), width // 2).unflatten(0, places.shape)  # (..., L, 2, width / 2)
+        code: Tensor = by_axis.flip(-2).flatten(-2).to(self.feature_head.weight)
+        return code
+
+    def _in_chunks(
+        self, locations: Tensor, chunk: int | None, compute: Callable[[Tensor], Tensor], axis: int = -2
+    ) -> Tensor:
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk is {chunk}; it must be at least 1")
-        if chunk is None or len(locations) <= chunk:
+        if chunk is None or locations.shape[axis] <= chunk:
             return compute(locations)
-        return torch.cat([compute(part) for part in locations.split(chunk)], 1)
+        return torch.cat([compute(part) for part in locations.split(chunk, axis)], 1)
 
     def _places(self, locations: Tensor) -> Tensor:
-        """Return rows and columns, ``(L, 2)``, of locations as ``query`` takes them, after checking that they exist."""
+        """Return rows and columns, ``(..., L, 2)``, of locations as ``query`` takes them, if they exist."""
         grid = self.config.grid
-        if locations.ndim == 2 and locations.shape[1] == 2:
+        if locations.ndim in (2, 3) and locations.shape[-1] == 2:
             if bool(((locations < -0.5) | (locations > grid - 0.5)).any()):
                 raise ValueError(
                     f"rows and columns must be from -0.5 to {grid - 0.5}: {grid} rows of as many locations"

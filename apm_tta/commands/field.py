@@ -52,6 +52,9 @@ _PATH = NamedPath()
     type=OneOf(["auto", "float32", "bfloat16"]),
     help="Data type of products; auto: what is faster here, or the training's that is resumed.  [default: auto]",
 )
+@click.option(
+    "--fine", is_flag=True, default=None, help="Train between locations too, and a token; takes several times as long."
+)
 @click.option("--seed", type=Whole(0, LARGEST, 0), help="Random seed.  [default: 0]")
 @click.option("--out", type=_PATH, help="Folder; the same training in it is resumed.  [default: results/field/TIME]")
 @click.option("--device", type=Text("cpu"), default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 from torchvision.transforms.functional import hflip
 
 from apm_tta.apm import APMConfig
 from apm_tta.apm.heads import rgb_target
 from apm_tta.apm.memory import free_memory
 from apm_tta.data.unlabelled import Unlabelled, by_digest
+from apm_tta.field.between import draw_places, fine_tokens, values_at
 from apm_tta.islands.targets import resample
 from apm_tta.methods.apm_input import apm_input
 from apm_tta.randomness import torch_generator
@@ -37,17 +38,35 @@ _AREA, _STRETCH = (0.7, 1.0), 1.1
 
 
 class SampleBatch(NamedTuple):
-    """B samples.
+    """B samples, with targets at as many places as there are locations.
 
     Attributes:
         pixels: the APM's input before it is normalised, ``(B, 3, S, S)``, uint8.
         tokens: the teacher's tokens, ``(B, g * g, F)``.
-        colours: means of the image's patches, ``(B, g * g, 3)``.
+        colours: means of the image's patches, ``(B, g * g, 3)``; of a fine field of smaller squares.
+        places: where the targets are, ``(B, g * g, 2)``; ``(B, 0, 2)`` where they are at the grid's locations.
+        embeddings: the teacher's embeddings as unit vectors, filled with zeros, ``(B, F)``; of a fine field only, else
+            ``(B, 0)``.
     """
 
     pixels: Tensor
     tokens: Tensor
     colours: Tensor
+    places: Tensor
+    embeddings: Tensor
+
+    def locations(self, chosen: Tensor) -> Tensor:
+        """Return where targets of these indices ``(L,)`` are, as ``APM.query`` takes it."""
+        return self.places[:, chosen] if self.places.shape[1] else chosen
+
+    def nearest(self) -> Tensor:
+        """Return the location that is nearest to each target's place, ``(B, g * g)``."""
+        count = self.tokens.shape[1]
+        if not self.places.shape[1]:
+            return torch.arange(count).expand(len(self.tokens), -1)
+        grid = math.isqrt(count)
+        rows, columns = self.places.round().long().clamp(0, grid - 1).unbind(-1)
+        return rows * grid + columns
 
 
 def split(images: Sequence[Unlabelled]) -> tuple[list[Unlabelled], list[Unlabelled]]:
@@ -75,14 +94,23 @@ class Samples:
         layer: the layer of the teacher whose tokens they are.
         config: the APM's sizes.
         views: number of views of every image; the first is the image itself.
-        seed: seed of the views.
+        seed: seed of the views, and of the places.
+        factor: tokens per side for each of the teacher's; above 1 targets are at drawn places, and the embedding is a
+            target too.
     """
 
     def __init__(
-        self, images: Sequence[Unlabelled], teacher: Teacher, layer: int, config: APMConfig, views: int, seed: int
+        self,
+        images: Sequence[Unlabelled],
+        teacher: Teacher,
+        layer: int,
+        config: APMConfig,
+        views: int,
+        seed: int,
+        factor: int = 1,
     ) -> None:
         self._images, self._teacher, self._layer, self._config = images, teacher, layer, config
-        self._views, self._seed = views, seed
+        self._views, self._seed, self._factor = views, seed, factor
         self._square, self._teacher_square = apm_input(config.image_size), Square(teacher.preprocessing)
         self._kept: SampleBatch | None = None
 
@@ -97,7 +125,7 @@ class Samples:
     def keep(self, progress: Progress) -> bool:
         """Compute all samples now where memory has room for them; return whether it had."""
         locations, side = self._config.grid**2, self._config.image_size
-        each = 3 * side**2 + 4 * locations * (self._config.feature_dim + 3)
+        each = 3 * side**2 + 4 * locations * (self._config.feature_dim + 5) + 4 * self._config.feature_dim
         if len(self) * each > _SHARE_OF_FREE * free_memory(torch.device("cpu")):
             return False
         batches = [range(start, min(start + _AT_ONCE, len(self))) for start in range(0, len(self), _AT_ONCE)]
@@ -125,10 +153,30 @@ class Samples:
         squares = _in_threads(self._read, indices)
         for_teacher = torch.stack([square for _, square in squares]).to(self._teacher.device)
         inputs = self._teacher_square.normalized(for_teacher)
-        tokens = resample(self._teacher.encode_grid(inputs, self._layer), self._config.grid).flatten(1, 2)
-        filled = pad(tokens, (0, self._config.feature_dim - tokens.shape[-1]))
         pixels = torch.stack([square for square, _ in squares])
-        return SampleBatch(pixels, filled.cpu(), rgb_target(self._square.normalized(pixels), self._config.patch_size))
+        images = self._square.normalized(pixels)
+        if self._factor > 1:
+            return SampleBatch(pixels, *self._between(indices, inputs, images))
+        grid = self._config.grid
+        tokens = resample(self._teacher.encode_grid(inputs, self._layer), grid).flatten(1, 2)
+        colours = rgb_target(images, self._config.patch_size)
+        none = torch.zeros(len(indices), 0)
+        return SampleBatch(pixels, self._filled(tokens), colours, none[..., None].expand(-1, -1, 2), none)
+
+    def _between(self, indices: Sequence[int], inputs: Tensor, images: Tensor) -> tuple[Tensor, ...]:
+        """Compute targets at drawn places: tokens, colours, the places themselves, and embeddings."""
+        grid, factor = self._config.grid, self._factor
+        names = [(self._images[index // self._views].id, index % self._views) for index in indices]
+        generators = [torch_generator(self._seed, name, f"places in view {view} of a field") for name, view in names]
+        places = torch.stack([draw_places(grid, grid**2, generator) for generator in generators])
+        tokens = fine_tokens(self._teacher, inputs, self._layer, factor, grid).cpu()
+        cells = rgb_target(images, self._config.patch_size // factor).unflatten(1, (grid * factor, grid * factor))
+        embeddings = normalize(self._teacher.encode_image(inputs).float(), dim=-1)
+        found = [values_at(values, places, grid) for values in (tokens, cells)]
+        return self._filled(found[0]), found[1], places, self._filled(embeddings)
+
+    def _filled(self, features: Tensor) -> Tensor:
+        return pad(features, (0, self._config.feature_dim - features.shape[-1])).cpu()
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         image = self._images[index // self._views]

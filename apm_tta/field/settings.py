@@ -34,6 +34,9 @@ class Schedule(Configuration):
         limit: number of training images, those whose ids have the lowest SHA-256; 0 for all. The held-out images stay
             the same.
         seed: seed of the initial weights, the order, the locations and the views.
+        fine: tokens of the teacher per side for each of its grid's. Above 1, locations are drawn anywhere, the targets
+            there are tokens at a smaller stride and colours of squares that are smaller likewise, and the APM's token
+            is trained to the teacher's embedding.
     """
 
     layer: Annotated[int, Ge(0)]
@@ -46,6 +49,7 @@ class Schedule(Configuration):
     views: Annotated[int, Ge(1)] = 8
     limit: Annotated[int, Ge(0)] = 0
     seed: Annotated[int, Ge(0)] = 0
+    fine: Annotated[int, Ge(1)] = 1
 
 
 def schedule_for(config: APMConfig, layer: int, chosen: Mapping[str, Any]) -> Schedule:

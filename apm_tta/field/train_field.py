@@ -13,6 +13,7 @@ import torch
 from apm_tta.apm import APMConfig
 from apm_tta.data.unlabelled import Unlabelled, by_digest
 from apm_tta.errors import UserError
+from apm_tta.field.between import finest_factor
 from apm_tta.field.checkpoint import CHECKPOINT_FILE, TrainingState, refuse_other_training
 from apm_tta.field.checkpoint_file import Measures, read_settings
 from apm_tta.field.fastest_precision import described, fastest_precision
@@ -61,7 +62,7 @@ def train_field(
         teacher: provides the targets.
         chosen: fields of ``Schedule``, its layer counted from 0 or from the end; the rest follows the APM's sizes.
             ``precision`` may be ``auto``, and is where it is absent: that of the training in the folder, else the one
-            that is faster on the teacher's device.
+            that is faster on the teacher's device. ``fine`` is whether the field is trained between its locations.
         hidden: widths of the MLP; None for the pretraining variant's, or a small teacher's.
         quiet: whether to show no progress.
         notify: called with messages that the user should see before or during the training.
@@ -161,8 +162,17 @@ def _prepare(
     layer = chosen.get("layer", -1)
     with torch.no_grad():
         tokens = teacher.encode_grid(probe, layer)
+    factor = finest_factor(teacher, tokens.shape[1]) if chosen.get("fine") else 1
     config = _with_hidden(sizes_for_grid(teacher, tokens), hidden)
-    schedule = schedule_for(config, layer % teacher.layers, chosen)
+    if factor > 1:
+        config = replace(config, readout="token")
+        if teacher.feature_dim > config.feature_dim:
+            raise UserError(
+                f"--fine trains a token of {config.feature_dim} numbers, as wide as the teacher's tokens, and the "
+                f"embedding of teacher {teacher.name} has {teacher.feature_dim}",
+                exit_code=2,
+            )
+    schedule = schedule_for(config, layer % teacher.layers, {**chosen, "fine": factor})
     settings = Settings(
         schedule=schedule,
         teacher=teacher.name,
@@ -179,9 +189,9 @@ def _prepare(
     training_subset = training_images[: len(held_out)]
     return (
         settings,
-        Samples(training_images, teacher, layer, config, schedule.views, seed),
-        Samples(held_out, teacher, layer, config, 1, seed),
-        Samples(training_subset, teacher, layer, config, 1, seed),
+        Samples(training_images, teacher, layer, config, schedule.views, seed, factor),
+        Samples(held_out, teacher, layer, config, 1, seed, factor),
+        Samples(training_subset, teacher, layer, config, 1, seed, factor),
     )
 
 
@@ -189,6 +199,13 @@ def _with_hidden(config: APMConfig, hidden: tuple[int, ...] | None) -> APMConfig
     published = config.hidden == APMConfig().hidden
     own = _PRETRAINING if published else tuple(unit * config.position_dim for unit in _UNITS)
     return replace(config, hidden=hidden or own, readout="mean")
+
+
+def _token_note(summary: Measures) -> str:
+    cosine = summary.get("validation token cosine")
+    return (
+        "" if cosine is None else f" Cosine of the token to the teacher's embedding: {cosine:.3f} on held-out images."
+    )
 
 
 def _write_results(folder: PictureFolder, state: TrainingState, summary: Measures) -> str:
@@ -209,6 +226,9 @@ def _write_results(folder: PictureFolder, state: TrainingState, summary: Measure
         f"one APM on {pluralise(settings.training_images, 'image')}: layer {settings.schedule.layer} of "
         f"{teacher_title(settings.teacher, settings.teacher_identity)}, {settings.validation_images} held out"
     )
+    if settings.schedule.fine > 1:
+        side = settings.config.grid * settings.schedule.fine
+        title += f"; targets anywhere, of {side} x {side} tokens"
     folder.files.append(CHECKPOINT_FILE)
     folder.write("epochs.csv", as_csv(rows))
     folder.write("settings.json", f"{json.dumps(settings.model_dump(mode='json'), indent=2)}\n".encode())
@@ -222,5 +242,5 @@ def _write_results(folder: PictureFolder, state: TrainingState, summary: Measure
     return (
         f"{title}\n\n{table}\n\nFinal cosine to the teacher's grid: {summary['validation cosine']:.3f} on held-out "
         f"images, {summary['training cosine']:.3f} on as many training images. The mean token of every location, which "
-        f"ignores the image: {summary['mean token']:.3f}. {seconds:.0f} s of epochs.\n\n{folder}"
+        f"ignores the image: {summary['mean token']:.3f}.{_token_note(summary)} {seconds:.0f} s of epochs.\n\n{folder}"
     )

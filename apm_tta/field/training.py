@@ -20,6 +20,7 @@ from apm_tta.field.settings import Schedule, Settings
 _WARM_UP = 0.02
 _VALIDATED_AT_ONCE = 64
 _MEASURED = 2048  # samples, since all of a large set would take an epoch
+_TOKEN_WEIGHT = 0.1  # of the token's squared distance to a unit embedding, beside the grid's loss over its variance
 
 
 def fresh_training(
@@ -33,7 +34,8 @@ def fresh_training(
     trained = [
         parameter
         for name, parameter in apm.named_parameters()
-        if not name.startswith("global_token") and (schedule.rgb_weight or not name.startswith("rgb_head"))
+        if (schedule.fine > 1 or not name.startswith("global_token"))
+        and (schedule.rgb_weight or not name.startswith("rgb_head"))
     ]
     optimizer = torch.optim.Adam(trained, lr=schedule.learning_rate, fused=True)
     mean, std = target_scale(training)
@@ -96,31 +98,36 @@ def _epoch(state: TrainingState, samples: Samples, epoch: int, progress: Progres
     generator = torch.Generator().manual_seed((schedule.seed << 20) + epoch)
     batches = [part.tolist() for part in torch.randperm(len(samples), generator=generator).split(schedule.batch_size)]
     variance = state.std[: state.settings.width].square().mean()
-    sums = torch.zeros(2, device=device)
+    sums = torch.zeros(3, device=device)
     state.apm.train()
     for step, batch in enumerate(progress(batches)):
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate_at(schedule, epoch * len(batches) + step, schedule.epochs * len(batches))
         sampled = samples.get(batch)
         images = samples.normalized(sampled.pixels.to(device))
-        locations = draw_locations(schedule, config, generator)
-        targets = sampled.tokens[:, locations].to(device)
+        chosen = draw_locations(schedule, config, generator)
+        targets, locations = sampled.tokens[:, chosen].to(device), sampled.locations(chosen).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
             column = state.apm.column(images)
-            features = state.apm.query(column, locations.to(device))
-            colours = state.apm.colours(column, features, locations.to(device)) if schedule.rgb_weight else None
-        error = features.float() * state.std + state.mean - targets
+            standardised = state.apm.query(column, locations)
+            colours = state.apm.colours(column, standardised, locations) if schedule.rgb_weight else None
+            features = standardised.float() * state.std + state.mean
+            # The token reads features, not standardised ones: then nothing of it changes when the scale is folded.
+            tokens = state.apm.readout(features, locations) if schedule.fine > 1 else None
         # Dividing by the variance makes the colours' weight mean the same for every teacher and layer.
-        grid = error[..., : state.settings.width].square().mean() / variance
-        rgb = torch.zeros((), device=device)
+        grid = (features - targets)[..., : state.settings.width].square().mean() / variance
+        rgb, token = torch.zeros((), device=device), torch.zeros((), device=device)
         if colours is not None:
-            rgb = (colours.float() - sampled.colours[:, locations].to(device)).square().mean()
+            rgb = (colours.float() - sampled.colours[:, chosen].to(device)).square().mean()
+        if tokens is not None:
+            token = (tokens.float() - sampled.embeddings.to(device)).square().sum(-1).mean()
         state.optimizer.zero_grad()
-        (grid + schedule.rgb_weight * rgb).backward()
+        (grid + schedule.rgb_weight * rgb + _TOKEN_WEIGHT * token).backward()
         state.optimizer.step()
-        sums += torch.stack([grid.detach(), rgb.detach()])
-    grid_loss, rgb_loss = (sums / len(batches)).tolist()
-    return {"training grid loss": grid_loss, "training rgb loss": rgb_loss}
+        sums += torch.stack([grid.detach(), rgb.detach(), token.detach()])
+    grid_loss, rgb_loss, token_loss = (sums / len(batches)).tolist()
+    losses = {"training grid loss": grid_loss, "training rgb loss": rgb_loss}
+    return losses | ({"training token loss": token_loss} if schedule.fine > 1 else {})
 
 
 def draw_locations(schedule: Schedule, config: APMConfig, generator: torch.Generator) -> Tensor:
@@ -141,44 +148,56 @@ def learning_rate_at(schedule: Schedule, step: int, steps: int) -> float:
 def validate(state: TrainingState, samples: Samples) -> Measures:
     """Measure cosine and mean squared error to the teacher's tokens, and the colours' mean squared error.
 
-    All locations count; everything is in float32.
+    All locations count, or places of a fine field, of which the token's cosine to the teacher's embedding is measured
+    as well; everything is in float32.
     """
     config, width, device = state.settings.config, state.settings.width, state.mean.device
-    everywhere = torch.arange(config.grid**2, device=device)
+    everywhere = torch.arange(config.grid**2)
     state.apm.eval()
-    sums, count = torch.zeros(3, dtype=torch.float64), 0
+    sums, count = torch.zeros(4, dtype=torch.float64), 0
     for batch in _in_order(samples):
         sampled = samples.get(batch)
-        images = samples.normalized(sampled.pixels.to(device))
+        images, locations = samples.normalized(sampled.pixels.to(device)), sampled.locations(everywhere).to(device)
         column = state.apm.column(images)
-        standardised = state.apm.query(column, everywhere)
-        features = (standardised * state.std + state.mean)[..., :width]
+        standardised = state.apm.query(column, locations)
+        features = standardised * state.std + state.mean
         targets = sampled.tokens[..., :width].to(device)
-        colours = state.apm.colours(column, standardised, everywhere)
+        colours = state.apm.colours(column, standardised, locations)
+        token = torch.zeros((), device=device)
+        if state.settings.schedule.fine > 1:
+            tokens = state.apm.readout(features, locations)
+            token = cosine_similarity(tokens, sampled.embeddings.to(device), dim=-1).mean()
         measures = (
-            cosine_similarity(features, targets, dim=-1).mean(),
-            (features - targets).square().mean(),
+            cosine_similarity(features[..., :width], targets, dim=-1).mean(),
+            (features[..., :width] - targets).square().mean(),
             (colours - sampled.colours.to(device)).square().mean(),
+            token,
         )
         sums += len(batch) * torch.stack(measures).double().cpu()
         count += len(batch)
-    cosine, error, rgb = (sums / count).tolist()
-    return {"validation cosine": cosine, "validation mse": error, "validation rgb mse": rgb}
+    cosine, error, rgb, token_cosine = (sums / count).tolist()
+    found = {"validation cosine": cosine, "validation mse": error, "validation rgb mse": rgb}
+    return found | ({"validation token cosine": token_cosine} if state.settings.schedule.fine > 1 else {})
 
 
 @torch.no_grad()
 def mean_token_cosine(training: Samples, validation: Samples, width: int) -> float:
     """Return the cosine that an answer reaches which ignores the image.
 
-    It compares every location's mean token, over at most 2048 training samples, with the validation images' tokens.
+    It compares every location's mean token, over at most 2048 training samples, with the validation images' tokens;
+    at a place between locations that of the nearest.
     """
-    total = torch.zeros(())
+    total: Tensor | None = None
     for batch in _in_order(training, _MEASURED):
-        total = total + training.get(batch).tokens[..., :width].sum(0)
-    cosines = [
-        cosine_similarity(total[None], validation.get(batch).tokens[..., :width], dim=-1).mean(1)
-        for batch in _in_order(validation)
-    ]
+        sampled = training.get(batch)
+        tokens = sampled.tokens[..., :width]
+        total = tokens.new_zeros(tokens.shape[1:]) if total is None else total
+        total.index_add_(0, sampled.nearest().flatten(), tokens.flatten(0, 1))
+    assert total is not None
+    cosines = []
+    for batch in _in_order(validation):
+        sampled = validation.get(batch)
+        cosines.append(cosine_similarity(total[sampled.nearest()], sampled.tokens[..., :width], dim=-1).mean(1))
     return float(torch.cat(cosines).mean())
 
 

@@ -6,7 +6,8 @@ Amir, Gandelsman, Bagon, Dekel. Deep ViT Features as Dense Visual Descriptors. a
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -60,11 +61,23 @@ def tokens_of_finer_patches(teacher: Teacher, pixels: Tensor, layers: Sequence[i
     around = pad(pixels, (before, after, before, after), mode="replicate")
     wanted = [layer % count for layer in layers]
     depths = sorted(set(wanted))
-    output = finer.forward_intermediates(around, indices=depths, intermediates_only=True, output_fmt="NLC")
+    with _attention_without_its_matrix():
+        output = finer.forward_intermediates(around, indices=depths, intermediates_only=True, output_fmt="NLC")
     tokens = output["image_intermediates"] if isinstance(output, dict) else output
     shape = (side * factor, side * factor)
     by_depth = {depth: each.unflatten(1, shape).float() for depth, each in zip(depths, tokens, strict=True)}
     return [by_depth[layer] for layer in wanted]
+
+
+@contextmanager
+def _attention_without_its_matrix() -> Iterator[None]:
+    """Keep torch's shortcut for attention off: it holds all pairs of tokens, and takes four times as long for many."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _positions(tower: Any) -> str | None:

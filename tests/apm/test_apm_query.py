@@ -179,3 +179,28 @@ def test_a_place_beyond_the_picture_is_refused(place: list[float]) -> None:
     apm, images = field(CONFIG, torch.float32)
     with pytest.raises(ValueError, match=r"rows and columns must be from -0.5 to 5.5"):
         apm.query(apm.column(images), torch.tensor([place]))
+
+
+def test_places_of_each_image_are_answered_as_if_asked_for_alone() -> None:
+    apm, images = field(CONFIG, torch.float64)
+    places = torch.rand(2, 7, 2, generator=torch.Generator().manual_seed(6), dtype=torch.float64) * GRID - 0.5
+    with torch.no_grad():
+        column = apm.column(images)
+        together = apm.query(column, places)
+        colours = apm.colours(column, together, places, chunk=3)
+        for index, own in enumerate(places):
+            alone = apm.query(column[index : index + 1], own)
+            torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-9, atol=1e-11)
+            shown = apm.colours(column[index : index + 1], alone, own)
+            torch.testing.assert_close(colours[index : index + 1], shown, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(apm.query(column, places, chunk=2), together, rtol=1e-9, atol=1e-11)
+
+
+def test_the_token_of_all_locations_is_that_of_the_grid_wherever_they_are_named() -> None:
+    apm, images = field(CONFIG, torch.float64)
+    everywhere = torch.arange(GRID**2)
+    with torch.no_grad():
+        features = apm.query(apm.column(images), everywhere)
+        torch.testing.assert_close(apm.readout(features, everywhere), apm.readout(features), rtol=1e-6, atol=1e-7)
+        order = torch.randperm(GRID**2, generator=torch.Generator().manual_seed(2))
+        torch.testing.assert_close(apm.readout(features[:, order], order), apm.readout(features), rtol=1e-6, atol=1e-7)
