@@ -142,14 +142,15 @@ def growth(measured: Sequence[Sequence[Agreement]], measure: str, seed: int = 0)
     trends = np.array([0.0 if not np.ptp(image) else kendalltau(order, image).statistic for image in values])
     change = values[:, -1] - values[:, 0]
     return Growth(
-        by_level=[_estimate(level, seed) for level in values.T],
-        change=_estimate(change, seed),
-        trend=_estimate(trends, seed),
+        by_level=[mean_with_interval(level, seed) for level in values.T],
+        change=mean_with_interval(change, seed),
+        trend=mean_with_interval(trends, seed),
         growing=float((change > 0).mean()),
     )
 
 
-def _estimate(values: Floats, seed: int) -> Estimate:
+def mean_with_interval(values: Floats, seed: int = 0) -> Estimate:
+    """Return the mean of values ``(n,)``, one per image, with its interval."""
     mean = float(values.mean())
     if not np.ptp(values):  # all are equal: SciPy computes no interval, and it is known
         return Estimate(mean, mean, mean)
