@@ -49,7 +49,11 @@ def resolve_device(name: str) -> torch.device:
 
 def share_cores(processes: int) -> None:
     """Limit this process to its share of the usable cores, where ``processes`` processes compute side by side."""
-    threads = max(1, usable_threads() // processes)
+    use_threads(max(1, usable_threads() // processes))
+
+
+def use_threads(threads: int) -> None:
+    """Let this process compute with so many threads."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 

@@ -71,6 +71,7 @@ class RunOptions(TypedDict, total=False):
     devices: Names
     ray: str
     gpu_share: float
+    ship: bool
     workers: int
     memory: float
     feature_cache: bool

@@ -214,10 +214,9 @@ def _options() -> list[click.Parameter]:
         of_request(
             "--gpu-share",
             Amount(0, MOST_SHARES, 0.5, above=True),
-            "Share of a GPU per Ray task.",
-            default=1.0,
-            show_default=True,
+            "Share of a GPU per Ray task; by default 1, or as many tasks as --memory leaves room for.",
         ),
+        click.Option(["--ship"], is_flag=True, help="Let Ray's workers use this package as it is here."),
         of_request("--workers", Whole(0, MOST_WORKERS, 4), "Processes that load images ahead; 0 loads them in turn."),
         of_request(
             "--memory",

@@ -155,7 +155,7 @@ def test_a_method_that_cannot_be_sent_is_refused_before_anything_is_started(
         raise AssertionError("work has started")
 
     monkeypatch.setattr("apm_tta.harness.compute.engines.local.Child", started)
-    monkeypatch.setattr("apm_tta.harness.compute.engines.ray._started", started)
+    monkeypatch.setattr("apm_tta.harness.compute.engines.ray.connected", started)
     notebook.run(DEEP)
     capsys.readouterr()
     assert bench(tmp_path / "run", *words) == 1
@@ -332,9 +332,7 @@ from pathlib import Path
 import psutil
 import ray
 
-started, ended = ray.init, ray.shutdown
-ray.init = lambda **options: ray.is_initialized() or started(**options)
-ray.shutdown = lambda: None  # the cluster of the first run is the second one's
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)  # a user's own, which every run uses and leaves
 
 def recorded(name):
     return len(list(Path(OUT, name).glob("records/**/*.parquet")))
@@ -342,7 +340,7 @@ def recorded(name):
 def is_busy(process):
     # Whether it is a worker of Ray that has a shard: Ray writes what a worker does over its name.
     try:
-        return process.name().startswith("ray::_compute")
+        return process.name().startswith("ray::compute")
     except psutil.NoSuchProcess:
         return False
 
@@ -362,12 +360,14 @@ codes.append(bench("ray", "--ray", "local", "--devices", "cpu", *many))
 killer.join(60)
 Mine.check = fails
 codes.append(bench("setup", "--ray", "local", "--devices", "cpu"))
-ended()
+print("still there:", ray.is_initialized())
+ray.shutdown()
 print("codes", codes)
 """,
     )
     assert "codes [0, 0, 1]" in done.stdout, done.stderr
     assert "killed before the end: True" in done.stdout
+    assert "still there: True" in done.stdout
     assert answers(tmp_path / "ray").equals(answers(tmp_path / "one"))
     (setup,) = [line for line in done.stderr.splitlines() if line.startswith("run-bench: ")]
     assert "run-bench: method mine cannot be set up: OfThisScript: no setup here; " in setup

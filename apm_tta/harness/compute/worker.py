@@ -93,7 +93,15 @@ class Worker:
         self._loader.close()
 
     def compute(self, work: Work, following: Work | None = None) -> Finished:
-        """Answer ``work`` under each of its cells: one file per cell.
+        """Take all ``steps``, and return the last one's result."""
+        *_, finished = self.steps(work, following)
+        assert finished is not None
+        return finished
+
+    def steps(self, work: Work, following: Work | None = None) -> Iterator[Finished | None]:
+        """Answer ``work`` under each of its cells, one file per cell: yield after every batch, at the end the result.
+
+        Whoever takes the steps can do something else in between, such as telling of them.
 
         Args:
             work: a shard or a stream.
@@ -117,6 +125,7 @@ class Worker:
             for cell, table in answers:
                 parts[cell].append(table)
                 self._emit(Answered(cell, len(table), count_right(table)))
+                yield None
             watched = self._watch.end()
         refuse_changed_teacher(self._teacher, {cell.method for cell in work.cells})
         self._account.warnings.update(heard)
@@ -128,7 +137,7 @@ class Worker:
             for cell, tables in parts.items()
         )
         seconds = time.perf_counter() - started
-        return Finished(work, files, seconds, self._read.files(work), dict(self._account.warnings))
+        yield Finished(work, files, seconds, self._read.files(work), dict(self._account.warnings))
 
     @contextmanager
     def _heard_or_noted(self) -> Iterator[Counter[str]]:

@@ -50,7 +50,8 @@ class RunRequest:
         device_names: the same devices as requested: ``cpu``, ``cuda``, ``cuda:N``, ``auto``, ``all``.
         engine: name of the engine.
         ray: address of a Ray cluster, ``auto``, or ``local`` for one that is started on this machine.
-        gpu_share: share of one GPU for each Ray task.
+        gpu_share: share of one GPU for each Ray task; None for as many as ``memory`` allows.
+        ship: whether Ray's workers use this package as it is here.
         part: ``(i, n)``: the i-th of n parts of the work, counted from 1; None for all of it.
         memory: bytes that a method may use if its memory use is adjustable; None for a share of what is free.
         workers: number of loading processes; None for ``default_workers``.
@@ -76,7 +77,8 @@ class RunRequest:
     device_names: tuple[str, ...]
     engine: str
     ray: str
-    gpu_share: float
+    gpu_share: float | None
+    ship: bool
     part: tuple[int, int] | None
     memory: int | None
     workers: int | None
@@ -114,7 +116,8 @@ def resolve_request(
     devices: Sequence[str] = (AUTO,),
     engine: str | None = None,
     ray: str | None = None,
-    gpu_share: float = 1.0,
+    gpu_share: float | None = None,
+    ship: bool = False,
     part: tuple[int, int] | None = None,
     memory: float | None = None,
     workers: int | None = None,
@@ -139,7 +142,7 @@ def resolve_request(
         UserError: one line for the first name, value or device that does not exist. Exit code 2.
     """
     _check_amounts(gpu_share=gpu_share, memory=memory, workers=workers)
-    _check_switches(allow_code=allow_code, force_new=force_new, feature_cache=feature_cache, quiet=quiet)
+    _check_switches(allow_code=allow_code, force_new=force_new, feature_cache=feature_cache, quiet=quiet, ship=ship)
     if ray is not None and not (isinstance(ray, str) and ray.strip()):
         raise UserError(f"ray {ray!r} is not the address of a cluster, auto or local", exit_code=2)
     suite = load_suite(suite_name, overrides)
@@ -178,6 +181,7 @@ def resolve_request(
         engine=engine or ("ray" if ray is not None else "local" if len(resolved_devices) > 1 else "serial"),
         ray=ray or AUTO,
         gpu_share=gpu_share,
+        ship=ship,
         part=part,
         memory=None if memory is None else max(1, int(memory * _GIB)),
         workers=workers,

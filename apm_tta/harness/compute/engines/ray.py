@@ -1,44 +1,37 @@
 """Compute shards as tasks of Ray, on one machine or on a cluster.
 
-Results come back through Ray's object store, so that no folder has to be shared; a task whose worker dies is run again.
+What happens comes back through Ray's object store while a task runs, so that no folder has to be shared. A unit whose
+node is lost is computed again, however often, and so is one whose worker dies, up to a limit.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import socket
+import pickle
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
-from apm_tta.devices import AUTO, resolve_device, share_cores
-from apm_tta.errors import UserError
+from apm_tta.data.data_root import resolve_data_root
+from apm_tta.devices import AUTO
+from apm_tta.errors import UserError, describe_error
+from apm_tta.harness.compute.cluster import node_side
+from apm_tta.harness.compute.cluster.asked_nodes import ask
+from apm_tta.harness.compute.cluster.placement import living_nodes, place, taking_part
+from apm_tta.harness.compute.cluster.session import connected
 from apm_tta.harness.compute.engines.base import ENGINES
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.compute.sendable_error import sendable
-from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.plan import Cell, Work
-from apm_tta.harness.progress.events import Answered, Emit, Event, Finished
-from apm_tta.harness.progress.logged_notes import LoggedNotes
-from apm_tta.system.cores import usable_threads
-from apm_tta.system.standard_streams import errors_dropped
-from apm_tta.system.stop_signals import Stopped, handlers_kept
+from apm_tta.harness.progress.events import Answered, Emit, Event, Finished, Note, work_name
+from apm_tta.harness.request.run_request import RunRequest
+from apm_tta.harness.storage.code_identity import source_sha256
+from apm_tta.wording import first_few, pluralise
 
-LOCAL = "local"
-_CONNECT_S = 5.0
-_SETTINGS = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's own next default; it warns otherwise
-    # One attempt at a cluster, of half a minute in all; left to itself Ray tries 20 times.
-    "RAY_NUM_REDIS_GET_RETRIES": "1",
-    "RAY_py_gcs_connect_timeout_s": "15",
-}
-_RETRIES = 3
-_OBJECT_STORE_BYTES = 200_000_000
-"""Of a Ray that is started here: what waits in it are records of single shards."""
+_CRASHES = 3
+"""How often a unit may kill its worker; a node that is lost is no fault of the unit's."""
+_EVERY_S = 0.2
+"""How often whatever has arrived is looked at, together: of thousands of tasks that is work."""
 
 
 @ENGINES.register("ray")
@@ -46,136 +39,142 @@ def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
     """Compute ``work`` as tasks, each with its share of a GPU where there are GPUs, else with one core.
 
     Raises:
-        UserError: before Ray starts, when a method cannot be sent; when Ray is not installed, no cluster replies, a
-            shard's worker died repeatedly, or a worker would compute other numbers.
+        UserError: before Ray starts, when a method cannot be sent; before any work is sent, when a node has another
+            version of the package, or other data; when Ray is not installed, no cluster replies, a worker would compute
+            other numbers, or, after everything else was computed, for units that killed their workers.
     """
-    if job.request.device_names not in ((AUTO,), ("cpu",), ("cuda",)):
+    request = job.request
+    if request.device_names not in ((AUTO,), ("cpu",), ("cuda",)):
         raise UserError("Ray gives every task its own device; --devices is auto, cpu or cuda", exit_code=2)
     packed = job.packed()
-    module = _started(job)
-    try:
-        resources, threads = _resources(module, job)
-        compute = module.remote(max_retries=_RETRIES, **resources)(_compute)
+    with connected(request.ray, request.ship) as module:
+        module.cloudpickle.register_pickle_by_value(sys.modules[node_side.__name__])
+        nodes = taking_part(living_nodes(module), request.device_names[0])
+        sha256, own_root = source_sha256(), _root_is_environments(request)
         sent = module.put(packed)
-        waiting = [compute.remote(sent, unit, threads) for unit in work]
-        while waiting:
-            ready, waiting = module.wait(waiting, num_returns=1)
-            for event in _result(module, ready[0]):
-                emit(event)
-    finally:
-        module.shutdown()
+        placement = place(nodes, request, ask(module, nodes, (sha256, sent, own_root), emit))
+        compute = module.remote(num_returns="streaming", max_retries=0, **placement.options)(node_side.compute)
+
+        def send(unit: Work) -> Any:
+            return compute.remote(sha256, sent, pickle.dumps(unit), own_root, placement.cores, placement.gpus)
+
+        _compute_all(module, send, work, emit)
 
 
-def _started(job: Job) -> Any:
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray as module
-    except ModuleNotFoundError:
-        raise UserError("engine ray needs Ray: python -m pip install 'apm-tta[ray]'") from None
-    address = job.request.ray
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        # Ray sets its own handlers, and prints each of its attempts.
-        with handlers_kept(), errors_dropped():
-            if address == LOCAL:
-                module.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
-            else:
-                _refuse_closed_port(address)
-                module.init(address=address, **quiet)
-    except SystemExit:  # of its handler
-        raise Stopped(signal.SIGTERM) from None
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"no Ray cluster at {address} ({reason}); start one, or give --ray local") from None
-    return module
+def _root_is_environments(request: RunRequest) -> bool:
+    """Return whether the data root came from ``APM_TTA_DATA_ROOT``, of which a node may have its own."""
+    return request.data_root is not None and request.data_root == resolve_data_root(request.card, None)
 
 
-def _refuse_closed_port(address: str) -> None:
-    """Find out at once where nobody listens; Ray tries for as long as it waits for a cluster that is busy.
+@dataclass
+class _Unit:
+    """A unit of work on its way.
+
+    Attributes:
+        work: the unit.
+        place: name and id of the node that computes it; empty before it says so.
+        crashes: how often its worker died.
+        told: the answers of each cell that were told, and those of this attempt.
+        now: likewise, of this attempt.
+    """
+
+    work: Work
+    place: tuple[str, str] = ("", "")
+    crashes: int = 0
+    told: Counter[tuple[Cell, str]] = field(default_factory=Counter)
+    now: Counter[tuple[Cell, str]] = field(default_factory=Counter)
+
+    def again(self) -> None:
+        """Begin another attempt."""
+        self.place = "", ""
+        self.now.clear()
+
+    def untold(self, event: Event) -> Event | None:
+        """Return the event without answers that an earlier attempt told; None where nothing is left."""
+        if not isinstance(event, Answered):
+            return event
+        images, right = (event.cell, "images"), (event.cell, "right")
+        self.now[images] += event.images
+        self.now[right] += event.right
+        more = self.now[images] - self.told[images]
+        if more <= 0:
+            return None
+        found = replace(event, images=more, right=self.now[right] - self.told[right])
+        self.told[images], self.told[right] = self.now[images], self.now[right]
+        return found
+
+
+def _compute_all(module: Any, send: Callable[[Work], Any], work: Sequence[Work], emit: Emit) -> None:
+    """Send every unit, receive what happens, and send again what was lost.
 
     Raises:
-        OSError: when no connection to the address can be made.
+        UserError: for what a worker raised; at the end, for units that killed their workers too often.
     """
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    waiting = {send(unit): _Unit(unit) for unit in work}
+    given_up: list[_Unit] = []
+    while waiting:
+        ready, _ = module.wait(list(waiting), num_returns=len(waiting), timeout=_EVERY_S)
+        for stream in ready:
+            unit = waiting[stream]
+            try:
+                received = module.get(next(stream))
+            except module.exceptions.RayTaskError as error:
+                raise _raised(error, unit) from error
+            except module.exceptions.RayError as error:
+                del waiting[stream]
+                _note_loss(module, unit, error, emit)
+                if unit.crashes < _CRASHES:
+                    unit.again()
+                    waiting[send(unit.work)] = unit
+                else:
+                    given_up.append(unit)
+                continue
+            if isinstance(received, tuple):
+                unit.place = received
+                continue
+            for event in received:
+                if (untold := unit.untold(event)) is not None:
+                    emit(untold)
+                if isinstance(event, Finished):
+                    del waiting[stream]
+    if given_up:
+        units = pluralise(len(given_up), "shard or stream", "shards and streams")
+        named = first_few([f"{work_name(unit.work)} last on {unit.place[0] or 'an unknown node'}" for unit in given_up])
+        raise UserError(
+            f"{units} killed the worker {_CRASHES} times, all others are computed: {named}",
+            advice="give workers more memory, or a smaller --batch-size",
+            passing=True,
+        )
 
 
-def _resources(module: Any, job: Job) -> tuple[dict[str, float], int]:
-    """Return the resources of one task, and its number of threads."""
-    cluster = module.cluster_resources()
-    gpus, cores = cluster.get("GPU", 0), cluster.get("CPU", 1)
-    (name,) = job.request.device_names
-    if name == "cuda" and not gpus:
-        raise UserError("the Ray cluster has no GPU; --devices is cpu, or auto", exit_code=2)
-    if name == "cpu" or not gpus:
-        return {"num_cpus": 1}, 1
-    share = job.request.gpu_share
-    threads = max(1, int(cores / gpus * share))
-    return {"num_cpus": threads, "num_gpus": share}, threads
+def _note_loss(module: Any, unit: _Unit, error: Exception, emit: Emit) -> None:
+    """Count and note what a unit was lost with.
+
+    Raises:
+        UserError: when it is neither a worker nor a node: then the cluster does not work.
+    """
+    errors, (name, node) = module.exceptions, unit.place
+    crashed = isinstance(error, errors.WorkerCrashedError | errors.OutOfMemoryError)
+    if isinstance(error, errors.NodeDiedError | errors.ObjectLostError) or (crashed and not _lives(module, node)):
+        emit(Note(f"Ray node {name or 'unknown'} was lost: what it computed is computed again"))
+        return
+    if not crashed:
+        raise UserError(f"the Ray cluster does not work ({describe_error(error)})", passing=True) from error
+    unit.crashes += 1
+    reason = "memory ran out" if isinstance(error, errors.OutOfMemoryError) else "it crashed, or was killed"
+    emit(Note(f"a worker on {name or 'an unknown node'} died of {work_name(unit.work)} ({reason})"))
 
 
-def _result(module: Any, reference: Any) -> list[Event]:
-    try:
-        events: list[Event] = module.get(reference)
-    except module.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, Exception):  # Ray's own words are a traceback, which the log has
-            raise cause from error
-        raise
-    except module.exceptions.RayError as error:
-        reason = type(error).__name__
-        raise UserError(f"a Ray worker was lost more than {_RETRIES} times ({reason})", passing=True) from error
-    return events
+def _lives(module: Any, node: str) -> bool:
+    """Return whether a node lives; of a worker that died before it said where it was, nobody knows another reason."""
+    return not node or any(each.id == node for each in living_nodes(module))
 
 
-class _Process:
-    """What a worker process holds between two tasks of the same run."""
-
-    packed: bytes | None = None
-    worker: Worker | None = None
-    heard: list[Event]
-
-
-def _compute(packed: bytes, unit: Work, threads: int) -> list[Event]:
-    """Compute ``unit``, and return what happened meanwhile: in sum, since nobody receives it before it is done."""
-    try:
-        if _Process.worker is None or packed != _Process.packed:
-            if _Process.worker is not None:
-                _Process.worker.close()
-            _Process.worker = _build(packed, threads)
-            _Process.packed = packed
-        _Process.heard.clear()
-        finished = _Process.worker.compute(unit)
-    except Exception as error:
-        raise sendable(error) from error
-    return [*_summed(_Process.heard), finished]
-
-
-def _build(packed: bytes, threads: int) -> Worker:
-    processes = max(1, usable_threads() // threads)
-    share_cores(processes)
-    _Process.heard = []
-    logging.getLogger("apm_tta").addHandler(LoggedNotes(_hear))
-    job = Job.unpacked(packed)
-    name = job.request.device_names[0]
-    device = resolve_device(name) if name != "cuda" else torch.device("cuda")
-    return job.worker(device, _hear, processes)
-
-
-def _hear(event: Event) -> None:
-    _Process.heard.append(event)
-
-
-def _summed(events: Sequence[Event]) -> list[Event]:
-    images: Counter[Cell] = Counter()
-    right: Counter[Cell] = Counter()
-    others: list[Event] = []
-    for event in events:
-        if isinstance(event, Answered):
-            images[event.cell] += event.images
-            right[event.cell] += event.right
-        elif not isinstance(event, Finished):
-            others.append(event)
-    return [*others, *(Answered(cell, count, right[cell]) for cell, count in images.items())]
+def _raised(error: Any, unit: _Unit) -> Exception:
+    """Return what a task raised, in place of Ray's own words: these are a traceback, which the log has."""
+    cause = error.cause
+    if isinstance(cause, ImportError):
+        return UserError(
+            f"Ray node {unit.place[0]} joined and cannot compute this run: {cause}", advice="remove it", passing=True
+        )
+    return cause if isinstance(cause, Exception) else error
