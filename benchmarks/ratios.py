@@ -2,7 +2,7 @@
 
 Write ``results/performance.md`` with every group. Machines differ and are noisy, but ratios within one run much less: a
 ratio more than 20 % below the committed one is a failure; ``--write`` makes this run the committed one, in
-``baseline.json`` and in the README.
+``baseline.json`` and in ``docs/performance.md``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, it does 
 from benchmarks.baselines.section import with_section
 
 BASELINE = Path(__file__).parent / "baseline.json"
-README = Path(__file__).parent.parent / "README.md"
+SECTION_PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 PAGE = Path(__file__).parent.parent / "results" / "performance.md"
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
 TOLERANCE = 0.8
@@ -90,13 +90,13 @@ def ratios(medians: dict[str, float], products: dict[str, float]) -> dict[str, f
     }
 
 
-def readme_section(baseline: Baseline) -> str:
-    """Return the README's section: the committed ratios."""
+def section_of_ratios(baseline: Baseline) -> str:
+    """Return the section of ``docs/performance.md``: the committed ratios."""
     rows = [f"| {name} | {value:.2f} |" for name, value in baseline["ratios"].items()]
     return "\n".join(
         [
             f"Ratios of medians of one run on {baseline['machine']}, 2 cores (`tox -e perf` makes this section, and",
-            "[results/performance.md](results/performance.md) with every benchmark's median):",
+            "[results/performance.md](../results/performance.md) with every benchmark's median):",
             "",
             "| ratio | |",
             "|---|---:|",
@@ -178,10 +178,10 @@ def main() -> int:
             "medians": {name: float(f"{seconds:.4g}") for name, seconds in medians.items()},
         }
         BASELINE.write_text(json.dumps(baseline, indent=2) + "\n")
-        text = README.read_text(encoding="utf-8")
+        text = SECTION_PAGE.read_text(encoding="utf-8")
         before, after = text.split(BEGIN)[0], text.split(END)[1]
-        section = readme_section(cast(Baseline, baseline))
-        README.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
+        section = section_of_ratios(cast(Baseline, baseline))
+        SECTION_PAGE.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
     committed: Baseline = json.loads(BASELINE.read_text())
     PAGE.write_text(with_section(page(run, measured, committed)), encoding="utf-8")
     for name, value in measured.items():

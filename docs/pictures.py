@@ -1,7 +1,7 @@
-"""Make the README's pictures of islands, levels and the field, and the text between them.
+"""Make the pictures of islands, levels and the field, and the text between them in ``docs/islands.md``.
 
-``python docs/pictures.py make`` runs every command that the README prints and leaves its files in ``docs/pictures/``;
-``python docs/pictures.py`` writes the README's section from them. A test compares the committed section with its
+``python docs/pictures.py make`` runs every command that the page prints and leaves its files in ``docs/pictures/``;
+``python docs/pictures.py`` writes the page's section from them. A test compares the committed section with its
 output.
 """
 
@@ -19,7 +19,7 @@ from apm_tta.cli import main as run_bench
 from apm_tta.islands.agreement import format_cosine
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER, README = ROOT / "docs" / "pictures", ROOT / "README.md"
+FOLDER, PAGE = ROOT / "docs" / "pictures", ROOT / "docs" / "islands.md"
 BEGIN, END = "<!-- pictures: begin -->", "<!-- pictures: end -->"
 PHOTOGRAPH = FOLDER / "coffee.jpg"
 CHECKPOINT = "docs/pictures/field/field.safetensors"
@@ -64,13 +64,13 @@ def rows(name: str, file: str) -> list[dict[str, str]]:
 
 
 def section() -> str:
-    """Return the README's section: what each command shows, with its numbers, its picture and the command itself."""
+    """Return the page's section: what each command shows, with its numbers, its picture and the command itself."""
     parts = [_token(), _grid(), _photograph(), _levels(), _field(), _answer(), _walk()]
     return "\n\n".join(parts)
 
 
 def _shown(name: str, file: str, text: str, alternative: str) -> str:
-    return f"{text}\n\n![{alternative}](docs/pictures/{name}/{file})\n\n```sh\n{COMMANDS[name]}\n```"
+    return f"{text}\n\n![{alternative}](pictures/{name}/{file})\n\n```sh\n{COMMANDS[name]}\n```"
 
 
 def _token() -> str:
@@ -122,7 +122,7 @@ def _field() -> str:
     text = (
         f"**The field.** One APM on all images, {len(epochs)} epochs in {seconds:.0f} s on 2 cores: a cosine of "
         f"{float(last['validation cosine']):.3f} to the teacher's last layer on held-out images. "
-        "[docs/field.md](docs/field.md) has the results for other layers and fewer images."
+        "[field.md](field.md) has the results for other layers and fewer images."
     )
     return _shown("field", "curve.png", text, "validation cosine and losses by epoch")
 
@@ -158,8 +158,8 @@ def main() -> int:
     words = parser.parse_args().what
     if words and words[0] == "make" and (code := make(words[1:] or list(COMMANDS))):
         return code
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n{section()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{section()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
     return 0
 
 

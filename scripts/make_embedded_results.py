@@ -6,8 +6,8 @@ answer 1,000 images per condition with one seed and 300 with three, the others 3
 stopped, the same command goes on where it was, and a part that is complete is in ``results/embedded/`` already.
 ``results/embedded/README.md`` is made of all.
 
-``--readme`` runs the demo as in the README and inserts the resulting table there, with the answers of its report;
-``--page`` only makes the page again.
+``--demo`` runs the demo and inserts what it prints into ``docs/demo.md``, and the answers of its report into
+``docs/tables.md``; ``--page`` only makes the page again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from apm_tta.teachers.embedded import FOLDERS
 from apm_tta.wording import for_shell
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER, README = ROOT / "results" / "embedded", ROOT / "README.md"
+FOLDER, DOCS = ROOT / "results" / "embedded", ROOT / "docs"
 KEPT = (*TABLES, "iterations.csv", "trust.csv", "run.yaml")
 FAST, SLOW = "fast", "slow"
 IMAGES = {"severity-5": {FAST: 1000, SLOW: 300}, "three-seeds": {FAST: 300, SLOW: 100}}
@@ -119,32 +119,33 @@ def summary(results: pd.DataFrame, changed: pd.DataFrame) -> Table:
     return Table(headers, rows, 1, note=note)
 
 
-def make_readme() -> int:
-    """Run the demo as in the README and replace its table and answers there; return the exit code of ``run-bench``."""
+def make_demo() -> int:
+    """Run the demo and replace its tables and answers on their pages; return the exit code of ``run-bench``."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)  # no text of the README is to state where it was made
+        os.chdir(folder)  # no page is to state where it was made
         run = Path("demo")
         if code := main(["demo", "--out", str(run)]):
             return code
         text = (run / "results.md").read_text(encoding="utf-8")
         data = read_report_data(run)
         questions = answer_questions(data, merge_seeds(data.results))
-        replace_section("demo", re.sub(r"^#", "###", text, flags=re.MULTILINE))
-        replace_section("questions", "\n".join(f"* **{question}** {answer}" for question, answer in questions))
+        replace_section("demo.md", "demo", re.sub(r"^#", "##", text, flags=re.MULTILINE))
+        answers = "\n".join(f"* **{question}** {answer}" for question, answer in questions)
+        replace_section("tables.md", "questions", answers)
     return 0
 
 
-def replace_section(section: str, text: str) -> None:
-    """Replace the README's text between the markers of ``section``."""
+def replace_section(page: str, section: str, text: str) -> None:
+    """Replace the text of a page between the markers of ``section``."""
     begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
-    before, rest = README.read_text(encoding="utf-8").split(begin)
-    README.write_text(f"{before}{begin}\n{text.strip()}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    before, rest = (DOCS / page).read_text(encoding="utf-8").split(begin)
+    (DOCS / page).write_text(f"{before}{begin}\n{text.strip()}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def make(options: argparse.Namespace) -> int:
     """Do what was asked for; return the exit code of ``run-bench``."""
-    if options.readme:
-        return make_readme()
+    if options.demo:
+        return make_demo()
     chosen = [part for part in parts() if options.only in part.name]
     code = run_parts(chosen, options.work, FOLDER, KEPT) if options.work else 0
     (FOLDER / "README.md").write_text(page(FOLDER), encoding="utf-8")
@@ -156,6 +157,6 @@ if __name__ == "__main__":
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--work", type=Path, help="folder for the runs, which are resumed")
     what.add_argument("--page", action="store_true", help="only make results/embedded/README.md again")
-    what.add_argument("--readme", action="store_true", help="only make the README's table")
+    what.add_argument("--demo", action="store_true", help="only make what the demo prints")
     parser.add_argument("--only", default="", help="only the parts with this in their names, such as embedded-resnet/")
     sys.exit(make(parser.parse_args()))

@@ -1,7 +1,9 @@
-"""The committed pages are what their scripts make, and the README has the numbers of its pictures' files."""
+"""The committed pages are what their scripts make, and pictures have the numbers of their files."""
 
 from __future__ import annotations
 
+import importlib
+import json
 import runpy
 from pathlib import Path
 
@@ -67,6 +69,36 @@ def test_the_committed_page_of_patches_is_what_its_costs_make() -> None:
     assert script["page"](script["read_costs"]()) == (ROOT / "docs" / "patches.md").read_text(encoding="utf-8")
 
 
+def test_the_readme_fits_a_screen_or_two() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 120
+    assert (ROOT / "README.md").stat().st_size <= 8_000
+    first = "\n".join(lines[:40])
+    assert "![" in first
+    assert "run-bench demo" in first
+    assert "\npython -m pip install tox && tox" in first
+
+
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="docs/ is part of a checkout")
+def test_the_picture_and_the_table_of_the_readme_are_what_the_results_make() -> None:
+    """Run ``python docs/overview.py`` if this fails."""
+    script = runpy.run_path(str(ROOT / "docs" / "overview.py"))
+    found = script["numbers"]()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.partition(script["BEGIN"])[2].partition(script["END"])[0].strip() == script["section"](found)
+    assert script["digest_of_picture"]() == script["digest"](found)
+
+
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="docs/ is part of a checkout")
+def test_the_page_of_performance_has_the_committed_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    ratios = importlib.import_module("benchmarks.ratios")
+    text = ratios.SECTION_PAGE.read_text(encoding="utf-8")
+    section = text.partition(ratios.BEGIN)[2].partition(ratios.END)[0].strip()
+    assert section == ratios.section_of_ratios(json.loads(ratios.BASELINE.read_text()))
+
+
 @pytest.mark.parametrize("name", ["FIELD", "ENCODER"])
 def test_the_committed_flops_of_few_patches_are_those_counted(name: str) -> None:
     """Run ``python docs/patches.py measure`` if this fails."""
@@ -119,20 +151,20 @@ def test_the_committed_page_of_fields_is_what_its_measurements_make() -> None:
     assert script["page"]() == (ROOT / "docs" / "field.md").read_text(encoding="utf-8")
 
 
-def test_pictures_of_the_readme_have_the_numbers_of_their_files() -> None:
+def test_pictures_of_islands_have_the_numbers_of_their_files() -> None:
     """Run ``python docs/pictures.py`` if this fails."""
     if not (ROOT / "docs").is_dir():
         pytest.skip("docs/ is part of a checkout, not of the source distribution")
     script = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition(script["BEGIN"])[2].partition(script["END"])[0].strip()
+    text = (ROOT / "docs" / "islands.md").read_text(encoding="utf-8")
+    section = text.partition(script["BEGIN"])[2].partition(script["END"])[0].strip()
     assert section == script["section"]()
     images = [line.partition("](")[2].rstrip(")") for line in section.splitlines() if line.startswith("![")]
     assert len(images) == len(script["COMMANDS"])
-    assert all((ROOT / path).is_file() for path in images)
+    assert all((ROOT / "docs" / path).is_file() for path in images)
 
 
-def test_islands_of_the_readme_are_reproduced_by_their_command(tmp_path: Path) -> None:
+def test_islands_of_the_page_are_reproduced_by_their_command(tmp_path: Path) -> None:
     """Run the cheapest command; its numbers are those committed, up to the rounding of another processor."""
     if not (ROOT / "docs").is_dir():
         pytest.skip("docs/ is part of a checkout, not of the source distribution")
