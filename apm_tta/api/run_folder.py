@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -135,12 +135,20 @@ class Run:
         frame[texts] = frame[texts].astype(str)
         return self._ordered(frame)
 
-    def report(self, partial: bool | None = None, islands: int = 0) -> Report:
+    def report(
+        self,
+        partial: bool | None = None,
+        islands: int = 0,
+        resolution: int | None = None,
+        fine: Literal["field", "stride", "shift", "bilinear"] = "bilinear",
+    ) -> Report:
         """Write tables and page into the run folder, the same as ``run-bench report``.
 
         Args:
             partial: whether an incomplete run is shown too, marked as such; as the run was opened unless given.
             islands: images of the page under which the islands of their APM are drawn; they are fitted again.
+            resolution: locations per side of the islands, a multiple of the APM's; None for its own.
+            fine: way to features between the locations; see ``run-bench islands``.
 
         Returns:
             What was written and where; a notebook shows its tables.
@@ -150,7 +158,8 @@ class Run:
         """
         if type(islands) is not int or not 0 <= islands <= MOST_ISLANDS:
             raise UserError(f"islands {islands!r} is not a whole number from 0 to {MOST_ISLANDS}", exit_code=2)
-        self._written = write_report(self.folder, self.partial if partial is None else partial, islands)
+        shown_partial = self.partial if partial is None else partial
+        self._written = write_report(self.folder, shown_partial, islands, resolution, fine)
         return self._written
 
     def ablation(self, row: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from apm_tta.commands.option_types import NamedPath, OneOf, Text, Whole
+from apm_tta.commands.options import FINE
 from apm_tta.errors import UserError
 from apm_tta.harness.request.limits import MOST_ISLANDS
 
@@ -24,6 +25,8 @@ _FOLDER = NamedPath()
     default=0,
     help="Number of images whose islands report.html shows; the APM is fitted to them again. One run only.",
 )
+@click.option("--resolution", type=Whole(2, 2048, 56), help="Locations per side of the islands.  [default: the APM's]")
+@click.option("--fine", type=OneOf(FINE), help="Way to features between their locations.  [default: bilinear]")
 @click.option(
     "--ablation",
     type=Text("apm"),
@@ -36,7 +39,14 @@ _FOLDER = NamedPath()
     "that labels do. One run only.",
 )
 def report_command(
-    runs: tuple[Path, ...], out: Path | None, partial: bool, islands: int, ablation: str | None, select: str | None
+    runs: tuple[Path, ...],
+    out: Path | None,
+    partial: bool,
+    islands: int,
+    resolution: int | None,
+    fine: str | None,
+    ablation: str | None,
+    select: str | None,
 ) -> None:
     """Rebuild the tables of the run folder RUNS from its records and print them.
 
@@ -45,6 +55,8 @@ def report_command(
     if (ablation is not None or select is not None) and (len(runs) > 1 or out is not None or partial or islands):
         option = "--select" if ablation is None else "--ablation"
         raise UserError(f"{option} is of one complete run, and takes no other option", exit_code=2)
+    if (resolution is not None or fine is not None) and not islands:
+        raise UserError("--resolution and --fine are of islands: add --islands and their number", exit_code=2)
     if ablation is not None:
         if select is not None:
             raise UserError("--ablation and --select are two tables; ask for one after the other", exit_code=2)
@@ -60,7 +72,8 @@ def report_command(
     if len(runs) == 1 and out is None:
         from apm_tta.api.run_folder import open_run
 
-        report = open_run(runs[0], partial).report(islands=islands)
+        way: Any = fine or "bilinear"
+        report = open_run(runs[0], partial).report(islands=islands, resolution=resolution, fine=way)
         click.echo(report.text)
         if report.unwritten:
             click.echo(f"run-bench: {report.unwritten}", err=True)

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from apm_tta.islands.regions import EXPLAINED, merge_regions
+from apm_tta.islands.regions import EXPLAINED, Regions, merge_regions
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,20 @@ def agreement(features: Tensor, explained: float = EXPLAINED, factor: int = 1) -
         ValueError: for fewer than two locations, or a share outside 0 .. 1.
     """
     height, width, _ = features.shape
-    count = height * width
-    if count < 2:
+    if height * width < 2:
         raise ValueError(f"a grid of {height} x {width} has no neighbours")
     if not 0 <= explained <= 1:
         raise ValueError(f"explained is {explained}; it must be a share, from 0 to 1")
+    return agreement_of(features, merge_regions(features), explained, factor)
+
+
+def agreement_of(features: Tensor, regions: Regions, explained: float = EXPLAINED, factor: int = 1) -> Agreement:
+    """Measure as ``agreement`` does where the regions of the features are known."""
+    count = features.shape[0] * features.shape[1]
     unit = normalize(features.detach().double().cpu(), dim=-1)
     down, right = (unit[:-factor] * unit[factor:]).sum(-1), (unit[:, :-factor] * unit[:, factor:]).sum(-1)
     pairs = down.numel() + right.numel()
     total = unit.sum((0, 1)).square().sum() - unit.square().sum()
-    regions = merge_regions(features)
     islands = regions.count(explained)
     return Agreement(
         neighbours=float((down.sum() + right.sum()) / pairs),

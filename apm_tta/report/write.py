@@ -78,7 +78,9 @@ class Report:
         return self.text
 
 
-def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
+def write_report(
+    run: Path, partial: bool = False, islands: int = 0, resolution: int | None = None, fine: str = "bilinear"
+) -> Report:
     """Write the tables and pictures of a run into its folder.
 
     Args:
@@ -86,6 +88,8 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
         partial: whether an incomplete run is shown too, marked as such.
         islands: the largest number of images of the page under which the islands of their APM are drawn; their APMs
             are fitted again.
+        resolution: locations per side of the islands; None for the APM's own.
+        fine: way to features between its locations; see ``apm_tta.islands.fine``.
 
     Raises:
         UserError: when ``run`` is not a run folder, lacks records, or cannot be written; for ``islands`` also when the
@@ -119,7 +123,7 @@ def write_report(run: Path, partial: bool = False, islands: int = 0) -> Report:
     }
     errors = int(data.results["errors"].sum())
     kinds = Counter(data.damaged["kind"])
-    drawn = _islands(data, islands) if islands else None
+    drawn = _islands(data, islands, resolution, fine) if islands else None
     try:
         for name, frame in optional.items():
             if name not in contents:
@@ -138,11 +142,11 @@ def _may_only_be_read(error: UserError) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def _islands(data: ReportData, count: int) -> Islands:
+def _islands(data: ReportData, count: int, resolution: int | None, fine: str) -> Islands:
     # What draws is not imported by those who only want tables.
     from apm_tta.report.html.formation import draw_islands
 
-    return draw_islands(data, SAMPLES, count)
+    return draw_islands(data, SAMPLES, count, resolution, fine)
 
 
 def tables_of(data: ReportData) -> list[Table]:

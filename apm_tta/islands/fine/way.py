@@ -20,6 +20,8 @@ of 1 asks for nothing. A way raises ``UserError`` (exit code 2) for a teacher or
 """
 
 WAYS: Registry[Way] = Registry("way to finer features")
+PLAIN = "bilinear"
+"""The way of any features, and the default: what it follows from is in ``docs/islands.md``."""
 
 
 @dataclass(frozen=True)

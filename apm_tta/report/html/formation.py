@@ -1,16 +1,14 @@
-"""Islands below a few of a run's images: the run's fit of a fresh APM, repeated and observed."""
+"""Islands over a few of a run's images: in the teacher's layers, and in the run's fit of a fresh APM, repeated."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.compute as pc
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from apm_tta.apm.engine import Goals
@@ -20,9 +18,13 @@ from apm_tta.errors import UserError
 from apm_tta.harness.compute.rebuild import rebuild_method, rebuild_teacher
 from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.harness.storage.run_records import present_files, read_recorded
-from apm_tta.islands.agreement import agreement, format_cosine
+from apm_tta.islands.agreement import agreement_of, format_cosine
 from apm_tta.islands.colours import Floats, colours, joint_colours
+from apm_tta.islands.fine import PLAIN, WAYS, multiple_of
 from apm_tta.islands.formation import Formation, form
+from apm_tta.islands.levels import grids_of_levels
+from apm_tta.islands.overlay import colours_as_png, contours_as_png
+from apm_tta.islands.regions import merge_regions
 from apm_tta.islands.targets import Aim
 from apm_tta.method_rows import method_of
 from apm_tta.methods import Batch
@@ -30,23 +32,30 @@ from apm_tta.methods.apm import APMMethod
 from apm_tta.randomness import seed_for
 from apm_tta.report.html.samples import Island, Islands, choose_samples, open_run_dataset
 from apm_tta.report.run_data import ReportData
+from apm_tta.teachers import Teacher
 
 # The run had batches of another size: the sums are the same but for their last bits, so that a fit differs no further.
 _TOLERANCE = 1e-3
-_SIDE, _GAP = 84, 4  # pixels: side of a picture, gap between two
+_MOST_LAYERS, _QUARTERS = 6, 4
 
 
-def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
-    """Draw the islands at the first, the middle and the last iteration of a run's APM, its first row, for some images.
+def draw_islands(
+    data: ReportData, samples: int, count: int, resolution: int | None = None, fine: str = PLAIN
+) -> Islands:
+    """Draw islands in a teacher's layers and during the fit of a run's APM, its first row, for some images.
 
     Args:
         data: data of the run.
         samples: largest number of images on the page.
         count: largest number of these images that get islands; they are evenly spaced among them.
+        resolution: locations per side, a multiple of the APM's; None for its own. Layers whose grid does not divide it
+            keep their own.
+        fine: way to features between the locations: ``field`` for the APM, one of ``WAYS`` for the layers; the others
+            are interpolated.
 
     Raises:
         UserError: when the run has no APM, its images or its teacher are not available here, or a fit does not end
-            where the run recorded. Exit code 2 where it has no APM.
+            where the run recorded. Exit code 2 where it has no APM, and for a resolution that is no multiple.
     """
     numbers = data.manifest.numbers
     named = [row for row in data.methods if method_of(row) == APMMethod.name]
@@ -57,6 +66,7 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
         raise UserError(reason)
     teacher = rebuild_teacher(data.manifest, resolve_device("auto"))
     method: Any = rebuild_method(data.manifest, named[0], teacher, data.seeds[0])
+    factor = multiple_of(method.config.grid, resolution or method.config.grid)
     recorded = _recorded_cosines(data.run, numbers, named[0], data.seeds[0])
     fitted = [sample for sample in choose_samples(data, samples).samples if (sample.condition, sample.id) in recorded]
     islands = {}
@@ -64,7 +74,7 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
         condition = parse_condition(sample.condition)
         entry = next(entry for entry in dataset.entries(condition) if entry.id == sample.id)
         batch = Batch((sample.id,), (dataset.read(entry, condition).image,))
-        formation = _repeat_fit(method, batch, numbers.precision)
+        formation = _repeat_fit(method, batch, numbers.precision, factor, fine)
         expected = recorded[sample.condition, sample.id]
         if abs(formation.cosines[-1] - expected) > _TOLERANCE:
             raise UserError(
@@ -72,7 +82,8 @@ def draw_islands(data: ReportData, samples: int, count: int) -> Islands:
                 f"here, but the run recorded {expected:.4f}: its islands would be those of a different fit; draw them "
                 "with the versions in run.yaml"
             )
-        islands[sample.condition, sample.id] = _draw_islands(formation, expected)
+        of_layers = _of_layers(batch.images[0], teacher, resolution, fine if fine in WAYS.names() else PLAIN)
+        islands[sample.condition, sample.id] = of_layers + _of_fit(formation, expected, factor)
     return islands
 
 
@@ -89,7 +100,7 @@ def _recorded_cosines(run: Path, numbers: Numbers, method: str, seed: int) -> di
 
 
 @torch.no_grad()
-def _repeat_fit(method: APMMethod, batch: Batch, precision: str) -> Formation:
+def _repeat_fit(method: APMMethod, batch: Batch, precision: str, factor: int, fine: str) -> Formation:
     """Repeat the fit of the batch's one image as in ``APMMethod.predict``, and keep its intermediate features."""
     device, fit = method.teacher.device, method.parameters.fit()
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -100,35 +111,43 @@ def _repeat_fit(method: APMMethod, batch: Batch, precision: str) -> Formation:
         goals = Goals(
             aim, fit.token_weight, rgb_weight=fit.rgb_weight, columns=aim if method.config.column == "vit" else None
         )
-        iterations = sorted({0, fit.iterations // 2, fit.iterations})
+        iterations = sorted({fit.iterations * quarter // _QUARTERS for quarter in range(_QUARTERS + 1)})
         seed = seed_for(method.seed, batch.ids[0], "fresh APM")
-        return form(batch.images[0], Aim(method.config, goals, fit, width), iterations, seed, device)
+        return form(batch.images[0], Aim(method.config, goals, fit, width), iterations, seed, device, factor, fine)
 
 
-def _draw_islands(formation: Formation, recorded: float) -> list[Island]:
-    """Draw every kept iteration: its own t-SNE, and principal components whose colours all iterations share."""
-    embedded = colours(formation.grids, "tsne3", 0)
-    joint = joint_colours(formation.grids)
+def _of_layers(image: Image.Image, teacher: Teacher, resolution: int | None, way: str) -> list[Island]:
+    """Draw some of the teacher's layers, evenly spaced, the last one among them; none where it has no locations."""
+    try:
+        last = teacher.layers - 1
+        count = min(_MOST_LAYERS, last + 1)
+        layers = sorted({last - index * last // max(1, count - 1) for index in range(count)})
+        own = grids_of_levels(image, teacher, layers)
+    except UserError:
+        return []
+    divided = [layer for layer, grid in zip(layers, own, strict=True) if not (resolution or 0) % len(grid.features)]
+    finer = grids_of_levels(image, teacher, divided, resolution, way) if resolution and divided else []
+    grids = {**dict(zip(layers, own, strict=True)), **dict(zip(divided, finer, strict=bool(resolution)))}
     islands = []
-    for index, (iteration, grid) in enumerate(zip(formation.iterations, formation.grids, strict=True)):
-        measured = agreement(grid)
-        last = iteration == formation.iterations[-1]
-        recorded_cosine = f" (in the run {recorded:.3f})" if last else ""
-        caption = (
-            f"apm, iteration {iteration}: cosine {formation.cosines[iteration]:.3f}{recorded_cosine}, neighbours "
-            f"{format_cosine(measured.neighbours)}, islands {measured.islands}"
-        )
-        islands.append(Island(caption, _encode_png([embedded[index].picture, joint[index]])))
+    for layer, grid in grids.items():
+        (shading,) = colours([grid.features], "pca", 0)
+        islands.append(_island(f"layer {layer}", grid.features, shading.picture, grid.factor))
     return islands
 
 
-def _encode_png(pictures: Sequence[Floats]) -> bytes:
-    """Encode pictures side by side, every location as a square."""
-    canvas = Image.new("RGB", (_SIDE * len(pictures) + _GAP * (len(pictures) - 1), _SIDE), "white")
-    for index, picture in enumerate(pictures):
-        pixels = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-        enlarged = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
-        canvas.paste(enlarged, (index * (_SIDE + _GAP), 0))
-    content = io.BytesIO()
-    canvas.save(content, "PNG")
-    return content.getvalue()
+def _of_fit(formation: Formation, recorded: float, factor: int) -> list[Island]:
+    """Draw every kept iteration by principal components whose colours all iterations share."""
+    islands = []
+    pictures = joint_colours(formation.grids)
+    for iteration, grid, picture in zip(formation.iterations, formation.grids, pictures, strict=True):
+        ends = f" (in the run {recorded:.3f})" if iteration == formation.iterations[-1] else ""
+        note = f"cosine {formation.cosines[iteration]:.3f}{ends}, "
+        islands.append(_island(f"apm, iteration {iteration}", grid, picture, factor, note))
+    return islands
+
+
+def _island(name: str, grid: Tensor, picture: Floats, factor: int, note: str = "") -> Island:
+    regions = merge_regions(grid)
+    measured = agreement_of(grid, regions, factor=factor)
+    caption = f"{note}neighbours {format_cosine(measured.neighbours)}, islands {measured.islands}"
+    return Island(name, caption, colours_as_png(picture), contours_as_png(regions.labels(measured.islands)))

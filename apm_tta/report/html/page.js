@@ -61,3 +61,21 @@ attachFilter(
   },
   "shown",
 );
+
+// Without scripts all layers and iterations are shown; with them, the one that the slider names.
+for (const layers of selectAll(".layers")) {
+  const form = layers.querySelector("form"), figures = selectAll("figure", layers);
+  const { place, opacity, contours } = form.elements;
+  const show = () => {
+    figures.forEach((figure, index) => { figure.hidden = index !== Number(place.value); });
+    const { name } = figures[place.value].dataset;
+    form.querySelector("output").textContent = name;
+    place.setAttribute("aria-valuetext", name);
+    layers.style.setProperty("--opacity", opacity.value / 100);
+    layers.classList.toggle("plain", !contours.checked);
+  };
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", show);
+  form.hidden = false;
+  show();
+}

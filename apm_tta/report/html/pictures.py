@@ -21,13 +21,11 @@ class Picture:
         address: ``data:`` URL with the content.
         small: whether it is so small that its pixels should be shown as squares.
         alternative: text alternative, for readers who do not see it.
-        caption: caption below it; empty for none.
     """
 
     address: str
     small: bool
     alternative: str
-    caption: str = ""
 
 
 class Album:
@@ -57,19 +55,19 @@ class Album:
         content, kind = _encoded(image, "PNG"), "png"
         if len(content) > LARGEST_PNG:
             content, kind = _encoded(image, "JPEG", quality=90), "jpeg"
-        return self._add(content, kind, small, alternative, "")
+        return self._add(content, kind, small, alternative)
 
-    def add_png(self, content: bytes, alternative: str, caption: str) -> Picture | None:
+    def add_png(self, content: bytes, alternative: str) -> Picture | None:
         """Add a picture that is a PNG already; None where there is no room left."""
-        return self._add(content, "png", False, alternative, caption)
+        return self._add(content, "png", False, alternative)
 
-    def _add(self, content: bytes, kind: str, small: bool, alternative: str, caption: str) -> Picture | None:
+    def _add(self, content: bytes, kind: str, small: bool, alternative: str) -> Picture | None:
         if self.size + len(content) > self._allowed:
             self.left_out += 1
             return None
         self.size += len(content)
         address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-        return Picture(address, small, alternative, caption)
+        return Picture(address, small, alternative)
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:

@@ -29,19 +29,33 @@ RULE = (
 
 @dataclass(frozen=True)
 class Island:
-    """A picture of a method's state while it answered.
+    """Islands in an image, to be laid over it.
 
     Attributes:
-        caption: what it shows, such as a method and an iteration.
-        png: content of the PNG file.
+        name: where they come from, such as a layer or an iteration.
+        caption: their numbers.
+        colours: content of a PNG file, a pixel a location.
+        contours: content of a PNG file with transparent ground.
     """
 
+    name: str
     caption: str
-    png: bytes
+    colours: bytes
+    contours: bytes
 
 
 Islands = Mapping[tuple[str, str], Sequence[Island]]
 """Pictures by condition (as in the table) and id of an image: under another condition it is a different image."""
+
+
+@dataclass(frozen=True)
+class ShownIsland:
+    """An ``Island`` whose pictures have their place on the page; attributes are as there."""
+
+    name: str
+    caption: str
+    colours: Picture
+    contours: Picture
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,7 @@ class Sample:
         answers: every method's answer with the run's first seed.
         differ: whether the methods' predictions differ.
         picture: the image as the methods received it; None where it cannot be shown.
-        islands: pictures of a method's state while it answered.
+        islands: islands to be laid over the picture, in the order of a slider.
     """
 
     id: str
@@ -81,7 +95,7 @@ class Sample:
     answers: list[MethodAnswer]
     differ: bool
     picture: Picture | None
-    islands: list[Picture]
+    islands: list[ShownIsland]
 
 
 @dataclass(frozen=True)
@@ -212,8 +226,13 @@ def _condition_samples(
 
 
 def _with_islands(sample: Sample, islands: Sequence[Island], album: Album) -> Sample:
-    added = [album.add_png(island.png, f"{sample.label}: {island.caption}", island.caption) for island in islands]
-    return replace(sample, islands=[picture for picture in added if picture is not None])
+    shown = []
+    for island in islands:
+        colours = album.add_png(island.colours, f"{sample.label}: islands of {island.name}")
+        contours = album.add_png(island.contours, "")
+        if colours is not None and contours is not None:
+            shown.append(ShownIsland(island.name, island.caption, colours, contours))
+    return replace(sample, islands=shown)
 
 
 def open_run_dataset(data: ReportData) -> tuple[Sequence[str], Dataset | None, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from records_by_hand import read_plain, write_plain
 
 from apm_tta.cli import main
@@ -26,13 +28,17 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_few_images_have_the_first_middle_and_last_iteration_below_them(real_run: Path) -> None:
+def test_a_few_images_have_layers_and_five_iterations_over_them(real_run: Path) -> None:
     assert "<figcaption>" not in (real_run / "report.html").read_text()
     assert main(["report", str(real_run), "--islands", "2"]) == 0
     text = (real_run / "report.html").read_text()
     captions = re.findall(r"<figcaption>([^<]*)", text)
-    assert [int(number) for caption in captions for number in re.findall(r"iteration (\d+)", caption)] == [0, 4, 9] * 2
-    ends = [re.search(r"cosine (-?[\d.]+) \(in the run (-?[\d.]+)\)", caption) for caption in captions[2::3]]
+    names = [f"layer {layer}" for layer in range(5)] + [f"apm, iteration {at}" for at in (0, 2, 4, 6, 9)]
+    assert [caption.partition(":")[0] for caption in captions] == names * 2
+    assert re.findall(r'<figure data-name="([^"]*)"', text) == names * 2
+    assert text.count('<input type="range" name="place" min="0" max="9" value="9">') == 2
+    assert text.count("--photograph: url(data:image/") == 2
+    ends = [re.search(r"cosine (-?[\d.]+) \(in the run (-?[\d.]+)\)", caption) for caption in captions[9::10]]
     assert all(end is not None and abs(float(end[1]) - float(end[2])) <= 0.001 for end in ends)
 
 
@@ -45,7 +51,20 @@ def test_the_recorded_cosines_of_islands_are_those_of_the_records(real_run: Path
         recorded |= {(condition, row["id"]): row["last_cosine"] for row in table.to_pylist()}
     for (condition, sample_id), islands in by_image.items():
         assert f"(in the run {recorded[condition.replace(' ', '-'), sample_id]:.3f})" in islands[-1].caption
-        assert all(island.png.startswith(b"\x89PNG") for island in islands)
+        assert all(island.colours.startswith(b"\x89PNG") for island in islands)
+        assert all(island.contours.startswith(b"\x89PNG") for island in islands)
+
+
+def test_islands_have_the_resolution_that_is_asked_for(real_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = read_report_data(real_run)
+    for fine in ("field", "shift"):
+        for islands in draw_islands(data, 60, 1, 16, fine).values():
+            assert {Image.open(io.BytesIO(island.colours)).size for island in islands} == {(16, 16)}
+    capsys.readouterr()
+    assert main(["report", str(real_run), "--islands", "1", "--resolution", "12"]) == 2
+    assert "--resolution 12 is no multiple of a grid of 8 x 8" in capsys.readouterr().err
+    assert main(["report", str(real_run), "--resolution", "16"]) == 2
+    assert "add --islands and their number" in capsys.readouterr().err
 
 
 def test_a_run_whose_fits_cannot_be_repeated_is_refused(real_run: Path, tmp_path: Path) -> None:

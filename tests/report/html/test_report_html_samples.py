@@ -94,8 +94,9 @@ def test_pictures_take_no_more_room_than_allowed() -> None:
 
 
 def test_a_note_counts_the_pictures_left_out(data: ReportData) -> None:
-    island = Island("too large", b"\x89PNG" + bytes(ALLOWED))
+    island = Island("layer 0", "too large", b"\x89PNG" + bytes(ALLOWED), b"\x89PNG")
     gallery = choose_samples(data, 5, {("clean", choose_samples(data, 5).samples[0].id): [island]})
+    assert not any(sample.islands for sample in gallery.samples)
     assert "1 picture was left out to keep the file small." in gallery.notes
 
 
@@ -106,9 +107,9 @@ def test_islands_are_only_below_their_image_under_their_condition(run: Path, tmp
     twice = next(one for one in chosen if sum(one.id == another.id for another in chosen) > 1)
     content = io.BytesIO()
     noise(16).save(content, "PNG")
-    islands = {(twice.condition, twice.id): [Island("apm <after> 4", content.getvalue())]}
+    islands = {(twice.condition, twice.id): [Island("apm <4>", "islands 4", content.getvalue(), b"\x89PNG")]}
     text = write_html(data, islands=islands).read_text(encoding="utf-8")
-    assert text.count("<figcaption>apm &lt;after&gt; 4</figcaption>") == 1
+    assert text.count("<figcaption>apm &lt;4&gt;: islands 4</figcaption>") == 1
     assert text.count(base64.b64encode(content.getvalue()).decode()) == 1
     (sample,) = [one for one in choose_samples(data, 60, islands).samples if one.islands]
     assert (sample.condition, sample.id) == (twice.condition, twice.id)
