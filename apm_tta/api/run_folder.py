@@ -141,6 +141,8 @@ class Run:
         islands: int = 0,
         resolution: int | None = None,
         fine: Literal["field", "stride", "shift", "bilinear"] = "bilinear",
+        *,
+        allow_code: bool = False,
     ) -> Report:
         """Write tables and page into the run folder, the same as ``run-bench report``.
 
@@ -149,6 +151,7 @@ class Run:
             islands: images of the page under which the islands of their APM are drawn; they are fitted again.
             resolution: locations per side of the islands, a multiple of the APM's; None for its own.
             fine: way to features between the locations; see ``run-bench islands``.
+            allow_code: whether a teacher ``module:...``, which is code, may be imported and run for these.
 
         Returns:
             What was written and where; a notebook shows its tables.
@@ -159,7 +162,7 @@ class Run:
         if type(islands) is not int or not 0 <= islands <= MOST_ISLANDS:
             raise UserError(f"islands {islands!r} is not a whole number from 0 to {MOST_ISLANDS}", exit_code=2)
         shown_partial = self.partial if partial is None else partial
-        self._written = write_report(self.folder, shown_partial, islands, resolution, fine)
+        self._written = write_report(self.folder, shown_partial, islands, resolution, fine, allow_code=allow_code)
         return self._written
 
     def ablation(self, row: str) -> pd.DataFrame:
@@ -179,13 +182,16 @@ class Run:
             raise UserError(f"{row!r} is not the name of a row", exit_code=2)
         return ablate(self.folder, row).frame
 
-    def load_method(self, name: str, seed: int | None = None, device: str = "auto") -> LoadedMethod:
+    def load_method(
+        self, name: str, seed: int | None = None, device: str = "auto", *, allow_code: bool = False
+    ) -> LoadedMethod:
         """Load one of the run's methods as the run had it, to be called on images.
 
         Args:
             name: of a method of the run.
             seed: one of the run's seeds; the first unless given.
             device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+            allow_code: whether a teacher ``module:...``, which is code, may be imported and run.
 
         Returns:
             The method, with the run's teacher, classes, template, parameters, crop scale, precision and batch size: for
@@ -201,7 +207,7 @@ class Run:
         name = canonical_row(name) if isinstance(name, str) else name
         _check_known(name, list(numbers.methods), "method", self.folder)
         _check_known(chosen_seed, list(numbers.seeds), "seed", self.folder)
-        teacher = rebuild_teacher(self.manifest, resolve_device(device))
+        teacher = rebuild_teacher(self.manifest, resolve_device(device), allow_code)
         method = rebuild_method(self.manifest, name, teacher, chosen_seed)
         return LoadedMethod(method, numbers.precision, self._batch_size(name, chosen_seed), numbers.dataset.reading)
 

@@ -27,6 +27,7 @@ _FOLDER = NamedPath()
 )
 @click.option("--resolution", type=Whole(2, 2048, 56), help="Locations per side of the islands.  [default: the APM's]")
 @click.option("--fine", type=OneOf(FINE), help="Way to features between their locations.  [default: bilinear]")
+@click.option("--allow-code", is_flag=True, help="With --islands: let a teacher module:... import and run that code.")
 @click.option(
     "--ablation",
     type=Text("apm"),
@@ -45,6 +46,7 @@ def report_command(
     islands: int,
     resolution: int | None,
     fine: str | None,
+    allow_code: bool,
     ablation: str | None,
     select: str | None,
 ) -> None:
@@ -52,6 +54,8 @@ def report_command(
 
     Several run folders, of one teacher on several data sets, make one table of methods by data set.
     """
+    if allow_code and not islands:
+        raise UserError("--allow-code has no effect without --islands: nothing else runs the teacher", exit_code=2)
     if (ablation is not None or select is not None) and (len(runs) > 1 or out is not None or partial or islands):
         option = "--select" if ablation is None else "--ablation"
         raise UserError(f"{option} is of one complete run, and takes no other option", exit_code=2)
@@ -73,7 +77,8 @@ def report_command(
         from apm_tta.api.run_folder import open_run
 
         way: Any = fine or "bilinear"
-        report = open_run(runs[0], partial).report(islands=islands, resolution=resolution, fine=way)
+        drawn: Any = {"islands": islands, "resolution": resolution, "fine": way, "allow_code": allow_code}
+        report = open_run(runs[0], partial).report(**drawn)
         click.echo(report.text)
         if report.unwritten:
             click.echo(f"run-bench: {report.unwritten}", err=True)

@@ -32,6 +32,9 @@ from apm_tta.teachers.text_tower import TextTower
 _IMAGES_AT_ONCE_ON_CPU = 16
 _SHARE_OF_FREE_MEMORY = 0.5
 
+_LEARNED = "learned"
+"""Stands in a manifest for a context that came from a file of prompts, and is what a method built from it is given."""
+
 
 @dataclass(frozen=True)
 class TptParameters:
@@ -120,7 +123,7 @@ class Tpt(ViewMethod[T]):
         learned = self.teacher.learned_context
         if learned is not None and learned.ndim != 2:
             raise UserError(f"method {self.name} tunes vectors that all classes share, not prompts of each class", 2)
-        if learned is not None and self.parameters.context != TptParameters.context:
+        if learned is not None and self.parameters.context not in (TptParameters.context, _LEARNED):
             raise UserError(f"method {self.name} starts from --prompts: {self.name}.context has no effect", 2)
         return learned
 
@@ -128,7 +131,7 @@ class Tpt(ViewMethod[T]):
         return {
             **super().resolved_parameters(),
             "context_tokens": self.stop - self.start,
-            **({} if self.teacher.learned_context is None else {"context": "learned"}),
+            **({} if self.teacher.learned_context is None else {"context": _LEARNED}),
         }
 
     def cost(self) -> Cost:

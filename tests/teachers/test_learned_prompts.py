@@ -16,6 +16,8 @@ from torch.nn.functional import normalize
 
 import apm_tta
 from apm_tta.data.cards import load_card
+from apm_tta.data.dataset import open_dataset
+from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
 from apm_tta.methods import METHODS
 from apm_tta.teachers import LazyTeacher, load_teacher
@@ -215,5 +217,28 @@ def test_a_run_with_prompts_says_so(teacher: LazyTeacher, vectors: Tensor, tmp_p
     assert run.manifest.command[-2:] == ("--prompts", str(tmp_path / "prompts.pt"))
     with pytest.raises(UserError, match="holds another run"):
         apm_tta.run("demo", **options, out=tmp_path / "run")
-    with pytest.raises(UserError, match="came from learned prompts, which its folder does not hold"):
+
+
+def test_a_method_of_such_a_run_is_loaded_with_its_prompts(
+    teacher: LazyTeacher, vectors: Tensor, tmp_path: Path
+) -> None:
+    """From where they lay, and refused in a line where other ones lie there now."""
+    path = tmp_path / "prompts.pt"
+    torch.save({"ctx": vectors}, path)
+    options: dict[str, Any] = {"methods": "zeroshot,tpt", "corruptions": "", "limit": 10, "quiet": True}
+    settings = {"tpt": {"views": 4}}
+    run = apm_tta.run("demo", **options, settings=settings, prompts=path, out=tmp_path / "run", devices="cpu")
+    dataset = open_dataset("fashion-mnist", limit=10)
+    entries = dataset.entries(CLEAN)
+    images = [dataset.read(entry, CLEAN).image for entry in entries]
+    for name in ("zeroshot", "tpt"):
+        answers = run.answers(method=name).set_index("id").prediction
+        loaded = run.load_method(name, device="cpu")
+        again = loaded(images, [entry.id for entry in entries]).table["prediction"]
+        assert again.tolist() == [answers[entry.id] for entry in entries]
+    torch.save({"ctx": vectors + 1}, path)
+    with pytest.raises(UserError, match=r"^teacher embedded is not the run's: its prompts differ$"):
+        run.load_method("zeroshot")
+    path.unlink()
+    with pytest.raises(UserError, match="there is no such file"):
         run.load_method("zeroshot")

@@ -13,6 +13,8 @@ from torch.nn.functional import normalize
 
 import apm_tta
 from apm_tta.data.cards import load_card
+from apm_tta.data.dataset import open_dataset
+from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
 from apm_tta.teachers import load_teacher
 
@@ -132,6 +134,16 @@ def test_a_run_that_allows_it(write: Callable[[str], None], tmp_path: Path) -> N
     run = apm_tta.run("demo", **options)
     assert run.results["n"].tolist() == [10]
     assert run.manifest.command[-1] == "--allow-code"
+    dataset = open_dataset("fashion-mnist", limit=10)
+    entries = dataset.entries(CLEAN)
+    with pytest.raises(UserError, match=r"is code that would be run with your rights: .* add --allow-code"):
+        run.load_method("zeroshot")
+    loaded = run.load_method("zeroshot", device="cpu", allow_code=True)
+    images = [dataset.read(entry, CLEAN).image for entry in entries]
+    answers = run.answers().set_index("id").prediction
+    assert loaded(images).table["prediction"].tolist() == [answers[entry.id] for entry in entries]
     write(CODE.replace("GAIN = 3.0", "GAIN = 4.0"))
     with pytest.raises(UserError, match=r"holds another run \(teacher\.code"):
         apm_tta.run("demo", **options)
+    with pytest.raises(UserError, match=r"^teacher module:.* is not the run's: its .*code.* differ$"):
+        run.load_method("zeroshot", allow_code=True)

@@ -70,6 +70,7 @@ def describe(prepared: Prepared, notes: Sequence[str] = ()) -> Manifest:
         costs={name: stated_cost(method) for name, method in prepared.methods.items()},
         devices=request.device_names,
         data_root=None if request.data_root is None else str(request.data_root),
+        prompts=None if request.prompts is None else str(request.prompts.absolute()),
         tuned=tuned_settings(prepared),
     )
 

@@ -24,6 +24,7 @@ from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.crops import CROPS, taking_crops
 from apm_tta.teachers.descriptions import SUFFIX as DESCRIPTIONS_SUFFIX
 from apm_tta.teachers.descriptions import descriptions_text
+from apm_tta.teachers.learned_prompts import PromptedTeacher, read_context
 from apm_tta.teachers.templates import DATASET, DESCRIPTIONS, FILE
 
 
@@ -59,19 +60,31 @@ def has_same_images(manifest: Manifest, dataset: Dataset, digests: ImageDigests 
     return dataset.fingerprint(conditions) == recorded.fingerprint
 
 
-def rebuild_teacher(manifest: Manifest, device: torch.device) -> Teacher:
+def rebuild_teacher(manifest: Manifest, device: torch.device, allow_code: bool = False) -> Teacher:
     """Load the run's teacher.
 
+    Args:
+        manifest: of the run.
+        device: where it computes.
+        allow_code: whether a teacher ``module:...``, which is code, may be imported and run.
+
     Raises:
-        UserError: when its class weights came from labelled images, or its weights are not the run's.
+        UserError: when its class weights came from labelled images; when its weights, prompts or code are not the
+            run's, or not available here.
     """
     recorded = manifest.numbers.teacher
     if recorded.classifier == "prototypes":
         raise UserError("the run's class weights came from labelled images, which its folder does not hold")
-    if recorded.classifier == "prompts":
-        raise UserError("the run's class weights came from learned prompts, which its folder does not hold")
+    prompted = recorded.classifier == "prompts"
+    if prompted and manifest.prompts is None:
+        raise UserError(
+            "the run's class weights came from learned prompts, and its folder does not say where these lie"
+        )
     identity = recorded.model_dump()
-    teacher = load_teacher(recorded.name, device, recorded.classifier)
+    classifier = "text" if prompted else recorded.classifier
+    teacher: Teacher = load_teacher(recorded.name, device, classifier, allow_code=allow_code)
+    if prompted:
+        teacher = PromptedTeacher(teacher, read_context(Path(str(manifest.prompts))))
     if differing := [key for key, value in teacher.identity.items() if identity.get(key) != value]:
         raise UserError(f"teacher {recorded.name} is not the run's: its {', '.join(differing)} differ")
     return taking_crops(teacher, teacher.image_size if CROPS in identity else None)

@@ -279,6 +279,7 @@ class Manifest(Configuration):
         costs: of one image, by method.
         devices: as they were asked for.
         data_root: where the images lay when it was begun.
+        prompts: where the file of learned prompts lay then; None where there is none.
         tuned: by row, settings that depart from the defaults and that the row's name does not state.
     """
 
@@ -292,6 +293,7 @@ class Manifest(Configuration):
     costs: dict[str, Cost]
     devices: tuple[str, ...]
     data_root: str | None
+    prompts: str | None = None
     tuned: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 

@@ -40,7 +40,13 @@ _MOST_LAYERS, _QUARTERS = 6, 4
 
 
 def draw_islands(
-    data: ReportData, samples: int, count: int, resolution: int | None = None, fine: str = PLAIN
+    data: ReportData,
+    samples: int,
+    count: int,
+    resolution: int | None = None,
+    fine: str = PLAIN,
+    *,
+    allow_code: bool = False,
 ) -> Islands:
     """Draw islands in a teacher's layers and during the fit of a run's APM, its first row, for some images.
 
@@ -52,6 +58,7 @@ def draw_islands(
             keep their own.
         fine: way to features between the locations: ``field`` for the APM, one of ``WAYS`` for the layers; the others
             are interpolated.
+        allow_code: whether a teacher ``module:...``, which is code, may be imported and run.
 
     Raises:
         UserError: when the run has no APM, its images or its teacher are not available here, or a fit does not end
@@ -64,7 +71,7 @@ def draw_islands(
     _, dataset, reason = open_run_dataset(data)
     if dataset is None:
         raise UserError(reason)
-    teacher = rebuild_teacher(data.manifest, resolve_device("auto"))
+    teacher = rebuild_teacher(data.manifest, resolve_device("auto"), allow_code)
     method: Any = rebuild_method(data.manifest, named[0], teacher, data.seeds[0])
     factor = multiple_of(method.config.grid, resolution or method.config.grid)
     recorded = _recorded_cosines(data.run, numbers, named[0], data.seeds[0])
