@@ -106,6 +106,11 @@ sense for this teacher or these names.
 Attempts with other words or another order of labels reuse the image features; the others encode the images again, all
 of them in one pass over the files, so that this takes about as long as a dozen runs of these images.
 
+Where no single cause brings the number inside, pairs of attempts at two causes are tried, and those that do are named
+as *one together with the other*, at most five. Only pairs are tried that encode no image again and at most one prompt a
+class: two ways to make the network's input are never joined. There may be hundreds of pairs, so that one of them may
+come inside by chance where its two causes say little; take more images before believing it.
+
 | cause | what is tried |
 |---|---|
 {causes}

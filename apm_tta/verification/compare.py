@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +28,9 @@ from apm_tta.wording import first_few
 Metric = Literal["top1", "top5"]
 _Images = tuple[str | None, tuple[Condition, ...]]
 """The subset, and the conditions under which it is seen."""
+_Attempts = dict[Setup, tuple[str, Attempt]]
+"""What is tried, each with the name of its cause."""
+_PAIRS_SHOWN = 5
 _SAME = {"top1": ("top1", "error"), "top5": ("top5",)}
 _DEFAULT_TEMPLATES = {"ensemble": "openai80"}
 _ZERO_SHOT = ("zeroshot", "ensemble", "source")
@@ -117,8 +122,7 @@ def _compare(row: PublishedRow, dataset: Dataset, teacher: Teacher, evaluation: 
     words = _in_words(start, row) if teacher.classifier == "text" else f"its own {teacher.classifier}"
     if is_inside(row, tally):
         return RowVerdict(row, "inside", (), words, tally)
-    tried, untried = _try_causes(row, Case(start, dataset), evaluation)
-    return RowVerdict(row, "outside", (), words, tally, tuple(tried), tuple(untried))
+    return _try_causes(RowVerdict(row, "outside", (), words, tally), Case(start, dataset), evaluation)
 
 
 def _start(row: PublishedRow, dataset: Dataset, teacher: Teacher) -> Setup:
@@ -137,8 +141,9 @@ def _in_words(setup: Setup, row: PublishedRow) -> str:
     return f"{len(setup.templates)} templates ({row.protocol.templates or _DEFAULT_TEMPLATES[row.method]}) and {names}"
 
 
-def _try_causes(row: PublishedRow, case: Case, evaluation: Evaluation) -> tuple[list[Tried], list[str]]:
-    attempts: dict[Setup, tuple[str, Attempt]] = {}
+def _try_causes(verdict: RowVerdict, case: Case, evaluation: Evaluation) -> RowVerdict:
+    """Try every cause by itself, and where none helps, pairs of them; return the verdict with what came of it."""
+    attempts: _Attempts = {}
     untried = []
     with _without_remarks():
         for cause in CAUSES.names():
@@ -156,13 +161,37 @@ def _try_causes(row: PublishedRow, case: Case, evaluation: Evaluation) -> tuple[
                     untried.append(f"{attempt.what}: {error}")
                 else:
                     attempts[attempt.setup] = (cause, attempt)
-        tallies = evaluation.tally(list(attempts))
-    tried = [
-        Tried(cause, attempt.what, tally, is_inside(row, tally))
-        for (cause, attempt), tally in zip(attempts.values(), tallies, strict=True)
-    ]
+        tried = _tried(verdict.row, attempts, evaluation)
+        pairs: list[Tried] = []
+        if not any(each.inside for each in tried):
+            pairs = _tried(verdict.row, _pairs(attempts, case.start, evaluation), evaluation)
+    tried += [each for each in pairs if each.inside][:_PAIRS_SHOWN]
+    return replace(verdict, tried=_nearest_first(verdict.row, tried), untried=tuple(untried), pairs=len(pairs))
+
+
+def _tried(row: PublishedRow, attempts: _Attempts, evaluation: Evaluation) -> list[Tried]:
+    """Count the answers of attempts, those that come nearest first."""
+    counted = zip(attempts.values(), evaluation.tally(list(attempts)), strict=True)
+    found = [Tried(cause, attempt.what, tally, is_inside(row, tally)) for (cause, attempt), tally in counted]
+    return list(_nearest_first(row, found))
+
+
+def _nearest_first(row: PublishedRow, tried: Sequence[Tried]) -> tuple[Tried, ...]:
     accuracy = published_accuracy(row)
-    return sorted(tried, key=lambda each: (not each.inside, abs(each.tally.accuracy - accuracy))), untried
+    return tuple(sorted(tried, key=lambda each: (not each.inside, abs(each.tally.accuracy - accuracy))))
+
+
+def _pairs(attempts: _Attempts, start: Setup, evaluation: Evaluation) -> _Attempts:
+    """Join attempts at two causes, where that costs next to nothing; see ``Evaluation.is_cheap``."""
+    found: _Attempts = {}
+    for (cause, one), (other_cause, other) in itertools.combinations(attempts.values(), 2):
+        setup = None if cause == other_cause else start.joined(one.setup, other.setup)
+        if setup is None or setup in attempts or not evaluation.is_cheap(setup):
+            continue
+        with suppress(UserError):
+            evaluation.prepare(setup)
+            found[setup] = f"{cause} together with {other_cause}", Attempt(f"{one.what}; {other.what}", setup)
+    return found
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from PIL import Image
 from torch import Tensor
@@ -69,6 +69,14 @@ class Setup:
     def image_side(self) -> tuple[str, str]:
         """What the image features depend on: setups that share it need the images to be encoded once."""
         return self.network.images_like, self.crop.name
+
+    def joined(self, one: Setup, other: Setup) -> Setup | None:
+        """Return this setup with the changes of two others; None where both change the same."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        changes = [
+            {name: getattr(each, name) for name in own if getattr(each, name) != own[name]} for each in (one, other)
+        ]
+        return None if changes[0].keys() & changes[1].keys() else replace(self, **changes[0], **changes[1])
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,10 @@ class RowVerdict:
         reasons: why it cannot be compared; one phrase each.
         protocol: with what images were answered, in words.
         tally: the answers; None where it cannot be compared.
-        tried: where it is outside, every attempt, those first that come nearest.
+        tried: where it is outside, every attempt at one cause, those first that come nearest; where none of these
+            brings it inside, also the nearest pairs that do.
         untried: where it is outside, what could not be tried, each with the reason.
+        pairs: number of pairs that were tried.
     """
 
     row: PublishedRow
@@ -55,6 +57,7 @@ class RowVerdict:
     tally: Tally | None = None
     tried: tuple[Tried, ...] = ()
     untried: tuple[str, ...] = ()
+    pairs: int = 0
 
     @property
     def explanations(self) -> tuple[Tried, ...]:
@@ -142,9 +145,11 @@ def _explained(verdict: RowVerdict) -> Iterator[str]:
     found = verdict.explanations
     if found:
         causes = list(dict.fromkeys(each.cause for each in found))
-        yield f"  inside with another choice of {_listed(causes)}; nearest: {found[0].what}"
+        alone = "no single cause brings it inside; " if verdict.pairs else ""
+        yield f"  {alone}inside with another choice of {_listed(causes)}; nearest: {found[0].what}"
     else:
-        yield "  none of the usual causes brings it inside"
+        pairs = f", nor does any of {pluralise(verdict.pairs, 'pair')} of them" if verdict.pairs else ""
+        yield f"  none of the usual causes brings it inside{pairs}"
     rows = [
         (each.cause, each.what, f"{each.tally.accuracy:.2f}", "inside" if each.inside else "outside")
         for each in verdict.tried

@@ -155,6 +155,28 @@ def test_normalization(pictures: Pictures, reference: Callable[..., Path], tmp_p
     assert verdict.tried[0].tally.accuracy == accuracy
 
 
+def test_two_mistakes_at_once_are_named_as_a_pair(
+    pictures: Pictures, reference: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Bare names, and a list of classes that is shifted by one; no image is encoded again for pairs."""
+    bare = tmp_path / "bare.txt"
+    bare.write_text("{}\n", encoding="utf-8")
+    lines = [f"{folder_of(label)}\t{pictures.names[(label + 1) % 10]}" for label in range(10)]
+    root, published = pictures.write(tmp_path / "tree", lines), reference(SHARE, templates=str(bare))
+    found = apm_tta.verify("embedded", "folder", 0, root, published=published, device="cpu")
+    (verdict,) = found.rows
+    first = verdict.tried[0]
+    assert first.cause == "order of labels together with templates"
+    assert first.what == f"labels one too high; {TEMPLATE!r} (the data set's own)"
+    assert first.tally.accuracy == SHARE
+    assert {" together with " in each.cause for each in verdict.explanations} == {True}, "none alone is inside"
+    text = "\n".join(found.lines())
+    assert "no single cause brings it inside; inside with another choice of order of labels together with temp" in text
+    crops = {each.what for each in verdict.tried if each.cause in ("resize and crop", "interpolation", "normalization")}
+    networks = {each.what for each in verdict.tried if each.cause == "activation"}
+    assert found.encoded <= len(pictures.images) * (1 + len(crops) + len(networks))
+
+
 def test_where_no_cause_helps_all_that_was_tried_is_told(
     pictures: Pictures, reference: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -19,6 +19,9 @@ from apm_tta.data.layouts.embedded import EmbeddedLayout
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.harness.compute.answer_columns import count_right, label_columns, nearest_labels, probability_columns
 from apm_tta.report.further_labels import FurtherLabels
+from apm_tta.teachers import load_teacher
+from apm_tta.verification.evaluation import Evaluation
+from apm_tta.verification.setup import teacher_setup
 
 EXTRA = 8
 """A class that is right too for every image whose label is below it."""
@@ -74,6 +77,20 @@ def test_any_of_several_labels_is_right(tmp_path: Path, several: None) -> None:
     assert "96 images have several right classes: an answer is right if it is any of them" in text
     stated = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text(encoding="utf-8"))["numbers"]["dataset"]
     assert stated["several_labels"] == 96
+
+
+def test_verify_counts_any_of_them_too(several: None) -> None:
+    """Against the answers of the same teacher to the same images, counted by hand."""
+    dataset, teacher = open_dataset("fashion-mnist", limit=60), load_teacher("embedded", "cpu")
+    setup = teacher_setup(teacher, dataset, (dataset.template,), dataset.classes)
+    (tally,) = Evaluation(teacher, dataset, [CLEAN]).tally([setup])
+    answer = apm_tta.load_method("zeroshot", teacher, classes=dataset.classes, template=dataset.template)
+    entries = dataset.entries(CLEAN)
+    predictions = answer([dataset.read(entry, CLEAN).image for entry in entries]).table["prediction"].tolist()
+    right = [given in (entry.label, *entry.others) for given, entry in zip(predictions, entries, strict=True)]
+    assert (
+        tally.right == sum(right) > sum(given == each.label for given, each in zip(predictions, entries, strict=True))
+    )
 
 
 def test_other_right_classes_are_another_fingerprint(several: None) -> None:
