@@ -5,14 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import re
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
 from cells import Notebook, mine
+from PIL import Image
 from processes import run_program
 
 from apm_tta import UserError, load_method
@@ -318,12 +321,27 @@ print("codes", codes)
     assert "lost" not in rebuilt
 
 
+def pack_pictures(folder: Path) -> None:
+    """Write four pictures of each of three classes as a tree, and the same tree as a tar in a folder of its own."""
+    generator = np.random.default_rng(7)
+    for name in ("Bag", "Coat", "Sandal"):
+        (folder / "unpacked" / "photos" / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = generator.integers(0, 256, (28, 28, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "unpacked" / "photos" / name / f"{number}.png")
+    (folder / "packed").mkdir()
+    with tarfile.open(folder / "packed" / "photos.tar", "w") as tar:
+        tar.add(folder / "unpacked" / "photos", "photos")
+
+
 def test_ray_of_which_a_busy_worker_dies_answers_as_one_process(tmp_path: Path, answers: Answers) -> None:
     """It is killed once the first records are there; its shard is answered by another.
 
-    What fails in a task alone, such as a method's setup, is one line.
+    Images that lie in an archive are read in tasks too. What fails in a task alone, such as a method's setup, is one
+    line.
     """
     pytest.importorskip("ray", reason="Ray is not installed")
+    pack_pictures(tmp_path)
     done = run_script(
         tmp_path,
         """
@@ -358,6 +376,9 @@ killer = threading.Thread(target=kill, daemon=True)
 killer.start()
 codes.append(bench("ray", "--ray", "local", "--devices", "cpu", *many))
 killer.join(60)
+words = ["folder", "--teacher", "embedded", "--methods", "zeroshot", "--shard-size", "4", "--device", "cpu", "--quiet"]
+codes.append(main([*words, "--out", f"{OUT}/tree", "--data-root", f"{OUT}/unpacked/photos"]))
+codes.append(main([*words, "--out", f"{OUT}/tar", "--data-root", f"{OUT}/packed/photos", "--ray", "local"]))
 Mine.check = fails
 codes.append(bench("setup", "--ray", "local", "--devices", "cpu"))
 print("still there:", ray.is_initialized())
@@ -365,7 +386,9 @@ ray.shutdown()
 print("codes", codes)
 """,
     )
-    assert "codes [0, 0, 1]" in done.stdout, done.stderr
+    assert "codes [0, 0, 0, 0, 1]" in done.stdout, done.stderr
+    assert answers(tmp_path / "tar").equals(answers(tmp_path / "tree"))
+    assert "read from photos.tar" in (tmp_path / "tar" / "results.md").read_text(encoding="utf-8")
     assert "killed before the end: True" in done.stdout
     assert "still there: True" in done.stdout
     assert answers(tmp_path / "ray").equals(answers(tmp_path / "one"))
