@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from apm_tta.data.cards import DatasetCard, card_names, load_card
-from apm_tta.data.corruptions import CORRUPTIONS
+from apm_tta.data.corruptions import corruptions_for
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.downloads import Download
 from apm_tta.data.sample import CLEAN
@@ -25,10 +25,13 @@ from apm_tta.methods import METHODS, Cost, Method, build_parameters
 from apm_tta.methods.presets import Published
 from apm_tta.teachers import Teacher, load_teacher
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
+from apm_tta.wording import first_few
 
 PAGE = Path(__file__).parent / "methods.md"
 DATASETS_PAGE = Path(__file__).parent / "datasets.md"
 DATA_PAGE = Path(__file__).parent / "data.md"
+MOST_NAMED = 8
+"""Domains of a set that are named one by one."""
 RESULTS = Path(__file__).parent.parent / "results" / "embedded"
 ORDER = [
     *("zeroshot", "ensemble", "vte", "tpt", "memo", "norm", "tent", "sar", "eta", "rdumb"),
@@ -199,10 +202,12 @@ def _images(card: DatasetCard) -> str:
 
 def _conditions(card: DatasetCard) -> str:
     if card.domains:
-        return f"{len(card.domains)} domains: {', '.join(card.domains)}"
+        names = [*card.domains]
+        listed = ", ".join(names) if len(names) <= MOST_NAMED else first_few(names)
+        return f"{len(names)} domains: {listed}"
     if card.stored_corruptions:
         return f"{len(card.stored_corruptions)} stored corruptions at 5 severities"
-    return f"clean; {len(CORRUPTIONS.names())} corruptions at 5 severities"
+    return f"clean; {len(corruptions_for(card.corruption_parameters))} corruptions at 5 severities"
 
 
 def section(method: Method) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from apm_tta.data.cards import DatasetCard, load_card
-from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
+from apm_tta.data.corruptions import corrupt, corruptions_for, through_jpeg
 from apm_tta.data.corruptions.frame import WrongSize, frame_of
 from apm_tta.data.fingerprint import add_entries
 from apm_tta.data.image_digests import ImageDigests
@@ -135,7 +135,8 @@ class Dataset:
     @property
     def corruptions(self) -> list[str]:
         """Names of the corruptions that are available for these images; those of its domains where it has these."""
-        return list(self.card.domains or self.card.stored_corruptions) or CORRUPTIONS.names()
+        card = self.card
+        return list(card.domains or card.stored_corruptions) or corruptions_for(card.corruption_parameters)
 
     def crop_side(self, conditions: Sequence[Condition]) -> int | None:
         """Return the side, pixels, of the crops that ImageNet-C's corruptions are made on; None for no such crops."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from apm_tta.data.corruptions.revisions import C_BAR
 from apm_tta.data.sample import parse_condition
 from apm_tta.harness.storage.manifest import Manifest, MethodFields, Numbers, StreamFields
 from apm_tta.method_rows import spelt_settings
@@ -40,7 +41,9 @@ def _corruptions(numbers: Numbers, title: str) -> str:
     if not any(parse_condition(name).corrupted for name in numbers.conditions):
         return ""
     made_for = "CIFAR-10-C" if data.corruption_parameters == "cifar" else "ImageNet-C"
-    authors = title if data.corruptions == "stored" else made_for
+    families = {*numbers.revisions.corruptions}
+    made = ([made_for] if families - {C_BAR} else []) + ([f"{made_for}-bar"] if C_BAR in families else [])
+    authors = title if data.corruptions == "stored" else " and ".join(made)
     generated = "" if data.corruptions == "stored" else f", applied as images were read, {_jpeg(data.jpeg_quality)}"
     frame = "" if data.corruption_frame is None else f", on images of {data.corruption_frame}"
     return f"severities as set by the authors of {authors}{frame}{generated}. "

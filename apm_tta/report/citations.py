@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+from apm_tta.data.corruptions.revisions import C_BAR
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.method_rows import method_of
@@ -118,8 +119,11 @@ def _used(manifest: Manifest) -> Iterator[tuple[str, list[Entry]]]:
     sets = [numbers.dataset.name, *([numbers.foreign.name] if numbers.foreign else [])]
     for name in sets:
         yield f"data set {name}", of_dataset(name)
-    if numbers.revisions.corruptions:  # of those alone that were made as images were read
+    made = {*numbers.revisions.corruptions}  # families of those alone that were made as images were read
+    if made - {C_BAR}:
         yield MADE, of_dataset(MADE)
+    if C_BAR in made:
+        yield f"{MADE} of ImageNet-C-bar", of_dataset("imagenet-c-bar")
     if numbers.teacher.name not in FOLDERS:
         yield f"teacher {numbers.teacher.name}", of_teacher(numbers.teacher.name)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from apm_tta.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from apm_tta.data.corruptions.revisions import C_BAR
 from apm_tta.errors import UnknownName, UserError
 
 DETERMINISTIC = [
@@ -69,9 +70,9 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 
 def test_these_nineteen_are_registered() -> None:
-    """This file covers every name below: a twentieth corruption must be added here too."""
+    """This file covers every name below: a twentieth one must be added here too; those of C-bar have their own file."""
     assert len(NAMES) == 19
-    assert CORRUPTIONS.names() == NAMES
+    assert [name for name in CORRUPTIONS.names() if CORRUPTIONS.get(name).family != C_BAR] == NAMES
 
 
 @pytest.mark.vectors("corruption_vectors/*__contrast__4.png")

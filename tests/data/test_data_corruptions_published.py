@@ -33,6 +33,8 @@ TOLERANCE: dict[str, tuple[int | None, str]] = {
     "speckle_noise": (0, ARITHMETIC),
     "zoom_blur": (0, "SciPy's interpolation to 1e-16, rounded to float32 where they round"),
 }
+NINETEEN = [name for name in CORRUPTIONS.names() if CORRUPTIONS.get(name).family != "c-bar"]
+"""ImageNet-C-bar's have a file of their own."""
 EXACT = [name for name, (limit, _) in TOLERANCE.items() if limit is not None]
 
 # From make_cifar_c.py, in the form that the functions here take: frost's third number is the 0.2 to which the published
@@ -92,7 +94,7 @@ def clean_and_corrupted(clean_file: Path, name: str, severity: int) -> tuple[np.
 
 
 def test_every_corruption_has_a_tolerance() -> None:
-    assert sorted(TOLERANCE) == CORRUPTIONS.names()
+    assert sorted(TOLERANCE) == NINETEEN
 
 
 @CLEAN_IMAGES
@@ -128,6 +130,6 @@ def test_the_parameters_for_cifar_are_those_of_the_published_code(name: str) -> 
 
 
 def test_every_corruption_has_five_parameters_of_each_kind() -> None:
-    assert sorted(CIFAR) == CORRUPTIONS.names()
-    for name in CORRUPTIONS.names():
+    assert sorted(CIFAR) == NINETEEN
+    for name in NINETEEN:
         assert len(CORRUPTIONS.get(name).imagenet) == len(CORRUPTIONS.get(name).cifar) == 5

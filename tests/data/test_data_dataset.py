@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from apm_tta.data.cards import load_card
-from apm_tta.data.corruptions import CORRUPTIONS, corrupt, through_jpeg
+from apm_tta.data.corruptions import corrupt, corruptions_for, through_jpeg
 from apm_tta.data.dataset import Dataset, open_dataset
 from apm_tta.data.image_files import DamagedImage
 from apm_tta.data.layouts import Entry
@@ -21,7 +21,7 @@ from apm_tta.errors import UnknownName, UserError
 from apm_tta.randomness import numpy_generator
 
 NOISE = Condition("gaussian_noise", 3)
-EVERY = [Condition(name, severity) for name in CORRUPTIONS.names() for severity in (1, 5)]
+EVERY = [Condition(name, severity) for name in corruptions_for("cifar") for severity in (1, 5)]
 
 
 def pixels(dataset: Dataset, entry: Entry, condition: Condition) -> np.ndarray:
@@ -111,7 +111,7 @@ def test_a_corruption_that_does_not_exist_is_refused_before_anything_is_read() -
 
 def test_stored_corruptions_are_those_of_the_card() -> None:
     """ImageNet-C has its 19 on disk; a clean set has whatever can be computed."""
-    assert open_dataset("fashion-mnist").corruptions == CORRUPTIONS.names()
+    assert open_dataset("fashion-mnist").corruptions == corruptions_for("cifar")
     stored = open_dataset("imagenet-c")
     assert stored.corruptions == list(stored.card.stored_corruptions)
     stored.check_conditions([Condition("fog", 1)])

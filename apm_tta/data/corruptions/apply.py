@@ -36,7 +36,7 @@ class Corruption:
         family: the group that its authors put it in; that family's revision covers its pixels.
         function: the computation.
         imagenet: parameters for images of 224 pixels (``make_imagenet_c.py``).
-        cifar: parameters for images of 32 pixels (``make_cifar_c.py``).
+        cifar: parameters for images of 32 pixels (``make_cifar_c.py``); empty where its authors chose none.
     """
 
     family: Family
@@ -111,8 +111,20 @@ def corrupt(
     if parameters not in tables:
         raise UnknownName("set of corruption parameters", parameters, tables)
     table = tables[parameters]
+    if not table:
+        raise UserError(f"{name} has no severities for images of {parameters.upper()}'s size: its authors chose none")
     values = chosen.function(rgb, table[severity - 1], rng)
     return Image.fromarray(np.asarray(values).astype(np.uint8))
+
+
+def corruptions_for(parameters: Parameters) -> list[str]:
+    """Return the names of the corruptions whose authors chose such parameters, sorted."""
+    return [name for name in CORRUPTIONS.names() if getattr(CORRUPTIONS.get(name), parameters)]
+
+
+def corruption_families(names: Iterable[str]) -> set[Family]:
+    """Return the families that these corruptions belong to; see ``corruption_revisions``."""
+    return {CORRUPTIONS.get(name).family for name in names if name != "clean"}
 
 
 def corruption_revisions(names: Iterable[str]) -> dict[str, int]:
@@ -124,7 +136,7 @@ def corruption_revisions(names: Iterable[str]) -> dict[str, int]:
     Raises:
         UnknownName: for an unknown corruption, listing those that exist.
     """
-    used = {CORRUPTIONS.get(name).family for name in names if name != "clean"}
+    used = corruption_families(names)
     return {family: revision for family, revision in REVISIONS.items() if family in used}
 
 
