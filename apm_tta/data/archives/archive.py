@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from apm_tta.data.archives.bytes_of import GzipReader, Misplaced, Reader, TarReader, ZipReader
 from apm_tta.data.archives.index import DamagedIndex, Index, IndexWriter, Member, Refused
-from apm_tta.data.archives.names import is_archive_name
+from apm_tta.data.archives.names import is_archive_name, several
 from apm_tta.data.archives.scan import ENCRYPTED, DamagedArchive, kind_of, scan
 from apm_tta.data.image_files.errors import DamagedImage
 from apm_tta.data.image_files.stored_bytes import named_error
@@ -132,7 +132,8 @@ class Archive:
         advice = _UNPACK
         if kind == ENCRYPTED:
             advice = f"unpack it there with its password, by: unzip {self.path.name}"
-        return f"{self.path} has {pluralise(refused.number, kind)}, which cannot be read as it lies ({names}); {advice}"
+        number, lies = pluralise(refused.number, kind, several(kind)), "it lies" if refused.number == 1 else "they lie"
+        return f"{self.path} has {number}, which cannot be read as {lies} ({names}); {advice}"
 
     def _ask(self, question: Callable[[Index], T]) -> T:
         try:

@@ -21,6 +21,12 @@ def stem(name: str) -> str:
     return name[: len(name) - len(found)]
 
 
+def several(kind: str) -> str:
+    """Return what more than one of a refused kind are called: ``paths that lead out of it``."""
+    plural = re.sub(r"\b(path|name|link|device|pipe|file)\b", r"\1s", kind, count=2 if " or " in kind else 1)
+    return plural.replace(" that leads ", " that lead ").replace(" that is ", " that are ")
+
+
 class RefusedName(ValueError):
     """A member's name for which nothing is read; the message is what such a member is called, see ``REFUSED``."""
 

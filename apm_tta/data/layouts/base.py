@@ -30,7 +30,7 @@ from apm_tta.registry import Registry
 from apm_tta.wording import first_few, pluralise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions of them
 class Entry:
     """One image that a layout can read.
 

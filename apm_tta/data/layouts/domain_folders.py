@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +15,24 @@ from apm_tta.data.layouts.class_folders import folder_problems, list_tree, walk_
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few
+
+
+def domain_folders(place: Path, domains: Iterable[str]) -> dict[str, Path]:
+    """Return the folders of the domains that exist, by domain, in the order of ``domains``.
+
+    A domain is named like its folder, in lower case and with ``_`` for what is neither letter nor digit.
+
+    Raises:
+        UserError: when two folders have one domain's name.
+    """
+    found: dict[str, Path] = {}
+    for folder in list_folder(place)[0]:
+        name = "".join(letter if letter.isalnum() else "_" for letter in folder.lower())
+        if name in found and name in domains:
+            both = f"{found[name].name} and {folder}"
+            raise UserError(f"{place} has two folders for the domain {name}, {both}; move one away")
+        found[name] = place / folder
+    return {name: found[name] for name in domains if name in found}
 
 
 class DomainFoldersOptions(Configuration):
@@ -32,10 +51,7 @@ class DomainFoldersOptions(Configuration):
 
 @LAYOUTS.register("domain-folders")
 class DomainFoldersLayout(Layout[DomainFoldersOptions]):
-    """A tree with a folder for each of the card's domains, all of which have the same class folders.
-
-    A domain is named like its folder, in lower case and with ``_`` for what is neither letter nor digit.
-    """
+    """A tree with a folder for each of the card's domains, all of which have the same class folders."""
 
     Options = DomainFoldersOptions
     stores_corruptions = True
@@ -84,19 +100,7 @@ class DomainFoldersLayout(Layout[DomainFoldersOptions]):
         return problems
 
     def _domain_folders(self, place: Path) -> dict[str, Path]:
-        """Return the folders of the domains that exist, by domain, in the card's order.
-
-        Raises:
-            UserError: when two folders have one domain's name.
-        """
-        found: dict[str, Path] = {}
-        for folder in list_folder(place)[0]:
-            name = "".join(letter if letter.isalnum() else "_" for letter in folder.lower())
-            if name in found and name in self.card.domains:
-                both = f"{found[name].name} and {folder}"
-                raise UserError(f"{place} has two folders for the domain {name}, {both}; move one away")
-            found[name] = place / folder
-        return {name: found[name] for name in self.card.domains if name in found}
+        return domain_folders(place, self.card.domains)
 
     @cached_property
     def _label_of(self) -> dict[str, int]:

@@ -16,8 +16,11 @@ from apm_tta.data.cards import DatasetCard
 from apm_tta.data.files import archives_in, is_archive, is_root, looking_into
 from apm_tta.data.layouts import LAYOUTS, Layout
 from apm_tta.data.layouts.base import DEPTHS
+from apm_tta.data.layouts.domain_folders import domain_folders
 from apm_tta.data.stores.base import STORES, Contents, Item, Store
+from apm_tta.data.stores.by_domain import ByDomain
 from apm_tta.data.stores.layout import StoreLayout
+from apm_tta.errors import UserError
 
 __all__ = ["STORES", "Contents", "Item", "Store", "StoreLayout", "open_layout"]
 
@@ -49,9 +52,21 @@ def open_layout(card: DatasetCard, data_root: Path | None) -> Layout[Any]:
 def _first_store(layout: Layout[Any], places: Sequence[Path], forms: Sequence[type[Store]]) -> Store | None:
     for number, place in enumerate(places):
         for form in forms:
-            if form.lies_in(place):
-                return None if any(map(layout.fits_at, places[:number])) else form(place, layout)
+            domains = _domains_at(place, layout, form)
+            if domains or form.lies_in(place):
+                if any(map(layout.fits_at, places[:number])):
+                    return None
+                return ByDomain(place, layout, form, domains) if domains else form(place, layout)
     return None
+
+
+def _domains_at(place: Path, layout: Layout[Any], form: type[Store]) -> dict[str, Path]:
+    """Return the folders of the card's domains that hold a store, by domain."""
+    try:
+        folders = domain_folders(place, layout.card.domains) if layout.card.domains and place.is_dir() else {}
+    except UserError:
+        return {}
+    return {name: folder for name, folder in folders.items() if form.lies_in(folder)}
 
 
 def _has_archives(place: Path) -> bool:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from apm_tta.data.class_lists import ClassList
 from apm_tta.data.layouts.base import Layout
@@ -14,7 +14,7 @@ from apm_tta.data.sample import CLEAN, Condition, StoredImage
 from apm_tta.registry import Registry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions of them
 class Item:
     """One image of a store.
 
@@ -24,6 +24,7 @@ class Item:
         folder: name of its class's folder as the store states it; None where only a label states it.
         name: of its file in a tree ``class folder/image``; None where the store does not hold it.
         tree_id: its id in the tree, where the store holds the whole of it.
+        others: numbers of the other classes that are right too.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Item:
     folder: str | None = None
     name: str | None = None
     tree_id: str | None = None
+    others: tuple[int, ...] = ()
 
 
 @dataclass
@@ -43,12 +45,14 @@ class Contents:
         doubts: one line for each thing that may not be as meant.
         tree_fingerprint: of the ids and labels in the order of the tree, where that is their order here; None where
             they are to be put into it.
+        class_names: what the images themselves call their labels, by label; see ``Store.classes`` for all classes.
     """
 
     items: list[Item] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     tree_fingerprint: str | None = None
+    class_names: dict[int, str] = field(default_factory=dict)
 
 
 class Store(ABC):
@@ -63,8 +67,8 @@ class Store(ABC):
         keys: what an id consists of where the names of files are not held.
     """
 
-    form: ClassVar[str]
-    keys: ClassVar[str] = "file and number"
+    form: str
+    keys: str = "file and number"
 
     def __init__(self, place: Path, tree: Layout[Any]) -> None:
         self.place = place

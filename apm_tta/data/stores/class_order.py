@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,22 +53,45 @@ def class_order(place: Path, stated: ClassList | None, expected: ClassList, part
     if count != len(expected):
         found = pluralise(count, "class", "classes")
         return ClassOrder(count, problems=(f"{place} names {found}, expected {len(expected):,}",))
+    names = zip(stated.names, stated.folders, strict=True)
+    problems, doubts = _compare_names(place, enumerate(names), expected)
+    return ClassOrder(count, problems=problems, doubts=doubts)
+
+
+def named_labels(place: Path, names: Mapping[int, str], expected: ClassList) -> ClassOrder:
+    """Compare what images call some of their labels with the card's names, as ``class_order`` does all.
+
+    Args:
+        place: of the store, for messages.
+        names: by label; those that are no label of the card's are passed over.
+        expected: the card's classes.
+    """
+    within = [(label, (name,)) for label, name in sorted(names.items()) if 0 <= label < len(expected)]
+    problems, doubts = _compare_names(place, within, expected)
+    return ClassOrder(len(expected), problems=problems, doubts=doubts)
+
+
+def _compare_names(
+    place: Path, stated: Iterable[tuple[int, Sequence[str]]], expected: ClassList
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the problems and the doubts about labels, each with what it is called, the first name the one to show."""
     known = _known_names(expected)
     everywhere = {name: label for label, names in enumerate(known) for name in names}
-    moved, unknown = [], []
-    for label, name in enumerate(map(plain_name, stated.names)):
-        if name in known[label] or plain_name(stated.folders[label]) in known[label]:
+    moved, unknown, count = [], [], 0
+    for label, names in stated:
+        count += 1
+        if any(plain_name(name) in known[label] for name in names):
             continue
-        if (other := everywhere.get(name)) is not None:
-            moved.append(f"{label} is {stated.names[label]!r} there, which is {other} of the card")
+        if (other := everywhere.get(plain_name(names[0]))) is not None:
+            moved.append(f"{label} is {names[0]!r} there, which is {other} of the card")
         else:
-            unknown.append(f"{label} is {stated.names[label]!r} there, {expected.names[label]!r} in the card")
-    if moved or len(unknown) == count:
+            unknown.append(f"{label} is {names[0]!r} there, {expected.names[label]!r} in the card")
+    if moved or 0 < len(unknown) == count:
         number = f"in {len(moved) or count:,} of {count:,} places"
         line = f"{place} has the classes in another order than the card {number}: {first_few(moved or unknown, '; ')}"
-        return ClassOrder(count, problems=(f"{line}; its labels would mean other classes",))
-    doubts = [f"{pluralise(len(unknown), 'class has', 'classes have')} another name: {first_few(unknown, '; ')}"]
-    return ClassOrder(count, doubts=tuple(doubts) if unknown else ())
+        return (f"{line}; its labels would mean other classes",), ()
+    doubt = f"{pluralise(len(unknown), 'class has', 'classes have')} another name: {first_few(unknown, '; ')}"
+    return (), (doubt,) if unknown else ()
 
 
 def _known_names(classes: ClassList) -> list[set[str]]:

@@ -17,7 +17,7 @@ from apm_tta.data.layouts.base import Entry, Layout, Survey
 from apm_tta.data.layouts.images import decode_image
 from apm_tta.data.sample import CLEAN, OF_THE_TREE, Condition, ReadImage, StoredImage
 from apm_tta.data.stores.base import Contents, Item, Store
-from apm_tta.data.stores.class_order import ClassOrder, class_order
+from apm_tta.data.stores.class_order import ClassOrder, class_order, named_labels
 from apm_tta.errors import UserError
 from apm_tta.wording import first_few, pluralise
 
@@ -55,7 +55,7 @@ class StoreLayout(Layout[Any]):
         try:
             if self.store.problems() or self.card.class_count not in (None, len(self.class_list())):
                 return False
-            named = self.card.classes is None or self.store.classes() is not None
+            named = self.card.classes is None or self.store.classes() is not None or bool(self.card.domains)
             return not (self._class_order.problems if named else self.walk(self.conditions()[0]).problems)
         except UserError:
             return False
@@ -91,7 +91,7 @@ class StoreLayout(Layout[Any]):
         elif self.partial and self._classes_present:
             count = len(self.class_list())
             parts.append(f"{self._classes_present:,} of the {count:,} classes, all of which can be predicted")
-        if self.ids != OF_THE_TREE:
+        if self.ids != OF_THE_TREE and self._folders is not None:  # a set without a tree has nothing to be mixed with
             parts.append(f"from {self.store.form} without the names of its files: a set of its own")
         return "; ".join(parts)
 
@@ -108,7 +108,10 @@ class StoreLayout(Layout[Any]):
         contents = self.store.contents(condition)
         found = Survey(problems=contents.problems, doubts=contents.doubts)
         order = self._class_order
-        if any(item.folder is None and item.tree_id is None for item in contents.items):
+        if contents.class_names and self.store.classes() is None:
+            order = named_labels(self.place, contents.class_names, self.class_list())
+        stating = self._states_folders(contents.items)
+        if any(item.tree_id is None and (item.folder is None or not stating) for item in contents.items):
             found.problems += order.problems
             found.doubts += order.doubts
         if not found.problems:
@@ -162,36 +165,40 @@ class StoreLayout(Layout[Any]):
     def _folders(self) -> tuple[str, ...] | None:
         return self.tree.folder_names(self.class_list())
 
+    @property
+    def _class_folders(self) -> tuple[str, ...]:
+        """The folders by which images may state their classes, whether or not there is a tree of these."""
+        return self._folders or self.class_list().folders
+
     @cached_property
     def _class_order(self) -> ClassOrder:
         return class_order(self.place, self.store.classes(), self.class_list(), self.partial)
 
-    def _labels(self, items: Sequence[Item], order: ClassOrder) -> tuple[list[int], list[str]]:
-        """Return the label of every image in the card's list, and the problems found: what has no label, or two."""
-        folders = self._folders or ()
+    def _labels(self, items: Sequence[Item], order: ClassOrder) -> tuple[list[tuple[int, ...]], list[str]]:
+        """Return the labels of every image in the card's list, and the problems: images without any, contradictions."""
+        folders = self._class_folders
         by_folder = {name: label for label, name in enumerate(folders)}
         synsets = by_folder if are_synsets(folders) else {}
         stating = self._states_folders(items)
         labels, wrong, contrary, unknown = [], [], [], []
         for item in items:
-            label = None if item.label is None else order.label_of(item.label)
-            if item.label is not None and label is None:
-                wrong.append(item)
+            given = [] if item.label is None else [item.label, *item.others]
+            known = [(order.label_of(number), number) for number in given]
+            wrong.extend([f"{item.key} has {number}" for found, number in known if found is None][:1])
+            own = tuple(dict.fromkeys(found for found, _ in known if found is not None))
             stated = (item.folder if stating else None) or _synset_at_end(item, synsets)
             by_name = None if stated is None else by_folder.get(stated)
             if stating and item.folder is not None and by_name is None:
                 unknown.append(item.folder)
-            if label is not None and by_name is not None and label != by_name:
-                contrary.append(f"{item.key} is labelled {item.label}, {folders[label]}")
-            found = by_name if label is None else label
-            labels.append(-1 if found is None else found)
+            if own and by_name is not None and by_name not in own:
+                contrary.append(f"{item.key} is labelled {item.label}, {folders[own[0]]}")
+            labels.append(own or (() if by_name is None else (by_name,)))
         problems = []
         if wrong:
             number = pluralise(len(wrong), "label is", "labels are")
-            given = [item.label for item in items if item.label is not None]
+            given = [each for item in items if item.label is not None for each in (item.label, *item.others)]
             off = "; they seem to be counted from 1" if min(given) == 1 and max(given) == order.count else ""
-            first = f"{wrong[0].key} has {wrong[0].label}"
-            problems.append(f"{self.place}: {number} not 0 to {order.count - 1}: {first}{off}")
+            problems.append(f"{self.place}: {number} not 0 to {order.count - 1}: {wrong[0]}{off}")
         if unknown:
             problems.append(f"{self.place} has folders that are not a class: {first_few(sorted(set(unknown)))}")
         if contrary:
@@ -199,7 +206,7 @@ class StoreLayout(Layout[Any]):
             problems.append(f"{self.place}: {number} the folder in the image's name: {first_few(contrary, '; ')}")
         return labels, problems
 
-    def _name(self, found: Survey, condition: Condition, contents: Contents, labels: Sequence[int]) -> None:
+    def _name(self, found: Survey, condition: Condition, contents: Contents, labels: Sequence[tuple[int, ...]]) -> None:
         """Give the images their ids and their order."""
         items, folders = contents.items, self._folders
         stating = self._states_folders(items)
@@ -207,7 +214,7 @@ class StoreLayout(Layout[Any]):
             item.tree_id or (item.name and folders and (stating or item.folder is None)) for item in items
         )
         self.ids = OF_THE_TREE if named else f"{self.store.keys} of {self.store.form}"
-        ids = [self._tree_id(item, label) for item, label in zip(items, labels, strict=True)] if named else []
+        ids = [self._tree_id(item, own[0]) for item, own in zip(items, labels, strict=True)] if named else []
         pairs = list(zip(ids or [item.key for item in items], labels, items, strict=True))
         if twice := [sample_id for sample_id, count in Counter(each[0] for each in pairs).items() if count > 1]:
             number = pluralise(len(twice), "image is", "images are")
@@ -216,13 +223,13 @@ class StoreLayout(Layout[Any]):
         if named and contents.tree_fingerprint is None:
             pairs.sort(key=lambda each: (each[1], each[0]))
         self._keys.update((sample_id, item.key) for sample_id, _, item in pairs)
-        found.entries = [Entry(sample_id, label) for sample_id, label, _ in pairs]
+        found.entries = [Entry(sample_id, own[0], own[1:]) for sample_id, own, _ in pairs]
         if contents.tree_fingerprint not in (None, entries_fingerprint(condition, found.entries)):
             found.problems.append(f"{self.place} has not the images and labels that were packed; pack it again")
 
     def _states_folders(self, items: Sequence[Item]) -> bool:
         """Return whether the folders of a store are those of classes, not of anything else."""
-        folders = set(self._folders or ())
+        folders = set(self._class_folders)
         return any(item.label is None or item.folder in folders for item in items)
 
     def _tree_id(self, item: Item, label: int) -> str:

@@ -1,4 +1,8 @@
-"""Hugging Face's parquet files: a column of images, each with the name of its file, and one of labels."""
+"""Hugging Face's parquet files: a column of images, each with the name of its file, and one of labels.
+
+A label is a number, or a list of them where several classes of an image are right; beside lists may be a column of
+lists of names, by which the order of the classes is seen.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +24,30 @@ from apm_tta.data.stores.base import STORES, Contents, Item, Store
 from apm_tta.data.stores.row_groups import read_value
 from apm_tta.data.stores.splits import choose_parts, find_parts
 from apm_tta.errors import UserError, describe_error
-from apm_tta.wording import first_few
+from apm_tta.wording import first_few, pluralise
 
 SUFFIX = ".parquet"
 
 
 class _Columns(NamedTuple):
-    """Names of the columns, and the classes in the order of the labels where the file names them."""
+    """Names of the columns, and the classes in the order of the labels where the file names them.
+
+    ``names`` is the column that calls each of several labels by its name; None for none.
+    """
 
     image: str
     label: str
     classes: tuple[str, ...] | None
+    names: str | None
+
+
+class _Rows(NamedTuple):
+    """Of each row the name of the image's file, its labels and what they are called, and whether there is an image."""
+
+    files: Sequence[str | None]
+    labels: Sequence[Sequence[int]]
+    names: Sequence[Sequence[str]]
+    stored: Sequence[bool]
 
 
 @STORES.register("parquet")
@@ -65,15 +82,17 @@ class ParquetStore(Store):
     def contents(self, condition: Condition) -> Contents:
         found, columns = Contents(), self._columns
         for path in self._parts.files:
-            names, labels, stored = self._read_rows(path, columns)
-            if None in labels or not all(stored):
-                row = labels.index(None) if None in labels else stored.index(False)
-                what = "label" if None in labels else "image"
-                found.problems.append(f"{path}, row {row}, has no {what} in the column {getattr(columns, what)}")
-            found.items += [
-                Item(f"{path.name}/{row}", label=label, name=None if not name else PurePosixPath(name).name)
-                for row, (name, label) in enumerate(zip(names, labels, strict=True))
-            ]
+            rows = self._read_rows(path, columns)
+            for what, there in (("label", rows.labels), ("image", rows.stored)):
+                if (row := next((row for row, each in enumerate(there) if not each), None)) is not None:
+                    found.problems.append(f"{path}, row {row}, has no {what} in the column {getattr(columns, what)}")
+                    break
+            else:
+                found.items += [
+                    Item(f"{path.name}/{row}", own[0], name=name and PurePosixPath(name).name, others=(*own[1:],))
+                    for row, (name, own) in enumerate(zip(rows.files, rows.labels, strict=True))
+                ]
+                found.problems += _add_names(found.class_names, path, columns, rows)
         return found
 
     def classes(self) -> ClassList | None:
@@ -108,29 +127,49 @@ class ParquetStore(Store):
                 )
         return found[0]
 
-    def _read_rows(self, path: Path, columns: _Columns) -> tuple[list[str | None], list[int | None], list[bool]]:
-        """Read name and label of every row, and whether there is an image; the images themselves are not read."""
+    def _read_rows(self, path: Path, columns: _Columns) -> _Rows:
+        """Read what each row says of its image; the images themselves are not read."""
         with _open(path) as file:
             nested = [f"{columns.image}.path"] if _has_path(file.schema_arrow.field(columns.image).type) else []
-            table = file.read(columns=[columns.label, *nested])
-            labels = table.column(columns.label).to_pylist()
-            if not nested:
-                return [None] * len(labels), labels, [True] * len(labels)
-            images = table.column(columns.image)
-            names = [None if image is None else image["path"] for image in images.to_pylist()]
-            return names, labels, images.is_valid().to_pylist()
+            named = [columns.names] if columns.names is not None else []
+            table = file.read(columns=[columns.label, *named, *nested])
+        labels = [_listed(each) for each in table.column(columns.label).to_pylist()]
+        names = [_listed(each) for name in named for each in table.column(name).to_pylist()]
+        if not nested:
+            return _Rows([None] * len(labels), labels, names, [True] * len(labels))
+        images = table.column(columns.image)
+        files = [None if image is None else image["path"] for image in images.to_pylist()]
+        return _Rows(files, labels, names, images.is_valid().to_pylist())
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return the values in a cell; none where one of them is null."""
+    values = value if isinstance(value, list) else [value]
+    return [] if None in values else values
+
+
+def _add_names(names: dict[int, str], path: Path, columns: _Columns, rows: _Rows) -> list[str]:
+    """Add what rows call their labels to ``names``; return a line on the first row that contradicts itself or these."""
+    for row, (labels, own) in enumerate(zip(rows.labels, rows.names, strict=False)):
+        if len(labels) != len(own):
+            given = f"{pluralise(len(labels), 'label')} and {pluralise(len(own), 'name')}"
+            return [f"{path}, row {row}, has {given} in the columns {columns.label} and {columns.names}"]
+        for label, name in zip(labels, own, strict=True):
+            if names.setdefault(label, name) != name:
+                return [f"{path}, row {row}, calls label {label} {name!r}, an earlier row {names[label]!r}"]
+    return []
 
 
 def _columns_of(path: Path, card: DatasetCard) -> _Columns:
     with _open(path) as file:
         schema = file.schema_arrow
     features = _features(schema)
-    kinds = {name: feature.get("_type") if isinstance(feature, dict) else None for name, feature in features.items()}
+    kinds = {name: _innermost(feature).get("_type") for name, feature in features.items()}
     images = [name for name, kind in kinds.items() if kind == "Image" and name in schema.names]
     images = images or [column.name for column in schema if _has_path(column.type)]
     images = images or [column.name for column in schema if _holds_bytes(column.type)]
     labels = [name for name, kind in kinds.items() if kind == "ClassLabel" and name in schema.names]
-    labels = labels or [column.name for column in schema if pa.types.is_integer(column.type)]
+    labels = labels or [column.name for column in schema if pa.types.is_integer(_of_list(column.type))]
     if len(labels) > 1 and card.class_count is not None:  # CIFAR-100 has two: of its 20 superclasses too
         labels = [name for name in labels if len(_names_in(features, name) or ()) == card.class_count] or labels
     named = {"image": images, "label": labels}
@@ -141,7 +180,10 @@ def _columns_of(path: Path, card: DatasetCard) -> _Columns:
             found = f"{first_few(named[what])} could be" if named[what] else "none is"
             listed = ", ".join(f"{column.name} ({column.type})" for column in schema)[:200]
             raise UserError(f"{path}: which column is the {what} is not clear, {found}; it has {listed}")
-    return _Columns(named["image"][0], named["label"][0], _names_in(features, named["label"][0]))
+    image, label = named["image"][0], named["label"][0]
+    several = _is_list(schema.field(label).type)
+    words = [column.name for column in schema if _is_list(column.type) and pa.types.is_string(_of_list(column.type))]
+    return _Columns(image, label, _names_in(features, label), words[0] if several and len(words) == 1 else None)
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
@@ -155,9 +197,25 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _names_in(features: Mapping[str, Any], column: str) -> tuple[str, ...] | None:
-    feature = features.get(column)
-    names = feature.get("names") if isinstance(feature, dict) else None
+    names = _innermost(features.get(column)).get("names")
     return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def _innermost(feature: Any) -> Mapping[str, Any]:
+    """Return what a column's values, or those of its lists, are; versions of ``datasets`` write lists in three ways."""
+    while isinstance(feature, list) and feature:
+        feature = feature[0]
+    if not isinstance(feature, dict):
+        return {}
+    return _innermost(feature["feature"]) if "feature" in feature else feature
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _of_list(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if _is_list(kind) else kind
 
 
 def _has_path(kind: pa.DataType) -> bool:

@@ -1,8 +1,13 @@
-"""Shards of webdataset: tars whose members of one name, but for the suffix, are one image and its label."""
+"""Shards of webdataset: tars whose members of one name, but for the suffix, are one image and its label.
+
+As for webdataset itself, only the last part of a suffix says what a member is: ``output.cls`` is a label too.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -31,7 +36,12 @@ from apm_tta.wording import first_few, pluralise
 
 SUFFIX = ".tar"
 LABEL = "cls"
-"""The suffix of a member that states an image's label."""
+"""The end of the suffix of a member that states an image's label."""
+
+ORIGIN = "info"
+"""The suffix of a member that names the photograph that an image was made of, in the words of CCC's generator."""
+
+_FOLDER = re.compile(r"\+\+dir\+\+(?P<folder>[^+]+)\+\+name\+\+")
 
 CLASSES_FILE = "classnames.txt"
 """Beside the shards or above their split's folder: the classes in label order, one per line."""
@@ -156,45 +166,56 @@ class ShardStore(Store):
         if kind_of(path) != "tar":
             found.problems.append(f"{path} is compressed; unpack it to a plain tar of the same name")
             return
-        if problems := archive.problems():
-            found.problems += problems
+        if damage := archive.problems():
+            found.problems += damage
             return
         images: dict[str, list[tuple[Member, str]]] = {}
-        labels: dict[str, str] = {}
+        labels: dict[str, list[str]] = {}
+        origins: dict[str, str] = {}
         for member in _members_of(archive):
-            key, suffix = key_of(member)
+            key, full_suffix = key_of(member)
+            suffix = full_suffix.rpartition(".")[2]
             if suffix == LABEL:
-                labels[key] = member
+                labels.setdefault(key, []).append(member)
+            elif suffix == ORIGIN:
+                origins[key] = member
             elif is_image_name(f"image.{suffix}") and (place := archive.member(member)) is not None:
                 images.setdefault(key, []).append((place, member))
-        if several := [key for key, members in images.items() if len(members) > 1]:
-            number = pluralise(len(several), "key has", "keys have")
-            found.problems.append(f"{path}: {number} two images: {first_few(several)}; keep one of each")
+        problems = [*_twice(path, "images", images), *_twice(path, "labels", labels)]
         if unlabelled := [key for key in images if key not in labels]:
             number = pluralise(len(unlabelled), "image has", "images have")
-            found.problems.append(f"{path}: {number} no label ({LABEL}): {first_few(unlabelled)}")
+            problems.append(f"{path}: {number} no label ({LABEL}): {first_few(unlabelled)}")
         if alone := [key for key in labels if key not in images]:
             number = pluralise(len(alone), "label has", "labels have")
-            found.problems.append(f"{path}: {number} no image: {first_few(alone)}")
-        if several or unlabelled or alone:
+            problems.append(f"{path}: {number} no image: {first_few(alone)}")
+        if problems:
+            found.problems += problems
             return
         for place, member, key in sorted((*members[0], key) for key, members in images.items()):
-            label = self._label(archive, labels[key])
+            label = self._label(archive, labels[key][0])
             if label is None:
-                found.problems.append(f"{path}: {labels[key]} is not the number of a class; pack it again")
+                found.problems.append(f"{path}: {labels[key][0]} is not the number of a class; pack it again")
                 return
             folder = PurePosixPath(member).parent.name or None
+            name = PurePosixPath(member).name if folder else None
+            if folder is None and key in origins:  # of which there may be several images: its name is no id
+                folder = self._origin_folder(archive, origins[key])
             own_key = f"{path.name}/{key}"
             self._members[own_key] = (path, member, place)
             tree_id = None if self._packed is None else packed_id(member)
-            found.items.append(
-                Item(own_key, label, folder, PurePosixPath(member).name if folder else None, tree_id=tree_id)
-            )
+            found.items.append(Item(own_key, label, folder, name, tree_id=tree_id))
 
     def _label(self, archive: Archive, member: str) -> int | None:
+        text = self._text(archive, member).strip()
+        return int(text) if text.removeprefix("-").isdigit() and text.isascii() and len(text) < 10 else None
+
+    def _origin_folder(self, archive: Archive, member: str) -> str | None:
+        found = _FOLDER.search(self._text(archive, member))
+        return None if found is None else sys.intern(found["folder"])  # one text for all images of a class
+
+    def _text(self, archive: Archive, member: str) -> str:
         content = self.tree.patience.read(member, lambda: archive.read(member)) or b""
-        text = content.strip()
-        return int(text) if text.removeprefix(b"-").isdigit() and len(text) < 10 else None
+        return content.decode("utf-8", "replace")
 
 
 def packing_problems(packed: Packed, folder: Path, tree: Layout[Any]) -> list[str]:
@@ -242,9 +263,17 @@ def _is_note(name: str) -> bool:
 def _has_labels(path: Path) -> bool:
     try:
         with tarfile.open(path, "r:") as tar:
-            return any(key_of(member.name)[1] == LABEL for member in islice(tar, _LOOKED_AT))
+            suffixes = (key_of(member.name)[1] for member in islice(tar, _LOOKED_AT))
+            return any(suffix.rpartition(".")[2] == LABEL for suffix in suffixes)
     except (OSError, tarfile.TarError):
         return False
+
+
+def _twice(path: Path, what: str, members: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Say in one line which keys have several members of one kind; nothing where none has."""
+    several = [key for key, own in members.items() if len(own) > 1]
+    number = pluralise(len(several), "key has", "keys have")
+    return [f"{path}: {number} two {what}: {first_few(several)}; keep one of each"] if several else []
 
 
 def _stated_number(folder: Path) -> int | None:
