@@ -237,7 +237,7 @@ def test_a_method_of_such_a_run_is_loaded_with_its_prompts(
         again = loaded(images, [entry.id for entry in entries]).table["prediction"]
         assert again.tolist() == [answers[entry.id] for entry in entries]
     torch.save({"ctx": vectors + 1}, path)
-    with pytest.raises(UserError, match=r"^teacher embedded is not the run's: its prompts differ$"):
+    with pytest.raises(UserError, match=r"^teacher embedded-resnet is not the run's: its prompts differ$"):
         run.load_method("zeroshot")
     path.unlink()
     with pytest.raises(UserError, match="there is no such file"):

@@ -81,12 +81,16 @@ def test_any_of_several_labels_is_right(tmp_path: Path, several: None) -> None:
 
 def test_verify_counts_any_of_them_too(several: None) -> None:
     """Against the answers of the same teacher to the same images, counted by hand."""
-    dataset, teacher = open_dataset("fashion-mnist", limit=60), load_teacher("embedded", "cpu")
+    dataset, teacher, fog = (
+        open_dataset("fashion-mnist", limit=60),
+        load_teacher("embedded-resnet"),
+        Condition("fog", 5),
+    )
     setup = teacher_setup(teacher, dataset, (dataset.template,), dataset.classes)
-    (tally,) = Evaluation(teacher, dataset, [CLEAN]).tally([setup])
+    (tally,) = Evaluation(teacher, dataset, [fog]).tally([setup])
     answer = apm_tta.load_method("zeroshot", teacher, classes=dataset.classes, template=dataset.template)
-    entries = dataset.entries(CLEAN)
-    predictions = answer([dataset.read(entry, CLEAN).image for entry in entries]).table["prediction"].tolist()
+    entries = dataset.entries(fog)
+    predictions = answer([dataset.read(entry, fog).image for entry in entries]).table["prediction"].tolist()
     right = [given in (entry.label, *entry.others) for given, entry in zip(predictions, entries, strict=True)]
     assert (
         tally.right == sum(right) > sum(given == each.label for given, each in zip(predictions, entries, strict=True))
