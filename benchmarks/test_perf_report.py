@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def simulated_shard(shard: Shard, cell: Cell, fingerprint: str, random: np.rando
     return encode_records(cell, columns, Account(shard, fingerprint, torch.device("cpu"), {}).header(cell))
 
 
-def simulate(run: Path) -> None:
-    """Write a run folder of all of ImageNet-C."""
+def simulate(run: Path, methods: Sequence[str] = ("apm",)) -> None:
+    """Write a run folder of all of ImageNet-C, as if every method were an APM."""
     conditions = [Condition(name, severity) for name in ALEXNET for severity in (1, 2, 3, 4, 5)]
     numbers = {
         "suite": "imagenet-c",
@@ -84,7 +85,8 @@ def simulate(run: Path) -> None:
         "conditions": [str(condition) for condition in conditions],
         "teacher": {"name": "ViT-B-16:openai", "classifier": "text", "weights_sha256": "0" * 64},
         "methods": {
-            "apm": {"protocol": "episodic", "votes": False, "templates": "simple", "sentences": ["a photo of a {}."]}
+            name: {"protocol": "episodic", "votes": False, "templates": "simple", "sentences": ["a photo of a {}."]}
+            for name in methods
         },
         "streams": "episodic",
         "crop_scale": [0.08, 1.0],
@@ -92,7 +94,7 @@ def simulate(run: Path) -> None:
         "precision": "float32",
         "shard_size": SHARD_SIZE,
         "versions": {"apm-tta": "0", "record_schema": str(SCHEMA_VERSION)},
-        "revisions": {"engine": 1, "methods": {"apm": 1}, "corruptions": {}, "uncommitted": "none"},
+        "revisions": {"engine": 1, "methods": dict.fromkeys(methods, 1), "corruptions": {}, "uncommitted": "none"},
     }
     asked = {"title": "Simulated", "command": [], "limit": 0, "devices": ["auto"], "data_root": None}
     manifest = Manifest.model_validate(
@@ -101,7 +103,7 @@ def simulate(run: Path) -> None:
     run.mkdir()
     write_manifest(run, manifest)
     fingerprint = manifest.numbers.fingerprint
-    cells = [Cell("imagenet-c", condition, "ViT-B-16:openai", "apm", 0) for condition in conditions]
+    cells = [Cell("imagenet-c", condition, "ViT-B-16:openai", name, 0) for condition in conditions for name in methods]
     random = np.random.default_rng(0)
     for shard in plan_shards(cells, dict.fromkeys(conditions, IMAGES), SHARD_SIZE):
         for cell in shard.cells:

@@ -18,7 +18,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 from PIL import Image
@@ -32,13 +34,17 @@ from apm_tta.harness.compute.account import Account
 from apm_tta.harness.compute.measure import count_flops
 from apm_tta.harness.estimate import duration
 from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
-from apm_tta.harness.storage.records import encode_records, write_content
+from apm_tta.harness.storage.record_header import RecordHeader
+from apm_tta.harness.storage.records import Recorded, decode_records, encode_records, encode_table, write_content
 from apm_tta.methods import METHODS, Batch, build_parameters
 from apm_tta.teachers import Teacher, load_teacher
 
 COSTS, PAGE = Path(__file__).with_name("scale.csv"), Path(__file__).with_name("scale.md")
 HOST = Path(__file__).with_name("host.csv")
-IMAGES = 75 * 50_000
+CONDITIONS, CELL, CLASSES = 75, 50_000, 1000
+IMAGES = CONDITIONS * CELL
+METHODS_STORED = 20
+"""Whose records the part about storage counts."""
 GPUS = (1, 8, 64)
 # Sustained rates of GPUs, and the cores and the disk beside each: assumed, since none was available.
 RATES = {"a modest GPU in float32": 40.0, "an H100 in bfloat16": 400.0}
@@ -95,27 +101,53 @@ def _loading(dataset: Dataset, teacher: Teacher) -> list[tuple[str, str, float]]
 def _records(folder: Path) -> list[tuple[str, str, float]]:
     """Measure a shard of an APM's answers: encoded by a worker, written by the single writer process."""
     cell = Cell("imagenet-c", CLEAN, "ViT-B-16:openai", "apm", 0)
-    images = range(SHARD_SIZE)
-    columns = {
-        "id": [f"n01440764/{index:08d}.JPEG" for index in images],
-        "label": [index % 1000 for index in images],
-        "prediction": [index % 997 for index in images],
-        "top5": [[1, 2, 3, 4, 5]] * SHARD_SIZE,
-        "confidence": [index % 991 / 991 for index in images],
-        "teacher_prediction": [1] * SHARD_SIZE,
-        "target_prediction": [1] * SHARD_SIZE,
-        "iteration_predictions": [[index % 1000] * 21 for index in images],
-        "first_loss": [index / 7 for index in images],
-        "last_loss": [index / 11 for index in images],
-        "last_cosine": [0.5] * SHARD_SIZE,
-        "iterations": [20] * SHARD_SIZE,
-        "batch_ms": [8.0 + index % 13 / 7 for index in images],
-        "peak_memory_mb": [1000.0] * SHARD_SIZE,
-    }
+    columns = _columns(SHARD_SIZE)
     (shard,) = plan_shards([cell], {CLEAN: SHARD_SIZE})
-    content = encode_records(cell, columns, Account(shard, "0" * 64, torch.device("cpu"), {}).header(cell))
+    header = Account(shard, "0" * 64, torch.device("cpu"), {}).header(cell)
+    content = encode_records(cell, columns, header)
     seconds = _seconds(lambda: write_content(folder / "shard.parquet", content))
-    return [("record", "bytes", len(content) / SHARD_SIZE), ("writing a shard", "ms", 1000 * seconds)]
+    return [
+        ("record", "bytes", len(content) / SHARD_SIZE),
+        ("record in a compact file", "bytes", len(_compact(cell, header)) / CELL),
+        ("writing a shard", "ms", 1000 * seconds),
+    ]
+
+
+def _compact(cell: Cell, header: RecordHeader) -> bytes:
+    """Encode a whole cell of such answers, as the end of a run joins its shards."""
+    table = decode_records(Path(), encode_records(cell, _columns(CELL), header)).table
+    return encode_table(Recorded(table, header, (header,) * (CELL // SHARD_SIZE - 1)))
+
+
+def _columns(count: int) -> dict[str, Any]:
+    """Draw answers of an APM to so many images, two thirds of them right, as few of its numbers are equal."""
+    draw = np.random.default_rng(0)
+    label = np.arange(count) * CLASSES // count
+    prediction = np.where(draw.random(count) < 2 / 3, label, draw.integers(0, CLASSES, count))
+    drawn = (
+        "confidence",
+        "logit_margin",
+        "nll",
+        "brier",
+        "energy",
+        "entropy",
+        "first_loss",
+        "last_loss",
+        "last_cosine",
+    )
+    return {
+        "id": [f"n{number:08d}/ILSVRC2012_val_{index:08d}.JPEG" for index, number in enumerate(label)],
+        "label": label,
+        "prediction": prediction,
+        "top5": ((prediction[:, None] + draw.integers(0, CLASSES, (count, 5))) % CLASSES).tolist(),
+        "teacher_prediction": prediction,
+        "target_prediction": prediction,
+        "iteration_predictions": np.repeat(prediction[:, None], 21, 1).tolist(),
+        "iterations": [20] * count,
+        "batch_ms": 8 + np.repeat(draw.random(-(-count // 64)), 64)[:count],
+        "peak_memory_mb": [1000.0] * count,
+        **{name: draw.random(count) for name in drawn},
+    }
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -159,8 +191,34 @@ def page(costs: list[tuple[str, str, float]], feeding: dict[str, float]) -> str:
         f"A killed process loses at most a shard of {SHARD_SIZE:,} images. An online method's stream is one unit: "
         "with a reset at every corruption there are 75 streams, so that more than 75 GPUs gain nothing, and a stream "
         "that never resets cannot be distributed at all.",
+        *_storage(record, values["record in a compact file"]),
     ]
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _storage(record: float, compact: float) -> list[str]:
+    """Write the part about records on disk: in shards, and once every cell is one file.
+
+    Args:
+        record: bytes of a row in a shard.
+        compact: bytes of a row in a compact file.
+    """
+    folders, answers = 1 + METHODS_STORED * (1 + CONDITIONS), METHODS_STORED * IMAGES
+    rows = [
+        [name, f"{files:,}", f"{2 * files + folders:,}", f"{answers * size / 1e9:.2f}"]
+        for name, files, size in (
+            ("in shards", METHODS_STORED * IMAGES // SHARD_SIZE, record),
+            ("compact", METHODS_STORED * CONDITIONS, compact),
+        )
+    ]
+    return [
+        "## Storage",
+        f"The records of {METHODS_STORED} methods, {answers:,} answers. Each file has its digest in a second one; "
+        "inodes count both, and the folders. At the end of a run, and of a merge, the shards of every complete cell "
+        "become one file; cells with images that could not be read stay in shards. `python -m benchmarks.storage` "
+        "makes such records and measures them, and the report of both.",
+        tabulate(rows, ["records", "files", "inodes", "GB"], tablefmt="github", colalign=("left", *("right",) * 3)),
+    ]
 
 
 def _on(

@@ -145,10 +145,17 @@ Work = Shard | Stream
 
 def record_file(cell: Cell, index: int) -> PurePosixPath:
     """Return the path, below the run folder, at which one range of ``cell`` is recorded."""
+    return _recorded(cell, f"-shard-{index:05d}")
+
+
+def compact_file(cell: Cell) -> PurePosixPath:
+    """Return the path, below the run folder, of the one file that takes the place of all ranges of ``cell``."""
+    return _recorded(cell, "")
+
+
+def _recorded(cell: Cell, part: str) -> PurePosixPath:
     name, setting = condition_name(cell.condition), in_file_names(cell.setting)
-    return PurePosixPath(
-        "records", folder_of(cell.method), name, f"{setting}-seed-{cell.seed}-shard-{index:05d}.parquet"
-    )
+    return PurePosixPath("records", folder_of(cell.method), name, f"{setting}-seed-{cell.seed}{part}.parquet")
 
 
 def in_file_names(setting: str) -> str:

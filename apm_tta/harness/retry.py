@@ -68,7 +68,8 @@ def select_remaining(
     for name, rows in seen.items():
         condition = rows.file.cell.condition
         still = {each: error for each in rows.unread if (error := errors.get((condition, each))) is not None}
-        if any(rows.unread[each] != str(error) for each, error in still.items()):
+        stated_otherwise = any(rows.unread[each] != str(error) for each, error in still.items())
+        if stated_otherwise and (folder / name).exists():  # in a compact file every image has an answer
             restate_errors(folder / name, still)
     readable = {place for place, error in errors.items() if error is None}
     remaining: list[Work] = []

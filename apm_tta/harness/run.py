@@ -26,6 +26,7 @@ from apm_tta.harness.progress.run_log import LOG_FILE, LogFile
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.retry import select_remaining
 from apm_tta.harness.storage.carried_images import carry_on
+from apm_tta.harness.storage.compaction import compact
 from apm_tta.harness.storage.image_list import keep_read_images, read_image_list, with_images, write_image_list
 from apm_tta.harness.storage.manifest import MANIFEST_FILE, refuse_other_run
 from apm_tta.harness.storage.manifest_file import read_manifest, write_manifest
@@ -41,7 +42,7 @@ from apm_tta.harness.storage.unread_rows import see_rows
 from apm_tta.system.cache_folder import cache_doubts
 from apm_tta.system.stop_signals import stop_says, stoppable
 from apm_tta.system.writer_lock import only_writer
-from apm_tta.wording import resume
+from apm_tta.wording import pluralise, resume
 
 _KEPT = "finished shards are kept"
 
@@ -145,8 +146,7 @@ def _run(
             listener(event)
 
     try:
-        fingerprint = manifest.numbers.fingerprint
-        for reason in set_damaged_aside(work, folder, fingerprint, lambda *unit: _images_of(dataset, *unit)):
+        for reason in set_damaged_aside(work, folder, manifest.numbers, lambda *unit: _images_of(dataset, *unit)):
             emit(Note(f"{reason}: it is set aside, and its images are answered again"))
         for note in (*notes, *doubts):  # doubts are about this place, and no reader of the table needs them
             emit(Note(note))
@@ -156,6 +156,11 @@ def _run(
         with _errors_with_advice(folder), warnings_as_notes(emit):
             if remaining.work:
                 engine(remaining.work, Job(request, manifest.numbers, digests, setup_warnings, prepared), emit)
+        try:
+            if written := compact(folder, manifest.numbers):
+                log.line(f"shards of {pluralise(written, 'cell')} were made one file each")
+        except UserError as error:  # the records are complete without
+            emit(Note(f"shards stay as they are: {error}"))
         log.line("done")
     finally:
         for text in counted(heard):

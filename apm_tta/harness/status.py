@@ -14,7 +14,7 @@ from apm_tta.harness.estimate import duration
 from apm_tta.harness.progress.run_log import Logged, read_log
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.harness.storage.manifest_file import read_manifest
-from apm_tta.harness.storage.record_header import read_header
+from apm_tta.harness.storage.record_header import stated_headers
 from apm_tta.harness.storage.run_records import RecordFile, files_of_run, present_files
 from apm_tta.system.writer_lock import Writer, writer_of
 from apm_tta.wording import first_few, pluralise
@@ -179,10 +179,10 @@ def _facts(path: Path) -> FileFacts | None:
         raise
     except (pa.ArrowException, OSError):
         return None
-    header = read_header(metadata.metadata or {})
-    if header is None:
+    headers = stated_headers(metadata.metadata or {})
+    if not headers:
         return None
-    hardware = tuple(dict.fromkeys(site.hardware for site in header.sites))
+    hardware = tuple(dict.fromkeys(site.hardware for header in headers for site in header.sites))
     return FileFacts(hardware, _values(metadata, "error"))
 
 

@@ -19,7 +19,7 @@ from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
 from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.harness.storage.record_header import RecordHeader
-from apm_tta.harness.storage.record_keys import equal_key
+from apm_tta.harness.storage.record_keys import equal_key, has_positions
 from apm_tta.harness.storage.records import cell_columns
 from apm_tta.harness.storage.run_records import RecordFile, present_files, read_parts
 from apm_tta.report.further_labels import FurtherLabels
@@ -27,6 +27,9 @@ from apm_tta.wording import resume
 
 _ROUNDING = 1e-6  # of a float32 softmax
 CELL = list(KEY)
+
+_AT_ONCE = 2**17
+"""Rows that are taken in together."""
 
 _FIT = ("first_loss", "last_loss", "last_cosine")
 _MEANS = [column.name for column in RECORD_COLUMNS if column.mean]
@@ -99,6 +102,8 @@ class Answers:
     @property
     def images(self) -> pa.Array:
         """Return the ids of all images, each once, those without an answer at the end."""
+        if self.showing is None and not self.damaged:
+            return self.ids
         unread = pa.array([row["id"] for row in self.damaged], pa.string())
         if self.showing is None:
             return pa.concat_arrays([self.ids, unread])
@@ -149,11 +154,19 @@ def read_condition(run: Path, files: Sequence[RecordFile], fingerprint: str) -> 
     by_cell: dict[Cell, list[RecordFile]] = {}
     for file in files:
         by_cell.setdefault(file.cell, []).append(file)
-    return [_answers(run, cell, own, fingerprint) for cell, own in by_cell.items()]
+    found: list[Answers] = []
+    for cell, own in by_cell.items():
+        found.append(_answers(run, cell, own, fingerprint, [each.ids for each in found[:1]]))
+    return found
 
 
 def positions(ids: pa.Array, among: pa.Array) -> Ints:
-    """Return the index in ``among`` of each of ``ids``, the first one of an id that is in it several times; else -1."""
+    """Return the index in ``among`` of each of ``ids``, the first one of an id that is in it several times; else -1.
+
+    Ids that are no dictionary are each there once.
+    """
+    if ids is among and not pa.types.is_dictionary(ids.type):
+        return np.arange(len(ids))
     if not (pa.types.is_dictionary(ids.type) or pa.types.is_dictionary(among.type)):
         return _index_in(ids, among)
     ids, among = (each if pa.types.is_dictionary(each.type) else each.dictionary_encode() for each in (ids, among))
@@ -187,6 +200,8 @@ def _showings(images: Ints, position: Ints) -> Ints:
 class _Rows:
     """The rows of one cell, gathered part by part as arrays: a stream may have millions.
 
+    Small parts are gathered until there are many rows, since each costs as much as thousands of rows.
+
     Args:
         run: the run folder, for the messages.
         cell: values of ``CELL``.
@@ -199,6 +214,7 @@ class _Rows:
         self._columns: dict[str, list[Any]] = {}
         self._further: list[FurtherLabels] = []
         self._answered = 0
+        self._waiting: list[pa.Table] = []
 
     def add(self, table: pa.Table) -> None:
         """Add some rows.
@@ -206,13 +222,30 @@ class _Rows:
         Raises:
             UserError: when what a row must have is missing or impossible.
         """
-        self.ids.append(table["id"].combine_chunks().dictionary_encode())
+        self._waiting.append(table.drop_columns(CELL))  # which are the same in all rows, and were compared
+        if sum(map(len, self._waiting)) >= _AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Take in what was gathered; to be called after the last rows.
+
+        Raises:
+            UserError: see ``add``.
+        """
+        if not self._waiting:
+            return
+        table = pa.concat_tables(self._waiting).unify_dictionaries().combine_chunks()
+        self._waiting.clear()
+        ids = table["id"].combine_chunks()
+        self.ids.append(ids.dictionary_encode() if has_positions(table) else ids)  # of a stream, few differ
         unread = pc.is_valid(table["error"])
-        self.damaged += [
-            {"id": row["id"], "kind": row["error_kind"] or DamagedImage.kind, "error": row["error"]}
-            for row in table.filter(unread).select(["id", "error_kind", "error"]).to_pylist()
-        ]
-        answered = table.filter(pc.invert(unread)).combine_chunks()
+        answered = table
+        if table["error"].null_count < len(table):
+            answered = table.filter(pc.invert(unread)).combine_chunks()
+            self.damaged += [
+                {"id": row["id"], "kind": row["error_kind"] or DamagedImage.kind, "error": row["error"]}
+                for row in table.filter(unread).select(["id", "error_kind", "error"]).to_pylist()
+            ]
         _refuse_gaps(self.run, self.cell, answered)
         label, latency = _integers(answered, "label"), _floats(answered, "latency_ms")
         if (further := FurtherLabels.of(answered["other_labels"])) is not None:
@@ -271,15 +304,18 @@ def _uneven(run: Path, cell: dict[str, Any], name: str) -> UserError:
     return UserError(f"{run}: images of {cell['method']} were given different numbers of iterations; run it again")
 
 
-def _answers(run: Path, cell: Cell, files: Sequence[RecordFile], fingerprint: str) -> Answers:
-    rows, headers = _Rows(run, cell_columns(cell)), []
+def _answers(
+    run: Path, cell: Cell, files: Sequence[RecordFile], fingerprint: str, others: Sequence[pa.Array]
+) -> Answers:
+    rows, headers = _Rows(run, cell_columns(cell)), list[RecordHeader]()
     for file in files:
-        header, parts = read_parts(run, file, fingerprint)
-        headers.append(header)
+        own, parts = read_parts(run, file, fingerprint)
+        headers += own
         for part in parts:
             rows.add(part)
+    rows.flush()
     unread, position = rows.take("unread"), rows.take("position")
-    ids, showing = _keyed(rows, position)
+    ids, showing = _keyed(rows, position, others)
     if unread.any():
         ids = ids.filter(pa.array(~unread))
         showing = None if showing is None else showing[~unread]
@@ -318,16 +354,26 @@ def _hits(predictions: Ints, label: Ints, further: FurtherLabels | None) -> Bool
     return found if further is None else found | further.among(np.arange(len(label))[across], predictions)
 
 
-def _keyed(rows: _Rows, position: Ints) -> tuple[pa.Array, Ints | None]:
+def _keyed(rows: _Rows, position: Ints, others: Sequence[pa.Array]) -> tuple[pa.Array, Ints | None]:
     """Return the ids of all rows, and how often each image was shown before where rows have positions.
+
+    Args:
+        rows: of the cell.
+        position: of each of them; -1 for none.
+        others: ids of other cells: the ids are the same object where they are the same.
 
     Raises:
         UserError: when two rows have one key.
     """
     several = bool((position >= 0).any())
-    ids = pa.chunked_array(rows.ids).unify_dictionaries().combine_chunks()
-    if not several:
-        ids = ids.dictionary_decode()
+    if several:
+        encoded = (each if pa.types.is_dictionary(each.type) else each.dictionary_encode() for each in rows.ids)
+        ids = pa.chunked_array(list(encoded)).unify_dictionaries().combine_chunks()
+    else:
+        ids = pa.chunked_array(rows.ids, pa.string()).combine_chunks()
+        for other in others:
+            if not pa.types.is_dictionary(other.type) and ids.equals(other):
+                return other, None  # whose keys differ, and which need not be looked for in each other
     key = equal_key(pa.table({"id": ids, "position": pa.array(position, mask=position < 0)}))
     if key is not None:
         raise UserError(

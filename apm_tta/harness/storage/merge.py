@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from apm_tta.data.image_digests import ImageDigests, parse_digests
 from apm_tta.errors import UserError
+from apm_tta.harness.storage.compaction import compact
 from apm_tta.harness.storage.image_list import (
     READ_FOLDER,
     keep_read_images,
@@ -19,9 +20,9 @@ from apm_tta.harness.storage.image_list import (
 from apm_tta.harness.storage.manifest import MANIFEST_FILE, Manifest, Numbers, differences, refuse_other_run
 from apm_tta.harness.storage.manifest_file import read_manifest, write_manifest
 from apm_tta.harness.storage.merged_images import MergedImages, preferred
-from apm_tta.harness.storage.records import encode_table, read_content, write_content
+from apm_tta.harness.storage.records import Recorded, encode_table, read_content, write_content
 from apm_tta.harness.storage.run_folder import make_folder, remove_if_empty, remove_leftovers
-from apm_tta.harness.storage.run_records import check_recorded, present_files
+from apm_tta.harness.storage.run_records import RecordFile, check_recorded, present_files, read_recorded, split
 from apm_tta.system.files import read_regular
 from apm_tta.system.writer_lock import only_writer
 
@@ -62,10 +63,12 @@ def merge(out: Path, parts: Sequence[Path]) -> int:
                     write_image_list(folder, listed)
             for part in parts:
                 _copy_read_images(part, folder)
-            return sum(
+            copied = sum(
                 _copy(part, manifest.numbers, listed, folder, whole)
                 for part, manifest, listed in zip(parts, manifests, images, strict=True)
             )
+            compact(folder, whole.numbers)
+            return copied
     finally:
         remove_if_empty(folder)
 
@@ -103,26 +106,52 @@ def _copy_read_images(part: Path, folder: Path) -> None:
 
 def _copy(part: Path, own: Numbers, listed: ImageDigests | None, folder: Path, whole: MergedImages) -> int:
     """Copy the records of a part; those of the same run as another version or part states it carry its fingerprint."""
-    copied = 0
-    fingerprint = whole.numbers.fingerprint
-    for file in present_files(part, own):
-        path, target = part / file.name, folder / file.name
+    copied, fingerprint = 0, whole.numbers.fingerprint
+    there = _There(folder, whole.numbers)
+    for stored in present_files(part, own):
+        path = part / stored.name
         content = read_content(path)
-        recorded = check_recorded(path, content, file, own.fingerprint)
-        if own.fingerprint != fingerprint:
-            header = recorded.header.model_copy(update={"fingerprint": fingerprint})
-            recorded = whole.restated(replace(recorded, header=header), listed)
-            content = encode_table(recorded)
-        if not target.exists():
-            write_content(target, content)
+        recorded = check_recorded(path, content, stored, own.fingerprint)
+        for file, each in split(recorded, stored):
+            shard, new = each, content
+            if own.fingerprint != fingerprint:
+                header = shard.header.model_copy(update={"fingerprint": fingerprint})
+                shard = whole.restated(replace(shard, header=header), listed)
+            if shard is not each or stored.joined:
+                new = encode_table(shard)
+            held = there.read(file)
+            if held is not None:
+                if encode_table(held) == encode_table(shard) or (kept := preferred(held, shard)) is held:
+                    continue
+                if kept is None:
+                    raise UserError(
+                        f"{path} and {folder / file.name} hold different records of the same images; merge only one of "
+                        "them"
+                    )
+            write_content(folder / file.name, new)
             copied += 1
-            continue
-        held_content = read_content(target)
-        held = check_recorded(target, held_content, file, fingerprint)
-        if held_content == content or (kept := preferred(held, recorded)) is held:
-            continue
-        if kept is None:
-            raise UserError(f"{path} and {target} hold different records of the same images; merge only one of them")
-        write_content(target, content)
-        copied += 1
     return copied
+
+
+class _There:
+    """What the merged folder holds already, shard by shard, also where a compact file is in their place.
+
+    Args:
+        folder: that is merged into.
+        numbers: of its run.
+    """
+
+    def __init__(self, folder: Path, numbers: Numbers) -> None:
+        self._folder, self._fingerprint = folder, numbers.fingerprint
+        self._compact = {shard.name: file for file in present_files(folder, numbers) for shard in file.joined}
+        self._read: dict[PurePosixPath, Recorded] = {}
+
+    def read(self, file: RecordFile) -> Recorded | None:
+        """Return what is held of a shard; None where nothing is."""
+        if (whole := self._compact.get(file.name)) is None:
+            held = (self._folder / file.name).exists()
+            return read_recorded(self._folder, file, self._fingerprint) if held else None
+        if file.name not in self._read:  # the shards of one cell are asked for one after another
+            recorded = read_recorded(self._folder, whole, self._fingerprint)
+            self._read = {shard.name: each for shard, each in split(recorded, whole)}
+        return self._read[file.name]

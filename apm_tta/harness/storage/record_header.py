@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from apm_tta.configuration import Configuration
 from apm_tta.harness.quietness import Clocks
 from apm_tta.harness.storage.site import Site
 
-_KEY = b"apm_tta"
-"""Of the Parquet metadata, which other readers of the file leave alone."""
+_KEY, _OTHERS = b"apm_tta", b"apm_tta_others"
+"""Of the Parquet metadata, which other readers of the file leave alone: the header, and those of a compact file."""
 
 
 class RecordHeader(Configuration):
@@ -61,3 +61,22 @@ def read_header(metadata: Mapping[bytes, bytes]) -> RecordHeader | None:
         return RecordHeader.model_validate_json(metadata[_KEY])
     except (KeyError, ValidationError):
         return None
+
+
+def as_metadata(headers: Sequence[RecordHeader]) -> dict[bytes, bytes]:
+    """Return the headers of the files whose rows a file has, in order, as its Parquet metadata."""
+    first, *others = headers
+    return {**first.as_metadata(), **({_OTHERS: _HEADERS.dump_json(others)} if others else {})}
+
+
+def stated_headers(metadata: Mapping[bytes, bytes]) -> tuple[RecordHeader, ...]:
+    """Return the headers in a file's Parquet metadata; none where one of them cannot be read."""
+    first = read_header(metadata)
+    try:
+        others = _HEADERS.validate_json(metadata.get(_OTHERS, b"[]"))
+    except ValidationError:
+        return ()
+    return () if first is None else (first, *others)
+
+
+_HEADERS = TypeAdapter(list[RecordHeader])

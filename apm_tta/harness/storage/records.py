@@ -11,6 +11,7 @@ belongs to: ``run_records`` compares them.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from apm_tta.columns import RECORD_COLUMNS
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell
-from apm_tta.harness.storage.record_header import RecordHeader, read_header
+from apm_tta.harness.storage.record_header import RecordHeader, as_metadata, stated_headers
 from apm_tta.system.files import read_regular, unwritable, write_whole
 
 SCHEMA_VERSION = 5
@@ -48,10 +49,17 @@ class Recorded:
     Attributes:
         table: a row per image, in ``SCHEMA``.
         header: what the file says of itself.
+        others: of a compact file, what the second, third, ... file said whose rows it has.
     """
 
     table: pa.Table
     header: RecordHeader
+    others: tuple[RecordHeader, ...] = ()
+
+    @property
+    def headers(self) -> tuple[RecordHeader, ...]:
+        """What the files said whose rows it has, in their order."""
+        return (self.header, *self.others)
 
 
 def encode_records(cell: Cell, columns: Columns, header: RecordHeader) -> bytes:
@@ -78,7 +86,7 @@ def encode_records(cell: Cell, columns: Columns, header: RecordHeader) -> bytes:
 
 def encode_table(recorded: Recorded) -> bytes:
     """Encode a table of records with its header as the content of a Parquet file."""
-    metadata = {**(SCHEMA.metadata or {}), **recorded.header.as_metadata()}
+    metadata = {**(SCHEMA.metadata or {}), **as_metadata(recorded.headers)}
     sink = pa.BufferOutputStream()
     pq.write_table(recorded.table.replace_schema_metadata(metadata), sink)
     content: bytes = sink.getvalue().to_pybytes()
@@ -172,10 +180,11 @@ def decode_records(path: Path, content: bytes) -> Recorded:
     """
     with _damage_named(path):
         table = pq.read_table(pa.BufferReader(content))
-    return Recorded(_conform(path, table), _header(path, table.schema.metadata))
+    first, *others = _headers(path, table.schema.metadata)
+    return Recorded(_conform(path, table), first, tuple(others))
 
 
-def decode_parts(path: Path, content: bytes) -> tuple[RecordHeader, Iterator[pa.Table]]:
+def decode_parts(path: Path, content: bytes) -> tuple[tuple[RecordHeader, ...], Iterator[pa.Table]]:
     """Decode the result of ``encode_records`` part by part, where all of its rows at once would take much memory.
 
     Args:
@@ -183,17 +192,24 @@ def decode_parts(path: Path, content: bytes) -> tuple[RecordHeader, Iterator[pa.
         content: of the file, which has its digest.
 
     Returns:
-        What the file says of itself, and its rows, some at a time.
+        What the file says of itself, or of a compact file what each said whose rows it has; and its rows, some at a
+        time.
 
     Raises:
         UserError: see ``decode_records``.
     """
     with _damage_named(path):
         file = pq.ParquetFile(pa.BufferReader(content))
-    header = _header(path, file.schema_arrow.metadata)
+        names = _with_values(file)
+    headers = _headers(path, file.schema_arrow.metadata)
 
     def parts() -> Iterator[pa.Table]:
-        batches = file.iter_batches(_PART)
+        if file.metadata.num_rows <= _PART:  # threads and batches cost more than they gain
+            with _damage_named(path):
+                table = file.read(names, use_threads=False)
+            yield _conform(path, table)
+            return
+        batches = file.iter_batches(_PART, columns=names)
         while True:
             with _damage_named(path):
                 batch = next(batches, None)
@@ -201,7 +217,20 @@ def decode_parts(path: Path, content: bytes) -> tuple[RecordHeader, Iterator[pa.
                 return
             yield _conform(path, pa.Table.from_batches([batch]))
 
-    return header, parts()
+    return headers, parts()
+
+
+def _with_values(file: pq.ParquetFile) -> list[str]:
+    """Name the columns of a file without those that are null in every row, as its statistics say; not to be read."""
+    empty = Counter[str]()
+    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            found = column.statistics
+            if found is not None and found.has_null_count and found.null_count == group.num_rows:
+                empty[column.path_in_schema] += 1
+    null = {name for name, groups in empty.items() if groups == file.metadata.num_row_groups}
+    required = {column.name for column in RECORD_COLUMNS if column.required}
+    return [name for name in file.schema_arrow.names if name in required or name not in null]
 
 
 @contextmanager
@@ -212,8 +241,8 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REPAIR}") from None
 
 
-def _header(path: Path, stated: Mapping[bytes, bytes] | None) -> RecordHeader:
-    """Read what a file says of itself.
+def _headers(path: Path, stated: Mapping[bytes, bytes] | None) -> tuple[RecordHeader, ...]:
+    """Read what a file says of itself, or of a compact file what each said whose rows it has.
 
     Raises:
         UserError: when it has another schema version, or says nothing.
@@ -222,10 +251,9 @@ def _header(path: Path, stated: Mapping[bytes, bytes] | None) -> RecordHeader:
     version = metadata.get(_VERSION_KEY, b"none").decode(errors="replace")
     if version != str(SCHEMA_VERSION):
         raise UserError(f"{path} has record schema {version}, this version reads {SCHEMA_VERSION}; {REPAIR}")
-    header = read_header(metadata)
-    if header is None:
+    if not (headers := stated_headers(metadata)):
         raise UserError(f"{path} does not say which run it belongs to; {REPAIR}")
-    return header
+    return headers
 
 
 def _conform(path: Path, table: pa.Table) -> pa.Table:

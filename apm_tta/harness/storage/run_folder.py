@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import Cell, Work
+from apm_tta.harness.plan import Cell, Shard, Work, compact_file
 from apm_tta.harness.progress.run_log import LOG_FILE
-from apm_tta.harness.storage.manifest import MANIFEST_FILE
+from apm_tta.harness.storage.manifest import MANIFEST_FILE, Numbers
 from apm_tta.harness.storage.records import REPAIR, decode_records, digest_path, read_content, record_files
-from apm_tta.harness.storage.run_records import Image, RecordFile, read_recorded
+from apm_tta.harness.storage.run_records import Image, RecordFile, compact_files, read_recorded
 from apm_tta.system.files import PARTIAL, unwritable
 from apm_tta.system.writer_lock import LOCK_FILE, OWNER_FILE
 
@@ -81,7 +82,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def set_damaged_aside(
-    work: Sequence[Work], folder: Path, fingerprint: str, images_of: Callable[[Work, Cell], Sequence[Image]]
+    work: Sequence[Work], folder: Path, numbers: Numbers, images_of: Callable[[Work, Cell], Sequence[Image]]
 ) -> list[str]:
     """Rename records that are damaged or not what the run has in their place, so that they are computed again.
 
@@ -90,7 +91,7 @@ def set_damaged_aside(
     Args:
         work: whose records are looked at.
         folder: the run folder.
-        fingerprint: of the run.
+        numbers: of the run.
         images_of: returns the images that a unit of work answers for a cell.
 
     Returns:
@@ -99,24 +100,34 @@ def set_damaged_aside(
     Raises:
         UserError: when a record cannot be renamed.
     """
+    compact, looked_at = compact_files(numbers), set[PurePosixPath]()
+    fingerprint = numbers.fingerprint
     aside = []
+
+    def look(file: RecordFile, images: Sequence[Image]) -> None:
+        path = folder / file.name
+        try:
+            read_recorded(folder, file, fingerprint, images)
+        except UserError as error:
+            try:
+                _set_aside(path)
+                if (digest := digest_path(path)).exists() and not digest.is_file():  # nothing can be written there
+                    _set_aside(digest)
+            except OSError as failure:
+                raise UserError(f"{path} is damaged and cannot be set aside ({failure.strerror})") from None
+            aside.append(str(error).removesuffix(f"; {REPAIR}"))
+
     for unit in work:
         for cell in unit.cells:
-            file = unit.file_of(cell)
-            path = folder / file
-            if not path.exists():
-                continue
-            try:
-                named = RecordFile(file, cell, unit.count_answers(cell))
-                read_recorded(folder, named, fingerprint, images_of(unit, cell))
-            except UserError as error:
-                try:
-                    _set_aside(path)
-                    if (digest := digest_path(path)).exists() and not digest.is_file():  # nothing can be written there
-                        _set_aside(digest)
-                except OSError as failure:
-                    raise UserError(f"{path} is damaged and cannot be set aside ({failure.strerror})") from None
-                aside.append(str(error).removesuffix(f"; {REPAIR}"))
+            whole = compact.get(compact_file(cell))
+            if whole is not None and isinstance(unit, Shard) and (folder / whole.name).exists():
+                if whole.name not in looked_at:
+                    looked_at.add(whole.name)
+                    look(whole, images_of(replace(unit, start=0, stop=whole.images), cell))
+                if (folder / whole.name).exists():
+                    continue
+            if (folder / unit.file_of(cell)).exists():
+                look(RecordFile(unit.file_of(cell), cell, unit.count_answers(cell)), images_of(unit, cell))
     return aside
 
 

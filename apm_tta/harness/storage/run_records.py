@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,9 +14,9 @@ import pyarrow.parquet as pq
 
 from apm_tta.data.sample import FOREIGN, parse_condition
 from apm_tta.errors import UserError
-from apm_tta.harness.plan import EPISODIC, TRANSDUCTIVE, Cell, record_file
+from apm_tta.harness.plan import EPISODIC, TRANSDUCTIVE, Cell, compact_file, record_file
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
-from apm_tta.harness.storage.record_header import RecordHeader, read_header
+from apm_tta.harness.storage.record_header import RecordHeader, stated_headers
 from apm_tta.harness.storage.record_keys import equal_key
 from apm_tta.harness.storage.records import (
     REPAIR,
@@ -43,11 +44,18 @@ class RecordFile:
         name: its path below the run folder.
         cell: the cell that its rows belong to.
         images: how many rows it has.
+        joined: of a compact file, those in whose place it is, in the order of its rows.
     """
 
     name: PurePosixPath
     cell: Cell
     images: int
+    joined: tuple[RecordFile, ...] = ()
+
+    @property
+    def shards(self) -> tuple[RecordFile, ...]:
+        """The files that its rows were recorded in: itself, unless it is a compact one."""
+        return self.joined or (self,)
 
 
 def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
@@ -76,6 +84,19 @@ def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
     return {file.name: file for file in files}
 
 
+def compact_files(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
+    """Return the compact files that a run may have, by their paths: one for every cell that is recorded in shards."""
+    by_cell: dict[Cell, list[RecordFile]] = {}
+    for file in files_of_run(numbers).values():
+        by_cell.setdefault(file.cell, []).append(file)
+    files = (
+        RecordFile(compact_file(cell), cell, sum(file.images for file in own), tuple(own))
+        for cell, own in by_cell.items()
+        if len(own) > 1
+    )
+    return {file.name: file for file in files}
+
+
 def rows_of_run(numbers: Numbers) -> Counter[Cell]:
     """Count the rows that every cell of a complete run has."""
     rows: Counter[Cell] = Counter()
@@ -87,10 +108,12 @@ def rows_of_run(numbers: Numbers) -> Counter[Cell]:
 def present_files(run: Path, numbers: Numbers) -> list[RecordFile]:
     """List the files of a run's records that are there, sorted by name; what a killed writer left behind is ignored.
 
+    Of a cell that has a compact file only that counts: shards beside it were about to be removed.
+
     Raises:
         UserError: when a file lies among them that the run's manifest does not name.
     """
-    named = files_of_run(numbers)
+    named = {**files_of_run(numbers), **compact_files(numbers)}
     found = [PurePosixPath(path.relative_to(run).as_posix()) for path in record_files(run)]
     strays = [str(name) for name in found if name not in named]
     if strays:
@@ -98,7 +121,9 @@ def present_files(run: Path, numbers: Numbers) -> list[RecordFile]:
             f"{run} holds records that its run.yaml does not name: {first_few(strays)}; move them out of "
             f"{run / 'records'}"
         )
-    return [named[name] for name in found]
+    present = [named[name] for name in found]
+    replaced = {shard.name for file in present for shard in file.joined}
+    return [file for file in present if file.name not in replaced]
 
 
 def read_headers(run: Path, numbers: Numbers) -> list[tuple[str, RecordHeader]]:
@@ -111,12 +136,12 @@ def read_headers(run: Path, numbers: Numbers) -> list[tuple[str, RecordHeader]]:
     for file in present_files(run, numbers):
         path = run / file.name
         try:
-            header = read_header(pq.read_schema(path).metadata or {}) if path.is_file() else None
+            own = stated_headers(pq.read_schema(path).metadata or {}) if path.is_file() else ()
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REPAIR}") from None
-        if header is None:
+        if not own:
             raise UserError(f"{path} does not say which run it belongs to; {REPAIR}")
-        headers.append((file.cell.method, header))
+        headers += [(file.cell.method, header) for header in own]
     return headers
 
 
@@ -143,7 +168,7 @@ def check_recorded(
     """Decode the content of one file of a run's records; see ``read_recorded``."""
     recorded = decode_records(path, content)
     table = recorded.table
-    _refuse_other_header(path, recorded.header, file, fingerprint)
+    _refuse_other_headers(path, recorded.headers, file, fingerprint)
     _refuse_other_cell(path, table, file.cell)
     _refuse_other_count(path, len(table), file)
     if (key := equal_key(table)) is not None:
@@ -155,20 +180,28 @@ def check_recorded(
     return recorded
 
 
-def read_parts(run: Path, file: RecordFile, fingerprint: str) -> tuple[RecordHeader, Iterator[pa.Table]]:
+def split(recorded: Recorded, file: RecordFile) -> Iterator[tuple[RecordFile, Recorded]]:
+    """Yield the files whose rows a file has, each as it was recorded; one that is not compact is its own."""
+    start = 0
+    for shard, header in zip(file.shards, recorded.headers, strict=True):
+        yield shard, Recorded(recorded.table.slice(start, shard.images), header)
+        start += shard.images
+
+
+def read_parts(run: Path, file: RecordFile, fingerprint: str) -> tuple[tuple[RecordHeader, ...], Iterator[pa.Table]]:
     """Read one file of a run's records part by part; whether its keys differ is left to whoever has all of its parts.
 
     Arguments as for ``read_recorded``.
 
     Returns:
-        What the file says of itself, and its rows, some at a time.
+        What each file says of itself whose rows are in it, and its rows, some at a time.
 
     Raises:
         UserError: see ``read_recorded``; of the rows as they are read.
     """
     path = run / file.name
-    header, tables = decode_parts(path, read_content(path))
-    _refuse_other_header(path, header, file, fingerprint)
+    headers, tables = decode_parts(path, read_content(path))
+    _refuse_other_headers(path, headers, file, fingerprint)
 
     def parts() -> Iterator[pa.Table]:
         count = 0
@@ -178,24 +211,37 @@ def read_parts(run: Path, file: RecordFile, fingerprint: str) -> tuple[RecordHea
             yield table
         _refuse_other_count(path, count, file)
 
-    return header, parts()
+    return headers, parts()
 
 
-def _refuse_other_header(path: Path, header: RecordHeader, file: RecordFile, fingerprint: str) -> None:
-    if header.fingerprint != fingerprint:
-        raise UserError(
-            f"{path} is of another run: its numbers depend on {header.fingerprint[:_SHOWN]}, those of this run on "
-            f"{fingerprint[:_SHOWN]}; {REPAIR}"
-        )
-    if header.file != str(file.name):
-        raise UserError(f"{path} holds what was recorded as {header.file}; {REPAIR}")
+def _refuse_other_headers(path: Path, headers: Sequence[RecordHeader], file: RecordFile, fingerprint: str) -> None:
+    for header in headers:
+        if header.fingerprint != fingerprint:
+            raise UserError(
+                f"{path} is of another run: its numbers depend on {header.fingerprint[:_SHOWN]}, those of this run on "
+                f"{fingerprint[:_SHOWN]}; {REPAIR}"
+            )
+    held, wanted = [header.file for header in headers], [str(shard.name) for shard in file.shards]
+    if held != wanted:
+        other = next((each for each in held if each not in wanted), f"{len(held)} of {len(wanted)} shards")
+        raise UserError(f"{path} holds what was recorded as {other}; {REPAIR}")
 
 
 def _refuse_other_cell(path: Path, table: pa.Table, cell: Cell) -> None:
     for name, value in cell_columns(cell).items():
-        found = pc.unique(table[name].combine_chunks()).to_pylist()
+        found = _distinct(table[name])
         if found != [value]:
             raise UserError(f"{path} has {', '.join(map(str, found)) or 'no row'} as its {name}, not {value}; {REPAIR}")
+
+
+def _distinct(column: pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column, each once; of a dictionary with one entry, as nearly all are, without counting."""
+    if column.num_chunks == 1 and not column.null_count and len(column) and pa.types.is_dictionary(column.type):
+        dictionary = column.chunk(0).dictionary
+        if len(dictionary) == 1:
+            return [dictionary[0].as_py()]
+    found: list[Any] = pc.unique(column.combine_chunks()).to_pylist()
+    return found
 
 
 def _refuse_other_count(path: Path, count: int, file: RecordFile) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,8 +13,8 @@ import pyarrow.parquet as pq
 
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.manifest import Numbers
-from apm_tta.harness.storage.record_header import read_header
-from apm_tta.harness.storage.run_records import RecordFile, present_files, read_recorded
+from apm_tta.harness.storage.record_header import stated_headers
+from apm_tta.harness.storage.run_records import RecordFile, present_files, read_recorded, split
 from apm_tta.system.files import require_regular
 
 _MOSTLY_NULL = ("error", "image_sha256")
@@ -39,6 +40,8 @@ class SeenRows:
 def see_rows(run: Path, numbers: Numbers, asked: Collection[str] = ()) -> dict[PurePosixPath, SeenRows]:
     """Look through the records of a run; files that are damaged, or of another run, count as absent.
 
+    The rows of a compact file are those of the shards in whose place it is.
+
     Args:
         run: the run folder.
         numbers: of the run.
@@ -48,32 +51,34 @@ def see_rows(run: Path, numbers: Numbers, asked: Collection[str] = ()) -> dict[P
         UserError: when a file lies among the records that the run does not have.
     """
     fingerprint = numbers.fingerprint
-    seen = {}
+    seen: dict[PurePosixPath, SeenRows] = {}
     for file in present_files(run, numbers):
         try:
-            seen[file.name] = _see(run, file, fingerprint, asked)
+            seen |= {rows.file.name: rows for rows in _see(run, file, fingerprint, asked)}
         except (UserError, OSError, pa.ArrowException):
             continue  # it is set aside where a run goes on, and refused elsewhere
     return seen
 
 
-def _see(run: Path, file: RecordFile, fingerprint: str, asked: Collection[str]) -> SeenRows:
+def _see(run: Path, file: RecordFile, fingerprint: str, asked: Collection[str]) -> Iterator[SeenRows]:
     require_regular(run / file.name)
     metadata = pq.read_metadata(run / file.name)
     if not asked and not _has_values(metadata):
-        header = read_header(metadata.metadata or {})
-        return SeenRows(file, "" if header is None else header.stream_unread, {}, {})
-    recorded = read_recorded(run, file, fingerprint)
-    table = recorded.table
-    unread = table.filter(pc.is_valid(table["error"]))
-    of_interest = pc.or_(pc.is_valid(table["image_sha256"]), pc.is_in(table["id"], pa.array(asked, pa.string())))
-    answered = table.filter(pc.and_(pc.is_null(table["error"]), of_interest))
-    return SeenRows(
-        file,
-        recorded.header.stream_unread,
-        dict(zip(unread["id"].to_pylist(), unread["error"].to_pylist(), strict=True)),
-        dict(zip(answered["id"].to_pylist(), answered["image_sha256"].to_pylist(), strict=True)),
-    )
+        headers = stated_headers(metadata.metadata or {})
+        for shard, header in itertools.zip_longest(file.shards, headers[: len(file.shards)]):
+            yield SeenRows(shard, "" if header is None else header.stream_unread, {}, {})
+        return
+    for shard, recorded in split(read_recorded(run, file, fingerprint), file):
+        table = recorded.table
+        unread = table.filter(pc.is_valid(table["error"]))
+        of_interest = pc.or_(pc.is_valid(table["image_sha256"]), pc.is_in(table["id"], pa.array(asked, pa.string())))
+        answered = table.filter(pc.and_(pc.is_null(table["error"]), of_interest))
+        yield SeenRows(
+            shard,
+            recorded.header.stream_unread,
+            dict(zip(unread["id"].to_pylist(), unread["error"].to_pylist(), strict=True)),
+            dict(zip(answered["id"].to_pylist(), answered["image_sha256"].to_pylist(), strict=True)),
+        )
 
 
 def _has_values(metadata: pq.FileMetaData) -> bool:
