@@ -143,6 +143,7 @@ class Run:
         fine: Literal["field", "stride", "shift", "bilinear"] = "bilinear",
         *,
         allow_code: bool = False,
+        long: bool = False,
     ) -> Report:
         """Write tables and page into the run folder, the same as ``run-bench report``.
 
@@ -152,6 +153,7 @@ class Run:
             resolution: locations per side of the islands, a multiple of the APM's; None for its own.
             fine: way to features between the locations; see ``run-bench islands``.
             allow_code: whether a teacher ``module:...``, which is code, may be imported and run for these.
+            long: whether islands may be drawn that are estimated to take more than ten minutes.
 
         Returns:
             What was written and where; a notebook shows its tables.
@@ -162,7 +164,9 @@ class Run:
         if type(islands) is not int or not 0 <= islands <= MOST_ISLANDS:
             raise UserError(f"islands {islands!r} is not a whole number from 0 to {MOST_ISLANDS}", exit_code=2)
         shown_partial = self.partial if partial is None else partial
-        self._written = write_report(self.folder, shown_partial, islands, resolution, fine, allow_code=allow_code)
+        self._written = write_report(
+            self.folder, shown_partial, islands, resolution, fine, allow_code=allow_code, long=long
+        )
         return self._written
 
     def ablation(self, row: str) -> pd.DataFrame:

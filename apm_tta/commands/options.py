@@ -43,7 +43,7 @@ def teacher_option() -> Decorator:
 
 def picture_options(kind: str) -> Decorator:
     """Add every option of a command that draws islands; ``kind`` names its default folder."""
-    names = ("out", "seed", "device", "explained", "resolution", "fine", "colours", "animation")
+    names = ("out", "seed", "device", "explained", "resolution", "fine", "yes", "colours", "animation")
     return drawing_options(*names, kind=kind)
 
 
@@ -74,6 +74,7 @@ def drawing_options(*names: str, kind: str) -> Decorator:
             show_default=True,
             help="Way to features between the grid's locations; field: ask the APM there.",
         ),
+        "yes": click.option("--yes", is_flag=True, help="Do what is estimated to take more than ten minutes."),
         "colours": click.option(
             "--colours",
             type=OneOf(["auto", "all", "pca"]),
@@ -111,5 +112,6 @@ def open_picture_folder(kind: str, pictures: Mapping[str, Any]) -> tuple[Picture
         pictures["colours"],
         pictures["resolution"],
         pictures["fine"],
+        pictures["yes"],
     )
     return PictureFolder(pictures["out"], kind), drawn

@@ -28,6 +28,7 @@ _FOLDER = NamedPath()
 @click.option("--resolution", type=Whole(2, 2048, 56), help="Locations per side of the islands.  [default: the APM's]")
 @click.option("--fine", type=OneOf(FINE), help="Way to features between their locations.  [default: bilinear]")
 @click.option("--allow-code", is_flag=True, help="With --islands: let a teacher module:... import and run that code.")
+@click.option("--yes", is_flag=True, help="Draw islands that are estimated to take more than ten minutes.")
 @click.option(
     "--ablation",
     type=Text("apm"),
@@ -47,6 +48,7 @@ def report_command(
     resolution: int | None,
     fine: str | None,
     allow_code: bool,
+    yes: bool,
     ablation: str | None,
     select: str | None,
 ) -> None:
@@ -77,7 +79,7 @@ def report_command(
         from apm_tta.api.run_folder import open_run
 
         way: Any = fine or "bilinear"
-        drawn: Any = {"islands": islands, "resolution": resolution, "fine": way, "allow_code": allow_code}
+        drawn: Any = {"islands": islands, "resolution": resolution, "fine": way, "allow_code": allow_code, "long": yes}
         report = open_run(runs[0], partial).report(**drawn)
         click.echo(report.text)
         if report.unwritten:

@@ -17,6 +17,7 @@ from apm_tta.islands.agreement import Agreement, agreement, format_cosine
 from apm_tta.islands.animation import Format, draw_frame, encode_animation
 from apm_tta.islands.colours import KINDS, MOST_EMBEDDED, Kind, colours, joint_shadings
 from apm_tta.islands.number_tables import Value, as_csv
+from apm_tta.islands.patience import refuse_long, seconds_of_merging
 from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.regions import ALIKE
 from apm_tta.islands.strip import Chart, Column, draw_strip
@@ -38,6 +39,7 @@ class Drawing:
         colours: which embeddings are drawn: ``all``, ``pca``, or ``auto``, all that the size of the grid allows.
         resolution: locations per side; None for the grid's own.
         fine: the way to features between the grid's locations; see ``apm_tta.islands.fine``.
+        long: whether it may take more than ten minutes.
     """
 
     explained: float
@@ -46,6 +48,7 @@ class Drawing:
     colours: Colours = "auto"
     resolution: int | None = None
     fine: str = "bilinear"
+    long: bool = False
 
     @property
     def resolution_note(self) -> str:
@@ -96,8 +99,13 @@ def draw(
         extra_pictures: further rows of pictures, RGB ``(h, w, 3)``, by what they show, one picture per grid.
         factors: locations per side for each of the original grid, by grid; None for 1.
         one_basis: whether the principal components are those of all grids together.
+
+    Raises:
+        UserError: when finer grids than their own take more than ten minutes, and ``drawing`` does not allow it.
     """
     shown = list(grids.values())
+    if drawing.resolution and not drawing.long:
+        refuse_long(sum(seconds_of_merging(len(grid), grid.shape[-1]) for grid in shown), drawing.long)
     agreements = [
         agreement(grid, drawing.explained, factor)
         for grid, factor in zip(shown, factors or [1] * len(shown), strict=True)

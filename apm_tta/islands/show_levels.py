@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from PIL import Image
 from torch import Tensor
 
 from apm_tta.data.unlabelled import Unlabelled
+from apm_tta.islands.fine import WAYS, refuse_way
 from apm_tta.islands.gallery import Drawing, agreement_cells, draw, legend, teacher_title
 from apm_tta.islands.levels import MEASURES, agreements, grids_of_levels, growth
 from apm_tta.islands.number_tables import Value, as_csv, as_table
+from apm_tta.islands.patience import refuse_long, seconds_of_levels
 from apm_tta.islands.picture_folder import PictureFolder
 from apm_tta.islands.strip import Chart, Curve, draw_strip
 from apm_tta.teachers import Teacher
@@ -32,6 +35,7 @@ def show_levels(
         UserError: when the image cannot be read, or the teacher has no such layer.
     """
     pixels = image.read()
+    _refuse_long(pixels, teacher, levels, drawing, 1)
     found = grids_of_levels(pixels, teacher, levels, drawing.resolution, drawing.fine)
     grids, factors = [each.features for each in found], [each.factor for each in found]
     named = {f"level {level}": grid for level, grid in zip(levels, grids, strict=True)}
@@ -51,6 +55,7 @@ def show_growth(
     Raises:
         UserError: when an image cannot be read, the teacher has no such layer, or there is only one image or level.
     """
+    _refuse_long(images[0].read(), teacher, levels, drawing, len(images))
     measured = agreements(
         (image.read() for image in images), teacher, levels, drawing.explained, drawing.resolution, drawing.fine
     )
@@ -98,6 +103,14 @@ def show_growth(
     grids = [each.features for each in first]
     note = f"{note} {_grid_sizes_note(grids)}{legend(drawing)}"
     return "\n\n".join([title, as_table(by_level), as_table(verdicts), note])
+
+
+def _refuse_long(image: Image.Image, teacher: Teacher, levels: Sequence[int], drawing: Drawing, images: int) -> None:
+    """Estimate finer features than the levels' own for so many images, before any is computed."""
+    if drawing.resolution and not drawing.long:
+        refuse_way(drawing.fine, WAYS.names(), f"the layers of teacher {teacher.name}")
+        each = seconds_of_levels(image, teacher, levels, drawing.resolution, drawing.fine)
+        refuse_long(images * each, drawing.long)
 
 
 def _grid_sizes_note(grids: Sequence[Tensor]) -> str:

@@ -86,6 +86,7 @@ def write_report(
     fine: str = "bilinear",
     *,
     allow_code: bool = False,
+    long: bool = False,
 ) -> Report:
     """Write the tables and pictures of a run into its folder.
 
@@ -97,6 +98,7 @@ def write_report(
         resolution: locations per side of the islands; None for the APM's own.
         fine: way to features between its locations; see ``apm_tta.islands.fine``.
         allow_code: whether a teacher ``module:...``, which is code, may be imported and run for these.
+        long: whether islands may take more than ten minutes.
 
     Raises:
         UserError: when ``run`` is not a run folder, lacks records, or cannot be written; for ``islands`` also when the
@@ -130,7 +132,7 @@ def write_report(
     }
     errors = int(data.results["errors"].sum())
     kinds = Counter(data.damaged["kind"])
-    drawn = _islands(data, islands, resolution, fine, allow_code) if islands else None
+    drawn = _islands(data, islands, resolution, fine, allow_code, long) if islands else None
     try:
         for name, frame in optional.items():
             if name not in contents:
@@ -149,11 +151,11 @@ def _may_only_be_read(error: UserError) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def _islands(data: ReportData, count: int, resolution: int | None, fine: str, allow_code: bool) -> Islands:
+def _islands(data: ReportData, count: int, resolution: int | None, fine: str, allow_code: bool, long: bool) -> Islands:
     # What draws is not imported by those who only want tables.
     from apm_tta.report.html.formation import draw_islands
 
-    return draw_islands(data, SAMPLES, count, resolution, fine, allow_code=allow_code)
+    return draw_islands(data, SAMPLES, count, resolution, fine, allow_code=allow_code, long=long)
 
 
 def tables_of(data: ReportData) -> list[Table]:

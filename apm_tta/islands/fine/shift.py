@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from apm_tta.errors import UserError
-from apm_tta.islands.fine.way import WAYS
+from apm_tta.islands.fine.way import COSTS, WAYS
 from apm_tta.teachers import Teacher
+
+COSTS["shift"] = lambda factor, _side, _width: factor**2
 
 
 @WAYS.register("shift")

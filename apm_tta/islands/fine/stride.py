@@ -6,9 +6,18 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from apm_tta.islands.fine.way import WAYS
+from apm_tta.islands.fine.way import COSTS, WAYS
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.finer_patches import tokens_of_finer_patches
+
+
+def _passes(factor: int, side: int, width: int) -> float:
+    """Count k x k times the tokens: 12 C C products each in a block's layers, and 2 T C with all T in its attention."""
+    more = factor**2
+    return more * (6 * width + more * side**2) / (6 * width + side**2)
+
+
+COSTS["stride"] = _passes
 
 
 @WAYS.register("stride")

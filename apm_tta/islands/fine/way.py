@@ -20,6 +20,12 @@ of 1 asks for nothing. A way raises ``UserError`` (exit code 2) for a teacher or
 """
 
 WAYS: Registry[Way] = Registry("way to finer features")
+Cost = Callable[[int, int, int], float]
+"""Take a factor, the side of the teacher's grid and the width of its tokens; return the number of plain passes."""
+
+COSTS: dict[str, Cost] = {}
+"""About how many plain passes of the teacher take as long as a way, by the way's name."""
+
 PLAIN = "bilinear"
 """The way of any features, and the default: what it follows from is in ``docs/islands.md``."""
 

@@ -20,10 +20,11 @@ from apm_tta.harness.storage.manifest import Numbers
 from apm_tta.harness.storage.run_records import present_files, read_recorded
 from apm_tta.islands.agreement import agreement_of, format_cosine
 from apm_tta.islands.colours import Floats, colours, joint_colours
-from apm_tta.islands.fine import PLAIN, WAYS, multiple_of
+from apm_tta.islands.fine import PLAIN, WAYS, FineGrid, multiple_of
 from apm_tta.islands.formation import Formation, form
 from apm_tta.islands.levels import grids_of_levels
 from apm_tta.islands.overlay import colours_as_png, contours_as_png
+from apm_tta.islands.patience import refuse_long, seconds_of_levels, seconds_of_merging
 from apm_tta.islands.regions import merge_regions
 from apm_tta.islands.targets import Aim
 from apm_tta.method_rows import method_of
@@ -47,6 +48,7 @@ def draw_islands(
     fine: str = PLAIN,
     *,
     allow_code: bool = False,
+    long: bool = False,
 ) -> Islands:
     """Draw islands in a teacher's layers and during the fit of a run's APM, its first row, for some images.
 
@@ -59,10 +61,12 @@ def draw_islands(
         fine: way to features between the locations: ``field`` for the APM, one of ``WAYS`` for the layers; the others
             are interpolated.
         allow_code: whether a teacher ``module:...``, which is code, may be imported and run.
+        long: whether it may take more than ten minutes.
 
     Raises:
         UserError: when the run has no APM, its images or its teacher are not available here, or a fit does not end
-            where the run recorded. Exit code 2 where it has no APM, and for a resolution that is no multiple.
+            where the run recorded. Exit code 2 where it has no APM, and for a resolution that is no multiple or
+            takes long.
     """
     numbers = data.manifest.numbers
     named = [row for row in data.methods if method_of(row) == APMMethod.name]
@@ -77,10 +81,16 @@ def draw_islands(
     recorded = _recorded_cosines(data.run, numbers, named[0], data.seeds[0])
     fitted = [sample for sample in choose_samples(data, samples).samples if (sample.condition, sample.id) in recorded]
     islands = {}
-    for sample in fitted[:: max(1, -(-len(fitted) // count))]:
+    way = fine if fine in WAYS.names() else PLAIN
+    for place, sample in enumerate(chosen := fitted[:: max(1, -(-len(fitted) // count))]):
         condition = parse_condition(sample.condition)
         entry = next(entry for entry in dataset.entries(condition) if entry.id == sample.id)
         batch = Batch((sample.id,), (dataset.read(entry, condition).image,))
+        if resolution and not place:
+            layers = _chosen_layers(teacher, batch.images[0], resolution)[1]
+            seconds = seconds_of_levels(batch.images[0], teacher, layers, resolution, way) if layers else 0
+            seconds += (_QUARTERS + 1) * seconds_of_merging(resolution, method.config.feature_dim)
+            refuse_long(len(chosen) * seconds, long)
         formation = _repeat_fit(method, batch, numbers.precision, factor, fine)
         expected = recorded[sample.condition, sample.id]
         if abs(formation.cosines[-1] - expected) > _TOLERANCE:
@@ -89,7 +99,7 @@ def draw_islands(
                 f"here, but the run recorded {expected:.4f}: its islands would be those of a different fit; draw them "
                 "with the versions in run.yaml"
             )
-        of_layers = _of_layers(batch.images[0], teacher, resolution, fine if fine in WAYS.names() else PLAIN)
+        of_layers = _of_layers(batch.images[0], teacher, resolution, way)
         islands[sample.condition, sample.id] = of_layers + _of_fit(formation, expected, factor)
     return islands
 
@@ -123,18 +133,29 @@ def _repeat_fit(method: APMMethod, batch: Batch, precision: str, factor: int, fi
         return form(batch.images[0], Aim(method.config, goals, fit, width), iterations, seed, device, factor, fine)
 
 
-def _of_layers(image: Image.Image, teacher: Teacher, resolution: int | None, way: str) -> list[Island]:
-    """Draw some of the teacher's layers, evenly spaced, the last one among them; none where it has no locations."""
+def _chosen_layers(
+    teacher: Teacher, image: Image.Image, resolution: int | None
+) -> tuple[dict[int, FineGrid], list[int]]:
+    """Return the grids of some layers, evenly spaced, the last one among them; and those that ``resolution`` suits.
+
+    There are none where the teacher has no locations.
+    """
     try:
         last = teacher.layers - 1
         count = min(_MOST_LAYERS, last + 1)
         layers = sorted({last - index * last // max(1, count - 1) for index in range(count)})
         own = grids_of_levels(image, teacher, layers)
     except UserError:
-        return []
-    divided = [layer for layer, grid in zip(layers, own, strict=True) if not (resolution or 0) % len(grid.features)]
-    finer = grids_of_levels(image, teacher, divided, resolution, way) if resolution and divided else []
-    grids = {**dict(zip(layers, own, strict=True)), **dict(zip(divided, finer, strict=bool(resolution)))}
+        return {}, []
+    grids = dict(zip(layers, own, strict=True))
+    return grids, [layer for layer, grid in grids.items() if resolution and not resolution % len(grid.features)]
+
+
+def _of_layers(image: Image.Image, teacher: Teacher, resolution: int | None, way: str) -> list[Island]:
+    """Draw some of the teacher's layers; a layer whose grid does not divide the resolution keeps its own."""
+    grids, divided = _chosen_layers(teacher, image, resolution)
+    if divided:
+        grids.update(zip(divided, grids_of_levels(image, teacher, divided, resolution, way), strict=True))
     islands = []
     for layer, grid in grids.items():
         (shading,) = colours([grid.features], "pca", 0)

@@ -36,7 +36,7 @@ def test_a_few_images_have_layers_and_five_iterations_over_them(real_run: Path) 
     names = [f"layer {layer}" for layer in range(5)] + [f"apm, iteration {at}" for at in (0, 2, 4, 6, 9)]
     assert [caption.partition(":")[0] for caption in captions] == names * 2
     assert re.findall(r'<figure data-name="([^"]*)"', text) == names * 2
-    assert text.count('<input type="range" name="place" min="0" max="9" value="9">') == 2
+    assert text.count('<input type="range" name="place" min="0" max="9" value="0">') == 2
     assert text.count("--photograph: url(data:image/") == 2
     ends = [re.search(r"cosine (-?[\d.]+) \(in the run (-?[\d.]+)\)", caption) for caption in captions[9::10]]
     assert all(end is not None and abs(float(end[1]) - float(end[2])) <= 0.001 for end in ends)
