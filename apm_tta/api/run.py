@@ -68,6 +68,7 @@ class RunOptions(TypedDict, total=False):
     force_new: bool
     shard_size: int
     shard_range: str | tuple[int, int]
+    plan: str | Path
     devices: Names
     ray: str
     gpu_share: float
@@ -213,7 +214,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "methods": lambda value: split_rows(value) if isinstance(value, str) else _listed(value),
     **dict.fromkeys(("domains", "corruptions"), _listed),
     **dict.fromkeys(("severities", "seeds"), _integers),
-    **dict.fromkeys(("data_root", "support", "prompts", "out"), to_path),
+    **dict.fromkeys(("data_root", "support", "prompts", "out", "plan"), to_path),
     "devices": lambda value: [str(name) for name in _listed(value)],
     "settings": _by_method,
 }

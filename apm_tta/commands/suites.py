@@ -203,6 +203,11 @@ def _options() -> list[click.Parameter]:
         of_suite("--shard-size", count, "Images recorded together: the most that a killed run loses."),
         of_request("--shard-range", Part(), "Compute only the i-th of n parts; run-bench merge joins them."),
         of_request(
+            "--plan",
+            path,
+            "File of measured times, by which parts are equally long; --dry-run writes it, parts read it.",
+        ),
+        of_request(
             "--devices",
             Names("cpu"),
             "cpu, cuda, cuda:N, auto, or all GPUs; several devices get a process each.",

@@ -21,6 +21,7 @@ from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.progress.logged_notes import gathered_warnings
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.request.suite import Suite, run_title, span_of_images
+from apm_tta.harness.storage.division import write_plan
 from apm_tta.harness.storage.records import decode_records, encode_records
 from apm_tta.wording import pluralise
 
@@ -172,6 +173,9 @@ def estimate(request: RunRequest) -> Estimate:
         files = sum(sum(cell.method == name for cell in unit.cells) for unit in units)
         row_bytes += answers * measured.bytes_per_row
         file_bytes += files * measured.bytes_per_file
+    if request.plan is not None:
+        planned = {unit.file_of(cell): unit.count_answers(cell) for unit in work for cell in unit.cells}
+        write_plan(request.plan, planned, {method.method: method.seconds_per_image for method in methods})
     images = [len(prepared.dataset.entries(condition)) for condition in request.conditions]
     return Estimate(
         request.suite,

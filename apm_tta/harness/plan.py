@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from apm_tta.data.sample import FOREIGN, Condition
@@ -226,9 +226,17 @@ def apart_from_foreign(samples: dict[Condition, int]) -> list[dict[Condition, in
     return [own, {FOREIGN: samples[FOREIGN]}] if FOREIGN in samples else [own]
 
 
-def select_part(work: Sequence[Work], part: int, parts: int) -> list[Work]:
-    """Return every ``parts``-th unit of ``work`` from the ``part``-th on; parts 1 .. ``parts`` cover ``work`` once.
+def select_part(work: Sequence[Work], part_of: Mapping[PurePosixPath, int], part: int) -> list[Work]:
+    """Return the work of one part: of every shard and stream the cells whose files belong to it.
 
-    Neighbours go to different parts, so that conditions and methods of unequal cost are spread over them.
+    Args:
+        work: of the run.
+        part_of: the part of every file of the run's records.
+        part: which.
     """
-    return list(work[part - 1 :: parts])
+    selected = []
+    for unit in work:
+        cells = tuple(cell for cell in unit.cells if part_of[unit.file_of(cell)] == part)
+        if cells:
+            selected.append(replace(unit, cells=cells))
+    return selected

@@ -27,6 +27,7 @@ from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.retry import select_remaining
 from apm_tta.harness.storage.carried_images import carry_on
 from apm_tta.harness.storage.compaction import compact
+from apm_tta.harness.storage.division import divide, part_of_files, refuse_other_plan
 from apm_tta.harness.storage.image_list import keep_read_images, read_image_list, with_images, write_image_list
 from apm_tta.harness.storage.manifest import MANIFEST_FILE, refuse_other_run
 from apm_tta.harness.storage.manifest_file import read_manifest, write_manifest
@@ -107,9 +108,11 @@ def _run(
     setup_warnings = dict(heard)
     notes += dataset.doubts
     notes += content_notes(dataset, request.conditions, digests)
-    manifest = describe(prepared, notes)
+    manifest = divide(describe(prepared, notes), request.part, request.plan)
+    division = manifest.division
     if before is not None:
         refuse_other_run(folder, before.numbers, manifest.numbers, lambda lines: with_images(lines, listed, digests))
+        refuse_other_plan(folder, before.division, division)
         manifest = before
         present_files(folder, manifest.numbers)
     else:
@@ -119,8 +122,8 @@ def _run(
     write_image_list(folder, digests)
     remove_leftovers(folder)
     _, work = plan(prepared)
-    if request.part is not None:
-        work = select_part(work, *request.part)
+    if request.part is not None and division is not None:
+        work = select_part(work, part_of_files(manifest.numbers, division), request.part[0])
     progress = None if request.quiet or request.json else Progress()
     listeners: list[Emit] = [log, *([JsonLines()] if request.json else []), *([progress] if progress else [])]
 

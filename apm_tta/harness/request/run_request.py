@@ -80,6 +80,7 @@ class RunRequest:
     gpu_share: float | None
     ship: bool
     part: tuple[int, int] | None
+    plan: Path | None
     memory: int | None
     workers: int | None
     feature_cache: bool
@@ -119,6 +120,7 @@ def resolve_request(
     gpu_share: float | None = None,
     ship: bool = False,
     part: tuple[int, int] | None = None,
+    plan: Path | None = None,
     memory: float | None = None,
     workers: int | None = None,
     feature_cache: bool = False,
@@ -183,6 +185,7 @@ def resolve_request(
         gpu_share=gpu_share,
         ship=ship,
         part=part,
+        plan=plan,
         memory=None if memory is None else max(1, int(memory * _GIB)),
         workers=workers,
         feature_cache=feature_cache,

@@ -265,6 +265,22 @@ class Numbers(Configuration):
         return [*differing_fields(*code, common=True), *_explained(differing_fields(old, new))]
 
 
+class Division(Configuration):
+    """How a run is divided into parts, so that each is equally long; see ``division.part_of_files``.
+
+    Attributes:
+        parts: how many.
+        costs: of an image, by method, in any unit.
+        plan: the SHA-256 of the plan that states them; empty where they are the methods' formulas.
+        plan_file: where that plan lay.
+    """
+
+    parts: int = Field(ge=1)
+    costs: dict[str, float]
+    plan: str = ""
+    plan_file: str = ""
+
+
 class Manifest(Configuration):
     """The content of ``run.yaml``.
 
@@ -281,6 +297,7 @@ class Manifest(Configuration):
         data_root: where the images lay when it was begun.
         prompts: where the file of learned prompts lay then; None where there is none.
         tuned: by row, settings that depart from the defaults and that the row's name does not state.
+        division: of a folder that was begun with a part of the run; None in all others.
     """
 
     numbers: Numbers
@@ -295,6 +312,7 @@ class Manifest(Configuration):
     data_root: str | None
     prompts: str | None = None
     tuned: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    division: Division | None = None
 
 
 def refuse_other_run(

@@ -40,6 +40,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         del plain["numbers"]["revisions"]["sources"]
     if not manifest.tuned:
         del plain["tuned"]
+    if manifest.division is None:
+        del plain["division"]
     write_file(folder / MANIFEST_FILE, manifest_text(plain).encode())
 
 

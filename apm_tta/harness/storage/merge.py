@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from apm_tta.data.image_digests import ImageDigests, parse_digests
 from apm_tta.errors import UserError
 from apm_tta.harness.storage.compaction import compact
+from apm_tta.harness.storage.division import part_of_files, refuse_other_plan
 from apm_tta.harness.storage.image_list import (
     READ_FOLDER,
     keep_read_images,
@@ -17,7 +19,7 @@ from apm_tta.harness.storage.image_list import (
     with_images,
     write_image_list,
 )
-from apm_tta.harness.storage.manifest import MANIFEST_FILE, Manifest, Numbers, differences, refuse_other_run
+from apm_tta.harness.storage.manifest import MANIFEST_FILE, Division, Manifest, Numbers, differences, refuse_other_run
 from apm_tta.harness.storage.manifest_file import read_manifest, write_manifest
 from apm_tta.harness.storage.merged_images import MergedImages, preferred
 from apm_tta.harness.storage.records import Recorded, encode_table, read_content, write_content
@@ -25,20 +27,59 @@ from apm_tta.harness.storage.run_folder import make_folder, remove_if_empty, rem
 from apm_tta.harness.storage.run_records import RecordFile, check_recorded, present_files, read_recorded, split
 from apm_tta.system.files import read_regular
 from apm_tta.system.writer_lock import only_writer
+from apm_tta.wording import first_few, for_shell
 
 
-def merge(out: Path, parts: Sequence[Path]) -> int:
+@dataclass(frozen=True)
+class Lacking:
+    """A part of a run of which something is missing.
+
+    Attributes:
+        part: which, and of how many.
+        missing: how many of its files are.
+        files: how many it has.
+        command: that computes them.
+    """
+
+    part: tuple[int, int]
+    missing: int
+    files: int
+    command: tuple[str, ...]
+
+    def __str__(self) -> str:
+        number, parts = self.part
+        lacks = "is missing" if self.missing == self.files else f"lacks {self.missing} of {self.files} files"
+        return f"part {number} of {parts} {lacks}: {for_shell(self.command)}"
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge has done.
+
+    Attributes:
+        copied: files.
+        remarks: on parts that were given twice, or overlap.
+        lacking: the parts that are not complete.
+    """
+
+    copied: int
+    remarks: tuple[str, ...]
+    lacking: tuple[Lacking, ...]
+
+
+def merge(out: Path, parts: Sequence[Path]) -> Merged:
     """Copy the records of ``parts`` into ``out``, checking each against its digest.
 
     A folder that already holds a part of this run is extended; nothing in it is overwritten, but for rows without an
     answer that a part has.
 
     Returns:
-        The number of files that were copied.
+        What was copied, and what is still missing.
 
     Raises:
         UserError: when a part is not a run folder, or holds a different run than the first, naming every field that
-            differs; when a record is damaged, or two parts hold different records of the same images.
+            differs; when parts are of different plans; when a record is damaged, or two parts hold different records
+            of the same images.
     """
     manifests = [read_manifest(part) for part in parts]
     first = manifests[0]
@@ -49,13 +90,16 @@ def merge(out: Path, parts: Sequence[Path]) -> int:
         if differing := differences(first.numbers, numbers):
             reasons = "; ".join(with_images(differing, images[0], taken))
             raise UserError(f"{part} is not a part of the run in {parts[0]} ({reasons})")
+    divisions = {part: manifest.division for part, manifest in zip(parts, manifests, strict=True) if manifest.division}
+    for part, division in divisions.items():
+        refuse_other_plan(part, division, next(iter(divisions.values())))
     folder = make_folder(out, first.numbers.suite)
     try:
         with only_writer(folder):
             if (folder / MANIFEST_FILE).exists():
                 whole = _held(folder, list(zip(parts, manifests, images, strict=True)))
             else:
-                write_manifest(folder, first)
+                write_manifest(folder, first.model_copy(update={"division": next(iter(divisions.values()), None)}))
             present_files(folder, whole.numbers)
             remove_leftovers(folder)
             for listed in images:
@@ -68,7 +112,7 @@ def merge(out: Path, parts: Sequence[Path]) -> int:
                 for part, manifest, listed in zip(parts, manifests, images, strict=True)
             )
             compact(folder, whole.numbers)
-            return copied
+            return Merged(copied, tuple(_remarks(divisions)), tuple(_lacking(folder, divisions)))
     finally:
         remove_if_empty(folder)
 
@@ -131,6 +175,45 @@ def _copy(part: Path, own: Numbers, listed: ImageDigests | None, folder: Path, w
             write_content(folder / file.name, new)
             copied += 1
     return copied
+
+
+def _remarks(divisions: Mapping[Path, Division]) -> Iterator[str]:
+    """Tell apart parts of one division that were given twice, and parts of different divisions."""
+    held: dict[int, list[Path]] = {}
+    for part, division in divisions.items():
+        for number in _counts(part, division)[0]:
+            held.setdefault(number, []).append(part)
+    if len(sizes := {division.parts for division in divisions.values()}) > 1:
+        counts = " and ".join(map(str, sorted(sizes)))
+        yield f"the parts are of different divisions, into {counts}: they overlap"
+        return
+    for number, folders in sorted(held.items()):
+        if len(folders) > 1:
+            yield f"part {number} of {min(sizes)} lies in several folders: {first_few([*map(str, folders)])}"
+
+
+def _lacking(folder: Path, divisions: Mapping[Path, Division]) -> Iterator[Lacking]:
+    """Yield the parts of which something is missing, each with the command that computes it."""
+    manifest = read_manifest(folder)
+    division = manifest.division or next(iter(divisions.values()), None)
+    if division is None:
+        return
+    held, files = _counts(folder, division)
+    homes = {number: part for part in divisions for number in _counts(part, division)[0]}
+    plan = ["--plan", division.plan_file] if division.plan else []
+    for number, count in sorted(files.items()):
+        if missing := count - held[number]:
+            out = homes.get(number) or folder.with_name(f"{folder.name}-part-{number}")
+            words = ["--shard-range", f"{number}/{division.parts}", *plan, "--out", str(out)]
+            yield Lacking((number, division.parts), missing, count, (*manifest.command, *words))
+
+
+def _counts(folder: Path, division: Division) -> tuple[Counter[int], Counter[int]]:
+    """Return how many files of each part a folder has, and how many each part has."""
+    numbers = read_manifest(folder).numbers
+    part_of = part_of_files(numbers, division)
+    present = (shard.name for file in present_files(folder, numbers) for shard in file.shards)
+    return Counter(part_of[name] for name in present), Counter(part_of.values())
 
 
 class _There:

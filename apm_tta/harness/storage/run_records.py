@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from apm_tta.data.sample import FOREIGN, parse_condition
+from apm_tta.data.sample import FOREIGN, Condition, parse_condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import EPISODIC, TRANSDUCTIVE, Cell, compact_file, record_file
 from apm_tta.harness.storage.manifest import Numbers, StreamFields
@@ -44,12 +44,14 @@ class RecordFile:
         name: its path below the run folder.
         cell: the cell that its rows belong to.
         images: how many rows it has.
+        index: of the shard among those of its cell.
         joined: of a compact file, those in whose place it is, in the order of its rows.
     """
 
     name: PurePosixPath
     cell: Cell
     images: int
+    index: int = 0
     joined: tuple[RecordFile, ...] = ()
 
     @property
@@ -58,11 +60,15 @@ class RecordFile:
         return self.joined or (self,)
 
 
+def samples_of_run(numbers: Numbers) -> dict[Condition, int]:
+    """Return the number of images under each condition, that of the foreign images among them."""
+    counts = {parse_condition(name): numbers.dataset.images_under(name) for name in numbers.conditions}
+    return counts if numbers.foreign is None else {**counts, FOREIGN: numbers.foreign.images}
+
+
 def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
     """Return every file that a complete run has, by its path below the run folder."""
-    counts = {parse_condition(name): numbers.dataset.images_under(name) for name in numbers.conditions}
-    if numbers.foreign is not None:
-        counts[FOREIGN] = numbers.foreign.images
+    counts = samples_of_run(numbers)
     streaming = numbers.streams.streaming if isinstance(numbers.streams, StreamFields) else None
     own = [condition for condition in counts if condition != FOREIGN]
     passes = Counter([] if streaming is None else streaming.setting.passes(own))
@@ -80,7 +86,7 @@ def files_of_run(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
                 cell = Cell(numbers.dataset.name, condition, numbers.teacher.name, method, seed, setting)
                 for index, start in enumerate(starts):
                     images = shown if streamed or whole else min(numbers.shard_size, count - start)
-                    files.append(RecordFile(record_file(cell, index), cell, images))
+                    files.append(RecordFile(record_file(cell, index), cell, images, index))
     return {file.name: file for file in files}
 
 
@@ -90,7 +96,7 @@ def compact_files(numbers: Numbers) -> dict[PurePosixPath, RecordFile]:
     for file in files_of_run(numbers).values():
         by_cell.setdefault(file.cell, []).append(file)
     files = (
-        RecordFile(compact_file(cell), cell, sum(file.images for file in own), tuple(own))
+        RecordFile(compact_file(cell), cell, sum(file.images for file in own), joined=tuple(own))
         for cell, own in by_cell.items()
         if len(own) > 1
     )
