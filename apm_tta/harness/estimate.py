@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tabulate import tabulate
@@ -19,11 +19,12 @@ from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.progress.events import Event, Note
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.progress.logged_notes import gathered_warnings
+from apm_tta.harness.quietness import Clocks, disturbance
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.request.suite import Suite, run_title, span_of_images
 from apm_tta.harness.storage.division import write_plan
 from apm_tta.harness.storage.records import decode_records, encode_records
-from apm_tta.wording import pluralise
+from apm_tta.wording import first_few, pluralise
 
 _CALIBRATION_IMAGES = 16
 _CALIBRATION_S = 60.0
@@ -72,6 +73,7 @@ class Estimate:
         bottleneck: what the run waits for.
         streams: what online methods are shown, in words; empty without them.
         notes: what the run would note: doubts about the images, and what libraries warned of.
+        disturbed: by method, by what it is known that something else ran while it was measured.
     """
 
     suite: Suite
@@ -88,6 +90,7 @@ class Estimate:
     bottleneck: Bottleneck
     streams: str = ""
     notes: tuple[str, ...] = ()
+    disturbed: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """Write the estimate for a reader."""
@@ -128,6 +131,12 @@ class Estimate:
             "faster, since it computes what methods share (loading, features, views) only once.",
             self.bottleneck.text(),
         ]
+        if self.disturbed:
+            told = first_few([f"{name}: {reason}" for name, reason in self.disturbed.items()], "; ")
+            foot.append(
+                f"Something else ran on this machine meanwhile ({told}): these times are too long. Ask again while it "
+                "does nothing else."
+            )
         longest = max(self.methods, key=lambda method: method.shard_seconds)
         if longest.shard_seconds > 3600 and longest.protocol == "episodic":
             foot.append(
@@ -150,11 +159,13 @@ def estimate(request: RunRequest) -> Estimate:
     notes += [*prepared.dataset.doubts, *prepared.remarks]
     cells, work = plan(prepared)
     count = min(_CALIBRATION_IMAGES, len(prepared.dataset.entries(request.conditions[0])))
-    methods, row_bytes, file_bytes = [], 0.0, 0.0
+    methods, row_bytes, file_bytes, clocks = [], 0.0, 0.0, dict[str, Clocks]()
     for name in prepared.methods:
         own = [cell for cell in cells if cell.method == name]
         measured = _calibrate(Job(request, prepared=prepared), own[0], count)
         heard.update(measured.warnings)
+        if measured.clocks is not None:
+            clocks[name] = measured.clocks
         notes += measured.notes
         units = [unit for unit in work if any(cell.method == name for cell in unit.cells)]
         largest = max(sum(unit.count_answers(cell) for cell in unit.cells if cell.method == name) for unit in units)
@@ -192,7 +203,15 @@ def estimate(request: RunRequest) -> Estimate:
         _bottleneck(prepared, methods, count),
         _streams(work),
         tuple(dict.fromkeys([*notes, *counted(heard)])),
+        _disturbed(clocks),
     )
+
+
+def _disturbed(clocks: Mapping[str, Clocks]) -> dict[str, str]:
+    """Say of every method during which something else ran by what that is known."""
+    fastest = min((each.fastest_ms for each in clocks.values()), default=0.0)
+    told = {name: disturbance(each, fastest) for name, each in clocks.items()}
+    return {name: reason for name, reason in told.items() if reason}
 
 
 def _streams(work: Sequence[Work]) -> str:
@@ -224,6 +243,7 @@ class _Calibration:
     bytes_per_file: float
     warnings: Mapping[str, int]
     notes: list[str]
+    clocks: Clocks | None
 
 
 def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
@@ -247,6 +267,7 @@ def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
         empty,
         finished.warnings,
         [event.text for event in events if isinstance(event, Note)],
+        recorded.header.clocks,
     )
 
 
