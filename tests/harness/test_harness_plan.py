@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,13 +84,16 @@ def test_shards_come_condition_by_condition_and_range_by_range(plan: Plan) -> No
             assert (after.index, after.start) == (before.index + 1, before.stop)
 
 
-@given(plans(), st.integers(1, 7))
-def test_parts_cover_the_work_once(plan: Plan, parts: int) -> None:
-    """No two parts differ by more than one unit."""
+@given(plans(), st.integers(1, 7), st.randoms(use_true_random=False))
+def test_parts_cover_the_work_once(plan: Plan, parts: int, random: Random) -> None:
+    """However its files are dealt; a shard is split where its methods are of different parts."""
     work = plan_shards(*plan)
-    divided = [select_part(work, part, parts) for part in range(1, parts + 1)]
-    assert sorted((unit for part in divided for unit in part), key=work.index) == work
-    assert max(map(len, divided)) - min(map(len, divided)) <= 1
+    part_of = {unit.file_of(cell): random.randint(1, parts) for unit in work for cell in unit.cells}
+    divided = {part: select_part(work, part_of, part) for part in range(1, parts + 1)}
+    files = {part: [unit.file_of(cell) for unit in own for cell in unit.cells] for part, own in divided.items()}
+    assert {file: part for part, own in files.items() for file in own} == part_of
+    assert sum(map(len, files.values())) == len(part_of)
+    assert all(unit.cells for own in divided.values() for unit in own)
 
 
 def test_file_names_are_pinned() -> None:
