@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 import time
@@ -106,7 +107,7 @@ def events_of(packed: bytes, work: bytes, own_root: bool, cores: int, gpus: floa
 
 
 def _told(worker: Worker, work: Work) -> Iterator[list[Event]]:
-    told = time.monotonic()
+    told = -math.inf  # the first batch is a sign of life
     for finished in worker.steps(work):
         if finished is not None:
             yield [*_drained(), finished]

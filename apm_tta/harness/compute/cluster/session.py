@@ -71,9 +71,25 @@ def connected(address: str, ship: bool) -> Iterator[Any]:
             options["num_cpus"] = usable_cores()  # Ray would count those that a batch job may not use
         else:
             options["address"] = address
+        stack.enter_context(_messages_logged(module))
         stack.callback(module.shutdown)
         _connect(module, address, options)
         yield module
+
+
+@contextmanager
+def _messages_logged(module: Any) -> Iterator[None]:
+    """Log what Ray says of lost nodes and workers within the block: it prints pages of it to the standard output.
+
+    There is no setting for it. The engine has a line for each.
+    """
+    internal = module._private.worker
+    printed = getattr(internal, "print_to_stdstream", None)
+    internal.print_to_stdstream = lambda data, **_how: logging.getLogger("ray").info("%s", "".join(data["lines"]))
+    try:
+        yield
+    finally:
+        internal.print_to_stdstream = printed
 
 
 def _connect(module: Any, address: str, options: dict[str, Any]) -> None:
@@ -85,7 +101,7 @@ def _connect(module: Any, address: str, options: dict[str, Any]) -> None:
             module.init(**options)
     except SystemExit:  # of its handler
         raise Stopped(signal.SIGTERM) from None
-    except (OSError, ValueError, RuntimeError, module.exceptions.RayError) as error:
+    except Exception as error:  # of a node that does not start in time Ray raises no narrower class
         reason = " ".join(str(error).split())
         raise UserError(f"no Ray cluster at {address} ({reason}); start one, or give --ray local") from None
 
