@@ -103,6 +103,8 @@ def _connect(module: Any, address: str, options: dict[str, Any]) -> None:
         raise Stopped(signal.SIGTERM) from None
     except Exception as error:  # of a node that does not start in time Ray raises no narrower class
         reason = " ".join(str(error).split())
+        if address == LOCAL:
+            raise UserError(f"Ray does not start here ({reason})", passing=True) from None
         raise UserError(f"no Ray cluster at {address} ({reason}); start one, or give --ray local") from None
 
 
