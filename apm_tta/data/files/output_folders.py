@@ -14,10 +14,15 @@ RUN_MARK = "run.yaml"
 RESULTS = "results"
 """Below it lie, as ``results/KIND/DATE``, the folders that are written where ``--out`` names none."""
 
-PICTURE_KINDS = frozenset({"islands", "video", "field", "interpolate"})
+PICTURE_KINDS = frozenset({"islands", "video", "field", "interpolate", "dream"})
 """The kinds whose folders hold pictures."""
 
-PICTURES = frozenset({"agreement", "curve", "field", "interpolation", "islands", "levels", "video"})
+PICTURES = frozenset(
+    {
+        *("agreement", "curve", "dream", "dream-sheet", "dream-strips"),
+        *("field", "interpolation", "islands", "levels", "video"),
+    }
+)
 """The names of all pictures, without their suffixes."""
 
 _RUN_FILES = ("run.log", "records")
@@ -25,7 +30,8 @@ _BEGUN = frozenset({"run.log", "run.lock", "run.owner", "records"})
 """What lies in a run's folder before its mark does, and when the mark was lost."""
 
 _BESIDE_PICTURES = frozenset({f"{name}.csv" for name in PICTURES}) | {
-    *("growth.csv", "fit.csv", "epochs.csv", "settings.json", "summary.json", "field.safetensors")
+    *("growth.csv", "fit.csv", "epochs.csv", "settings.json", "summary.json", "field.safetensors"),
+    *("field.density.safetensors", "field.network.safetensors"),
 }
 _PARTIAL = ".partial"
 _DATED = re.compile(r"\d{8}-\d{6}(-\d+)?")
