@@ -54,6 +54,19 @@ interval, and flipped in a test, is an image with all of its showings: images ar
 other, showings of one image are not. Top-1's interval is Wilson's for as many independent answers as have the same
 variance over images.
 
+## CCC
+
+`run-bench ccc` reads the streams of CCC ([RDumb](https://arxiv.org/abs/2306.05401)) from their shards, each stream a
+domain that is named like its folder, in the order in which they lie:
+
+    run-bench get ccc --data-root /data --only 'CCC/baseline_20_transition+speed_1000_seed_44/serial_0000*.tar'
+    run-bench ccc --data-root /data --domains baseline_20_transition_speed_1000_seed_44 --methods zeroshot,rdumb
+
+A stream has 7.5 million images in 300 shards of about half a gigabyte; those from `serial_00000.tar` on are enough, and
+n is in the table. A key is unique within its shard only, so that an image's id is folder, shard and key. Its authors
+drew each shard's images anew from ImageNet's 50,000: a whole stream shows every photograph some 150 times, under other
+corruptions. Intervals take images to be independent, and are too narrow for that.
+
 A setting of your own is a class in a file of your package, found by an entry point in the group `apm_tta.settings`:
 
 ```python
