@@ -85,7 +85,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+        if args[0] not in self.list_commands(ctx) and not ctx.resilient_parsing:
             raise UnknownName("suite or command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 

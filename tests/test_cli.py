@@ -40,7 +40,8 @@ def without_timings(path: Path) -> list[dict[str, str]]:
 def small_demo(out: Path, *more: str) -> list[str]:
     """Return the words of a demo on a few images, fast enough for a test."""
     words = ["demo", "--limit", "20", "--corruptions", "contrast", "--severities", "5", "--quiet", "--out", str(out)]
-    return [*words, "--methods", "zeroshot,ensemble,apm", *more]
+    own = [] if "--methods" in more else ["--methods", "zeroshot,ensemble,apm", "--set", "apm.iterations=4"]
+    return [*words, *own, *more]
 
 
 HEAVY = ("sklearn", "matplotlib", "scipy.stats", "apm_tta.islands", "apm_tta.field")
@@ -54,7 +55,7 @@ sys.exit(code)
 
 
 def test_the_demo_as_a_process_writes_what_it_prints_and_imports_nothing_that_draws(tmp_path: Path) -> None:
-    words = ["demo", "--limit", "20", "--corruptions", "gaussian_noise,jpeg_compression", "--severities", "3"]
+    words = ["demo", "--limit", "10", "--corruptions", "gaussian_noise,jpeg_compression", "--severities", "3"]
     command = [sys.executable, "-c", PROCESS, json.dumps(HEAVY), *words]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
@@ -70,7 +71,7 @@ def test_the_demo_as_a_process_writes_what_it_prints_and_imports_nothing_that_dr
     ]
     assert [(row["corruption"], row["severity"], row["method"]) for row in rows] == expected
     for row in rows:
-        assert row["n"] == "20"
+        assert row["n"] == "10"
         assert 0 <= float(row["top1_low"]) <= float(row["top1"]) <= float(row["top1_high"]) <= 100
         assert row["method"] in ("norm", "tent") or float(row["latency_ms_p50"]) > 0
         assert float(row["images_per_s"]) > 0
@@ -81,10 +82,10 @@ def test_the_demo_as_a_process_writes_what_it_prints_and_imports_nothing_that_dr
     iterations = read_csv(run / "iterations.csv")
     assert [int(row["iteration"]) for row in iterations if row["group"] == "clean"] == list(range(21))
     manifest = yaml.safe_load((run / "run.yaml").read_text())
-    assert manifest["numbers"]["dataset"]["images_per_condition"] == 20
-    assert "20 of 2000 images, evenly over classes" in process.stdout
+    assert manifest["numbers"]["dataset"]["images_per_condition"] == 10
+    assert "10 of 2000 images, evenly over classes" in process.stdout
     assert "cell 15/15" in process.stderr
-    assert "300/300 images" in process.stderr
+    assert "150/150 images" in process.stderr
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_batch_size_and_method_order_change_no_answer(tmp_path: Path) -> None:
     """Compare all columns, on a ViT: of convolutions the sixth digit of what is made of confidences may differ too."""
     words = ("--teacher", "embedded")
     assert main(small_demo(tmp_path / "whole", *words)) == 0
-    words += ("--batch-size", "3", "--methods", "apm,ensemble,zeroshot")
+    words += ("--batch-size", "3", "--methods", "apm,ensemble,zeroshot", "--set", "apm.iterations=4")
     assert main(small_demo(tmp_path / "run", *words)) == 0
     key = lambda row: (row["corruption"], row["method"])  # noqa: E731
     runs = (tmp_path / "whole", tmp_path / "run")

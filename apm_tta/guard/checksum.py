@@ -67,7 +67,8 @@ def _sums(tensor: Tensor) -> Iterator[bytes | Tensor]:
         content = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
         whole = len(content) // (8 * _COLUMNS) * 8 * _COLUMNS
         if content.device.type == "cpu":
-            yield from _added(content[:whole].numpy().view(np.int64).reshape(-1, _COLUMNS))
+            if whole:
+                yield from _added(content[:whole].numpy().view(np.int64).reshape(-1, _COLUMNS))
             yield content[whole:].numpy().tobytes()
             return
         if whole:

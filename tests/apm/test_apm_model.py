@@ -25,9 +25,10 @@ def vector_image(vectors: dict[str, np.ndarray]) -> torch.Tensor:
 
 
 @pytest.mark.vectors("apm_vectors/vector_seed*.npz")
-def test_forward_pass_and_ten_adam_steps_equal_the_published_ones(
+def test_forward_pass_and_first_adam_steps_equal_the_published_ones(
     reference: ModuleType, vectors: dict[str, np.ndarray], vector_image: torch.Tensor
 ) -> None:
+    """Three steps; ``test_apm_engine`` takes all ten, as a run does."""
     apm = APM(APMConfig())
     seed = int(vectors["seed"])
     apm.load_reference_state_dict(reference.reference_state_dict(seed))
@@ -40,7 +41,7 @@ def test_forward_pass_and_ten_adam_steps_equal_the_published_ones(
     optimizer = torch.optim.Adam(apm.parameters(), lr=1e-4)
     assert len(vectors["token"]) == 11
     our_loss = None
-    for token, loss in zip(vectors["token"], vectors["loss"], strict=True):
+    for token, loss in zip(vectors["token"][:4], vectors["loss"][:4], strict=True):
         if our_loss is not None:
             optimizer.zero_grad()
             our_loss.backward()

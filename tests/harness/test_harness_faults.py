@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -83,8 +84,7 @@ def test_a_full_disk_stops_the_run_which_resumes_once_there_is_room(
 def test_a_truncated_record_is_set_aside_and_answered_again(
     keep: int, tmp_path: Path, whole: Path, answers: Answers, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
-    assert main([*WORDS, "--out", str(run)]) == 0
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
     damaged = recorded(run)[2]
     content = damaged.read_bytes()
     damaged.write_bytes(content[:keep])
@@ -125,8 +125,7 @@ def test_a_second_writer_is_refused_and_a_dead_one_holds_no_lock(
 def test_force_new_starts_in_a_new_folder_and_overwrites_nothing(
     tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
-    assert main([*WORDS, "--out", str(run)]) == 0
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     for number in (2, 3):
         assert main([*WORDS, "--seed", "1", "--out", str(run), "--force-new"]) == 0

@@ -19,7 +19,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "cotta": {"augmentations": 2, "confidence": 1.0},
     "knn": {"neighbours": 3},
     "rotta": {"memory_size": 2, "update_every": 2},
-    "watt": {"repeats": 1},
+    "watt": {"repeats": 1, "steps": 1},
 }
 
 
