@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -105,13 +105,13 @@ class Registry(Generic[T]):
         )
 
     def _points(self) -> tuple[EntryPoint, ...]:
-        return tuple(_installed(_places()).select(group=f"apm_tta.{self.kind}s"))
+        return _installed(f"apm_tta.{self.kind}s", _places())
 
 
-@lru_cache(maxsize=1)
-def _installed(places: tuple[tuple[str, int, int], ...]) -> EntryPoints:
-    """Return the entry points of all packages: a file each, which a run would read half a dozen times."""
-    return entry_points()
+@lru_cache(maxsize=16)
+def _installed(group: str, places: tuple[tuple[str, int, int], ...]) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group: a file of every package, which a run would read half a dozen times."""
+    return tuple(entry_points(group=group))
 
 
 def _places() -> tuple[tuple[str, int, int], ...]:

@@ -194,7 +194,7 @@ def test_another_image_with_the_same_name_is_not_taken_from_the_cache(
 @pytest.mark.parametrize("setting", ["iid", "continual", "mixed", "correlated"])
 def test_the_setting_of_a_stream_is_a_column(tmp_path: Path, setting: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    words = ["--limit", "20", "--corruptions", "contrast,pixelate", "--severities", "3", "--out", str(out), "--quiet"]
+    words = ["--limit", "10", "--corruptions", "contrast,pixelate", "--severities", "3", "--out", str(out), "--quiet"]
     assert main(["demo", "--methods", "zeroshot,tda,tent", "--setting", setting, *words]) == 0
     rows = read_csv(out / "results.csv")
     assert {(row["method"], row["setting"]) for row in rows} == {
@@ -203,14 +203,14 @@ def test_the_setting_of_a_stream_is_a_column(tmp_path: Path, setting: str, capsy
         ("tent", setting),
         ("norm", setting),  # what tent is to be compared with
     }
-    assert all(row["n"] == "20" for row in rows)
+    assert all(row["n"] == "10" for row in rows)
     reset = "dataset" if setting in ("continual", "mixed") else "corruption"
     assert f"({setting} streams, reset: {reset})" in capsys.readouterr().out
 
 
 def test_an_online_run_that_lost_a_cell_answers_its_stream_again_with_the_same_table(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = ["--limit", "20", "--corruptions", "contrast,pixelate", "--severities", "3", "--out", str(out), "--quiet"]
+    words = ["--limit", "10", "--corruptions", "contrast,pixelate", "--severities", "3", "--out", str(out), "--quiet"]
     command = ["demo", "--methods", "zeroshot,tda", "--setting", "continual", *words]
     assert main(command) == 0
     before = [(row["method"], row["corruption"], row["top1"], row["top5"]) for row in read_csv(out / "results.csv")]
@@ -222,7 +222,8 @@ def test_an_online_run_that_lost_a_cell_answers_its_stream_again_with_the_same_t
 
 def test_an_apm_fitted_to_a_consensus_adds_the_method_of_that_consensus(tmp_path: Path, tree: Path) -> None:
     out = tmp_path / "run"
-    words = ("--methods", "zeroshot,apm", "--set", "apm.target=vte", "--set", "apm.views=8", "--limit", "10")
+    words = ("--methods", "zeroshot,apm", "--set", "apm.target=vte", "--set", "apm.views=8")
+    words += ("--set", "apm.iterations=4", "--limit", "10")
     assert run(out, tree, *words) == 0
     rows = {row["method"]: row for row in read_csv(out / "results.csv")}
     assert list(rows) == ["zeroshot", "apm", "vte"]

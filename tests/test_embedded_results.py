@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from apm_tta.cli import main
+from apm_tta.api.run import resolve, run_request
+from apm_tta.commands.suites import SuiteCommand
 from apm_tta.report.render import markdown_text
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "results" / "embedded"
 MADE = sorted(FOLDER.glob("*/severity-5-fast/results.csv"))
-CHEAP = ["zeroshot", "ensemble", "norm", "tent", "tda"]
-AGAIN = ["contrast", "jpeg_compression"]
+CHEAP = ["zeroshot", "norm", "tent", "tda"]
+AGAIN = "contrast"
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +33,22 @@ def script() -> Any:
 
 @pytest.mark.parametrize("name", [f"{file.parent.parent.name}/{file.parent.name}" for file in MADE])
 def test_cheap_methods_have_the_committed_numbers(name: str, script: Any, tmp_path: Path) -> None:
-    """Another processor sums in another order, which may decide a near tie differently: by one image at most."""
+    """Under one corruption, which no other condition changes.
+
+    Another processor sums in another order, which may decide a near tie differently: by one image at most.
+    """
     (part,) = [part for part in script.parts() if part.name == name]
     committed = pd.read_csv(FOLDER / name / "results.csv")
-    expected = committed[committed["method"].isin(CHEAP) & committed["corruption"].isin(["clean", *AGAIN])]
-    words = list(part.words)
-    for option, values in (("--methods", expected["method"].unique()), ("--corruptions", AGAIN)):
-        words[words.index(option) + 1] = ",".join(values)
-    assert main([*words, "--quiet", "--out", str(tmp_path / "run")]) == 0
+    expected = committed[committed["method"].isin(CHEAP) & (committed["corruption"] == AGAIN)]
+    suite, *words = [*part.words, "--quiet", "--out", str(tmp_path / "run"), "--corruptions", AGAIN]
+    words += ["--methods", ",".join(expected["method"].unique())]
+    options = SuiteCommand(suite).make_context(suite, words).params
+    del options["dry_run"], options["json"]
+    run_request(resolve(suite, {**options, "clean": False, "foreign": None}))
     again = pd.read_csv(tmp_path / "run" / "results.csv")
     keys = ["corruption", "severity", "method", "setting", "seed", "n", "errors"]
     both = expected.merge(again, on=keys, suffixes=("", "_again"))
-    assert len(both) == len(expected) == len(again) >= 3 * (1 + len(AGAIN))
+    assert len(both) == len(expected) == len(again) >= 3
     for column in ("top1", "top5", "agreement"):
         assert (both[column] - both[f"{column}_again"]).abs().max() <= 1.01 * 100 / script.IMAGES["severity-5"][
             script.FAST

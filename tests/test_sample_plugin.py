@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from processes import run_program
 
 from apm_tta.data.cards import CARD_FILES, card_names, every_card, load_card
 from apm_tta.errors import UnknownName, UserError
@@ -45,14 +45,8 @@ def installed(site_packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def bench(site_packages: Path, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from apm_tta.cli import console; console()", *words],
-        env={**os.environ, "PYTHONPATH": str(site_packages), "APM_TTA_CACHE": str(folder / "cache")},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program = f"import sys; sys.path.insert(1, {str(site_packages)!r}); from apm_tta.cli import console; console()"
+    return run_program(program, words, {"APM_TTA_CACHE": str(folder / "cache")}, folder / "script.py")
 
 
 def test_a_run_uses_a_method_a_teacher_a_layout_and_a_data_set_of_one_package(

@@ -34,7 +34,8 @@ def measure(setting: Setting) -> Found:
     found = Found(("method", "images", "differing", "of these also by moved pixels", "moved pixels alone"))
     images = _Images(setting.sizes.answers)
     teachers = images.teacher(_CPU), images.teacher(_CPU, moved=True), images.teacher(setting.device)
-    for name in (each for each in METHODS.names() if each != "norm"):  # the teacher has no BatchNorm
+    names = setting.sizes.methods or METHODS.names()
+    for name in (each for each in names if each != "norm"):  # the teacher has no BatchNorm
         chosen = {**_SETTINGS.get(name, {}), **setting.sizes.settings.get(name, {})}
         on_cpu, moved, on_device = (images.predictions(name, chosen, teacher) for teacher in teachers)
         differing, unstable = on_device != on_cpu, moved != on_cpu

@@ -17,6 +17,7 @@ from apm_tta.harness.progress.events import Answered, Emit, Event
 from apm_tta.harness.request.run_request import resolve_request
 from apm_tta.methods import METHODS
 from benchmarks.gpu.section import Setting
+from benchmarks.gpu.sizes import Sizes
 from benchmarks.host.measure import make_photographs
 
 CHEAP = ("ensemble", "sar", "tent", "zeroshot")
@@ -38,12 +39,13 @@ class Moment:
     host: float
 
 
-def methods() -> list[str]:
-    """Name the methods that are measured: all that need neither labelled images nor BatchNorm, as the teacher is.
+def methods(sizes: Sizes) -> list[str]:
+    """Name the methods that are measured: of those chosen, all that need neither labelled images nor BatchNorm.
 
     A transductive one answers once, at the end: it has no rate.
     """
-    names = [name for name in METHODS.names() if METHODS.get(name).protocol != "transductive"]
+    chosen = sizes.methods or METHODS.names()
+    names = [name for name in chosen if METHODS.get(name).protocol != "transductive"]
     return [name for name in names if name not in ("eata", "knn", "norm")]
 
 
@@ -62,7 +64,7 @@ def drawn_teacher(setting: Setting) -> str:
 
 def prepared_runs(setting: Setting) -> Prepared:
     """Build the teacher and every method, once for all measurements of them."""
-    sizes, names = setting.sizes, methods()
+    sizes, names = setting.sizes, methods(setting.sizes)
     root = setting.folder / "photographs"
     if not root.exists():
         make_photographs(root, max(sizes.cheap, sizes.classes), sizes.classes, sizes.side)

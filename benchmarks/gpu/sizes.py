@@ -28,6 +28,7 @@ class Sizes:
         together: images whose APMs are fitted at once, at most.
         small_apm: whether the APM has the embedded size in place of the published one.
         precisions: in which methods are measured; None for all.
+        methods: those that are compared and measured; None for all.
     """
 
     architecture: str | None = "ViT-B-16"
@@ -45,6 +46,7 @@ class Sizes:
     together: int = 64
     small_apm: bool = False
     precisions: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
 
 
 def _smallest(name: str) -> dict[str, int]:
@@ -65,9 +67,7 @@ SMOKE = Sizes(
     answers=2,
     settings={
         **{name: own for name in METHODS.names() if (own := _smallest(name))},
-        "watt": {"batch_size": 2, "repeats": 1},
         "apm": {"iterations": 2},
-        "cotta": {"batch_size": 2, "augmentations": 2},
     },
     product=64,
     copied=2**16,
@@ -75,4 +75,5 @@ SMOKE = Sizes(
     together=2,
     small_apm=True,
     precisions=("float32",),
+    methods=("apm", "mta", "tda", "tent", "zeroshot"),
 )

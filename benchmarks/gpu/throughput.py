@@ -37,7 +37,7 @@ def measure(setting: Setting) -> Found:
         )
     )
     for precision in setting.sizes.precisions or precisions():
-        for name in methods():
+        for name in methods(setting.sizes):
             if setting.left() < _LEFT_FOR_THE_REST:
                 found.remarks.append(f"{name} in {precision} was not measured: the time was over.")
                 continue

@@ -134,7 +134,7 @@ def assert_one_line(said: str) -> None:
     assert "unexpected" not in said
 
 
-@fuzzed(15)
+@fuzzed(8)
 @given(
     place=st.sampled_from(["run", "run", "cache"]),
     damages=st.lists(

@@ -28,7 +28,10 @@ from apm_tta.revision import ENGINE_REVISION
 COMMITTED = Path(__file__).with_name("tiny_runs.json")
 COMMAND = f"python tests/harness/{Path(__file__).name} --write"
 SHOTS = 3
-"""Labelled images per class; one more image per class is tested."""
+"""Labelled images per class."""
+
+IMAGES = 5
+"""Tested images, of as many classes."""
 
 ROUNDING = 2e-3
 """Largest difference of a confidence, 0 .. 1, between processors."""
@@ -49,10 +52,10 @@ def tiny_run(folder: Path) -> Answers:
             counts[entry.label] += 1
     own = [name for name in METHODS.names() if METHODS.get(name).__module__.startswith("apm_tta.methods.")]
     names = [name for name in own if name not in NEED_BATCH_NORM]
-    corrupted = {"clean": False, "corruptions": ["contrast"], "severities": [3]}
+    images = {"clean": False, "corruptions": ["contrast"], "severities": [3], "limit": IMAGES}
     request = resolve_request(
         "folder",
-        {"teacher": "embedded", "methods": names, "shots": SHOTS, "crop_scale": (0.5, 1.0), **corrupted},
+        {"teacher": "embedded", "methods": names, "shots": SHOTS, "crop_scale": (0.5, 1.0), **images},
         data_root=folder / "tested",
         support=folder / "support",
         out=folder / "run",

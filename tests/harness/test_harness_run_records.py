@@ -17,7 +17,7 @@ from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.run_records import files_of_run
 
 WORDS = [
-    *("demo", "--limit", "12", "--corruptions", "contrast", "--severities", "5", "--shard-size", "8", "--quiet"),
+    *("demo", "--limit", "6", "--corruptions", "contrast", "--severities", "5", "--shard-size", "4", "--quiet"),
     *("--methods", "zeroshot,tent,tda", "--device", "cpu", "--seeds", "0,1"),
 ]
 OTHER = [word for name in ("zeroshot", "tent", "tda") for word in ("--set", f"{name}.templates=openai80")]
@@ -61,8 +61,8 @@ def test_a_manifest_names_every_file_of_its_run(whole: Path) -> None:
     """Shards of episodic methods, streams of online ones."""
     named = files_of_run(read_manifest(whole).numbers)
     assert sorted(map(str, named)) == recorded(whole)
-    assert {file.images for file in named.values() if file.cell.setting == "episodic"} == {8, 4}
-    assert {file.images for file in named.values() if file.cell.setting == "iid"} == {12}
+    assert {file.images for file in named.values() if file.cell.setting == "episodic"} == {4, 2}
+    assert {file.images for file in named.values() if file.cell.setting == "iid"} == {6}
 
 
 def test_records_of_another_run_are_refused_and_answered_again(
