@@ -167,6 +167,20 @@ class Text(ParamType[str]):
         return str(value)
 
 
+class RunPlace(ParamType[str]):
+    """Where a run lies: a folder, an archive of one, or an address of fsspec, such as s3://bucket/run."""
+
+    name = "path or address"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """Leave the completion to the shell."""
+        return [CompletionItem(incomplete, type="file")]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the place, or refuse the value."""
+        return str(value) if "://" in str(value) else str(NamedPath().convert(value, param, ctx))
+
+
 class NamedPath(ParamType[Path]):
     """The path of a file or folder, which need not exist."""
 
