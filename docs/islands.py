@@ -2,7 +2,9 @@
 
 ``python docs/islands.py measure photographs FOLDER`` composes pictures of the photographs in FOLDER, and ``measure
 fashion-mnist`` takes the foreground of the images in the package; both write a table to ``docs/islands/``, numbers
-only. ``python docs/islands.py`` makes the page from them. A test compares the committed page with its output.
+only. ``measure cost [56-stride] [224-shift]`` draws islands of a ViT-B/16 with drawn weights in a process of its own,
+and stores its memory and time. ``python docs/islands.py`` makes the page from all. A test compares the committed page
+with its output.
 """
 
 from __future__ import annotations
@@ -10,12 +12,18 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
+import os
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
+from safetensors.torch import save_file
 from tabulate import tabulate
 
 from apm_tta.data.unlabelled import Unlabelled, all_images, by_digest
@@ -36,6 +44,9 @@ PAGE = Path(__file__).with_name("islands.md")
 CONTROLS = 10  # one picture in so many is composed of a single photograph
 KEPT_EVERY = 10  # images
 PLAIN = "bilinear"
+COST_FILE = FOLDER / "cost.json"
+COSTLY = ["56-stride", "224-shift"]
+LARGE = "vit_base_patch16_224.augreg2_in21k_ft_in1k"
 TITLES = {"photographs": "Photographs with a pasted part", "fashion-mnist": "Fashion-MNIST's foreground"}
 Key = tuple[str, str, str]  # layer, resolution, way
 
@@ -188,6 +199,28 @@ def _numbers(one: Estimate) -> list[str]:
     return [f"{value:.4f}" for value in (one.mean, one.low, one.high)]
 
 
+def measure_cost(names: Sequence[str]) -> None:
+    """Draw islands of a large teacher with drawn weights, and store the memory and the processor time that it took."""
+    stored = json.loads(COST_FILE.read_text(encoding="utf-8")) if COST_FILE.is_file() else {}
+    image = Path(__file__).with_name("pictures") / "coffee.jpg"
+    with tempfile.TemporaryDirectory() as out:
+        weights = Path(out) / "drawn.safetensors"
+        torch.manual_seed(0)
+        save_file(timm.create_model(LARGE, pretrained=False).state_dict(), weights)
+        for name in names:
+            resolution, way = name.split("-")
+            words = ["islands", str(image), "--teacher", f"timm:{LARGE}:{weights}", "--levels", "11", "--resolution"]
+            words += [resolution, "--fine", way, "--animation", "none", "--yes", "--out", f"{out}/{name}"]
+            code = "import sys; from apm_tta.cli import main; sys.exit(main(sys.argv[1:]))"
+            process = os.posix_spawn(sys.executable, [sys.executable, "-c", code, *words], os.environ)
+            _, status, used = os.wait4(process, 0)
+            if status:
+                raise SystemExit(f"{name}: the command failed")
+            stored[name] = {"seconds": round(used.ru_utime + used.ru_stime), "megabytes": round(used.ru_maxrss / 1024)}
+            FOLDER.mkdir(exist_ok=True)
+            COST_FILE.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+
+
 def tables() -> dict[str, list[dict[str, str]]]:
     """Return the measured tables, by the names of their files."""
     paths = sorted(FOLDER.glob("*.csv"), key=lambda path: (not path.name.startswith("photographs"), path.name))
@@ -238,6 +271,18 @@ def page() -> str:
     for name, rows in tables().items():
         yardstick = next(each for each in TITLES if name.startswith(each))
         parts += [f"## {TITLES[yardstick]}: {rows[0]['teacher']}", _table(rows), _said(rows)]
+    if COST_FILE.is_file():
+        stored = json.loads(COST_FILE.read_text(encoding="utf-8"))
+        cells = [
+            [name.replace("-", " by "), f"{own['megabytes']:,}", f"{own['seconds']}"] for name, own in stored.items()
+        ]
+        heads = ["locations per side", "memory MB", "processor seconds"]
+        parts += [
+            "## What it costs",
+            "One layer of a ViT-B/16 with drawn weights, by `python docs/islands.py measure cost`: the whole command, "
+            "its largest memory and the time of its processor.",
+            tabulate(cells, heads, tablefmt="github", disable_numparse=True),
+        ]
     way = default()
     chosen = (
         f"`{way}` is better than interpolation in most rows on photographs"
@@ -296,14 +341,16 @@ def _interval(row: dict[str, str], name: str) -> str:
 def main() -> None:
     """Measure where requested, and make the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", metavar="measure (photographs FOLDER | fashion-mnist)")
+    parser.add_argument("what", nargs="*", metavar="measure (photographs FOLDER | fashion-mnist | cost)")
     parser.add_argument("--teacher", default="embedded")
     parser.add_argument("--layers", default="0,1,2,3")
     parser.add_argument("--resolutions", default="16,32")
     parser.add_argument("--limit", type=int, default=100, help="images")
     parser.add_argument("--field", type=Path, help="checkpoint of a field that is asked as well")
     given = parser.parse_args()
-    if given.what:
+    if given.what[1:2] == ["cost"]:
+        measure_cost(given.what[2:] or COSTLY)
+    elif given.what:
         teacher = load_teacher(given.teacher, torch.device("cpu"))
         asked = load_field(given.field, teacher.device) if given.field else None
         yardstick = given.what[1]
