@@ -14,7 +14,6 @@ from small_settings import NEED_SUPPORT
 
 from apm_tta.cli import main
 from apm_tta.harness.compute.measure import count_flops
-from apm_tta.islands.fine import PLAIN
 from apm_tta.method_rows import is_variant, method_of, split_rows
 from apm_tta.methods import METHODS
 
