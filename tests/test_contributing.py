@@ -23,7 +23,15 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["CONTRIBUTING.md", "SECURITY.md", ".github/PULL_REQUEST_TEMPLATE.md", ".github/ISSUE_TEMPLATE/addition.md"]
+PAGES = [
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/architecture.md",
+    "docs/your-method.md",
+    "docs/your-data-set.md",
+    ".github/PULL_REQUEST_TEMPLATE.md",
+    ".github/ISSUE_TEMPLATE/addition.md",
+]
 FOLDERS = ("apm_tta", "tests", "datasets", "benchmarks", "docs", "results", ".ci")
 
 pytestmark = pytest.mark.skipif(
@@ -58,8 +66,9 @@ def defined(path: Path) -> set[str]:
 def test_every_file_and_symbol_that_is_named_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     spans = [span for span in re.findall(r"`([^`\n]+)`", text) if span.partition("/")[0] in FOLDERS]
-    named = [span for span in spans if "NAME" not in span] + re.findall(r"\]\(([^)#:]+)\)", text)
-    for span in named:
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / page).parent / link).exists(), link
+    for span in [span for span in spans if "NAME" not in span]:
         path, _, symbol = span.partition("::")
         assert (ROOT / path).exists(), span
         assert not symbol or symbol in defined(ROOT / path), span

@@ -17,7 +17,10 @@ PACKAGE = Path(apm_tta.__file__).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- not run: (?P<why>[^>]*) -->\n)?```(?P<kind>python|pycon)\n(?P<code>.*?)```", re.DOTALL)
 
-NOT_RUN = [("docs/python.md", "needs downloaded weights and a GPU")]
+NOT_RUN = [
+    ("docs/python.md", "needs downloaded weights and a GPU"),
+    ("docs/your-data-set.md", "is a file of tests/sample_plugin, which a test installs"),
+]
 """Blocks that are not run, and the reason that the page gives."""
 
 
@@ -86,6 +89,14 @@ def test_examples_on_pages(page: Path) -> None:
 def test_what_is_not_run_is_listed() -> None:
     found = [(page.relative_to(ROOT).as_posix(), block.why) for page in PAGES for block in blocks_of(page) if block.why]
     assert found == NOT_RUN
+
+
+def test_card_and_layout_of_the_page_are_those_of_the_sample_package() -> None:
+    page = (ROOT / "docs" / "your-data-set.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"```(yaml|python)\n(.*?)```", page, flags=re.DOTALL))
+    sample = ROOT / "tests" / "sample_plugin" / "apm_tta_sample"
+    assert blocks["yaml"] == (sample / "sample-set.yaml").read_text(encoding="utf-8")
+    assert blocks["python"] == (sample / "layout.py").read_text(encoding="utf-8")
 
 
 def test_an_example_that_is_wrong_fails() -> None:
