@@ -1,4 +1,4 @@
-"""Make the pictures of islands, levels and the field, and the text between them in ``docs/islands.md``.
+"""Make the pictures of islands, levels and the field, and the text between them in ``docs/islands-and-field.md``.
 
 ``python docs/pictures.py make`` runs every command that the page prints and leaves its files in ``docs/pictures/``;
 ``python docs/pictures.py`` writes the page's section from them. A test compares the committed section with its
@@ -19,7 +19,7 @@ from apm_tta.cli import main as run_bench
 from apm_tta.islands.agreement import format_cosine
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER, PAGE = ROOT / "docs" / "pictures", ROOT / "docs" / "islands.md"
+FOLDER, PAGE = ROOT / "docs" / "pictures", ROOT / "docs" / "islands-and-field.md"
 BEGIN, END = "<!-- pictures: begin -->", "<!-- pictures: end -->"
 PHOTOGRAPH = FOLDER / "coffee.jpg"
 CHECKPOINT = "docs/pictures/field/field.safetensors"

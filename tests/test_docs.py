@@ -156,7 +156,7 @@ def test_pictures_of_islands_have_the_numbers_of_their_files() -> None:
     if not (ROOT / "docs").is_dir():
         pytest.skip("docs/ is part of a checkout, not of the source distribution")
     script = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
-    text = (ROOT / "docs" / "islands.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "islands-and-field.md").read_text(encoding="utf-8")
     section = text.partition(script["BEGIN"])[2].partition(script["END"])[0].strip()
     assert section == script["section"]()
     images = [line.partition("](")[2].rstrip(")") for line in section.splitlines() if line.startswith("![")]
