@@ -34,6 +34,7 @@ from apm_tta.harness.compute.account import Account
 from apm_tta.harness.compute.measure import count_flops
 from apm_tta.harness.estimate import duration
 from apm_tta.harness.plan import SHARD_SIZE, Cell, plan_shards
+from apm_tta.harness.request.run_request import KEEP_EVERY_S
 from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.records import Recorded, decode_records, encode_records, encode_table, write_content
 from apm_tta.methods import METHODS, Batch, build_parameters
@@ -188,9 +189,9 @@ def page(costs: list[tuple[str, str, float]], feeding: dict[str, float]) -> str:
         f"{IMAGES * stored / 1e9:,.0f} GB. {' and '.join(LIKE_ZEROSHOT)} cost as much as zeroshot once their class "
         "weights or neighbours are computed. Methods of one run share loading, features and views: a run of several "
         "takes less than their sum.",
-        f"A killed process loses at most a shard of {SHARD_SIZE:,} images. An online method's stream is one unit: "
-        "with a reset at every corruption there are 75 streams, so that more than 75 GPUs gain nothing, and a stream "
-        "that never resets cannot be distributed at all.",
+        f"A killed process loses at most {KEEP_EVERY_S / 60:.0f} minutes ([long-runs.md](long-runs.md)). An online "
+        "method's stream is one unit: with a reset at every corruption there are 75 streams, so that more than 75 GPUs "
+        "gain nothing, and a stream that never resets cannot be distributed at all.",
         *_storage(record, values["record in a compact file"]),
     ]
     return "\n\n".join(paragraphs) + "\n"

@@ -200,7 +200,7 @@ def _options() -> list[click.Parameter]:
         of_request("--out", path, "Run folder; resume an existing folder of the same run."),
         click.Option(["--allow-code"], is_flag=True, help="Let --teacher module:... import and run that code."),
         click.Option(["--force-new"], is_flag=True, help="Start a new folder beside --out if that exists."),
-        of_suite("--shard-size", count, "Images recorded together: the most that a killed run loses."),
+        of_suite("--shard-size", count, "Images recorded in one file."),
         of_request("--shard-range", Part(), "Compute only the i-th of n parts; run-bench merge joins them."),
         of_request(
             "--plan",

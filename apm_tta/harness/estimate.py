@@ -11,21 +11,25 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from apm_tta.errors import UserError
 from apm_tta.harness.bottleneck import Bottleneck, seconds_of_loading
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.loading import default_workers
 from apm_tta.harness.compute.prepare import Prepared, plan, prepare
+from apm_tta.harness.compute.stream_states import StreamStates
 from apm_tta.harness.plan import Cell, Shard, Stream, Work
 from apm_tta.harness.progress.events import Event, Note
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.progress.logged_notes import gathered_warnings
 from apm_tta.harness.quietness import Clocks, disturbance
-from apm_tta.harness.request.run_request import RunRequest
+from apm_tta.harness.request.run_request import KEEP_EVERY_S, RunRequest
 from apm_tta.harness.request.suite import Suite, run_title, span_of_images
 from apm_tta.harness.storage.division import write_plan
 from apm_tta.harness.storage.records import decode_records, encode_records
 from apm_tta.wording import first_few, pluralise
 
+_LITTLE = 0.01
+"""Share of the time that keeping may take before it is said."""
 _CALIBRATION_IMAGES = 16
 _CALIBRATION_S = 60.0
 """A method whose first calibration took longer is not measured a second time."""
@@ -42,7 +46,10 @@ class MethodEstimate:
         answers: number of images over all cells.
         seconds_per_image: time of the method alone: loading, the teacher's features and its own work.
         megabytes: peak memory while it answered; None where it was not measured.
-        shard_seconds: time of its largest shard or stream, which is lost when the run is killed.
+        lost_seconds: what is lost at most when the run is killed: all since it was kept last, and a batch; its whole
+            largest stream where the method keeps what cannot be stored.
+        state_bytes: size of an online method's state after the calibration; 0 for others.
+        state_seconds: time that it takes to make it ready to be written.
     """
 
     method: str
@@ -51,7 +58,9 @@ class MethodEstimate:
     answers: int
     seconds_per_image: float
     megabytes: float | None
-    shard_seconds: float
+    lost_seconds: float
+    state_bytes: int = 0
+    state_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ class Estimate:
         streams: what online methods are shown, in words; empty without them.
         notes: what the run would note: doubts about the images, and what libraries warned of.
         disturbed: by method, by what it is known that something else ran while it was measured.
+        keep_every: see ``RunRequest``.
     """
 
     suite: Suite
@@ -91,6 +101,23 @@ class Estimate:
     streams: str = ""
     notes: tuple[str, ...] = ()
     disturbed: Mapping[str, str] = field(default_factory=dict)
+    keep_every: float = KEEP_EVERY_S
+
+    @property
+    def kept(self) -> str:
+        """Say how often answers are kept, and what the states of online methods cost."""
+        every = duration(self.keep_every)
+        states = [method for method in self.methods if method.state_bytes]
+        said = f"Answers are kept at the latest every {every}, in the middle of shards and streams too"
+        if not states:
+            return f"{said}."
+        size, took = (sum(getattr(each, name) for each in states) for name in ("state_bytes", "state_seconds"))
+        said += (
+            f", with the states of {', '.join(each.method for each in states)}: {size / 1e6:.1f} MB after "
+            f"{pluralise(self.calibration_images, 'image')}, made in {duration(took)}"
+        )
+        share = took / self.keep_every
+        return said + (f", which is {100 * share:.0f} % of the time." if share > _LITTLE else ".")
 
     def text(self) -> str:
         """Write the estimate for a reader."""
@@ -115,7 +142,7 @@ class Estimate:
                 method.answers,
                 f"{1000 * method.seconds_per_image:.1f}",
                 duration(method.answers * method.seconds_per_image),
-                duration(method.shard_seconds),
+                duration(method.lost_seconds),
                 "n/a" if method.megabytes is None else f"{method.megabytes:.0f}",
             ]
             for method in self.methods
@@ -137,12 +164,7 @@ class Estimate:
                 f"Something else ran on this machine meanwhile ({told}): these times are too long. Ask again while it "
                 "does nothing else."
             )
-        longest = max(self.methods, key=lambda method: method.shard_seconds)
-        if longest.shard_seconds > 3600 and longest.protocol == "episodic":
-            foot.append(
-                f"A run that is killed loses up to {duration(longest.shard_seconds)} of {longest.method}; a smaller "
-                "--shard-size loses less."
-            )
+        foot.append(self.kept)
         noted = ["", *(f"Note: {note}." for note in self.notes)] if self.notes else []
         return "\n".join([*head, "", table, "", *foot, *noted])
 
@@ -170,6 +192,9 @@ def estimate(request: RunRequest) -> Estimate:
         units = [unit for unit in work if any(cell.method == name for cell in unit.cells)]
         largest = max(sum(unit.count_answers(cell) for cell in unit.cells if cell.method == name) for unit in units)
         answers = sum(unit.count_answers(cell) for unit in units for cell in unit.cells if cell.method == name)
+        at_once = prepared.asked[name, request.suite.seeds[0]].stream_batch or request.suite.batch_size
+        longest = largest * measured.seconds_per_image
+        kept_after = request.keep_every + at_once * measured.seconds_per_image
         methods.append(
             MethodEstimate(
                 name,
@@ -178,7 +203,9 @@ def estimate(request: RunRequest) -> Estimate:
                 answers,
                 measured.seconds_per_image,
                 measured.megabytes,
-                largest * measured.seconds_per_image,
+                longest if measured.state_bytes is None else min(longest, kept_after),
+                measured.state_bytes or 0,
+                measured.state_seconds,
             )
         )
         files = sum(sum(cell.method == name for cell in unit.cells) for unit in units)
@@ -204,6 +231,7 @@ def estimate(request: RunRequest) -> Estimate:
         _streams(work),
         tuple(dict.fromkeys([*notes, *counted(heard)])),
         _disturbed(clocks),
+        request.keep_every,
     )
 
 
@@ -244,6 +272,8 @@ class _Calibration:
     warnings: Mapping[str, int]
     notes: list[str]
     clocks: Clocks | None
+    state_bytes: int | None
+    state_seconds: float
 
 
 def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
@@ -251,11 +281,21 @@ def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
     events: list[Event] = []
     worker = job.worker(job.request.devices[0], events.append)
     unit = Shard(cell.condition, 1, 0, count, (cell,))  # index 1: only a cell's first shard, 0, measures single images
+    assert job.prepared is not None
+    method = job.prepared.asked[cell.method, cell.seed]
+    states = StreamStates({cell.method: method} if method.protocol == "online" else {})
     started = time.perf_counter()
     with closing(worker):
         finished = worker.compute(unit)
         if time.perf_counter() - started < _CALIBRATION_S:
             finished = worker.compute(unit)
+    started = time.perf_counter()
+    size: int | None = None
+    try:
+        size = sum(map(len, states.encode().values()))
+    except UserError as error:
+        events.append(Note(f"{error}: where the run is killed, its stream begins anew"))
+    took = time.perf_counter() - started
     ((_, content),) = finished.files
     recorded = decode_records(Path(), content)
     empty = len(encode_records(cell, {}, recorded.header))
@@ -268,6 +308,8 @@ def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
         finished.warnings,
         [event.text for event in events if isinstance(event, Note)],
         recorded.header.clocks,
+        size,
+        took,
     )
 
 

@@ -226,6 +226,34 @@ def apart_from_foreign(samples: dict[Condition, int]) -> list[dict[Condition, in
     return [own, {FOREIGN: samples[FOREIGN]}] if FOREIGN in samples else [own]
 
 
+def spread(work: Sequence[Work], processes: int) -> list[Work]:
+    """Part streams by their methods where one would keep its process longer than a fair share; longest units first.
+
+    Methods of a stream share its images, and nothing else: what is answered does not depend on who shares.
+    """
+    units = list(work)
+    share = sum(map(_answers, units)) / processes
+    pending = [unit for unit in units if isinstance(unit, Stream)] if processes > 1 else []
+    while pending:
+        stream = pending.pop()
+        methods = list(dict.fromkeys(cell.method for cell in stream.cells))
+        if len(methods) < 2 or _answers(stream) <= share:
+            continue
+        first = {*methods[: len(methods) // 2]}
+        halves = [
+            replace(stream, cells=tuple(cell for cell in stream.cells if (cell.method in first) == own))
+            for own in (True, False)
+        ]
+        place = units.index(stream)
+        units[place : place + 1] = halves
+        pending += halves
+    return sorted(units, key=_answers, reverse=True) if processes > 1 else units
+
+
+def _answers(unit: Work) -> int:
+    return sum(unit.count_answers(cell) for cell in unit.cells)
+
+
 def select_part(work: Sequence[Work], part_of: Mapping[PurePosixPath, int], part: int) -> list[Work]:
     """Return the work of one part: of every shard and stream the cells whose files belong to it.
 

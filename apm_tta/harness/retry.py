@@ -11,7 +11,7 @@ from apm_tta.data.image_files import UnreadImage
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.loading import Place, load
 from apm_tta.harness.compute.prepare import Prepared
-from apm_tta.harness.plan import Cell, Shard, Stream, Work
+from apm_tta.harness.plan import Cell, Shard, Work
 from apm_tta.harness.storage.records import decode_records, read_content, write_content
 from apm_tta.harness.storage.renewed_records import renew_rows, restate_errors
 from apm_tta.harness.storage.unread_rows import SeenRows
@@ -26,11 +26,11 @@ class Remaining:
 
     Attributes:
         work: shards with the cells, and the images, that lack an answer; streams with all their cells.
-        again: the streams among them whose files are there already and are replaced, each answer being another one.
+        again: files of streams among them that are there already and are replaced, each answer being another one.
     """
 
     work: tuple[Work, ...]
-    again: frozenset[Stream]
+    again: frozenset[PurePosixPath]
 
     def record(self, folder: Path, unit: Work, files: Sequence[tuple[PurePosixPath, bytes]]) -> None:
         """Write the records of a unit of work; answers that are there already are kept.
@@ -43,7 +43,7 @@ class Remaining:
                 write_content(folder / path, content)
             elif isinstance(unit, Shard):
                 renew_rows(folder / path, content)
-            elif unit in self.again or _stream_unread(folder / path) != _stream_unread(folder / path, content):
+            elif path in self.again or _stream_unread(folder / path) != _stream_unread(folder / path, content):
                 write_content(folder / path, content)
 
 
@@ -73,7 +73,7 @@ def select_remaining(
             restate_errors(folder / name, still)
     readable = {place for place, error in errors.items() if error is None}
     remaining: list[Work] = []
-    again: set[Stream] = set()
+    again: set[PurePosixPath] = set()
     for unit in work:
         if isinstance(unit, Shard):
             remaining += _left_of_shard(unit, seen, readable, prepared)
@@ -81,8 +81,8 @@ def select_remaining(
         own = [seen[file] for cell in unit.cells if (file := unit.file_of(cell)) in seen]
         renewed = any((each.file.cell.condition, sample_id) in readable for each in own for sample_id in each.unread)
         if renewed or len({each.stream_unread for each in own}) > 1:
-            again.add(unit)
-        if unit in again or len(own) < len(unit.cells):
+            again |= {unit.file_of(cell) for cell in unit.cells}
+        if unit.file_of(unit.cells[0]) in again or len(own) < len(unit.cells):
             remaining.append(unit)
     return Remaining(tuple(remaining), frozenset(again))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from apm_tta.data.dataset import Dataset
@@ -16,7 +17,7 @@ from apm_tta.harness.compute.fingerprint import describe
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.prepare import open_data, plan, prepare
 from apm_tta.harness.plan import Cell, Shard, Stream, Work, select_part
-from apm_tta.harness.progress.events import Emit, Event, Finished, Note, Planned
+from apm_tta.harness.progress.events import Emit, Event, Finished, Kept, Note, Planned
 from apm_tta.harness.progress.hashing_bar import hashing_bar
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.progress.json_lines import JsonLines
@@ -26,6 +27,7 @@ from apm_tta.harness.progress.run_log import LOG_FILE, LogFile
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.retry import select_remaining
 from apm_tta.harness.storage.carried_images import carry_on
+from apm_tta.harness.storage.checkpoints import Checkpoints
 from apm_tta.harness.storage.compaction import compact
 from apm_tta.harness.storage.division import divide, part_of_files, refuse_other_plan
 from apm_tta.harness.storage.image_list import keep_read_images, read_image_list, with_images, write_image_list
@@ -101,6 +103,7 @@ def _run(
     before = read_manifest(folder) if (folder / MANIFEST_FILE).exists() else None
     listed = None if before is None else read_image_list(folder, before.numbers)
     if before is not None:
+        request = _in_shards_of(request, before.numbers.shard_size)
         digests = carry_on(folder, before.numbers, listed, digests)
         dataset.expect(digests)
     with gathered_warnings() as notes:
@@ -134,31 +137,36 @@ def _run(
             if event in said:
                 return
             said.add(event)
+        if isinstance(event, Finished | Kept) and not (folder / MANIFEST_FILE).exists():
+            raise UserError(
+                f"{folder} is gone: it was renamed or removed while the run wrote into it",
+                advice="put it back",
+                passing=True,
+            )
         if isinstance(event, Finished):
             heard.update(event.warnings)
-            if not (folder / MANIFEST_FILE).exists():
-                raise UserError(
-                    f"{folder} is gone: it was renamed or removed while the run wrote into it",
-                    advice="put it back",
-                    passing=True,
-                )
             for path, content in event.images:
                 keep_read_images(folder / path, content)
             remaining.record(folder, event.work, event.files)
+            checkpoints.remove(event.work)
+        elif isinstance(event, Kept):
+            checkpoints.write(event)
         for listener in listeners:
             listener(event)
 
     try:
+        checkpoints = Checkpoints(folder, manifest.numbers.fingerprint, emit)
         for reason in set_damaged_aside(work, folder, manifest.numbers, lambda *unit: _images_of(dataset, *unit)):
             emit(Note(f"{reason}: it is set aside, and its images are answered again"))
         for note in (*notes, *doubts):  # doubts are about this place, and no reader of the table needs them
             emit(Note(note))
         with _errors_with_advice(folder):
             remaining = select_remaining(work, folder, see_rows(folder, manifest.numbers), prepared)
-        emit(Planned(len({cell for unit in work for cell in unit.cells}), remaining.work))
+        left = checkpoints.along(remaining.work)
+        emit(Planned(len({cell for unit in work for cell in unit.cells}), left))
         with _errors_with_advice(folder), warnings_as_notes(emit):
-            if remaining.work:
-                engine(remaining.work, Job(request, manifest.numbers, digests, setup_warnings, prepared), emit)
+            if left:
+                engine(left, Job(request, manifest.numbers, digests, setup_warnings, prepared, checkpoints), emit)
         try:
             if written := compact(folder, manifest.numbers):
                 log.line(f"shards of {pluralise(written, 'cell')} were made one file each")
@@ -170,6 +178,11 @@ def _run(
             emit(Note(text))
         if progress is not None:
             progress.close()
+
+
+def _in_shards_of(request: RunRequest, shard_size: int) -> RunRequest:
+    """Return the request with the shard size that its run began with: no number depends on it, and files lie by it."""
+    return replace(request, suite=request.suite.model_copy(update={"shard_size": shard_size}))
 
 
 def _images_of(dataset: Dataset, unit: Work, cell: Cell) -> list[Image]:

@@ -132,6 +132,10 @@ class Method(ABC, Generic[P]):
         paper: where it comes from, ``arXiv NUMBER``.
         adapts: what it changes for an image.
         keeps: what it keeps from image to image, with how it grows.
+        remembers: whether later answers of an online method depend on what it keeps; False where the order of the
+            stream only decides which images are together.
+        reloaded: attributes that hold images of the stream: no part of the state, since they are shown again where that
+            is put back.
         knows: what it is told of the data beside class names and the images so far; empty where nothing.
         needs_text: whether it needs class weights from a text tower.
         starts_from_prompts: whether one that needs text can start from learned prompts instead; see
@@ -157,6 +161,8 @@ class Method(ABC, Generic[P]):
     paper: ClassVar[str] = "none"
     adapts: ClassVar[str] = "nothing stated"
     keeps: ClassVar[str] = "nothing"
+    remembers: ClassVar[bool] = True
+    reloaded: ClassVar[frozenset[str]] = frozenset()
     knows: ClassVar[str] = ""
     needs_text: ClassVar[bool] = False
     starts_from_prompts: ClassVar[bool] = False

@@ -59,15 +59,15 @@ class CMF(ROID[CMFParameters]):
         super().reset()
         count = sum(parameter.numel() for parameter in self.encoder.parameters)
         self.hidden = [source.clone() for source in self.encoder.source]
-        self.hidden_variance, self.beta = 0.0, 1.0
+        self.hidden_variance = 0.0
         self.noise = self.parameters.variance * count / _PARAMETERS_OF_RESNET_50
 
     def _keep_near(self) -> None:
         alpha, gamma, rest = self.parameters.source_momentum, self.parameters.hidden_momentum, 1 - self.noise
         self.hidden_variance = alpha**2 * self.hidden_variance + self.noise
         beta = max(rest / (self.hidden_variance + rest), _LEAST_BETA)
-        self.beta = beta if beta < _NO_BETA else 1.0
-        self.hidden_variance *= self.beta
+        beta = beta if beta < _NO_BETA else 1.0
+        self.hidden_variance *= beta
         move_towards(self.hidden, self.encoder.source, alpha)
-        move_towards(self.hidden, self.encoder.parameters, self.beta)
+        move_towards(self.hidden, self.encoder.parameters, beta)
         move_towards(self.encoder.parameters, self.hidden, gamma)

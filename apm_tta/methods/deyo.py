@@ -94,10 +94,6 @@ class DeYO(StreamEncoderMethod[DeYOParameters]):
     def new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.encoder.parameters, lr=self.learning_rate, momentum=0.9)
 
-    def reset(self) -> None:
-        super().reset()
-        self.passed = [0, 0]
-
     def predict(self, batch: Batch) -> Predictions:
         pixels = self.pixels(batch)
         with torch.enable_grad():
@@ -115,7 +111,6 @@ class DeYO(StreamEncoderMethod[DeYOParameters]):
                 self.optimizer.zero_grad()
                 ((weights * own * shaped).sum() / kept).backward()
                 self.optimizer.step()
-        self.passed = [self.passed[0] + len(certain), self.passed[1] + kept]
         return Predictions(logits.detach())
 
     @torch.no_grad()

@@ -79,7 +79,6 @@ class ETA(StreamEncoderMethod[E]):
     def reset(self) -> None:
         super().reset()
         self.average: Tensor | None = None
-        self.passed = [0, 0]
 
     def predict(self, batch: Batch) -> Predictions:
         with torch.enable_grad():
@@ -96,7 +95,6 @@ class ETA(StreamEncoderMethod[E]):
                 self._loss((weights * entropies).sum() / passed[1]).backward()
                 self.optimizer.step()
                 self._remember((probabilities * kept[:, None]).sum(0) / passed[1])
-        self.passed = [before + now for before, now in zip(self.passed, passed, strict=True)]
         return Predictions(logits.detach())
 
     def _loss(self, filtered: Tensor) -> Tensor:

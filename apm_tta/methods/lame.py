@@ -62,6 +62,7 @@ class LAME(Method[LAMEParameters]):
     fast = True
     paper = "arXiv 2201.05718"
     keeps = "nothing between batches"
+    remembers = False
     adapts = "the predicted probabilities"
 
     def setup(self) -> None:

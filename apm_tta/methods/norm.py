@@ -55,6 +55,7 @@ class Norm(Method[NormParameters]):
     fast = True
     paper = "arXiv 2006.16971"
     keeps = "nothing between batches"
+    remembers = False
     adapts = "the statistics of Batch normalisation"
 
     def setup(self) -> None:

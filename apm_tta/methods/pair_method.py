@@ -38,6 +38,7 @@ class PairMethod(StreamEncoderMethod[V]):
     """A method that adapts normalisation layers to a batch by the loss of its pairs, and forgets it with the batch."""
 
     keeps = "nothing between batches"
+    remembers = False
     needs_text = True
 
     def new_optimizer(self) -> torch.optim.Optimizer:

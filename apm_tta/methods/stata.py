@@ -57,6 +57,7 @@ class StatA(Method[StatAParameters]):
     fast = True
     paper = "arXiv 2501.03729"
     keeps = "nothing between batches"
+    remembers = False
     adapts = "the mean and variances of each class"
 
     def setup(self) -> None:

@@ -48,8 +48,10 @@ class StreamCache:
         self._filled = 0
         self._keys = like.new_zeros(0, like.shape[-1])
         self._values = like.new_zeros(0, classes) if valued else None
-        # Where the entries of each class are in a row of weights, behind a zero that stands for an empty place.
-        self._places = torch.zeros(classes * shots, dtype=torch.long, device=like.device)
+        # Where the entries of each class are in a row of weights, behind a zero that stands for an empty place; made as
+        # soon as weights are summed by it.
+        self._classes = classes
+        self._places: Tensor | None = None
 
     @property
     def entropies(self) -> dict[int, list[float]]:
@@ -116,14 +118,24 @@ class StreamCache:
             weighted: Tensor = weights @ self._values[: weights.shape[1]]
             return weighted
         if not weights.shape[1]:
-            return weights.new_zeros(len(weights), len(self._places) // self._shots)
+            return weights.new_zeros(len(weights), self._classes)
+        if self._places is None:
+            self._places = self._table(weights.shape[1], weights.device)
         with_empty = torch.cat([weights.new_zeros(len(weights), 1), weights], dim=1)
         by_class: Tensor = with_empty[:, self._places].unflatten(1, (-1, self._shots))
         return by_class.sum(-1)
 
+    def _table(self, rows: int, device: torch.device) -> Tensor:
+        """Return where the entries of each class are among the first rows, ``(C * shots,)``; see ``_places``."""
+        table = torch.zeros(self._classes * self._shots, dtype=torch.long)
+        for predicted, entries in self._entries.items():
+            own = [row + 1 for _, row in entries if row < rows]
+            table[predicted * self._shots : predicted * self._shots + len(own)] = torch.tensor(own, dtype=torch.long)
+        return device_copy(table, device)
+
     def _one_hot(self, entering: Sequence[Entering], features: Tensor) -> Tensor:
         """Return values ``(B, C)`` of the images that enter: 1 for the predicted class."""
-        rows = torch.zeros(len(features), len(self._places) // self._shots, dtype=features.dtype)
+        rows = torch.zeros(len(features), self._classes, dtype=features.dtype)
         for image, predicted, _ in entering:
             rows[image, predicted] = 1
         return device_copy(rows, features.device)
@@ -165,7 +177,7 @@ class StreamCache:
         if self._values is not None:
             assert values is not None
             self._values[rows] = values[images]
-        if changes.grown:
+        if changes.grown and self._places is not None:
             places, filled = device_copy(torch.tensor(changes.grown).T.contiguous(), device)
             self._places[places] = filled + 1
 

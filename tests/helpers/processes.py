@@ -33,6 +33,16 @@ def start_bench(words: Sequence[str], errors: Path | None = None) -> BaseProcess
     return process
 
 
+def start_program(
+    program: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> BaseProcess:
+    """Start a process that runs the text of a program, as ``python -c`` does; see ``run_program``."""
+    words = ["-c", *arguments]
+    process = _SERVER.Process(target=_program, args=(program, words, dict(environment or {}), None, None, None))
+    process.start()
+    return process
+
+
 def run_program(
     program: str,
     arguments: Sequence[str] = (),
@@ -68,11 +78,18 @@ def _bench(words: list[str], errors: Path | None) -> None:
 
 
 def _program(
-    program: str, arguments: list[str], environment: dict[str, str], script: Path | None, out: Path, err: Path
+    program: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    script: Path | None,
+    out: Path | None,
+    err: Path | None,
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # see ``_bench``
     _as_if_started_by_hand()
-    _redirect(1, out)
-    _redirect(2, err)
+    for descriptor, file in ((1, out), (2, err)):
+        if file is not None:
+            _redirect(descriptor, file)
     sys.argv = arguments
     os.environ.update(environment)
     main = sys.modules["__main__"] = ModuleType("__main__")

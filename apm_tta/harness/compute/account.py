@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -45,6 +46,33 @@ class Account:
     def add_batch(self, method: str, size: int) -> None:
         """Add the number of images that a method was given at once."""
         self._batch_sizes[method].add(size)
+
+    def state(self) -> dict[str, Any]:
+        """Return what was collected so far, as plain data."""
+        return {
+            "warnings": dict(self.warnings),
+            "remarks": [
+                [condition.corruption, condition.severity, dict(counts)] for condition, counts in self._remarks.items()
+            ],
+            "batch_sizes": {method: sorted(sizes) for method, sizes in self._batch_sizes.items()},
+            "unread": self._unread,
+        }
+
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Add what was collected before, as ``state`` returns it.
+
+        Raises:
+            ValueError: when it is something else.
+        """
+        try:
+            self.warnings.update(state["warnings"])
+            for corruption, severity, counts in state["remarks"]:
+                self._remarks[Condition(corruption, severity)].update(counts)
+            for method, sizes in state["batch_sizes"].items():
+                self._batch_sizes[method].update(sizes)
+            self._unread += state["unread"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"its account cannot be read ({type(error).__name__})") from None
 
     def header(self, cell: Cell, clocks: Clocks | None = None) -> RecordHeader:
         """Return what the file of a cell states.

@@ -18,9 +18,12 @@ from apm_tta.harness.compute.loading import default_workers
 from apm_tta.harness.compute.parcel import pack, unpack
 from apm_tta.harness.compute.prepare import Prepared, open_data, prepare
 from apm_tta.harness.compute.worker import Worker
+from apm_tta.harness.plan import Work
 from apm_tta.harness.progress.events import Emit, Note
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.request.run_request import RunRequest
+from apm_tta.harness.storage.checkpoint import Checkpoint
+from apm_tta.harness.storage.checkpoints import Checkpoints
 from apm_tta.harness.storage.manifest import Numbers, differences
 from apm_tta.system.cache_folder import default_cache
 
@@ -38,6 +41,7 @@ class Job:
         digests: of the images, which every process compares as it reads them; None where nothing is recorded.
         setup_warnings: what libraries warned of while the process that was asked for the run prepared it.
         prepared: what this process has built already; it is not sent.
+        checkpoints: of the run; they are sent one by one, with their units of work. None where nothing is recorded.
     """
 
     request: RunRequest
@@ -45,6 +49,11 @@ class Job:
     digests: ImageDigests | None = None
     setup_warnings: Mapping[str, int] = field(default_factory=dict)
     prepared: Prepared | None = field(default=None, compare=False)
+    checkpoints: Checkpoints | None = field(default=None, compare=False)
+
+    def checkpoint(self, unit: Work) -> Checkpoint | None:
+        """Return what has been kept of a unit of work; to be called in the process that was asked for the run."""
+        return None if self.checkpoints is None else self.checkpoints.of(unit)
 
     def packed(self) -> bytes:
         """Return what another process needs for ``unpacked``, the code of user-defined methods included.

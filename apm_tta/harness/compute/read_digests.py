@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from apm_tta.data.dataset import Dataset
@@ -20,13 +21,25 @@ class ReadDigests:
         expected = dataset.expected
         self._known = None if expected is None or expected.complete else expected.by_id
         self._read: dict[Condition, dict[str, str]] = defaultdict(dict)
+        self._new: list[tuple[str, int, str, str]] = []
 
     def add(self, loaded: Loaded) -> None:
         """Note the digests of images that were read."""
         if self._known is not None:
             for condition, entry in loaded.places:
                 if entry.id not in self._known:
-                    self._read[condition][entry.id] = loaded.digests[entry.id]
+                    self.put([(condition.corruption, condition.severity, entry.id, loaded.digests[entry.id])])
+
+    def put(self, digests: Iterable[tuple[str, int, str, str]]) -> None:
+        """Note digests: corruption, severity, id and SHA-256."""
+        for corruption, severity, sample_id, digest in digests:
+            self._read[Condition(corruption, severity)][sample_id] = digest
+            self._new.append((corruption, severity, sample_id, digest))
+
+    def take_new(self) -> list[tuple[str, int, str, str]]:
+        """Return those that were noted since they were taken last."""
+        new, self._new = self._new, []
+        return new
 
     def files(self, work: Work) -> tuple[tuple[PurePosixPath, bytes], ...]:
         """Return the files to write: a path below the run folder, and its content."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,6 +68,7 @@ class Watch:
         self._device = device
         self._pending: dict[Hashable, _Pending] = {}
         self._stretches: dict[Hashable, list[Stretch]] = {}
+        self._taken: dict[Hashable, int] = {}
         self._last = self._at = float("-inf")
 
     @contextmanager
@@ -90,6 +91,18 @@ class Watch:
         found = {timed: summarise(stretches) for timed, stretches in self._stretches.items()}
         self._stretches = {}
         return {timed: clocks for timed, clocks in found.items() if clocks is not None}
+
+    def take_new(self) -> dict[Hashable, list[Stretch]]:
+        """Return the stretches since they were taken last, or put."""
+        if self._pending:
+            self._look()
+        new = {timed: stretches[self._taken.get(timed, 0) :] for timed, stretches in self._stretches.items()}
+        self._taken = {timed: len(stretches) for timed, stretches in self._stretches.items()}
+        return new
+
+    def put(self, timed: Hashable, stretches: Iterable[Stretch]) -> None:
+        """Add stretches from before; they are new to ``take_new``."""
+        self._stretches.setdefault(timed, []).extend(stretches)
 
     def _look(self) -> None:
         now = measure_reference(self._device)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from apm_tta.harness.compute.answer_columns import (
 )
 from apm_tta.harness.compute.fresh_start import FreshStart
 from apm_tta.harness.compute.gathered_features import GatheredFeatures
+from apm_tta.harness.compute.keeping import Earlier, Keeping, Now, Since, decode_checkpoint, joined
 from apm_tta.harness.compute.loading import Following, Loaded, Loader, Place
 from apm_tta.harness.compute.measure import SoloCost, measure_alone, peak_memory
 from apm_tta.harness.compute.prepare import Prepared
@@ -36,11 +38,13 @@ from apm_tta.harness.compute.shard_features import CachedFeatures
 from apm_tta.harness.compute.shown import Positions, positions_of, repeats
 from apm_tta.harness.compute.spot_check import answer_alone, part_of, refuse_other_answers
 from apm_tta.harness.compute.stream_order import stream_order
+from apm_tta.harness.compute.stream_states import StreamStates
 from apm_tta.harness.compute.transfer import arriving
 from apm_tta.harness.compute.watch import Watch
 from apm_tta.harness.plan import Cell, Shard, Stream, Work
-from apm_tta.harness.progress.events import Answered, Emit, Finished, Note
+from apm_tta.harness.progress.events import Answered, Emit, Finished, Note, unit_name
 from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
+from apm_tta.harness.storage.checkpoint import Checkpoint
 from apm_tta.harness.storage.records import encode_records
 from apm_tta.methods import Batch, Method
 from apm_tta.methods.answering import Answers, answer, failures_named, refuse_changed_teacher, reset
@@ -75,6 +79,7 @@ class Worker:
         self._methods = prepared.asked
         self._batch_size = prepared.request.suite.batch_size
         self._precision = prepared.request.suite.precision
+        self._keep_every = prepared.request.keep_every
         self._feature_cache = feature_cache
         self._emit = emit
         self._fingerprint = fingerprint
@@ -92,13 +97,15 @@ class Worker:
         """End the loading processes."""
         self._loader.close()
 
-    def compute(self, work: Work, following: Work | None = None) -> Finished:
+    def compute(self, work: Work, following: Work | None = None, checkpoint: Checkpoint | None = None) -> Finished:
         """Take all ``steps``, and return the last one's result."""
-        *_, finished = self.steps(work, following)
+        *_, finished = self.steps(work, following, checkpoint)
         assert finished is not None
         return finished
 
-    def steps(self, work: Work, following: Work | None = None) -> Iterator[Finished | None]:
+    def steps(
+        self, work: Work, following: Work | None = None, checkpoint: Checkpoint | None = None
+    ) -> Iterator[Finished | None]:
         """Answer ``work`` under each of its cells, one file per cell: yield after every batch, at the end the result.
 
         Whoever takes the steps can do something else in between, such as telling of them.
@@ -106,24 +113,24 @@ class Worker:
         Args:
             work: a shard or a stream.
             following: what this worker will most likely be asked for next: its first images are loaded meanwhile.
+            checkpoint: of the work, to go on from; one that does not fit is noted, and the work begins anew.
 
         Raises:
             UserError: when a method fails, naming the method, the images and the error; when it does what a method must
                 not do, or answers an image otherwise among others than alone.
         """
         started = time.perf_counter()
-        parts: dict[Cell, list[pa.Table]] = {cell: [] for cell in work.cells}
-        self._read = ReadDigests(self._dataset)
-        self._watch = Watch(self._teacher.device)
-        self._account = Account(work, self._fingerprint, self._teacher.device, self._setup_warnings)
+        self._begin(work)
         products = float32_products(self._precision, self._teacher.device)
         with self._heard_or_noted() as heard, torch.no_grad(), products:
+            self._heard = heard
+            self._go_on(work, checkpoint)
             if isinstance(work, Stream):
                 answers = self._answer_stream(work)
             else:
                 answers = self._answer_whole(work) if work.whole else self._answer_shard(work, following)
             for cell, table in answers:
-                parts[cell].append(table)
+                self._keeping.add(cell, table)
                 self._emit(Answered(cell, len(table), count_right(table)))
                 yield None
             watched = self._watch.end()
@@ -134,10 +141,84 @@ class Worker:
         }
         files = tuple(
             (work.file_of(cell), encode_records(cell, concatenate_rows(tables), headers[cell]))
-            for cell, tables in parts.items()
+            for cell, tables in self._keeping.tables.items()
         )
         seconds = time.perf_counter() - started
         yield Finished(work, files, seconds, self._read.files(work), dict(self._account.warnings))
+
+    def _begin(self, work: Work, earlier: Earlier | None = None) -> None:
+        """Begin a unit of work, or go on with it where it was left."""
+        self._read = ReadDigests(self._dataset)
+        self._watch = Watch(self._teacher.device)
+        self._account = Account(work, self._fingerprint, self._teacher.device, self._setup_warnings)
+        self._keeping = Keeping(work, self._fingerprint, self._keep_every, self._emit, earlier)
+        self._gathered = GatheredFeatures(self._teacher)
+        self._earlier = earlier
+        if earlier is None:
+            return
+        self._account.add_state(earlier.index.account)
+        since = joined(earlier.parts)
+        self._read.put(since.digests)
+        for key in {(cell.method, cell.seed) for cell in work.cells}:
+            self._watch.put(self._methods[key], since.stretches.get(key, ()))
+        if isinstance(work, Shard) and work.whole:
+            places = {place[1].id: place for place in self._places(work)}
+            for part in earlier.parts:
+                if part.gathered is not None:
+                    self._gathered.put(part.gathered, part.tensors, places)
+
+    def _go_on(self, work: Work, checkpoint: Checkpoint | None) -> None:
+        """Go on from a checkpoint, if there is one that fits."""
+        if checkpoint is None:
+            return
+        try:
+            earlier = decode_checkpoint(checkpoint, work)
+            if isinstance(work, Stream):
+                self._put_back(work, earlier)
+            self._begin(work, earlier)
+        except ValueError as error:
+            self._emit(Note(f"what was kept of {unit_name(work)} cannot be gone on with ({error}): it begins anew"))
+            self._begin(work)
+            return
+        for cell, tables in self._keeping.tables.items():
+            for table in tables:
+                self._emit(Answered(cell, len(table), count_right(table)))
+
+    def _put_back(self, stream: Stream, earlier: Earlier) -> None:
+        """Put the states of the methods back, and show them again what their windows hold.
+
+        Raises:
+            ValueError: when they do not fit.
+        """
+        methods = self._methods_of(stream)
+        self._states = StreamStates(methods)
+        self._states.put_back(earlier.states)
+        places = stream_order(self._dataset, stream)
+        held = [places[place] for place in earlier.index.window]
+        for batch in self._load(held, max(1, len(held)), methods.values()):
+            if len(batch.loaded.places) < len(held):
+                raise ValueError(f"{batch.loaded.unread[0].error}")
+            self._states.show_again(batch.given)
+
+    def _boundary(self, images: int, now: Callable[[], Now | None]) -> None:
+        """Note that so many images are behind, and keep what was answered where it is time for it."""
+
+        def since() -> Since:
+            stretches = self._watch.take_new()
+            keys = {method: key for key, method in self._methods.items()}
+            gathered, tensors = self._gathered.take_new()
+            return Since(
+                self._read.take_new(),
+                {keys[timed]: own for timed, own in stretches.items()},  # type: ignore[index]
+                gathered,
+                tensors,
+            )
+
+        self._keeping.boundary(images, since, now)
+
+    def _now(self) -> Now:
+        state = self._account.state()
+        return Now({**state, "warnings": dict(Counter(state["warnings"]) + self._heard)})
 
     @contextmanager
     def _heard_or_noted(self) -> Iterator[Counter[str]]:
@@ -159,13 +240,14 @@ class Worker:
             coming = (self._places(following), self._batch_size, self._prepared.preparations(later))
         else:
             coming = None
-        places = self._places(shard)
-        positions = shard.positions() if self._repeats(shard.condition) else None
+        done = self._keeping.done
+        places = self._places(shard)[done:]
+        positions = shard.positions()[done:] if self._repeats(shard.condition) else None
         batches = self._load(places, self._batch_size, methods.values(), cached, coming, positions)
         for number, batch in enumerate(batches):
             loaded = batch.loaded
             # A cell's first images are timed alone; where features come from a cache, their time is unknown.
-            measured = shard.index == 0 and number == 0 and not cached.complete and not shard.retried
+            measured = shard.index == 0 and done == number == 0 and not cached.complete and not shard.retried
             for cell, method in methods.items():
                 checked = cell not in self._checked and len(batch.given) > 1
                 answers = self._answer(method, batch, measured, checked, remembered=not number)
@@ -174,6 +256,7 @@ class Worker:
                     self._checked.add(cell)
             if loaded.places:
                 cached.store(batch.given)
+            self._boundary(len(loaded.read_and_unread), self._now)
         for method in methods.values():
             with (
                 self._autocast(),
@@ -186,40 +269,57 @@ class Worker:
         """Gather the features of all images of a condition, and answer them together."""
         cached = CachedFeatures(self._feature_cache, self._teacher, self._precision, self._dataset, shard)
         methods = {cell: self._methods[cell.method, cell.seed] for cell in shard.cells}
-        gathered = GatheredFeatures(self._teacher)
-        positions = Positions([], []) if self._repeats(shard.condition) else None
-        numbers = None if positions is None else shard.positions()
-        for batch in self._load(self._places(shard), self._batch_size, methods.values(), cached, positions=numbers):
-            if positions is not None and batch.positions is not None:
-                positions.read.extend(batch.positions.read)
-                positions.unread.extend(batch.positions.unread)
+        gathered, places = self._gathered, self._places(shard)
+        left = places[self._keeping.done :]
+        for batch in self._load(left, self._batch_size, methods.values(), cached):
             with self._watch.during(*methods.values()), self._autocast():
                 gathered.add(batch.given, batch.loaded)
             if batch.loaded.places:
                 cached.store(batch.given)
+            self._boundary(len(batch.loaded.read_and_unread), self._now)
         cached.close()
+        repeated = self._repeats(shard.condition)
+        positions = positions_of(gathered.loaded, places, shard.positions()) if repeated else None
         for cell, method in methods.items():
             reset(method)
             whole = _LoadedBatch(gathered.batch(), gathered.loaded, positions)
             yield cell, self._answer(method, whole, measured=False, checked=False)
 
     def _answer_stream(self, stream: Stream) -> Iterator[tuple[Cell, pa.Table]]:
-        names = list(dict.fromkeys(cell.method for cell in stream.cells))
+        methods, done = self._methods_of(stream), self._keeping.done
         cells = {(cell.method, cell.condition): cell for cell in stream.cells}
-        methods = {name: self._methods[name, stream.seed] for name in names}
         places = stream_order(self._dataset, stream)
         size = stream.stream_batch or self._batch_size
-        positions = range(len(places)) if repeats(places) else None
-        for number, batch in enumerate(self._load(places, size, methods.values(), positions=positions)):
-            loaded = batch.loaded
+        positions = range(len(places))[done:] if repeats(places) else None
+        held: deque[int] = deque(self._earlier.index.window if self._earlier else (), stream.streaming.window or 0)
+        if not done:
+            self._states = StreamStates(methods)
+        for number, batch in enumerate(self._load(places[done:], size, methods.values(), positions=positions)):
+            loaded, first = batch.loaded, done == number == 0
             conditions = [condition for condition, _ in loaded.read_and_unread]
             for name, method in methods.items():
-                if not number:
+                if first:
                     reset(method)
-                answers = self._answer(method, batch, measured=not number, checked=not number)
+                answers = self._answer(method, batch, measured=first, checked=first)
                 for condition in dict.fromkeys(conditions):
                     rows = [row for row, own in enumerate(conditions) if own == condition]
                     yield cells[name, condition], answers.take(rows)
+            if held.maxlen:
+                shown = range(self._keeping.done, self._keeping.done + len(conditions))
+                held.extend(positions_of(loaded, places[shown.start : shown.stop], shown).read)
+            self._boundary(len(conditions), lambda: self._now_of_stream(stream, held))
+
+    def _now_of_stream(self, stream: Stream, held: Sequence[int]) -> Now | None:
+        """Return what a checkpoint of a stream states; None where a method keeps what cannot be stored."""
+        try:
+            states = self._states.encode()
+        except UserError as error:
+            self._emit(Note(f"{error}: where the run is killed, {unit_name(stream)} begins anew"))
+            return None
+        return replace(self._now(), states=states, window=tuple(held)[len(held) - self._states.held :])
+
+    def _methods_of(self, stream: Stream) -> dict[str, Method[Any]]:
+        return {cell.method: self._methods[cell.method, stream.seed] for cell in stream.cells}
 
     def _repeats(self, condition: Condition) -> bool:
         """Return whether the data set itself has an image several times under a condition."""

@@ -58,6 +58,28 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A shard or stream can be gone on with from here; see ``apm_tta.harness.storage.checkpoint``.
+
+    Attributes:
+        work: the shard or stream.
+        index: content of the checkpoint's index.
+        files: content of its new files, by name.
+        seconds: that it took to make.
+    """
+
+    work: Work
+    index: bytes
+    files: Mapping[str, bytes]
+    seconds: float
+
+    @property
+    def megabytes(self) -> float:
+        """Its size."""
+        return sum(map(len, (self.index, *self.files.values()))) / 1e6
+
+
+@dataclass(frozen=True)
 class Note:
     """One line that should be known after the run, whatever names it quotes."""
 
@@ -67,7 +89,7 @@ class Note:
         object.__setattr__(self, "text", visible(self.text))
 
 
-Event = Planned | Answered | Finished | Note
+Event = Planned | Answered | Kept | Finished | Note
 Emit = Callable[[Event], None]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from apm_tta.errors import UserError
-from apm_tta.harness.progress.events import Event, Finished, Note, Planned, work_name
+from apm_tta.harness.progress.events import Event, Finished, Kept, Note, Planned, work_name
 from apm_tta.system.files import read_regular, require_regular
 from apm_tta.wording import pluralise
 
@@ -46,6 +46,8 @@ class LogFile:
         elif isinstance(event, Finished):
             answers = sum(event.work.count_answers(cell) for cell in event.work.cells)
             self.line(f"recorded {work_name(event.work)}: {answers} answers in {event.seconds:.1f} s")
+        elif isinstance(event, Kept):
+            self.line(f"kept {work_name(event.work)} so far: {event.megabytes:.1f} MB, made in {event.seconds:.1f} s")
         elif isinstance(event, Note):
             self.line(event.text)
 

@@ -25,6 +25,7 @@ from apm_tta.precision import refuse_without_gpu
 from apm_tta.teachers import TeacherName, parse_teacher_name
 
 _GIB = 2**30
+KEEP_EVERY_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class RunRequest:
         feature_cache: whether the teacher's features are stored on disk, and read from there.
         quiet: whether to hide the progress bar.
         json: whether to print events as lines of JSON on standard output, without a progress bar.
+        keep_every: seconds after which an answer is kept at the latest, wherever that is in a shard or stream.
     """
 
     suite: Suite
@@ -86,6 +88,7 @@ class RunRequest:
     feature_cache: bool
     quiet: bool
     json: bool
+    keep_every: float = KEEP_EVERY_S
 
     @property
     def every_condition(self) -> tuple[Condition, ...]:
@@ -126,6 +129,7 @@ def resolve_request(
     feature_cache: bool = False,
     quiet: bool = False,
     json: bool = False,
+    keep_every: float = KEEP_EVERY_S,
 ) -> RunRequest:
     """Resolve the request for a run, without opening any of the data or of the teacher.
 
@@ -191,6 +195,7 @@ def resolve_request(
         feature_cache=feature_cache,
         quiet=quiet,
         json=json,
+        keep_every=keep_every,
     )
 
 

@@ -56,7 +56,7 @@ class Suite(Configuration):
         limit: images per condition, drawn evenly over the classes; 0 for all.
         seeds: seeds of every random draw of every method; each seed has its own cells.
         batch_size: images that a method sees at once; answers do not depend on it.
-        shard_size: images under one condition that are recorded together: the most that a killed run loses.
+        shard_size: images under one condition that are recorded in one file.
         precision: of products: ``float32``; ``tf32``, on GPUs; ``bfloat16``, by autocast. See ``apm_tta.precision``.
         settings: parameters of methods, by method name and key; those of variants come before them.
     """

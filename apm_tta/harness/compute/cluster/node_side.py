@@ -45,7 +45,7 @@ def compute(sha256: str, packed: bytes, work: bytes, own_root: bool, cores: int,
     Args:
         sha256: see ``examine``.
         packed: the job.
-        work: the unit, pickled.
+        work: the unit and its checkpoint, pickled.
         own_root: see ``examine``.
         cores: of this task.
         gpus: likewise.

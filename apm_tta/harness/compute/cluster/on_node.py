@@ -25,6 +25,7 @@ from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.plan import Cell, Work
 from apm_tta.harness.progress.events import Answered, Event
 from apm_tta.harness.progress.logged_notes import LoggedNotes
+from apm_tta.harness.storage.checkpoint import Checkpoint
 from apm_tta.system.cores import usable_cores
 from apm_tta.wording import first_few, pluralise
 
@@ -90,7 +91,7 @@ def events_of(packed: bytes, work: bytes, own_root: bool, cores: int, gpus: floa
 
     Args:
         packed: the job.
-        work: the unit, pickled.
+        work: the unit and its checkpoint, pickled.
         own_root: see ``unpacked``.
         cores: of this task.
         gpus: likewise; below 1 for a share of one.
@@ -101,14 +102,14 @@ def events_of(packed: bytes, work: bytes, own_root: bool, cores: int, gpus: floa
                 _Process.worker.close()
             _Process.worker = _build(unpacked(packed, own_root), cores, gpus)
             _Process.packed = packed
-        yield from _told(_Process.worker, pickle.loads(work))
+        yield from _told(_Process.worker, *pickle.loads(work))
     except Exception as error:
         raise sendable(error) from error
 
 
-def _told(worker: Worker, work: Work) -> Iterator[list[Event]]:
+def _told(worker: Worker, work: Work, checkpoint: Checkpoint | None) -> Iterator[list[Event]]:
     told = -math.inf  # the first batch is a sign of life
-    for finished in worker.steps(work):
+    for finished in worker.steps(work, None, checkpoint):
         if finished is not None:
             yield [*_drained(), finished]
         elif time.monotonic() - told >= _EVERY_S:

@@ -48,6 +48,11 @@ class Placement:
         """The options of a Ray task."""
         return {"num_cpus": self.cores, **({"num_gpus": self.gpus} if self.gpus else {})}
 
+    def at_once(self, nodes: Sequence[Node]) -> int:
+        """Return how many tasks the nodes compute at the same time, at least 1."""
+        room = (min(node.cores // self.cores, node.gpus // self.gpus if self.gpus else node.cores) for node in nodes)
+        return max(1, int(sum(room)))
+
 
 def living_nodes(module: Any) -> list[Node]:
     """Return the nodes of the cluster that live."""

@@ -21,7 +21,7 @@ from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.quiet_processes import quiet_context
 from apm_tta.harness.compute.sendable_error import sendable
 from apm_tta.harness.compute.worker import Worker
-from apm_tta.harness.plan import Work
+from apm_tta.harness.plan import Work, spread
 from apm_tta.harness.progress.events import Emit, Finished
 from apm_tta.harness.progress.logged_notes import LoggedNotes
 
@@ -35,6 +35,7 @@ def local(work: Sequence[Work], job: Job, emit: Emit) -> None:
             it would compute other numbers.
     """
     devices, packed = job.request.devices, job.packed()
+    work = spread(work, len(devices))
     context = quiet_context("spawn")  # a forked process could not use CUDA
     loading = quiet_context().get_start_method()
     children: list[Child] = []
@@ -43,19 +44,24 @@ def local(work: Sequence[Work], job: Job, emit: Emit) -> None:
             for device in devices[: len(work)]:
                 # As bytes: what cannot be unpickled in the arguments ends the process without a word.
                 children.append(Child(context, _serve, packed, str(device), len(devices), loading))
-            _share_out(work, children, emit)
+            _share_out(work, job, children, emit)
     except Lost as lost:
         raise UserError("a worker process was lost: it was killed, or ran out of memory", passing=True) from lost
     except CannotStart as error:
         raise UserError(f"no worker process can be started ({error})", passing=True) from None
 
 
-def _share_out(work: Sequence[Work], children: Sequence[Child], emit: Emit) -> None:
+def _share_out(work: Sequence[Work], job: Job, children: Sequence[Child], emit: Emit) -> None:
     """Give every process a unit, and another one whenever it has finished; emit what happens meanwhile."""
     waiting = list(reversed(work))
     busy = {child.pipe: child for child in children}
+
+    def give(child: Child) -> None:
+        unit = waiting.pop()
+        child.send((unit, job.checkpoint(unit)))
+
     for child in children:
-        child.send(waiting.pop())
+        give(child)
     while busy:
         for pipe in wait_for(list(busy)):
             child = busy[pipe]  # type: ignore[index]
@@ -65,7 +71,7 @@ def _share_out(work: Sequence[Work], children: Sequence[Child], emit: Emit) -> N
             emit(event)
             if isinstance(event, Finished):
                 if waiting:
-                    child.send(waiting.pop())
+                    give(child)
                 else:
                     del busy[child.pipe]
 
@@ -78,10 +84,10 @@ def _serve(pipe: Connection, packed: bytes, device: str, processes: int, loading
     logging.getLogger("apm_tta").addHandler(LoggedNotes(emit))
     worker: Worker | None = None
     while True:
-        unit = pipe.recv()
+        unit, checkpoint = pipe.recv()
         try:
             worker = worker or Job.unpacked(packed).worker(torch.device(device), emit, processes)
-            finished: Finished | Exception = worker.compute(unit)
+            finished: Finished | Exception = worker.compute(unit, None, checkpoint)
         except Exception as error:
             finished = sendable(error)
         emit(finished)

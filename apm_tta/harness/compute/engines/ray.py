@@ -22,7 +22,7 @@ from apm_tta.harness.compute.cluster.placement import living_nodes, place, takin
 from apm_tta.harness.compute.cluster.session import connected
 from apm_tta.harness.compute.engines.base import ENGINES
 from apm_tta.harness.compute.job import Job
-from apm_tta.harness.plan import Cell, Work
+from apm_tta.harness.plan import Cell, Work, spread
 from apm_tta.harness.progress.events import Answered, Emit, Event, Finished, Note, work_name
 from apm_tta.harness.request.run_request import RunRequest
 from apm_tta.harness.storage.code_identity import source_sha256
@@ -56,9 +56,10 @@ def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
         compute = module.remote(num_returns="streaming", max_retries=0, **placement.options)(node_side.compute)
 
         def send(unit: Work) -> Any:
-            return compute.remote(sha256, sent, pickle.dumps(unit), own_root, placement.cores, placement.gpus)
+            begun = pickle.dumps((unit, job.checkpoint(unit)))
+            return compute.remote(sha256, sent, begun, own_root, placement.cores, placement.gpus)
 
-        _compute_all(module, send, work, emit)
+        _compute_all(module, send, spread(work, placement.at_once(nodes)), emit)
 
 
 def _root_is_environments(request: RunRequest) -> bool:

@@ -18,4 +18,4 @@ def serial(work: Sequence[Work], job: Job, emit: Emit) -> None:
     worker = job.worker(job.request.devices[0], emit)
     with closing(worker):
         for unit, following in zip_longest(work, work[1:]):
-            emit(worker.compute(unit, following))
+            emit(worker.compute(unit, following, job.checkpoint(unit)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from apm_tta.methods import Method, Predictions
+from apm_tta.methods import Batch, Method, Predictions
 from apm_tta.methods.preparation import Preparation
 
 _OF_THE_METHOD = (
@@ -30,6 +30,16 @@ class StreamedMethod(Method[Any]):
 
     def reset(self) -> None:
         self.inner.reset()
+
+    @property
+    def held(self) -> int:
+        """The number of images that it holds, the last ones of the stream; see ``Method.reloaded``."""
+        return self.inner.held if isinstance(self.inner, StreamedMethod) else 0
+
+    def show_again(self, batch: Batch) -> None:
+        """Take the images that it held when its state was stored, in their order."""
+        if isinstance(self.inner, StreamedMethod):
+            self.inner.show_again(batch)
 
     def preparations(self) -> tuple[Preparation, ...]:
         return self.inner.preparations()

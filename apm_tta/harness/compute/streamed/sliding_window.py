@@ -26,6 +26,8 @@ class SlidingWindow(StreamedMethod):
         window: images that it sees at once.
     """
 
+    reloaded = frozenset({"_seen"})
+
     def __init__(self, inner: Method[Any], window: int) -> None:
         super().__init__(inner)
         self.stream_batch = window
@@ -35,12 +37,23 @@ class SlidingWindow(StreamedMethod):
         super().reset()
         self._seen.clear()
 
+    @property
+    def held(self) -> int:
+        return len(self._seen)
+
+    def show_again(self, batch: Batch) -> None:
+        self._seen.extend(_singles(batch))
+
     def predict(self, batch: Batch) -> Predictions:
         newest = []
-        for row in range(len(batch)):
-            self._seen.append(part_of(batch, slice(row, row + 1), given=True))
+        for single in _singles(batch):
+            self._seen.append(single)
             newest.append(last_prediction(self.inner.predict(_together(self._seen))))
         return concatenate_predictions(newest)
+
+
+def _singles(batch: Batch) -> list[Batch]:
+    return [part_of(batch, slice(row, row + 1), given=True) for row in range(len(batch))]
 
 
 def _together(singles: deque[Batch]) -> Batch:
