@@ -197,3 +197,12 @@ def test_the_fast_methods_are_those_above_50_images_per_second_in_the_embedded_r
     rates = runs[runs["times_disturbed"].isna()].groupby("method")["images_per_s"].median().dropna()
     rates = rates[[not is_variant(name) for name in rates.index]]
     assert {str(name) for name in rates.index[rates > 50]} == {name for name in rates.index if METHODS.get(name).fast}
+
+
+@pytest.mark.parametrize("name", ["islands", "fine_field"])
+def test_pages_of_scores_are_what_their_numbers_make(name: str) -> None:
+    """Run ``python docs/NAME.py`` if this fails."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("docs/ is part of a checkout, not of the source distribution")
+    script = runpy.run_path(str(ROOT / "docs" / f"{name}.py"))
+    assert script["page"]() == (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
