@@ -73,7 +73,7 @@ def test_a_name_with_control_characters_is_shown_by_escapes(
     [
         (["demoo"], 2, "unknown suite or command 'demoo'; there are: demo, "),
         (["demo", "--methods", "zeroshott"], 2, "unknown method 'zeroshott'; there are: "),
-        (["demo", "--corruptions", "fogg"], 2, "there are: fog, brightness, "),
+        (["demo", "--corruptions", "fogg"], 2, "there are: fog, blue_noise_sample, "),
         (["check", "imagnet"], 2, "there are: imagenet, "),
         (["demo", "--teacher", "embeded"], 2, "unknown teacher 'embeded'; there are: embedded, "),
         (["demo", "--methods", ""], 2, "methods"),

@@ -91,6 +91,7 @@ PLAIN: dict[str, Any] = {
     },
     "devices": ["auto"],
     "data_root": None,
+    "prompts": None,
 }
 MANIFEST = Manifest.model_validate(PLAIN)
 plain = st.recursive(

@@ -87,6 +87,7 @@ def test_the_rate_is_that_of_the_latest_start(run_folder: Path) -> None:
         (f"process {2**31 - 1} on {socket.gethostname()}", False, "has ended"),
         ("process 1 on another-machine", True, "only that machine can tell"),
     ],
+    ids=["it runs", "it has ended", "it is elsewhere"],  # a process's number is not the same in every worker
 )
 def test_who_writes_is_named(run_folder: Path, owner: str, running: bool, said: str) -> None:
     (run_folder / OWNER_FILE).write_text(f"{owner}\n")
