@@ -208,7 +208,7 @@ def test_bfloat16_runs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 MISTAKES = [
-    (["dmo"], 2, "unknown suite or command 'dmo'; there are: demo, video, caltech101, check, cifar10, "),
+    (["dmo"], 2, "unknown suite or command 'dmo'; there are: demo, video, dream, caltech101, ccc, check, cifar10, "),
     (
         ["demo", "--methods", "tptt"],
         2,
@@ -221,7 +221,7 @@ MISTAKES = [
     (
         ["demo", "--corruptions", "fgo"],
         2,
-        "unknown corruption of fashion-mnist 'fgo'; there are: fog, frost, brightness,",
+        "unknown corruption of fashion-mnist 'fgo'; there are: fog, frost, blue_noise_sample, brightness,",
     ),
     (["demo", "--severities", "6"], 2, "severity 6 does not exist; severities are 1 to 5"),
     (["demo", "--severities", "x"], 2, "'x' is not a list of severities"),

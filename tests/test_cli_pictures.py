@@ -177,9 +177,17 @@ def test_an_unreadable_image_gets_one_line(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_the_help_of_train_field_states_the_actual_defaults() -> None:
-    defaults = {name: field.default for name, field in Schedule.model_fields.items() if not field.is_required()}
+    options = {
+        option.name: str(getattr(option, "help", ""))
+        for option in train_field_command.params
+        if not getattr(option, "is_flag", False)
+    }
+    defaults = {
+        name: field.default
+        for name, field in Schedule.model_fields.items()
+        if name in options and not field.is_required()
+    }
     assert len(defaults) == 6
-    options = {option.name: str(getattr(option, "help", "")) for option in train_field_command.params}
     for name, default in defaults.items():
         assert options[name].endswith(f"[default: {default}]"), name
 

@@ -240,7 +240,7 @@ def test_an_unknown_corruption_is_refused_with_the_names_that_exist() -> None:
     with pytest.raises(UnknownName, match="unknown corruption 'gausian_noise'") as caught:
         corrupt(picture(28, 28), "gausian_noise", 1, rng=rng())
     assert caught.value.exit_code == 2
-    assert "; there are: gaussian_noise, gaussian_blur, " in str(caught.value)
+    assert "; there are: gaussian_noise, plasma_noise, " in str(caught.value)
     assert str(caught.value).endswith("did you mean gaussian_noise?")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from apm_tta.cli import main
 from apm_tta.harness.compute.worker import Worker
-from apm_tta.harness.plan import Work
 from apm_tta.harness.progress.events import Finished
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.run_records import files_of_run
@@ -165,10 +165,10 @@ def test_a_run_whose_folder_is_renamed_stops_with_one_line(
     run, away = tmp_path / "run", tmp_path / "away"
     compute = Worker.compute
 
-    def renamed(self: Worker, work: Work, following: Work | None = None) -> Finished:
+    def renamed(self: Worker, *words: Any) -> Finished:
         if len(recorded(run)) >= 2:
             run.rename(away)
-        return compute(self, work, following)
+        return compute(self, *words)
 
     with monkeypatch.context() as patch:
         patch.setattr(Worker, "compute", renamed)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from apm_tta.data.task import Task
+from apm_tta.methods.confident import entropy
 from apm_tta.methods.eata import importances
 from apm_tta.teachers.base import Support
 from apm_tta.teachers.support_features import SupportedTeacher
@@ -135,6 +136,19 @@ def test_sar_is_the_authors(agree: Any, network: Any, streamed: Any) -> None:
     agree(outputs)
 
 
+def count_updates(method: Any) -> None:
+    """Count the images that pass the filter of confidence, and those that pass both, since the beginning."""
+    unlike, method.passed = method._unlike, [0, 0]
+
+    def counted(probabilities: Tensor) -> Tensor:
+        new: Tensor = unlike(probabilities)
+        certain = entropy(probabilities.log()) < method.margin
+        method.passed = [method.passed[0] + int(certain.sum()), method.passed[1] + int((certain & new).sum())]
+        return new
+
+    method._unlike = counted
+
+
 def eta(method: Any) -> dict[str, Any]:
     return {**adapted(method), "probs": method.average, "updates": torch.tensor(method.passed)}
 
@@ -149,7 +163,7 @@ def test_eta_is_the_authors(agree: Any, network: Any, streamed: Any) -> None:
         ("ln/eta_m", 0.7, 0.01, 0.4),
     ):
         kind = prefix.partition("/")[0]
-        chosen = {"margin": margin, "learning_rate": rate, "redundancy": redundancy}
+        chosen = {"margin": margin, "learning_rate": rate, "redundancy": redundancy, "prepare": count_updates}
         outputs |= streamed(prefix, "eta", network(kind), kind, eta, **chosen)
     agree(outputs)
 
@@ -167,6 +181,7 @@ def test_eata_is_the_authors(agree: Any, network: Any, streamed: Any, inputs: An
 
         def in_order(method: Any, source: Tensor = source) -> None:
             """Take the source images in the file's order, in batches of eight."""
+            count_updates(method)
             method.importances = importances(method.encoder, method.logits, source.split(8))
 
         def inspect(method: Any) -> dict[str, Any]:
@@ -181,7 +196,7 @@ def test_eata_is_the_authors(agree: Any, network: Any, streamed: Any, inputs: An
 def test_rdumb_is_the_authors(agree: Any, network: Any, streamed: Any) -> None:
     outputs: dict[str, Any] = {}
     for name, every, rate in (("every3", 3, 0.01), ("never", 1000, 0.01), ("every1000_authors", 1000, 2.5e-4)):
-        chosen = {"every": every, "learning_rate": rate, "margin": 0.7, "redundancy": 0.4}
+        chosen = {"every": every, "learning_rate": rate, "margin": 0.7, "redundancy": 0.4, "prepare": count_updates}
         outputs |= streamed(name, "rdumb", network("bn"), "bn", eta, **chosen)
     agree(outputs)
 
@@ -200,12 +215,19 @@ def test_deyo_is_the_authors(agree: Any, network: Any, streamed: Any, inputs: An
 
             def given(method: Any, counts: Any = counts, orders: Any = orders) -> None:
                 """Shuffle patches as the file does, and note how many images have passed before each batch."""
+                fall, method.passed = method._fall, [0, 0]
 
                 def draw(self: Any, _ids: Any) -> Tensor:
                     counts.append(list(self.passed))
                     return next(orders)
 
-                method._orders = MethodType(draw, method)
+                def counted(*certain: Tensor) -> Tensor:
+                    falls: Tensor = fall(*certain)
+                    kept = int((falls > method.parameters.threshold).sum())
+                    method.passed = [method.passed[0] + len(falls), method.passed[1] + kept]
+                    return falls
+
+                method._orders, method._fall = MethodType(draw, method), counted
 
             def inspect(method: Any, counts: Any = counts) -> dict[str, Any]:
                 return {**adapted(method), "counts": torch.tensor([*counts, method.passed]).diff(dim=0)}
