@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from apm_tta.commands.option_types import NamedImage, NamedPath, Names, OneOf, Text, Whole
-from apm_tta.commands.options import drawing_options
+from apm_tta.commands.options import compared_teacher_option, drawing_options
 from apm_tta.errors import UserError
-from apm_tta.known_names import teacher_names
 from apm_tta.plain_data import LARGEST
 
 _MEMORIES = ["density", "network"]
@@ -31,7 +30,7 @@ _CHECKPOINT = click.option("--checkpoint", type=NamedPath(), required=True, help
     type=OneOf([*_MEMORIES, "both"]),
     default="both",
     show_default=True,
-    help="A density of columns, which takes seconds; a network that undoes noise, which takes minutes.",
+    help="Make a density of columns, which takes seconds; a network that undoes noise, which takes minutes; or both.",
 )
 @click.option("--seed", type=Whole(0, LARGEST, 0), default=0, show_default=True, help="Random seed.")
 @click.option("--device", type=Text("cpu"), default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -59,16 +58,16 @@ def remember_command(checkpoint: Path, data: str, memory: Any, seed: int, device
     type=OneOf(_MEMORIES),
     default="density",
     show_default=True,
-    help="What is walked through; run-bench remember makes both.",
+    help="Memory to walk through; run-bench remember makes both.",
 )
 @click.option(
     "--walk",
     type=OneOf(["langevin", "path"]),
     default="langevin",
     show_default=True,
-    help="Random steps that leave the memory as it is, or the shortest curve between two states.",
+    help="Walk by random steps that sample the memory, or on the shortest curve between two states.",
 )
-@click.option("--towards", type=Text("'a photo of a boot'"), help="A text that draws the dreams; langevin only.")
+@click.option("--towards", type=Text("'a photo of a boot'"), help="Draw the dreams towards a text; langevin only.")
 @click.option("--dreams", type=Whole(1, 4096, 64), default=64, show_default=True, help="Number of dreams.")
 @click.option("--steps", type=Whole(1, 100_000, 100), default=100, show_default=True, help="Steps of each.")
 @click.option("--every", type=Whole(1, 100_000, 10), default=10, show_default=True, help="Steps between two pictures.")
@@ -77,14 +76,7 @@ def remember_command(checkpoint: Path, data: str, memory: Any, seed: int, device
     type=Names("boot,coat"),
     help="Classes that pictures are named by, or a data set with them.  [default: those of the memory's images]",
 )
-@click.option(
-    "--teacher",
-    "teacher_name",
-    type=Text("auto", lambda: ["auto", "none", *teacher_names()]),
-    default="auto",
-    show_default=True,
-    help="Teacher that names the classes: auto for the one that the field was trained on, none, or a name.",
-)
+@compared_teacher_option("Name classes by this teacher")
 @click.option(
     "--resolution",
     type=Whole(2, 2048, 32),

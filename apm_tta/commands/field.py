@@ -8,9 +8,14 @@ from typing import Any
 import click
 
 from apm_tta.commands.option_types import Amount, Integers, NamedImage, NamedPath, OneOf, Text, Whole
-from apm_tta.commands.options import drawing_options, open_picture_folder, picture_options, teacher_option
+from apm_tta.commands.options import (
+    compared_teacher_option,
+    drawing_options,
+    open_picture_folder,
+    picture_options,
+    teacher_option,
+)
 from apm_tta.harness.request.limits import MOST_IMAGES
-from apm_tta.known_names import teacher_names
 from apm_tta.plain_data import LARGEST
 from apm_tta.wording import visible
 
@@ -90,14 +95,7 @@ def train_field_command(
 @click.command("field", short_help="Show a trained field's answers for one image: features, islands, colours.")
 @click.argument("image", type=NamedImage())
 @click.option("--checkpoint", type=_PATH, required=True, help="Checkpoint of train-field, or a released one (.pth).")
-@click.option(
-    "--teacher",
-    "teacher_name",
-    type=Text("auto", lambda: ["auto", "none", *teacher_names()]),
-    default="auto",
-    show_default=True,
-    help="Teacher to compare with: auto for the one that it was trained on, none, or a name.",
-)
+@compared_teacher_option("Compare with this teacher")
 @click.option(
     "--layer", type=Whole(-1000, 1000, -1), help="Layer of the teacher.  [default: the one that it was trained on]"
 )

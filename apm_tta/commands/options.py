@@ -41,6 +41,18 @@ def teacher_option() -> Decorator:
     )
 
 
+def compared_teacher_option(use: str) -> Decorator:
+    """Add the option ``--teacher`` of a command on a trained field; ``use`` says what for, opening with a verb."""
+    return click.option(
+        "--teacher",
+        "teacher_name",
+        type=Text("auto", lambda: ["auto", "none", *teacher_names()]),
+        default="auto",
+        show_default=True,
+        help=f"{use}: auto for the one that the field was trained on, none, or a name.",
+    )
+
+
 def picture_options(kind: str) -> Decorator:
     """Add every option of a command that draws islands; ``kind`` names its default folder."""
     names = ("out", "seed", "device", "explained", "resolution", "fine", "yes", "colours", "animation")

@@ -35,7 +35,7 @@ _COMPARED = 1000
 
 @dataclass(frozen=True)
 class Night:
-    """What is dreamt.
+    """A request for dreams.
 
     Attributes:
         memory: what is walked through.

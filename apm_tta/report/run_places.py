@@ -63,11 +63,17 @@ def local_run(place: str) -> Iterator[LocalRun]:
 
 
 def _archive_address(path: Path) -> str | None:
-    """Return the address of an archive's content; None for what is no archive, such as a folder."""
+    """Return the address of an archive's content; None for what is no file, such as a folder.
+
+    Raises:
+        UserError: when the file is no archive.
+    """
     if not path.is_file():
         return None
     kind = "zip" if zipfile.is_zipfile(path) else "tar" if tarfile.is_tarfile(path) else None
-    return None if kind is None else f"{kind}://::{path.resolve().as_uri()}"
+    if kind is None:
+        raise UserError(f"{path} is neither a run folder nor an archive of one (zip, tar), or its beginning is damaged")
+    return f"{kind}://::{path.resolve().as_uri()}"
 
 
 def _copy(address: str, place: str, folder: Path) -> None:

@@ -86,6 +86,12 @@ def test_what_holds_no_run_is_refused(tmp_path: Path, store: str, capsys: pytest
     """Nothing, two runs, a store that nobody knows; a member of an archive that would lie outside is left out."""
     assert main(["report", "memory://nowhere"]) == 1
     assert "memory://nowhere holds no run folder" in capsys.readouterr().err
+    damaged = tmp_path / "run.zip"
+    damaged.write_bytes(b"no archive")
+    assert main(["report", str(damaged)]) == 1
+    assert (
+        "run.zip is neither a run folder nor an archive of one (zip, tar), or its beginning" in capsys.readouterr().err
+    )
     files = fsspec.filesystem("memory")
     files.pipe("/runs/other/run.yaml", b"")
     assert main(["report", "memory://runs"]) == 1

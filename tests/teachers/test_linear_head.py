@@ -1,4 +1,4 @@
-"""A linear head as cosines, on real weights: tf_efficientnet_lite0 and images of ImageNet, beside the checkout."""
+"""A linear head as cosines, on real weights: tf_efficientnet_lite0 and 250 images of ImageNet, beside the checkout."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def teacher(weights: Path) -> Teacher:
     return load_teacher(f"timm:tf_efficientnet_lite0:{weights}")
 
 
-def test_its_own_head_classifies_photographs_as_timm_alone(teacher: Teacher, weights: Path, shared: Path) -> None:
-    """Cosines with the head's rows order the classes otherwise. ``test_container`` counts all 250: 222 are right."""
+def test_its_own_head_classifies_222_of_250_images_correctly(teacher: Teacher, weights: Path, shared: Path) -> None:
+    """This is as many as timm alone; cosines with the head's rows would reach 219."""
     model: Any = timm.create_model("tf_efficientnet_lite0", checkpoint_path=str(weights)).eval()
     rows = normalize(model.classifier.weight.detach(), dim=1)
-    paths = sorted((shared / "data" / "imagenet-sample" / "val").glob("*/*"))[::5]
+    paths = sorted((shared / "data" / "imagenet-sample" / "val").glob("*/*"))
     class_weights = teacher.class_weights(IMAGENET.names, ())
-    right = 0
+    right = by_rows_alone = 0
     with torch.no_grad():
         for start in range(0, len(paths), 25):
             part = paths[start : start + 25]
@@ -56,10 +56,8 @@ def test_its_own_head_classifies_photographs_as_timm_alone(teacher: Teacher, wei
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
             assert torch.equal(found.argmax(1), expected.argmax(1))
             right += int((found.argmax(1) == labels).sum())
-            by_rows_alone = features[:, :-2] @ rows.T
-            assert (by_rows_alone.argsort(1) != found.argsort(1)).any(1).all()
-    assert len(paths) == 50
-    assert right / len(paths) > 0.8
+            by_rows_alone += int(((features[:, :-2] @ rows.T).argmax(1) == labels).sum())
+    assert (len(paths), right, by_rows_alone) == (250, 222, 219)
 
 
 def test_its_logits_are_those_of_timms_own_forward(teacher: Teacher, weights: Path) -> None:

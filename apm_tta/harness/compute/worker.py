@@ -5,38 +5,29 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import torch
 
-from apm_tta.apm.engine import is_out_of_memory
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.account import Account
 from apm_tta.harness.compute.answer_columns import (
-    answer_columns,
-    concatenate_columns,
     concatenate_rows,
     count_right,
-    label_columns,
-    make_columns,
-    nearest_labels,
-    probability_columns,
 )
-from apm_tta.harness.compute.fresh_start import FreshStart
+from apm_tta.harness.compute.batch_answers import BatchAnswers, LoadedBatch
 from apm_tta.harness.compute.gathered_features import GatheredFeatures
 from apm_tta.harness.compute.keeping import Earlier, Keeping, Now, Since, decode_checkpoint, joined
-from apm_tta.harness.compute.loading import Following, Loaded, Loader, Place
-from apm_tta.harness.compute.measure import SoloCost, measure_alone, peak_memory
+from apm_tta.harness.compute.loading import Following, Loader, Place
 from apm_tta.harness.compute.prepare import Prepared
 from apm_tta.harness.compute.read_digests import ReadDigests
 from apm_tta.harness.compute.shard_features import CachedFeatures
-from apm_tta.harness.compute.shown import Positions, positions_of, repeats
-from apm_tta.harness.compute.spot_check import answer_alone, part_of, refuse_other_answers
+from apm_tta.harness.compute.shown import positions_of, repeats
 from apm_tta.harness.compute.stream_order import stream_order
 from apm_tta.harness.compute.stream_states import StreamStates
 from apm_tta.harness.compute.transfer import arriving
@@ -47,10 +38,10 @@ from apm_tta.harness.progress.heard_warnings import counted, heard_warnings
 from apm_tta.harness.storage.checkpoint import Checkpoint
 from apm_tta.harness.storage.records import encode_records
 from apm_tta.methods import Batch, Method
-from apm_tta.methods.answering import Answers, answer, failures_named, refuse_changed_teacher, reset
+from apm_tta.methods.answering import refuse_changed_teacher, reset
 from apm_tta.methods.batch import Shared
 from apm_tta.methods.shared_values import evaluation_crops, features_key, whole_images_key
-from apm_tta.precision import autocast, float32_products
+from apm_tta.precision import float32_products
 
 
 class Worker:
@@ -83,13 +74,11 @@ class Worker:
         self._feature_cache = feature_cache
         self._emit = emit
         self._fingerprint = fingerprint
-        self._batch_limits: dict[Method[Any], int] = {}
-        self._gflop: dict[Method[Any], float] = {}
         self._setup_warnings = setup_warnings or {}
         self._read = ReadDigests(self._dataset)
         self._checked: set[Cell] = set()
         self._repeating: dict[Condition, bool] = {}
-        self._fresh_start = FreshStart(prepared.seeded.values(), prepared.request.parameters)
+        self._answers = BatchAnswers(prepared, emit)
         self._prepared = prepared
         self._loader = Loader(self._dataset, prepared.preparations(self._methods.values()), workers)
 
@@ -250,7 +239,9 @@ class Worker:
             measured = shard.index == 0 and done == number == 0 and not cached.complete and not shard.retried
             for cell, method in methods.items():
                 checked = cell not in self._checked and len(batch.given) > 1
-                answers = self._answer(method, batch, measured, checked, remembered=not number)
+                answers = self._answers.answer(
+                    method, batch, self._watch, self._account, measured, checked, remembered=not number
+                )
                 yield cell, answers
                 if checked:
                     self._checked.add(cell)
@@ -258,11 +249,7 @@ class Worker:
                 cached.store(batch.given)
             self._boundary(len(loaded.read_and_unread), self._now)
         for method in methods.values():
-            with (
-                self._autocast(),
-                failures_named(method.given.row, f"images of {shard.condition} that it had answered"),
-            ):
-                self._fresh_start.refuse_late_memory(method)
+            self._answers.refuse_late_memory(method, shard.condition)
         cached.close()
 
     def _answer_whole(self, shard: Shard) -> Iterator[tuple[Cell, pa.Table]]:
@@ -272,7 +259,7 @@ class Worker:
         gathered, places = self._gathered, self._places(shard)
         left = places[self._keeping.done :]
         for batch in self._load(left, self._batch_size, methods.values(), cached):
-            with self._watch.during(*methods.values()), self._autocast():
+            with self._watch.during(*methods.values()), self._answers.autocast():
                 gathered.add(batch.given, batch.loaded)
             if batch.loaded.places:
                 cached.store(batch.given)
@@ -282,8 +269,8 @@ class Worker:
         positions = positions_of(gathered.loaded, places, shard.positions()) if repeated else None
         for cell, method in methods.items():
             reset(method)
-            whole = _LoadedBatch(gathered.batch(), gathered.loaded, positions)
-            yield cell, self._answer(method, whole, measured=False, checked=False)
+            whole = LoadedBatch(gathered.batch(), gathered.loaded, positions)
+            yield cell, self._answers.answer(method, whole, self._watch, self._account, measured=False, checked=False)
 
     def _answer_stream(self, stream: Stream) -> Iterator[tuple[Cell, pa.Table]]:
         methods, done = self._methods_of(stream), self._keeping.done
@@ -300,7 +287,7 @@ class Worker:
             for name, method in methods.items():
                 if first:
                     reset(method)
-                answers = self._answer(method, batch, measured=first, checked=first)
+                answers = self._answers.answer(method, batch, self._watch, self._account, measured=first, checked=first)
                 for condition in dict.fromkeys(conditions):
                     rows = [row for row, own in enumerate(conditions) if own == condition]
                     yield cells[name, condition], answers.take(rows)
@@ -339,7 +326,7 @@ class Worker:
         cached: CachedFeatures | None = None,
         coming: Following | None = None,
         positions: Sequence[int] | None = None,
-    ) -> Iterator[_LoadedBatch]:
+    ) -> Iterator[LoadedBatch]:
         """Load the images of ``places``, with what ``methods`` want of them, and then begin with what is ``coming``.
 
         Where an image is among them several times, ``positions`` are theirs.
@@ -363,147 +350,4 @@ class Worker:
             if from_cache and loaded.places and cached is not None:
                 shared.put(features_key(teacher), cached.read(batch.ids), None)
             shown = None if positions is None else positions_of(loaded, places[part], positions[part])
-            yield _LoadedBatch(batch, loaded, shown)
-
-    def _answer(
-        self,
-        method: Method[Any],
-        loaded_batch: _LoadedBatch,
-        measured: bool,
-        checked: bool,
-        remembered: bool = False,
-    ) -> pa.Table:
-        """Answer a batch: one row per image, followed by an error row for every image that could not be read.
-
-        Args:
-            method: the method that answers.
-            loaded_batch: the images that could be read, with their labels, and those that could not.
-            measured: whether the method is also measured on single images of the batch.
-            checked: whether it is also asked whether it answers them alone as it answers them together.
-            remembered: whether it is asked for some of them again when the shard ends.
-        """
-        batch, loaded, positions = loaded_batch
-        errors = make_columns(
-            len(loaded.unread),
-            position=None if positions is None else positions.unread,
-            id=[unread.entry.id for unread in loaded.unread],
-            error=[str(unread.error) for unread in loaded.unread],
-            error_kind=[unread.error.kind for unread in loaded.unread],
-        )
-        given = len(batch) if method.protocol == "transductive" else method.stream_batch or self._batch_size
-        errors = concatenate_columns(errors, label_columns([unread.entry for unread in loaded.unread]))
-        if not loaded.places:
-            self._account.add_batch(method.given.row, given)
-            return errors
-        solo: SoloCost | None = None
-        alone: list[Answers] = []
-        named = failures_named(method.given.row, _where(loaded.places))
-        with self._watch.during(method), self._autocast(), named, _memory_named(method):
-            if measured:
-                solo = measure_alone(method, batch, self._gflop.get(method))
-                self._gflop[method], alone = solo.gflop, solo.alone
-            elif checked:
-                alone = answer_alone(method, batch)
-            parts = self._predict(method, batch, thorough=checked)
-            together = [answers for answers, _ in parts]
-            if alone:
-                refuse_other_answers(method, batch, alone, together)
-            if checked:
-                self._fresh_start.refuse_memory(method, batch, together)
-            if remembered:
-                self._fresh_start.remember(method, batch, together)
-        self._account.add_batch(method.given.row, min(given, self._batch_limits.get(method, given)))
-        count = len(batch)
-        latencies = solo.latencies if solo else []
-        entries = [entry for _, entry in loaded.places]
-        images = make_columns(
-            count,
-            id=batch.ids,
-            position=None if positions is None else positions.read,
-            image_sha256=[self._other_content(each, loaded.digests[each]) for each in batch.ids],
-        )
-        costs = make_columns(
-            count,
-            latency_ms=[*latencies, *[None] * (count - len(latencies))],
-            gflop=[solo.gflop if solo else None, *[None] * (count - 1)],
-        )
-        columns = [images, label_columns(entries), concatenate_rows([columns for _, columns in parts]), costs]
-        if not method.votes:
-            logits = torch.cat([each.predictions.logits for each in together])
-            columns.append(probability_columns(logits, nearest_labels(logits, entries)))
-        return concatenate_rows([concatenate_columns(*columns), errors])
-
-    def _other_content(self, sample_id: str, digest: str) -> str | None:
-        """Return the digest of an image that the run's list does not state; None where it does."""
-        listed = self._dataset.expected
-        return digest if listed is not None and listed.is_other(sample_id, digest) else None
-
-    def _predict(self, method: Method[Any], batch: Batch, thorough: bool) -> list[tuple[Answers, pa.Table]]:
-        """Ask the method, part by part of the batch, with the columns of the answers and of what they cost.
-
-        There is one part, unless memory runs out: then the batch is halved, and the method gets batches of at most that
-        size from then on.
-        """
-        limit = self._batch_limits.get(method, len(batch))
-        if len(batch) > limit:
-            starts = range(0, len(batch), limit)
-            halves = [part_of(batch, slice(start, start + limit), given=True) for start in starts]
-            return [answered for half in halves for answered in self._predict(method, half, thorough)]
-        device = self._teacher.device
-        try:
-            with peak_memory(device) as peak:
-                answers = answer(method, batch, thorough=thorough)
-        except (RuntimeError, MemoryError) as error:
-            # Some of the images may already have changed the state of an online method: none may be shown to it again.
-            divisible = method.protocol == "episodic" and not method.batch_dependent and len(batch) > 1
-            if not is_out_of_memory(error) or not divisible:
-                raise
-        else:
-            count, alone = len(batch), answers.meter.alone
-            share = None if alone is None else alone / count
-            costs = make_columns(count, batch_ms=[share] * count, peak_memory_mb=[peak.megabytes] * count)
-            columns = answer_columns(answers.predictions, answers.teacher.argmax(1))
-            return [(answers, concatenate_columns(columns, costs))]
-        self._batch_limits[method] = limit = (len(batch) + 1) // 2
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        self._emit(Note(f"out of memory on {device}: from now on {method.given.row} gets {limit} images at once"))
-        return self._predict(method, batch, thorough)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return autocast(self._precision, self._teacher.device)
-
-
-class _LoadedBatch(NamedTuple):
-    """A batch as the methods get it, as it was loaded, and its positions where an image is shown several times."""
-
-    given: Batch
-    loaded: Loaded
-    positions: Positions | None
-
-
-@contextmanager
-def _memory_named(method: Method[Any]) -> Iterator[None]:
-    """Say what could help where a method cannot run with the memory that there is.
-
-    Raises:
-        UserError: when memory runs out in the block.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        fixed = method.stream_batch is not None or (method.protocol == "episodic" and not method.batch_dependent)
-        device = method.given.teacher.device
-        raise UserError(
-            f"out of memory on {device}: method {method.given.row} cannot run with less memory",
-            advice="" if fixed else "try a smaller --batch-size",
-        ) from error
-
-
-def _where(places: Sequence[Place]) -> str:
-    """Name the first and the last image, and the conditions."""
-    ids = dict.fromkeys((places[0][1].id, places[-1][1].id))
-    conditions = dict.fromkeys(str(condition) for condition, _ in places)
-    return f"{' to '.join(ids)} ({', '.join(conditions)})"
+            yield LoadedBatch(batch, loaded, shown)
