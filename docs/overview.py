@@ -1,8 +1,10 @@
 """Make the README's picture and table from ``results/embedded/``: ``python docs/overview.py``.
 
 The picture shows every method's accuracy under corruption against the time of one image, and the table six of them.
-Times are of cells during which nothing else ran on the machine, and of batches, since those are what all methods have.
-A test compares the README with the output, and the picture states the digest of the numbers that it shows.
+Times are of cells during which nothing else ran on the machine, of batches, since those are what all methods have, and
+as ratios to zero-shot of the same run, since runs had different numbers of threads. A method without such a cell is
+not in the picture, whose title counts. A test compares the README with the output, and the picture states the digest
+of the numbers that it shows.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ DIGEST = "Digest of the numbers"
 
 
 def numbers() -> pd.DataFrame:
-    """Return by method: ``n``, ``clean``, ``corrupted`` (mean top-1 in percent), ``better``, ``worse``, ``ms``."""
+    """Return what is known by method: ``n``, ``clean``, ``corrupted``, ``better``, ``worse``, ``time`` and ``on``."""
     cells = pd.concat([pd.read_csv(file) for file in sorted(RESULTS.glob("severity-5-*/results.csv"))])
     cells = cells[cells["method"].isin(METHODS.names())].drop_duplicates(["method", "corruption"])
     significant = cells["p_holm"] < 0.05
     cells = cells.assign(
         better=significant & (cells["delta_zeroshot"] > 0),
         worse=significant & (cells["delta_zeroshot"] < 0),
-        ms=(1000 / cells["images_per_s"]).where(cells["times_disturbed"].isna()),
+        time=cells["time_vs_zeroshot"].where(cells["times_disturbed"].isna()),
     )
     by_method = cells.groupby("method")
     return pd.DataFrame(
@@ -45,7 +47,8 @@ def numbers() -> pd.DataFrame:
             "corrupted": cells[cells["corruption"] != "clean"].groupby("method")["top1"].mean(),
             "better": by_method["better"].sum(),
             "worse": by_method["worse"].sum(),
-            "ms": by_method["ms"].median(),
+            "time": by_method["time"].median(),
+            "on": by_method["measured_on"].first(),
         }
     )
 
@@ -59,11 +62,11 @@ def section(found: pd.DataFrame) -> str:
             METHODS.get(name).protocol,
             *(number(row["clean"]), number(row["corrupted"]), signed(row["corrupted"] - plain)),
             *("n/a" if name == "zeroshot" else str(int(row[column])) for column in ("better", "worse")),
-            number(row["ms"]),
+            number(row["time"]),
         ]
         for name, row in found.loc[SIX].iterrows()
     ]
-    headers = ["method", "protocol", "clean", "corrupted", "vs zeroshot", "better", "worse", "ms"]
+    headers = ["method", "protocol", "clean", "corrupted", "vs zeroshot", "better", "worse", "time"]
     return markdown(Table(headers, rows, 2)).strip()
 
 
@@ -85,22 +88,27 @@ def draw(found: pd.DataFrame) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    methods = len(found)
+    found = found[found["time"].notna()]
     figure, axes = pyplot.subplots(figsize=(8, 4.2), dpi=120, layout="constrained")
     plain = found.loc["zeroshot", "corrupted"]
     axes.axhline(plain, color="0.6", linewidth=1, linestyle="--", zorder=0)
     for protocol, colour in COLOURS.items():
         own = found[[METHODS.get(name).protocol == protocol for name in found.index]]
-        axes.scatter(own["ms"], own["corrupted"], s=28, color=colour, label=protocol)
-    axes.set(xscale="log", xlabel="ms per image (2 CPU cores, in batches)", ylabel="top-1 %, mean of 15 corruptions")
+        axes.scatter(own["time"], own["corrupted"], s=28, color=colour, label=protocol)
+    label = f"time per image / that of zeroshot, in batches ({' or '.join(sorted(found['on'].unique()))})"
+    axes.set(xscale="log", xlabel=label, ylabel="top-1 %, mean of 15 corruptions")
     axes.set_title(
-        f"{len(found)} methods on corrupted Fashion-MNIST; dashed: the teacher without adaptation", fontsize=10
+        f"{len(found)} of {methods} methods (others: never timed undisturbed) on corrupted Fashion-MNIST; "
+        "dashed: the teacher alone",
+        fontsize=9,
     )
     axes.margins(x=0.1, y=0.08)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     figure.canvas.draw()
-    taken = [axes.transData.transform(point) for point in found[["ms", "corrupted"]].to_numpy()]
+    taken = [axes.transData.transform(point) for point in found[["time", "corrupted"]].to_numpy()]
     boxes = [(x - 5, y - 5, x + 5, y + 5) for x, y in taken]
     for (name, row), (x, y) in zip(found.iterrows(), taken, strict=True):
         colour = COLOURS[METHODS.get(str(name)).protocol]
@@ -112,7 +120,7 @@ def draw(found: pd.DataFrame) -> None:
         boxes.append(box)
         axes.annotate(
             str(name),
-            (row["ms"], row["corrupted"]),
+            (row["time"], row["corrupted"]),
             (dx * 72 / figure.dpi, dy * 72 / figure.dpi),
             textcoords="offset points",
             va="center",
