@@ -88,7 +88,7 @@ def draw(found: pd.DataFrame) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    methods = len(found)
+    methods, sha256 = len(found), digest(found)
     found = found[found["time"].notna()]
     figure, axes = pyplot.subplots(figsize=(8, 4.2), dpi=120, layout="constrained")
     plain = found.loc["zeroshot", "corrupted"]
@@ -135,7 +135,7 @@ def draw(found: pd.DataFrame) -> None:
     pyplot.close(figure)
     with Image.open(PICTURE) as picture:
         text = PngImagePlugin.PngInfo()
-        text.add_text(DIGEST, digest(found))
+        text.add_text(DIGEST, sha256)
         picture.convert("P", palette=Image.Palette.ADAPTIVE).save(PICTURE, pnginfo=text, optimize=True)
 
 
