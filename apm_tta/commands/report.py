@@ -135,8 +135,7 @@ def compare_command(run_a: str, run_b: str, csv_file: Path | None) -> None:
         table = compare(a.folder, b.folder)
         if csv_file is not None:
             write_output(csv_file, csv_text(table).encode())
-        text = comparison_text(a.folder, b.folder, table)
-    click.echo(text.replace(str(a.folder), run_a).replace(str(b.folder), run_b))
+        click.echo(comparison_text(a.folder, b.folder, table, (run_a, run_b)))
 
 
 COMMANDS = [report_command, compare_command]

@@ -89,8 +89,16 @@ def compare(run_a: Path, run_b: Path) -> pd.DataFrame:
     return table.iloc[pd.Series(places).argsort(kind="stable")].reset_index(drop=True)
 
 
-def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
-    """Write the comparison as Markdown, with the settings in which the two runs differ."""
+def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame, places: tuple[str, str] | None = None) -> str:
+    """Write the comparison as Markdown, with the settings in which the two runs differ.
+
+    Args:
+        run_a: run folder, or a copy of one.
+        run_b: likewise.
+        table: see ``compare``.
+        places: what the reader knows the two runs by, where the folders are copies.
+    """
+    a, b = places or (str(run_a), str(run_b))
     rows = [
         [
             condition_name(row["corruption"], row["severity"]),
@@ -126,7 +134,7 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame) -> str:
     differing = with_images(differences(there, now), images_there, images_now)
     sentences = [
         "# Comparison",
-        markdown_text(f"A: {run_a}. B: {run_b}."),
+        markdown_text(f"A: {a}. B: {b}."),
         markdown_text(
             "They differ in (there: A, now: B): " + ("; ".join(differing) or "nothing that decides a number.")
         ),

@@ -52,7 +52,7 @@ def local_run(place: str) -> Iterator[LocalRun]:
     if address is None:
         yield LocalRun(Path(place), copied=False)
         return
-    with TemporaryDirectory(prefix="apm-tta-run-") as folder:
+    with TemporaryDirectory(prefix="apm_tta_run_") as folder:
         try:
             _copy(address, place, Path(folder))
             yield LocalRun(Path(folder), copied=True)

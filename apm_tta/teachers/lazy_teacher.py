@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from apm_tta.guard.object_state import state_of
+from apm_tta.system.hardware import rounding_of
 from apm_tta.teachers.base import Source, Teacher
 from apm_tta.teachers.class_weight_checks import check_class_weights
 from apm_tta.teachers.disk_cache import JsonCache, TensorCache
@@ -96,7 +97,7 @@ class LazyTeacher(SourceTeacher, DelegatedEncoding):
         if key not in self._class_weights:
             parts = {
                 **self._key,
-                "device": self.device.type,
+                **rounding_of(self.device),
                 "products": torch.get_float32_matmul_precision(),
                 "tokenizer": self.tokenizer_sha256,
                 "classes": key[0],

@@ -17,6 +17,7 @@ from apm_tta.harness.storage.code_identity import uncommitted
 from apm_tta.methods import Batch
 from apm_tta.methods.shared_values import features_key
 from apm_tta.revision import ENGINE_REVISION
+from apm_tta.system.hardware import rounding_of
 from apm_tta.teachers import Teacher
 from apm_tta.teachers.feature_cache import FeatureCache
 
@@ -24,8 +25,8 @@ from apm_tta.teachers.feature_cache import FeatureCache
 class CachedFeatures:
     """The cached features of one shard.
 
-    They are keyed by everything that they depend on: weights, preprocessing, precision, device, the images' content and
-    how it is read and corrupted, code and libraries.
+    They are keyed by everything that they depend on: weights, preprocessing, precision, what computes, the images'
+    content and how it is read and corrupted, code and libraries.
 
     Args:
         folder: folder of the cache; None for no cache.
@@ -43,7 +44,7 @@ class CachedFeatures:
             key = {
                 **teacher.identity,
                 "precision": precision,
-                "device": teacher.device.type,
+                **rounding_of(teacher.device),
                 "condition": str(shard.condition),
                 "corruption_seed": CORRUPTION_SEED,
                 "jpeg_quality": dataset.jpeg_quality,

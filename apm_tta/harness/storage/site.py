@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 from datetime import datetime, timezone
-from pathlib import Path
 
 import torch
 
 from apm_tta.configuration import Configuration
 from apm_tta.harness.storage.code_identity import UNKNOWN, commit, source_sha256
+from apm_tta.system.hardware import device_name
 
 _SHORT = 12
 """Characters of a commit or a digest that a reader is shown."""
@@ -65,7 +65,7 @@ def this_site(device: torch.device) -> Site:
         commit=commit(),
         source_sha256=source_sha256(),
         device=str(device),
-        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        device_name=device_name(device),
         threads=torch.get_num_threads(),
         python=platform.python_version(),
         platform=platform.platform(),
@@ -76,14 +76,3 @@ def this_site(device: torch.device) -> Site:
 def utc_now() -> str:
     """Return the time in UTC to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _processor() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
