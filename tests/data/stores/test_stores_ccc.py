@@ -187,6 +187,7 @@ def test_an_online_run_over_a_stream_that_is_interrupted_and_gone_on_with(
     words = [
         *("ccc", "--data-root", str(root), "--out", str(run), "--teacher", "embedded", "--methods", "zeroshot,tda"),
         *("--domains", f"{STREAM},{OTHER}", "--device", "cpu", "--workers", "0", "--batch-size", "4", "--quiet"),
+        *("--set", "tda.views=2"),
     ]
     with monkeypatch.context() as patch:
         stop_in_second_stream(patch)
@@ -205,6 +206,7 @@ def test_an_online_run_over_a_stream_that_is_interrupted_and_gone_on_with(
         devices="cpu",
         workers=0,
         batch_size=4,
+        settings={"tda": {"views": 2}},
         quiet=True,
     )
     columns = ["method", "corruption", "id", "label", "prediction"]
