@@ -92,15 +92,19 @@ class Engine:
         return features
 
     def compile(self) -> None:
-        """Have ``torch.compile`` compile both passes at their next call; where that fails, they stay as they are."""
+        """Have ``torch.compile`` compile both passes at their second call; where that fails, they stay as they are."""
         self._forward = self._compiled(self._forward)  # type: ignore[method-assign]
         self._backward = self._compiled(self._backward)  # type: ignore[method-assign]
 
     def _compiled(self, plain: Callable[P, T]) -> Callable[P, T]:
         chosen: Callable[P, T] = torch.compile(plain)
+        first = True
 
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            nonlocal chosen
+            nonlocal chosen, first
+            if first:  # it allocates the workspace: what is compiled without one is compiled again as soon as there is
+                first = False
+                return plain(*args, **kwargs)
             try:
                 return chosen(*args, **kwargs)
             except Exception as error:  # no compiler, no Triton, or an operation that it does not support

@@ -96,9 +96,20 @@ def imagenet() -> Task:
 
 @pytest.fixture(scope="session")
 def drawn_timm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Published, Mapping[str, Any]], Teacher]:
-    """Return a function that builds the teacher of a run from timm's architecture with random weights."""
+    """Return a function that builds the teacher of a run from timm's architecture with random weights.
+
+    Several runs have the same one, and adapt copies of it: the last three are kept.
+    """
+    kept: dict[tuple[str, str], Teacher] = {}
 
     def make(published: Published, run: Mapping[str, Any]) -> Teacher:
+        teacher = kept.pop((run["release"], run["weights"]), None) or draw(published, run)
+        kept[run["release"], run["weights"]] = teacher
+        if len(kept) > 3:
+            del kept[next(iter(kept))]
+        return teacher
+
+    def draw(published: Published, run: Mapping[str, Any]) -> Teacher:
         template = timm.create_model(run["architecture"]).state_dict()
         state = {
             name: _timm_tensor(name, value, published.meta["seed"], run["head_gain"])
