@@ -194,7 +194,9 @@ def test_the_fast_methods_are_those_above_50_images_per_second_in_the_embedded_r
     if not files:
         pytest.skip("results/ is part of a checkout and of the source distribution")
     runs = pd.concat([pd.read_csv(file) for file in files])
-    rates = runs[runs["times_disturbed"].isna()].groupby("method")["images_per_s"].median().dropna()
+    undisturbed = runs[runs["times_disturbed"].isna()].groupby(["method", "teacher"])["images_per_s"].median().unstack()
+    # Over `embedded`, as `Method.fast` says; over the other teacher where that was not measured, or does not work.
+    rates = undisturbed["embedded"].fillna(undisturbed["embedded-resnet"]).dropna()
     rates = rates[[not is_variant(name) for name in rates.index]]
     assert {str(name) for name in rates.index[rates > 50]} == {name for name in rates.index if METHODS.get(name).fast}
 
