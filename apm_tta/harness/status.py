@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +13,8 @@ from tabulate import tabulate
 
 from apm_tta.harness.estimate import duration
 from apm_tta.harness.progress.run_log import Logged, read_log
+from apm_tta.harness.storage.checkpoint import CheckpointIndex
+from apm_tta.harness.storage.checkpoints import kept_so_far
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.record_header import stated_headers
@@ -41,12 +44,14 @@ class MethodStatus:
         method: name of the row.
         done: recorded answers, over all conditions and seeds.
         total: answers of the complete run.
+        kept: answers of unfinished shards and streams, in their checkpoints.
         unread: of the recorded ones, images that could not be read.
     """
 
     method: str
     done: int
     total: int
+    kept: int
     unread: int
 
 
@@ -78,9 +83,14 @@ class Status:
         return sum(each.done for each in self.methods)
 
     @property
+    def kept(self) -> int:
+        """Answers in checkpoints of unfinished shards and streams, from which the run goes on."""
+        return sum(each.kept for each in self.methods)
+
+    @property
     def left(self) -> int:
-        """Answers that are not recorded yet."""
-        return sum(each.total for each in self.methods) - self.done
+        """Answers that are neither recorded nor kept yet."""
+        return sum(each.total for each in self.methods) - self.done - self.kept
 
     @property
     def running(self) -> bool:
@@ -90,11 +100,14 @@ class Status:
     def text(self) -> str:
         """Write the status for a reader."""
         rows = [
-            [each.method, each.done, each.total, each.total - each.done, f"{each.done / each.total:.0%}", each.unread]
+            [
+                *(each.method, each.done, each.kept, each.total, each.total - each.done - each.kept),
+                *(f"{(each.done + each.kept) / each.total:.0%}", each.unread),
+            ]
             for each in self.methods
         ]
-        headers = ["method", "done", "of", "left", "share", "unreadable"]
-        table = tabulate(rows, headers, tablefmt="simple", colalign=("left", *("right",) * 5), intfmt=",")
+        headers = ["method", "done", "kept", "of", "left", "share", "unreadable"]
+        table = tabulate(rows, headers, tablefmt="simple", colalign=("left", *("right",) * 6), intfmt=",")
         machines = "; ".join(f"{name}: {pluralise(count, 'answer')}" for name, count in self.machines.items())
         foot = [
             *([f"Computed on {machines}."] if machines else []),
@@ -106,13 +119,14 @@ class Status:
 
     def _state(self) -> str:
         if self.writer is None:
-            return "complete." if not self.left else "nothing writes into it."
+            return "complete." if not self.left + self.kept else "nothing writes into it."
         if self.writer.running is None:
             return f"{self.writer} wrote into it last; whether it runs, only that machine can tell."
         return f"{self.writer} writes into it." if self.writer.running else f"stopped: {self.writer} has ended."
 
     def _rate(self) -> list[str]:
-        known = [f"{pluralise(self.done, 'answer')} recorded, {self.left:,} left"]
+        kept = f", {self.kept:,} kept of shards and streams that have not ended" if self.kept else ""
+        known = [f"{pluralise(self.done, 'answer')} recorded{kept}, {self.left:,} left"]
         if (rate := self.logged.rate) is not None:
             known.append(f"{rate:,.1f} answers/s since it was started last")
             if self.left:
@@ -145,7 +159,9 @@ class StatusReader:
             UserError: when a file lies among the records that the run does not have.
         """
         writer, logged = writer_of(self._run), read_log(self._run)
+        indexes = kept_so_far(self._run, self._manifest.numbers.fingerprint)  # before the records are looked at
         done, unread, machines, damaged = Counter[str](), Counter[str](), Counter[str](), []
+        recorded = set[PurePosixPath]()
         for file in present_files(self._run, self._manifest.numbers):
             try:
                 facts = self._look(file)
@@ -154,14 +170,29 @@ class StatusReader:
             if facts is None:
                 damaged.append(str(file.name))
                 continue
+            recorded.add(file.name)
             done[file.cell.method] += file.images
             unread[file.cell.method] += facts.unread
             machines["; ".join(facts.hardware)] += file.images
         total = Counter[str]()
         for file in self._named.values():
             total[file.cell.method] += file.images
-        methods = (MethodStatus(name, done[name], total[name], unread[name]) for name in self._manifest.numbers.methods)
+        kept = self._kept(indexes, recorded)
+        methods = (
+            MethodStatus(name, done[name], total[name], kept[name], unread[name])
+            for name in self._manifest.numbers.methods
+        )
         return Status(self._run, self._manifest.title, writer, logged, tuple(methods), machines, tuple(damaged))
+
+    def _kept(self, indexes: Iterable[CheckpointIndex], recorded: Collection[PurePosixPath]) -> Counter[str]:
+        """Count the answers in checkpoints by method: all methods of a unit of work are equally far."""
+        kept = Counter[str]()
+        for index in indexes:
+            files = {PurePosixPath(name) for name in index.records}
+            methods = {self._named[name].cell.method for name in files if name in self._named}
+            if methods and files.isdisjoint(recorded):
+                kept.update(dict.fromkeys(methods, index.answers // len(methods)))
+        return kept
 
     def _look(self, file: RecordFile) -> FileFacts | None:
         path = self._run / file.name

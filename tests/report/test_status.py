@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from records_by_hand import relabel, rows_of_table, write_rows
@@ -16,7 +16,9 @@ from apm_tta.data.sample import CLEAN
 from apm_tta.harness.plan import Cell, record_file
 from apm_tta.harness.progress.run_log import LOG_FILE, read_log
 from apm_tta.harness.status import StatusReader, read_status
-from apm_tta.harness.storage.records import digest_path, read_shard
+from apm_tta.harness.storage.checkpoint import INDEX_FILE, CheckpointIndex
+from apm_tta.harness.storage.manifest_file import read_manifest
+from apm_tta.harness.storage.records import digest_path, read_shard, write_content
 from apm_tta.system import writer_lock
 from apm_tta.system.writer_lock import OWNER_FILE
 
@@ -68,6 +70,35 @@ def test_what_is_missing_damaged_or_unread_is_counted_by_method(run_folder: Path
     text = status.text()
     assert "nothing writes into it" in text
     assert f"Damaged: {other.relative_to(run_folder)}." in text
+
+
+def test_what_checkpoints_have_is_counted_until_it_is_recorded(run_folder: Path) -> None:
+    """Neither is what another run left, what is damaged, nor what is among the records already."""
+    second = PurePosixPath(str(FIRST).replace("00000", "00001"))
+    begun = CheckpointIndex(
+        fingerprint=read_manifest(run_folder).numbers.fingerprint,
+        unit="clean, images 0 to 4",
+        records=(str(FIRST), str(FIRST).replace("apm", "zeroshot")),
+        number=0,
+        done=3,
+        answers=6,
+        files={},
+        account={},
+    )
+    others = {
+        "of another run": begun.model_copy(update={"fingerprint": "0" * 64}),
+        "recorded": begun.model_copy(update={"records": (str(second),)}),
+    }
+    for name, index in {"begun": begun, **others}.items():
+        write_content(run_folder / "checkpoints" / name / INDEX_FILE, index.content)
+    (run_folder / "checkpoints" / "damaged").mkdir()
+    (run_folder / "checkpoints" / "damaged" / INDEX_FILE).write_bytes(b"{}")
+    for name in begun.records:
+        remove(run_folder / name)
+    status = read_status(run_folder)
+    assert [(each.method, each.done, each.kept) for each in status.methods] == [("zeroshot", 35, 3), ("apm", 35, 3)]
+    assert status.left == 4
+    assert "70 answers recorded, 6 kept of shards and streams that have not ended, 4 left." in status.text()
 
 
 def test_the_rate_is_that_of_the_latest_start(run_folder: Path) -> None:

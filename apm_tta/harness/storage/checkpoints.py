@@ -161,6 +161,18 @@ class Checkpoints:
             self._folder.rmdir()
 
 
+def kept_so_far(run: Path, fingerprint: str) -> tuple[CheckpointIndex, ...]:
+    """Return the indexes of a run's checkpoints, of a folder that may be written meanwhile and is not touched.
+
+    What cannot be read, or is of another run, is left out: the run itself sets it aside when it goes on.
+    """
+    found = []
+    for path in _folders(run / FOLDER):
+        with suppress(ValueError, UserError, OSError):
+            found.append(read_index(read_content(path / INDEX_FILE)))
+    return tuple(index for index in found if index.fingerprint == fingerprint)
+
+
 def _folders(folder: Path) -> Sequence[Path]:
     if not folder.is_dir():
         return []
