@@ -75,7 +75,7 @@ def test_a_fine_field_is_trained_resumed_and_asked(
 ) -> None:
     """Use two tokens a side for each, since four take long; the colours' squares and the token learn."""
     monkeypatch.setattr("apm_tta.field.between._MOST", 16)
-    more = [*words, "--fine", "--limit", "120", "--epochs", "6", "--out", str(tmp_path)]
+    more = [*words, "--fine", "--limit", "64", "--epochs", "6", "--out", str(tmp_path)]
     assert main(more) == 0
     output = capsys.readouterr().out
     assert "targets anywhere, of 16 x 16 tokens" in output
