@@ -75,21 +75,25 @@ def test_a_fine_field_is_trained_resumed_and_asked(
 ) -> None:
     """Use two tokens a side for each, since four take long; the colours' squares and the token learn."""
     monkeypatch.setattr("apm_tta.field.between._MOST", 16)
-    more = [*words, "--fine", "--limit", "64", "--epochs", "6", "--out", str(tmp_path)]
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    for index, each in enumerate(all_images("fashion-mnist")[:80]):
+        each.read().save(folder / f"{index:02d}.png")
+    more = [*words, "--fine", "--data", str(folder), "--epochs", "6", "--out", str(out)]
     assert main(more) == 0
     output = capsys.readouterr().out
     assert "targets anywhere, of 16 x 16 tokens" in output
     assert "Cosine of the token to the teacher's embedding: 0." in output
-    settings = json.loads((tmp_path / "settings.json").read_text())
+    settings = json.loads((out / "settings.json").read_text())
     assert (settings["schedule"]["fine"], settings["sizes"]["readout"]) == (2, "token")
-    field = load_field(tmp_path / "field.safetensors", torch.device("cpu"))
+    field = load_field(out / "field.safetensors", torch.device("cpu"))
     image = one_image("fashion-mnist:test/00004").read()
     with torch.no_grad():
         column = column_of(field, image)
         everywhere = torch.arange(64)
         token = field.apm.readout(field.apm.query(column, everywhere))
     assert token.shape == (1, 128)
-    losses = [float(line.split(",")[3]) for line in (tmp_path / "epochs.csv").read_text().splitlines()[1:]]
+    losses = [float(line.split(",")[3]) for line in (out / "epochs.csv").read_text().splitlines()[1:]]
     assert losses[-1] < losses[0]
     assert main(more) == 0
     assert "has 6 of 6 epochs; resuming" in capsys.readouterr().err
