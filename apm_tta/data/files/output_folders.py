@@ -33,6 +33,7 @@ _BESIDE_PICTURES = frozenset({f"{name}.csv" for name in PICTURES}) | {
     *("growth.csv", "fit.csv", "epochs.csv", "settings.json", "summary.json", "field.safetensors"),
     *("field.density.safetensors", "field.network.safetensors"),
 }
+_MARKS = _BEGUN | _BESIDE_PICTURES
 _PARTIAL = ".partial"
 _DATED = re.compile(r"\d{8}-\d{6}(-\d+)?")
 
@@ -78,7 +79,7 @@ def _is_marked_by_all_its_files(folder: Path) -> bool:
     names = set()
     with os.scandir(folder) as found:
         for item in found:
-            own = item.name in _BEGUN | _BESIDE_PICTURES or Path(item.name).stem in PICTURES
+            own = item.name in _MARKS or item.name.rpartition(".")[0] in PICTURES
             if not own and not item.name.startswith(".") and not item.name.endswith(_PARTIAL):
                 return False
             names.add(item.name)
