@@ -61,7 +61,9 @@ def draw_timm() -> Callable[..., State]:
     """Return a function from an architecture and its settings to random weights by name."""
 
     def draw(architecture: str, **settings: Any) -> State:
-        return random_weights(timm.create_model(architecture, **settings))
+        with torch.device("meta"):
+            model = timm.create_model(architecture, **settings)
+        return random_weights(model)
 
     return draw
 

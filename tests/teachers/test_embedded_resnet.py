@@ -116,7 +116,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     def train(name: str) -> Path:
         target = tmp_path / f"{name}.safetensors"
         monkeypatch.setitem(script.WEIGHTS, NAME, target)
-        settings = {"epochs": 3, "batch": 32, "templates": 2, "learning_rate": 2e-3, "seed": 0, "hold_out": 0}
+        settings = {"epochs": 2, "batch": 32, "templates": 2, "learning_rate": 2e-3, "seed": 0, "hold_out": 0}
         script.train(argparse.Namespace(data_root=tmp_path, checkpoint=tmp_path / f"{name}.pt", **settings))
         return target
 
