@@ -10,6 +10,7 @@ import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
@@ -72,6 +73,15 @@ def few_images_are_timed() -> None:
     from apm_tta.harness.compute import measure
 
     measure.LATENCY_IMAGES = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def costs_are_measured_where_they_are_looked_at(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure methods in modules that state ``LOOKS_AT_COSTS = True``; runs of few images do little else."""
+    from unmeasured import unmeasured
+
+    with nullcontext() if getattr(request.module, "LOOKS_AT_COSTS", False) else unmeasured(asked_alone=True):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,7 @@ from apm_tta.harness.compute import rounds, watch
 from apm_tta.harness.compute.rounds import _rotated, _Turns
 from apm_tta.harness.storage.times import TIMES_FILE
 
+LOOKS_AT_COSTS = True
 SINGLES = 4
 METHODS = ["zeroshot", "tda", "tent", "transclip"]
 """Episodic; a stream of single images, and one of batches; all images together."""

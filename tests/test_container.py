@@ -17,6 +17,8 @@ import pytest
 from apm_tta.cli import main
 from apm_tta.columns import TIMINGS
 
+LOOKS_AT_COSTS = True
+
 RUN_BENCH = str(Path(sys.executable).with_name("run-bench"))
 CONTAINER = """
 set -e
