@@ -25,6 +25,8 @@ from apm_tta.columns import RECORD_COLUMNS, RESULT_COLUMNS, TIMINGS
 from apm_tta.methods import METHODS
 from apm_tta.resources import SUITES, yaml_names
 
+LOOKS_AT_COSTS = True
+
 NOT_OF_THE_NUMBERS = {*TIMINGS, "times_disturbed", "batch_size"}
 
 

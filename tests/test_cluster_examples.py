@@ -25,6 +25,8 @@ from apm_tta.cli import main
 from apm_tta.columns import TIMINGS
 from apm_tta.commands.suites import SuiteCommand
 
+LOOKS_AT_COSTS = True
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 FILES = ("slurm-array.sh", "Dockerfile", "ray-aws.yaml", "ray-kubernetes.yaml")

@@ -15,6 +15,8 @@ from apm_tta.api.run import resolve, run_request
 from apm_tta.commands.suites import SuiteCommand
 from apm_tta.report.render import markdown_text
 
+LOOKS_AT_COSTS = True
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "results" / "embedded"
 MADE = sorted(FOLDER.glob("*/severity-5-fast/results.csv"))

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from apm_tta.data.cards import card_names, load_card
+from apm_tta.dream.one_thread import one_thread
 from apm_tta.teachers import TEMPLATES, Teacher
 from apm_tta.teachers.square import Square
 
@@ -51,7 +52,8 @@ def judge_of(teacher: Teacher, classes: Sequence[str]) -> Judge:
     if len(names) == 1 and names[0] in card_names():
         card = load_card(names[0])
         names, template = list(card.class_list.names), card.template
-    return Judge(teacher, names, teacher.class_weights(names, [template]).float().cpu())
+    with one_thread():
+        return Judge(teacher, names, teacher.class_weights(names, [template]).float().cpu())
 
 
 @torch.no_grad()

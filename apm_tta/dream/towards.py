@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from apm_tta.dream.basis import Basis
 from apm_tta.dream.memory import Energy
+from apm_tta.dream.one_thread import one_thread
 from apm_tta.errors import UserError
 from apm_tta.field.checkpoint import Field
 from apm_tta.teachers import Teacher
@@ -54,7 +55,8 @@ def towards_text(text: str, field: Field, teacher: Teacher | None) -> Towards:
         raise UserError(
             "--towards needs a field whose token was trained: one of run-bench train-field --fine", exit_code=2
         )
-    embedding = teacher.class_weights([text], ["{}"])[0].float().cpu()
+    with one_thread():
+        embedding = teacher.class_weights([text], ["{}"])[0].float().cpu()
     apm, width = field.apm, teacher.feature_dim
     everywhere = torch.arange(apm.config.grid**2, device=apm.feature_head.weight.device)
 

@@ -17,6 +17,8 @@ from apm_tta.errors import UserError
 from apm_tta.harness.storage.merge import merge
 from apm_tta.harness.storage.records import decode_records, encode_table, read_content, read_records, write_content
 
+LOOKS_AT_COSTS = True
+
 LIMIT = 20
 PASSES = {1: 2, 3: 2, 5: 1}
 OPTIONS = {

@@ -21,6 +21,8 @@ from apm_tta.report.html.figures import figures
 from apm_tta.report.html.questions import answer_questions
 from apm_tta.report.run_data import read_report_data
 
+LOOKS_AT_COSTS = True
+
 SECOND_SHARD, FIRST_SHARD = "*-shard-00001.parquet", "*-shard-00000.parquet"
 LATER = "2024-05-07T07:08:09+00:00"
 
