@@ -20,7 +20,7 @@ STREAMS = ("zeroshot", "norm", "tent", "sar", "tda[views=1]")
 VIEWS = ("zeroshot", "vte", "zero", "mta", "tps")
 SLOW = ("zeroshot", "memo", "apm")
 VIEW_IMAGES, SLOW_IMAGES = 50, 10
-"""Of 250: all of them would take hours on two cores."""
+"""Take so many of the 250: all of them would take hours on two cores."""
 
 
 def parts(data_root: Path, weights: Path) -> list[Part]:

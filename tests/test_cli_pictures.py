@@ -107,7 +107,7 @@ def test_a_video_in_which_nothing_happens(tmp_path: Path, capsys: pytest.Capture
     assert "the tokens have frames 0 to 1; there is no frame 2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--levels", "3", "--fine", "stride"], ["--iterations", "1", "--fine", "field"]])
+@pytest.mark.parametrize("words", [["--levels", "0,3", "--fine", "stride"], ["--iterations", "1", "--fine", "field"]])
 def test_a_finer_resolution_is_in_the_title_and_in_the_numbers(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

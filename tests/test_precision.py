@@ -23,8 +23,8 @@ from apm_tta.precision import autocast, float32_products, full_precision
 from apm_tta.teachers import Teacher
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-IMAGES, CONDITION = 5, Condition("contrast", 5)
-PARAMETERS = small_settings(views=3, batch_size=IMAGES) | {"apm": {"iterations": 10}}
+IMAGES, CONDITION = 6, Condition("contrast", 5)
+PARAMETERS = small_settings(views=4, batch_size=IMAGES) | {"apm": {"iterations": 10}}
 
 
 def settings() -> tuple[str, str, str]:
@@ -94,7 +94,7 @@ def answers(dataset: Dataset, embedded_teacher: Teacher) -> Callable[[str, str],
 def test_few_answers_change_in_bfloat16(
     answers: Callable[[str, str], torch.Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of every method, with the embedded teacher, on images that are hard for it: the shares are printed."""
+    """Print the share of every method, with the embedded teacher, on images that are hard for it."""
     shares = {}
     for name in METHODS.names():
         if name in NEED_SUPPORT | NEED_BATCH_NORM:

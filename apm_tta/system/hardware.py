@@ -1,4 +1,4 @@
-"""What computes: the name of a processor or a GPU, and the threads on it."""
+"""Name what computes: a processor or a GPU, and the threads on it."""
 
 from __future__ import annotations
 

@@ -151,6 +151,23 @@ def test_the_feature_cache_knows_content_not_size_and_time(run: Run, images: Pat
     assert _top1(tmp_path / "third") == _top1(tmp_path / "second")
 
 
+def test_features_that_other_threads_made_are_not_taken(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are equal up to rounding only: a number must not depend on who computed first."""
+    monkeypatch.setenv("APM_TTA_CACHE", str(tmp_path / "cache"))
+    before, entries = torch.get_num_threads(), list[int]()
+    try:
+        for threads, name in ((2, "first"), (1, "second"), (1, "third")):
+            torch.set_num_threads(threads)
+            assert run(name, "--feature-cache") == 0
+            entries.append(len(list((tmp_path / "cache" / "features").glob("*.npy"))))
+    finally:
+        torch.set_num_threads(before)
+    assert entries == [entries[0], 2 * entries[0], 2 * entries[0]]
+    assert entries[0]
+
+
 def test_class_names_and_their_order_are_part_of_a_run(
     run: Run, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

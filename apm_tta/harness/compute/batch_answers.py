@@ -44,7 +44,7 @@ class LoadedBatch(NamedTuple):
 
 
 class BatchAnswers:
-    """What every batch needs to be answered: sizes that fit into memory, and what was measured and checked before.
+    """Answers batches, and keeps for the next ones what sizes fit into memory, and what was measured and checked.
 
     Args:
         prepared: the request with what it names; the teacher's own predictions are recorded with every method's.
