@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+LOOKS_AT_COSTS = True
 KILLS = 10
 WORDS = [
     *("demo", "--methods", "apm,tda", "--limit", "30", "--corruptions", "contrast,pixelate"),
