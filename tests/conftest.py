@@ -93,6 +93,15 @@ def the_machine_seems_idle() -> None:
     watch.processor_seconds = lambda _device: time.perf_counter()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_waits_for_the_disk() -> None:
+    """Sync no file: no test cuts the power, and processes that are killed need no sync.
+
+    ``system/test_files.py`` looks at what is synced; processes of their own sync as they do for users.
+    """
+    os.fsync = lambda _file: None
+
+
 def shared_folder() -> Path:
     """Return the folder of test vectors: ``APM_TTA_SHARED`` where that is set, else ``shared`` beside the checkout."""
     named = os.environ.get("APM_TTA_SHARED")
