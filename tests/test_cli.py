@@ -243,7 +243,7 @@ MISTAKES = [
     (["imagenet-c", "--data-root", "/nowhere"], 1, "to get it: download blur.tar"),
     (["imagenet-c", "--corruptions", "nois"], 2, "unknown corruption of imagenet-c 'nois'; there are: brightness,"),
     (["demo", "--out", "/dev/null/run"], 1, "/dev/null/run cannot be written"),
-    (["report", "/nowhere"], 1, "/nowhere is not a run folder"),
+    (["report", "/nowhere"], 1, "/nowhere does not exist: no run is there"),
     (["list", "things"], 2, "things"),
 ]
 

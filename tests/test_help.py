@@ -67,7 +67,7 @@ def test_verbose_shows_where_an_error_comes_from(words: list[str], capsys: pytes
     shown = capsys.readouterr().err
     assert "Traceback" in shown
     assert "manifest_file.py" in shown
-    assert shown.splitlines()[-1].startswith("run-bench: /nowhere is not a run folder")
+    assert shown.splitlines()[-1].startswith("run-bench: /nowhere does not exist: no run is there")
 
 
 def test_verbose_shows_the_lines_of_the_runs_log_and_leaves_logging_as_it_was(

@@ -47,7 +47,7 @@ from apm_tta.system.stop_signals import stop_says, stoppable
 from apm_tta.system.writer_lock import only_writer
 from apm_tta.wording import pluralise, resume
 
-_KEPT = "finished shards are kept"
+_KEPT = "finished shards and checkpoints are kept"
 
 
 def run(request: RunRequest) -> Path:
@@ -60,7 +60,7 @@ def run(request: RunRequest) -> Path:
         The run folder.
 
     Raises:
-        UserError: one line for anything that cannot be carried out; finished shards are kept.
+        UserError: one line for anything that cannot be carried out; finished shards and checkpoints are kept.
     """
     with heard_warnings() as heard:
         return _recorded(request, ENGINES.get(request.engine), heard)

@@ -26,6 +26,7 @@ from apm_tta.wording import pluralise
 
 _TORCHSCRIPT = "constants.pkl"
 _SUFFIX = ".safetensors"
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return safetensors.torch.load_file(path)
     except Exception as error:
-        raise UserError(f"{path} is no safetensors file: {_one_line(error)}") from None
+        raise UserError(f"{path} is no safetensors file: {_beginning(path)} ({_one_line(error)})") from None
 
 
 def _read_torch(path: Path) -> Any:
@@ -168,9 +169,9 @@ def _read_torch(path: Path) -> Any:
             f"{path} contains more than weights{f' ({found[1]})' if found else ''}: loading it could run code, so none "
             "of it was run; give weights as .safetensors, or a checkpoint that torch.load(weights_only=True) accepts"
         ) from None
-    except Exception as error:
+    except Exception:  # whatever torch meets in the middle of bytes that are none, such as KeyError(101) for a text
         raise UserError(
-            f"{path} is neither safetensors (judged by its name) nor a torch checkpoint: {_one_line(error)}"
+            f"{path} is neither safetensors (judged by its name) nor a torch checkpoint: {_beginning(path)}"
         ) from None
 
 
@@ -195,6 +196,17 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def _written_to(path: Path) -> UserError:
     return UserError(f"{path} was written to while it was being read; start again")
+
+
+def _beginning(path: Path) -> str:
+    """Say what a file that is no checkpoint looks like."""
+    with path.open("rb") as file:
+        first = file.read(16)
+    if not first:
+        return "it is empty"
+    if first.startswith(_ZIP):
+        return "it begins as torch's archives do, and was cut off or is damaged"
+    return f"it begins with {first.decode('ascii', 'backslashreplace')!r}"
 
 
 def _one_line(error: Exception) -> str:

@@ -70,7 +70,7 @@ def test_a_full_disk_stops_the_run_which_resumes_once_there_is_room(
         assert main([*WORDS, "--out", str(run)]) == 1
     message = refusal(capsys)
     assert "cannot be written (No space left on device)" in message
-    assert f"finished shards are kept; rerun the same command with --out {run} to resume" in message
+    assert f"finished shards and checkpoints are kept; rerun the same command with --out {run} to resume" in message
     kept = {path: path.read_bytes() for path in recorded(run)}
     assert 0 < len(kept) < FILES
     assert not list(run.rglob("*.partial")), "a file that could not be written takes no room"
@@ -211,7 +211,7 @@ def test_an_exception_in_a_method_names_it_and_its_images(
     message = refusal(capsys)
     assert "method broken failed on test/" in message
     assert "IndexError: index 10 is out of bounds" in message
-    assert message.endswith(f"; finished shards are kept in {run}\n"), "the same command would fail again"
+    assert message.endswith(f"; finished shards and checkpoints are kept in {run}\n"), "it would fail again"
     log = (run / "run.log").read_text()
     assert "Traceback" in log
     assert "in fault" in log

@@ -80,7 +80,7 @@ def test_runs_that_lose_a_worker_or_are_killed_leave_no_process_and_are_gone_on_
     process.join()
     said = (tmp_path / "errors").read_text()
     assert process.exitcode == 1
-    kept = f"finished shards are kept; rerun the same command with --out {run} to resume"
+    kept = f"finished shards and checkpoints are kept; rerun the same command with --out {run} to resume"
     assert said.endswith(f"a worker process was lost: it was killed, or ran out of memory; {kept}\n")
     assert not psutil.wait_procs(workers, timeout=10)[1]
 

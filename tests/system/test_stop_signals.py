@@ -153,7 +153,7 @@ def test_a_run_says_where_it_is_and_how_to_go_on_in_words_that_a_shell_takes(
     said = capsys.readouterr().err
     name = signal.Signals(number).name
     assert said == (
-        f"run-bench: stopped by {name}; finished shards are kept; "
+        f"run-bench: stopped by {name}; finished shards and checkpoints are kept; "
         f"rerun the same command with --out {shlex.quote(str(out))} to resume\n"
     )
     assert shlex.split(said)[said.split().index("--out") :]

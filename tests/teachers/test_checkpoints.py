@@ -60,14 +60,22 @@ def test_an_archive_with_a_program_is_refused(family: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("suffix", ["pt", "npz", "npy", "bin", "safetensors"])
-@pytest.mark.parametrize("content", [b"", b"hello, here is a text", b"PK\x03\x04 cut off"])
-def test_a_file_that_is_not_a_checkpoint_is_refused_by_name(
-    family: str, suffix: str, content: bytes, tmp_path: Path
+@pytest.mark.parametrize(
+    ("content", "looks"),
+    [
+        (b"", "it is empty"),
+        (b"hello, here is a text", "it begins with 'hello, here is a'"),
+        (b"PK\x03\x04 cut off", "it begins as torch's archives do, and was cut off or is damaged"),
+    ],
+)
+def test_a_file_that_is_not_a_checkpoint_is_refused_by_name_and_looks(
+    family: str, suffix: str, content: bytes, looks: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"weights.{suffix}"
     path.write_bytes(content)
     with pytest.raises(UserError, match=str(path)) as refused:
         load_teacher(f"{family}:{path}", cache=None)
+    assert looks in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

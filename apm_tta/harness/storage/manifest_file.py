@@ -66,6 +66,8 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: when ``folder`` is no run folder, or its manifest is damaged, was edited, or is another version's.
     """
     path = folder / MANIFEST_FILE
+    if not folder.exists():
+        raise UserError(f"{folder} does not exist: no run is there")
     if not path.is_file():
         lost = "; the run's own command with --out writes it anew" if record_files(folder) else ""
         raise UserError(f"{folder} is not a run folder: it has no {MANIFEST_FILE}{lost}")
