@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from apm_tta.errors import UNEXPECTED, UserError
+from apm_tta.system import started  # noqa: F401  (it notes the time)
 from apm_tta.system.environment import complete_environment, instruct_libraries
 from apm_tta.system.standard_streams import own_streams, say, whole_output
 from apm_tta.system.stop_signals import OutputLost, let_end, stop_code, stop_word, stoppable

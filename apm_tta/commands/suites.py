@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -34,6 +35,7 @@ from apm_tta.harness.request.limits import (
     Classifier,
 )
 from apm_tta.known_names import dataset_names, method_names, teacher_names
+from apm_tta.system.started import STARTED
 
 if TYPE_CHECKING:
     from apm_tta.harness.request.run_request import RunRequest
@@ -88,7 +90,7 @@ def _run_suite(name: str, dry_run: bool, json: bool, **options: Any) -> None:
 
     request = resolve(name, options, json=json)
     if dry_run:
-        click.echo(estimate(request).text())
+        click.echo(estimate(request, time.perf_counter() - STARTED).text())
     else:
         _run(request)
 

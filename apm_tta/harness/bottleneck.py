@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from apm_tta.data.sample import Condition
 from apm_tta.harness.compute.loading import Loader
 from apm_tta.harness.compute.prepare import Prepared
+from apm_tta.methods import Method
 from apm_tta.wording import pluralise
 
 
@@ -58,9 +61,18 @@ class Bottleneck:
         return f"{costs} the device: the run waits for the device, and more --workers would not make it faster."
 
 
-def seconds_of_loading(prepared: Prepared, condition: Condition, count: int) -> float:
-    """Load ``count`` images in this process, as a loading process would for all methods; return seconds per image."""
-    preparations = prepared.preparations(prepared.seeded.values())
+def seconds_of_loading(
+    prepared: Prepared, condition: Condition, count: int, methods: Iterable[Method[Any]] | None = None
+) -> float:
+    """Load ``count`` images in this process, as a loading process would for ``methods``; return seconds per image.
+
+    Args:
+        prepared: the request with what it names.
+        condition: corruption and severity of the images.
+        count: number of images.
+        methods: those for which the images are prepared; None for all.
+    """
+    preparations = prepared.preparations(prepared.seeded.values() if methods is None else methods)
     places = [(condition, entry) for entry in prepared.dataset.entries(condition)[:count]]
     loader = Loader(prepared.dataset, preparations)
     fastest = math.inf

@@ -26,6 +26,7 @@ from apm_tta.harness.request.run_request import KEEP_EVERY_S, RunRequest
 from apm_tta.harness.request.suite import Suite, run_title, span_of_images
 from apm_tta.harness.storage.division import write_plan
 from apm_tta.harness.storage.records import decode_records, encode_records
+from apm_tta.harness.whole_run import seconds_of_run
 from apm_tta.wording import first_few, pluralise
 
 _LITTLE = 0.01
@@ -84,6 +85,8 @@ class Estimate:
         notes: what the run would note: doubts about the images, and what libraries warned of.
         disturbed: by method, by what it is known that something else ran while it was measured.
         keep_every: see ``RunRequest``.
+        seconds: time of one process for all shards and streams, with what methods share computed once.
+        start_seconds: time until the first image is loaded: imports, teacher, images.
     """
 
     suite: Suite
@@ -102,6 +105,14 @@ class Estimate:
     notes: tuple[str, ...] = ()
     disturbed: Mapping[str, str] = field(default_factory=dict)
     keep_every: float = KEEP_EVERY_S
+    seconds: float = 0.0
+    start_seconds: float = 0.0
+
+    @property
+    def whole_seconds(self) -> float:
+        """The time of the whole command, or of one of its parts, from its start until its records are complete."""
+        parts = 1 if self.part is None else self.part[1]
+        return self.start_seconds + self.seconds / self.processes / parts
 
     @property
     def kept(self) -> str:
@@ -123,8 +134,6 @@ class Estimate:
         """Write the estimate for a reader."""
         answers = sum(method.answers for method in self.methods)
         cells = sum(method.cells for method in self.methods)
-        total = sum(method.answers * method.seconds_per_image for method in self.methods)
-        share = 1 if self.part is None else self.part[1]
         head = [
             f"{self.title}: nothing is computed or written (--dry-run).",
             f"{pluralise(cells, 'cell')} = {pluralise(len(self.conditions), 'condition')} x "
@@ -150,12 +159,14 @@ class Estimate:
         headers = ["method", "protocol", "cells", "answers", "ms per image", "alone", "lost if killed", "memory MB"]
         left, right = ("left",) * 2, ("right",) * 6
         table = tabulate(rows, headers, tablefmt="github", colalign=(*left, *right), disable_numparse=True)
-        processes = "" if self.processes * share == 1 else f" on {self.processes * share} processes"
+        parts = 1 if self.part is None else self.part[1]
+        processes = "" if self.processes * parts == 1 else f" on {self.processes * parts} processes"
         measured = pluralise(self.calibration_images, "image")
         foot = [
-            f"At most about {duration(total / self.processes / share)}{processes}, {self.disk_bytes / 1e6:.1f} MB of "
-            f"records. Measured with {measured} per method on this machine, one method after another; the run is "
-            "faster, since it computes what methods share (loading, features, views) only once.",
+            f"About {duration(self.whole_seconds)}{processes}, {duration(self.start_seconds)} of it before the first "
+            f"image, {self.disk_bytes / 1e6:.1f} MB of records. Measured on this machine with a few images of every "
+            f"kind of shard and stream, and with {measured} per method alone: the run computes what methods share "
+            "(loading, features, views) only once.",
             self.bottleneck.text(),
         ]
         if self.disturbed:
@@ -169,17 +180,23 @@ class Estimate:
         return "\n".join([*head, "", table, "", *foot, *noted])
 
 
-def estimate(request: RunRequest) -> Estimate:
+def estimate(request: RunRequest, before: float = 0.0) -> Estimate:
     """Answer a few images with every method, as the run would, and extrapolate.
+
+    Args:
+        request: the run.
+        before: seconds that the run would have taken before it is asked for, to import what it needs.
 
     Raises:
         UserError: for anything that the run itself would refuse.
     """
+    started = time.perf_counter()
     request = replace(request, feature_cache=False)
     with heard_warnings() as heard, gathered_warnings() as notes:
         prepared = prepare(request, request.devices[0])
     notes += [*prepared.dataset.doubts, *prepared.remarks]
     cells, work = plan(prepared)
+    start_seconds = before + time.perf_counter() - started
     count = min(_CALIBRATION_IMAGES, len(prepared.dataset.entries(request.conditions[0])))
     methods, row_bytes, file_bytes, clocks = [], 0.0, 0.0, dict[str, Clocks]()
     for name in prepared.methods:
@@ -215,6 +232,8 @@ def estimate(request: RunRequest) -> Estimate:
         planned = {unit.file_of(cell): unit.count_answers(cell) for unit in work for cell in unit.cells}
         write_plan(request.plan, planned, {method.method: method.seconds_per_image for method in methods})
     images = [len(prepared.dataset.entries(condition)) for condition in request.conditions]
+    alone = {method.method: method.seconds_per_image for method in methods}
+    seconds = seconds_of_run(Job(request, prepared=prepared), work, alone, _workers(request))
     return Estimate(
         request.suite,
         run_title(request.suite, prepared.dataset.title, images),
@@ -232,6 +251,8 @@ def estimate(request: RunRequest) -> Estimate:
         tuple(dict.fromkeys([*notes, *counted(heard)])),
         _disturbed(clocks),
         request.keep_every,
+        seconds,
+        start_seconds,
     )
 
 
@@ -257,10 +278,14 @@ def _bottleneck(prepared: Prepared, methods: Sequence[MethodEstimate], count: in
     request = prepared.request
     device, seeds = request.devices[0], len(request.suite.seeds)
     loading = seconds_of_loading(prepared, request.conditions[0], count)
-    workers = default_workers(device, len(request.devices)) if request.workers is None else request.workers
+    workers = _workers(request)
     included = 0.0 if workers else loading
     answering = sum(max(0.0, method.seconds_per_image - included) for method in methods)
     return Bottleneck(loading, seeds * answering, workers, device.type == "cpu")
+
+
+def _workers(request: RunRequest) -> int:
+    return default_workers(request.devices[0], len(request.devices)) if request.workers is None else request.workers
 
 
 @dataclass(frozen=True)

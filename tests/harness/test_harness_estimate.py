@@ -1,13 +1,21 @@
-"""A dry run says where something else ran while it measured."""
+"""A dry run adds up what units and images take, and says where something else ran while it measured."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 
 import pytest
 
 import apm_tta
+from apm_tta.api.run import resolve
+from apm_tta.harness import whole_run
 from apm_tta.harness.compute import watch
+from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.prepare import plan, prepare
+from apm_tta.harness.compute.spot_check import IMAGES
+from apm_tta.harness.compute.worker import Worker
+from apm_tta.harness.plan import Shard
 
 OPTIONS = {"methods": "zeroshot,tda", "corruptions": "", "limit": 8, "devices": "cpu"}
 SAID = "Something else ran on this machine meanwhile"
@@ -28,3 +36,58 @@ def test_whatever_else_runs_is_said_with_the_methods_that_met_it(monkeypatch: py
     found = apm_tta.estimate("demo", **OPTIONS)  # type: ignore[arg-type]
     assert found.disturbed == dict.fromkeys(("zeroshot", "tda"), "a core for 0 % of the time")
     assert f"{SAID} (zeroshot: a core for 0 % of the time; tda: a core for 0 % of the time)" in found.text()
+
+
+ONCE, PER_UNIT, PER_IMAGE, LOADING = 3.0, 0.5, 0.01, 0.002
+"""Seconds that a machine takes whose clock is moved by hand."""
+
+
+@dataclass
+class Clock:
+    """Time that passes where something says so."""
+
+    now: float = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock of a machine on which a worker's first unit, every unit and every image cost what is stated."""
+    clock, begun = Clock(), set[Worker]()
+
+    def compute(worker: Worker, unit: Shard) -> None:
+        clock.now += (0.0 if worker in begun else ONCE) + PER_UNIT + unit.stop * (PER_IMAGE + LOADING)
+        begun.add(worker)
+
+    monkeypatch.setattr(whole_run, "time", clock)
+    monkeypatch.setattr(whole_run, "seconds_of_loading", lambda *_: LOADING)
+    monkeypatch.setattr(Worker, "compute", compute)
+    return clock
+
+
+@pytest.mark.parametrize("images", [40, 2000])
+@pytest.mark.usefixtures("clock")
+def test_a_run_takes_what_its_units_and_images_take(images: int) -> None:
+    """An episodic and an online method, each with a worker of its own, and a unit under each of two conditions."""
+    words = {"methods": "zeroshot,tda", "corruptions": "contrast", "severities": "5", "limit": images, "devices": "cpu"}
+    request = resolve("demo", words)  # type: ignore[arg-type]
+    prepared = prepare(request, request.devices[0])
+    _, work = plan(prepared)
+    alone = {"zeroshot": 0.02, "tda": 0.02}
+    seconds = whole_run.seconds_of_run(Job(request, prepared=prepared), work, alone, workers=0)
+    assert seconds == pytest.approx(2 * (ONCE + 2 * PER_UNIT + 2 * images * (PER_IMAGE + LOADING)))
+    beside = whole_run.seconds_of_run(Job(request, prepared=prepared), work, alone, workers=1)
+    assert beside == pytest.approx(2 * (ONCE + 2 * PER_UNIT + 2 * images * (PER_IMAGE + LOADING)), rel=0.01)
+    slow = whole_run.seconds_of_run(Job(request, prepared=prepared), work, {**alone, "tda": 1.0}, workers=0)
+    assert slow == pytest.approx(seconds / 2 + 2 * (images + 2 * IMAGES) * 1.0)
+
+
+def test_a_part_on_two_processes_takes_its_share_after_the_start() -> None:
+    found = apm_tta.estimate("demo", **OPTIONS)  # type: ignore[arg-type]
+    assert found.start_seconds > 0
+    assert found.seconds > 0
+    shared = replace(found, processes=2, part=(1, 3))
+    assert shared.whole_seconds == pytest.approx(found.start_seconds + found.seconds / 6)
+    assert "on 6 processes" in shared.text()
