@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -30,10 +30,12 @@ class FileFacts:
     Attributes:
         hardware: on which it was computed.
         unread: rows without an answer.
+        batch_ms: the least and the most of that column; None where it is empty.
     """
 
     hardware: tuple[str, ...]
     unread: int
+    batch_ms: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class MethodStatus:
         total: answers of the complete run.
         kept: answers of unfinished shards and streams, in their checkpoints.
         unread: of the recorded ones, images that could not be read.
+        milliseconds_per_image: in the quickest and in the slowest batch, features included and loading not; None where
+            they are unknown.
     """
 
     method: str
@@ -53,6 +57,7 @@ class MethodStatus:
     total: int
     kept: int
     unread: int
+    milliseconds_per_image: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +107,12 @@ class Status:
         rows = [
             [
                 *(each.method, each.done, each.kept, each.total, each.total - each.done - each.kept),
-                *(f"{(each.done + each.kept) / each.total:.0%}", each.unread),
+                *(f"{(each.done + each.kept) / each.total:.0%}", each.unread, _range(each.milliseconds_per_image)),
             ]
             for each in self.methods
         ]
-        headers = ["method", "done", "kept", "of", "left", "share", "unreadable"]
-        table = tabulate(rows, headers, tablefmt="simple", colalign=("left", *("right",) * 6), intfmt=",")
+        headers = ["method", "done", "kept", "of", "left", "share", "unreadable", "ms per image"]
+        table = tabulate(rows, headers, tablefmt="simple", colalign=("left", *("right",) * 7), intfmt=",")
         machines = "; ".join(f"{name}: {pluralise(count, 'answer')}" for name, count in self.machines.items())
         foot = [
             *([f"Computed on {machines}."] if machines else []),
@@ -161,7 +166,7 @@ class StatusReader:
         writer, logged = writer_of(self._run), read_log(self._run)
         indexes = kept_so_far(self._run, self._manifest.numbers.fingerprint)  # before the records are looked at
         done, unread, machines, damaged = Counter[str](), Counter[str](), Counter[str](), []
-        recorded = set[PurePosixPath]()
+        recorded, ranges = set[PurePosixPath](), dict[str, tuple[float, float]]()
         for file in present_files(self._run, self._manifest.numbers):
             try:
                 facts = self._look(file)
@@ -174,12 +179,15 @@ class StatusReader:
             done[file.cell.method] += file.images
             unread[file.cell.method] += facts.unread
             machines["; ".join(facts.hardware)] += file.images
+            if facts.batch_ms is not None:
+                least, most = ranges.get(file.cell.method, facts.batch_ms)
+                ranges[file.cell.method] = min(least, facts.batch_ms[0]), max(most, facts.batch_ms[1])
         total = Counter[str]()
         for file in self._named.values():
             total[file.cell.method] += file.images
         kept = self._kept(indexes, recorded)
         methods = (
-            MethodStatus(name, done[name], total[name], kept[name], unread[name])
+            MethodStatus(name, done[name], total[name], kept[name], unread[name], ranges.get(name))
             for name in self._manifest.numbers.methods
         )
         return Status(self._run, self._manifest.title, writer, logged, tuple(methods), machines, tuple(damaged))
@@ -214,17 +222,25 @@ def _facts(path: Path) -> FileFacts | None:
     if not headers:
         return None
     hardware = tuple(dict.fromkeys(site.hardware for header in headers for site in header.sites))
-    return FileFacts(hardware, _values(metadata, "error"))
+    unread = sum(found.num_values for found in _statistics(metadata, "error"))
+    batch_ms = [(found.min, found.max) for found in _statistics(metadata, "batch_ms") if found.has_min_max]
+    least, most = zip(*batch_ms, strict=True) if batch_ms else ((), ())
+    return FileFacts(hardware, unread, (min(least), max(most)) if batch_ms else None)
 
 
-def _values(metadata: pq.FileMetaData, name: str) -> int:
-    """Count the rows with a value in one column, as the statistics of the file say."""
-    count = 0
+def _statistics(metadata: pq.FileMetaData, name: str) -> Iterator[pq.Statistics]:
+    """Yield what the file says of one column: of each group of rows how many have a value, the least and the most."""
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             if column.path_in_schema == name and column.statistics is not None:
-                count += group.num_rows - column.statistics.null_count
-    return count
+                yield column.statistics
+
+
+def _range(milliseconds: tuple[float, float] | None) -> str:
+    if milliseconds is None:
+        return "n/a"
+    least, most = (f"{each:,.1f}" for each in milliseconds)
+    return least if least == most else f"{least} .. {most}"
 
 
 def read_status(run: Path) -> Status:

@@ -50,6 +50,8 @@ def test_a_complete_run_has_nothing_left(run_folder: Path) -> None:
         ("apm", 40, 40, 0),
     ]
     assert (status.done, status.left, status.running) == (80, 0, False)
+    assert [each.milliseconds_per_image for each in status.methods] == [(2.0, 2.0), (8.0, 8.0)]
+    assert status.text().splitlines()[5].split() == ["zeroshot", "40", "0", "40", "0", "100%", "0", "2.0"]
     assert "complete" in status.text()
     assert "An Abacus, 2 threads: 80 answers" in status.text()
 
@@ -60,14 +62,15 @@ def test_what_is_missing_damaged_or_unread_is_counted_by_method(run_folder: Path
     other = run_folder / str(FIRST).replace("00000", "00001")
     other.write_bytes(other.read_bytes()[:-4])
     cell = Cell("fashion-mnist", CLEAN, "embedded", "zeroshot", 3)
-    first, *rows = rows_of_table(read_shard(run_folder / record_file(cell, 0)))
-    unread = type(first)(first.id, first.label, error="cut off")
-    write_rows(run_folder / record_file(cell, 0), cell, [unread, *rows])
+    first, second, *rows = rows_of_table(read_shard(run_folder / record_file(cell, 0)))
+    unread, slow = type(first)(first.id, first.label, error="cut off"), replace(second, batch_ms=1234.5)
+    write_rows(run_folder / record_file(cell, 0), cell, [unread, slow, *rows])
     relabel(run_folder / record_file(cell, 1), site={"device_name": "A Slide Rule"})
     status = read_status(run_folder)
     assert [(each.method, each.done, each.unread) for each in status.methods] == [("zeroshot", 40, 1), ("apm", 32, 0)]
     assert status.machines == {"An Abacus, 2 threads": 69, "A Slide Rule, 2 threads": 3}
     text = status.text()
+    assert "2.0 .. 1,234.5" in text
     assert "nothing writes into it" in text
     assert f"Damaged: {other.relative_to(run_folder)}." in text
 
