@@ -112,7 +112,9 @@ class Status:
             for each in self.methods
         ]
         headers = ["method", "done", "kept", "of", "left", "share", "unreadable", "ms per image"]
-        table = tabulate(rows, headers, tablefmt="simple", colalign=("left", *("right",) * 7), intfmt=",")
+        table = tabulate(
+            rows, headers, tablefmt="simple", colalign=("left", *("right",) * 7), intfmt=",", disable_numparse=[7]
+        )
         machines = "; ".join(f"{name}: {pluralise(count, 'answer')}" for name, count in self.machines.items())
         foot = [
             *([f"Computed on {machines}."] if machines else []),
