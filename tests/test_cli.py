@@ -22,6 +22,7 @@ from worker_runs import SETTINGS
 
 from apm_tta.cli import main
 from apm_tta.columns import RECORD_COLUMNS, RESULT_COLUMNS, TIMINGS
+from apm_tta.harness import streams
 from apm_tta.methods import METHODS
 from apm_tta.resources import SUITES, yaml_names
 
@@ -274,13 +275,14 @@ def test_a_folder_of_other_files_is_never_written_into(tmp_path: Path, capsys: p
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("kind", ["suites", "datasets", "methods", "corruptions", "templates", "teachers"])
+@pytest.mark.parametrize("kind", ["suites", "datasets", "methods", "corruptions", "settings", "templates", "teachers"])
 def test_list_prints_one_line_each(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", kind]) == 0
     lines = capsys.readouterr().out.splitlines()
     expected = {
         "suites": yaml_names(SUITES),
         "methods": METHODS.names(),
+        "settings": streams.SETTINGS.names(),
         "teachers": ["embedded", "embedded-resnet"],
     }.get(kind, [])
     assert len(lines) >= max(2, len(expected))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +13,10 @@ from apm_tta.commands.option_types import OneOf
 from apm_tta.commands.options import data_root_option
 from apm_tta.resources import SUITES, yaml_names
 
-_KINDS = ("suites", "datasets", "methods", "teachers", "corruptions", "templates", "columns")
+if TYPE_CHECKING:
+    from apm_tta.harness.streams import StreamSetting
+
+_KINDS = ("suites", "datasets", "methods", "teachers", "corruptions", "settings", "templates", "columns")
 
 
 @click.command(
@@ -40,6 +45,10 @@ def _lines(kind: str, data_root: Path | None = None) -> list[str]:
         from apm_tta.data.corruptions import CORRUPTIONS
 
         return CORRUPTIONS.names()
+    if kind == "settings":
+        from apm_tta.harness.streams import SETTINGS
+
+        return [line for name in SETTINGS.names() for line in _setting(SETTINGS.get(name))]
     if kind == "templates":
         from apm_tta.teachers import TEMPLATES
         from apm_tta.wording import pluralise
@@ -63,6 +72,15 @@ def _lines(kind: str, data_root: Path | None = None) -> list[str]:
             f"{f'; is told {method.knows}' if method.knows else ''}",
             f"    defaults: {', '.join(f'{key}={value}' for key, value in defaults.items())}",
         ]
+    return lines
+
+
+def _setting(setting: type[StreamSetting]) -> list[str]:
+    """Describe a setting of a stream, and its options."""
+    summary = (inspect.getdoc(setting) or "").partition("\n\n")[0].replace("\n", " ")
+    lines = [f"{setting.name}: {summary} Online methods are reset by --reset {setting.default_reset}."]
+    for name, field in setting.model_fields.items():
+        lines.append(f"    --{name.replace('_', '-')}: {field.description} [{field.default}]")
     return lines
 
 
