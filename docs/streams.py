@@ -29,7 +29,8 @@ WORDS = ["demo", "--teacher", "embedded-resnet", "--methods", "fast", "--limit",
 HEAD = f"""# Streams decide conclusions
 
 `--setting` names the order in which online methods see the images; every draw is of the seed. Each is a file in
-`apm_tta/harness/streams/`, whose docstring says where it is from; `run-bench list settings` prints them with their options.
+`apm_tta/harness/streams/`, whose docstring says where it is from; `run-bench list settings`
+prints them with their options.
 
 | setting | stream | reset by default |
 |---|---|---|
