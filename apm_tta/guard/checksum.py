@@ -36,7 +36,7 @@ class Checksum:
     """The sums behind ``checksum``, where the tensor is: a GPU is not waited for."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self._sums = list(_sums(tensor))
+        self._sums = _sums(tensor)
 
     def differs_from(self, other: Checksum) -> Tensor:
         """Return whether these are the sums of another content: one boolean, on the tensor's device."""
@@ -59,22 +59,18 @@ def form(tensor: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.shape), place, tensor.dtype, tensor.device, tensor.requires_grad
 
 
-def _sums(tensor: Tensor) -> Iterator[bytes | Tensor]:
+def _sums(tensor: Tensor) -> list[bytes | Tensor]:
     """Return the sums of the rows and columns of a tensor's bytes, and the bytes that are left over."""
     if tensor.layout != torch.strided:
-        return
-    with torch.no_grad():
-        content = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
-        whole = len(content) // (8 * _COLUMNS) * 8 * _COLUMNS
-        if content.device.type == "cpu":
-            if whole:
-                yield from _added(content[:whole].numpy().view(np.int64).reshape(-1, _COLUMNS))
-            yield content[whole:].numpy().tobytes()
-            return
-        if whole:
-            table = content[:whole].view(torch.int64).reshape(-1, _COLUMNS)
-            yield from (table.sum(axis) for axis in (0, 1))
-        yield content[whole:].clone()
+        return []
+    content = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
+    whole = content.nbytes // (8 * _COLUMNS) * 8 * _COLUMNS
+    if content.device.type == "cpu":
+        plain = content.numpy()
+        added = _added(plain[:whole].view(np.int64).reshape(-1, _COLUMNS)) if whole else ()
+        return [*added, plain[whole:].tobytes()]
+    sums = [content[:whole].view(torch.int64).reshape(-1, _COLUMNS).sum(axis) for axis in (0, 1)] if whole else []
+    return [*sums, content[whole:].clone()]
 
 
 def _added(table: NDArray[Any]) -> Iterator[bytes]:

@@ -43,11 +43,13 @@ class _Holder:
         name: how it is reached, in words.
         value: the object.
         children: what it held, by key, index or attribute.
+        outline: result of ``_outline`` for it then.
     """
 
     name: str
     value: Any
     children: dict[Any, Any]
+    outline: list[int]
 
 
 class ObjectState:
@@ -109,6 +111,9 @@ class ObjectState:
         ]
 
     def _changed(self, holder: _Holder) -> str | None:
+        outline = _outline(holder.value)
+        if outline == holder.outline:
+            return None
         now = _children(holder.value)
         for key, value in holder.children.items():
             if not _same(value, now.get(key, _ABSENT)):
@@ -116,8 +121,8 @@ class ObjectState:
         for key in now.keys() - holder.children.keys():
             if not _may_be_added(holder.value, key):
                 return _step(holder.value, key)
-            holder.children[key] = now[key]
             self._add(holder.name + _step(holder.value, key), now[key])
+        holder.children, holder.outline = now, outline
         return None
 
     def _add(self, name: str, root: Any) -> None:
@@ -135,7 +140,7 @@ class ObjectState:
                 self._tensors = {**earlier._tensors, **self._tensors}
                 continue
             children = _children(value)
-            self._holders[id(value)] = _Holder(path, value, children)
+            self._holders[id(value)] = _Holder(path, value, children, _outline(value))
             waiting += [(path + _step(value, key), child) for key, child in children.items()]
 
 
@@ -148,6 +153,30 @@ def state_of(name: str, root: Any) -> ObjectState:
     if hasattr(root, "__dict__"):
         vars(root)[_KEPT_AS] = state
     return state
+
+
+def _outline(value: Any) -> list[int]:
+    """Return the identities of what an object holds and of its keys: quick, and equal only where nothing has changed.
+
+    What it held then must be kept, as a holder's children are: an identity may be given again once a value is gone.
+    """
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        if len(value) > _TABLE:
+            return [len(value)]
+        if not isinstance(value, dict):
+            return [len(value), *map(id, value)]
+        parts = [value]
+    else:
+        parts = [held := getattr(value, "__dict__", {})]
+        if isinstance(value, nn.Module):
+            parts += [part for name, part in held.items() if name.startswith("_") and isinstance(part, dict)]
+    found: list[int] = []
+    for part in parts:
+        found.append(len(part))
+        if part:
+            found += map(id, part)
+            found += map(id, part.values())
+    return found
 
 
 def _children(value: Any) -> dict[Any, Any]:
