@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from apm_tta.data.sample import CLEAN
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.engines.ray import _compute_all
+from apm_tta.harness.compute.job import OtherNumbers
 from apm_tta.harness.plan import EPISODIC, Cell, Shard, plan_shards
 from apm_tta.harness.progress.events import Answered, Event, Finished, Note
 
@@ -29,10 +30,12 @@ class PretendedRay:
     def __init__(self, script: Script) -> None:
         self._script = script
         self.attempts = dict.fromkeys(WORK, 0)
+        self.left_out: set[str] = set()
         self.events: list[Event] = []
 
-    def send(self, unit: Any) -> Iterator[Any]:
+    def send(self, unit: Any, left_out: Collection[str]) -> Iterator[Any]:
         self.attempts[unit] += 1
+        self.left_out = {*left_out}
         return self._script(unit, self.attempts[unit])
 
     def wait(self, waiting: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
@@ -49,7 +52,7 @@ class PretendedRay:
 
 
 def computed(module: PretendedRay) -> list[Event]:
-    _compute_all(module, module.send, WORK, module.events.append)
+    _compute_all(module, module.send, WORK, "cpu", module.events.append)
     return module.events
 
 
@@ -116,12 +119,32 @@ def test_a_cluster_that_does_not_work_ends_the_run_in_one_line() -> None:
         computed(PretendedRay(script))
 
 
-def test_a_node_that_joins_with_another_package_is_named() -> None:
-    def script(unit: Shard, attempt: int) -> Iterator[Any]:
-        yield "host-3", "b"
-        yield exceptions.RayTaskError("compute", "", ImportError("it has another version of this package"))
+DIFFERENCES = [ImportError("it has another version of this package"), OtherNumbers("it has other images")]
 
-    with pytest.raises(UserError, match="Ray node host-3 joined and cannot compute this run: it has another version"):
+
+@pytest.mark.parametrize("difference", DIFFERENCES)
+def test_a_node_that_joins_and_differs_is_sent_nothing_more(difference: Exception) -> None:
+    """It is named once, however many units it got; what it got is computed by others, and costs no attempt."""
+
+    def script(unit: Shard, attempt: int) -> Iterator[Any]:
+        yield ("host-3", "b") if attempt <= 3 else ("host-1", "a")
+        yield from [exceptions.RayTaskError("compute", "", difference)] if attempt <= 3 else whole(unit)
+
+    module = PretendedRay(script)
+    events = computed(module)
+    assert {each.work for each in events if isinstance(each, Finished)} == set(WORK)
+    assert {each.text for each in events if isinstance(each, Note)} == {
+        f"Ray node host-3 is sent nothing more: {difference}"
+    }
+    assert module.left_out == {"b"}
+
+
+def test_a_run_ends_when_every_node_differs() -> None:
+    def script(unit: Shard, attempt: int) -> Iterator[Any]:
+        yield f"host-{attempt}", "ab"[attempt - 1]
+        yield exceptions.RayTaskError("compute", "", OtherNumbers("it has other images"))
+
+    with pytest.raises(UserError, match=r"^no Ray node is left that can compute this run: node host-2: it has other"):
         computed(PretendedRay(script))
 
 

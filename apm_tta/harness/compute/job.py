@@ -28,6 +28,10 @@ from apm_tta.harness.storage.manifest import Numbers, differences
 from apm_tta.system.cache_folder import default_cache
 
 
+class OtherNumbers(UserError):
+    """A process would compute other numbers than the run's manifest states; another process may do better."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Everything that one process needs to compute shards of a run.
@@ -96,7 +100,7 @@ class Job:
             processes: that share this machine's cores.
 
         Raises:
-            UserError: when this process would compute other numbers than the manifest states, naming what differs.
+            OtherNumbers: when this process would compute others than the manifest states, naming what differs.
         """
         prepared, request, warned = self.prepared, self.request, dict(self.setup_warnings)
         if prepared is None:
@@ -109,7 +113,7 @@ class Job:
                 emit(Note(text))
             warned = {**warned, **heard}
             if self.numbers is not None and (differing := differences(self.numbers, numbers(prepared))):
-                raise UserError(f"{socket.gethostname()} would compute other numbers ({'; '.join(differing)})")
+                raise OtherNumbers(f"{socket.gethostname()} would compute other numbers ({'; '.join(differing)})")
         workers = default_workers(device, processes) if request.workers is None else request.workers
         # Of this machine's own cache: another one may have its home elsewhere.
         features = default_cache() / "features" if request.feature_cache else None

@@ -39,7 +39,9 @@ def examine(sha256: str, packed: bytes, own_root: bool) -> tuple[list[str], int 
     return data_differences(packed, own_root), smallest
 
 
-def compute(sha256: str, packed: bytes, work: bytes, own_root: bool, cores: int, gpus: float) -> Iterator[Any]:
+def compute(
+    sha256: str, packed: bytes, work: bytes, own_root: bool, asked: frozenset[str], cores: int, gpus: float
+) -> Iterator[Any]:
     """Compute a unit of work: yield the name of this node and its id, then lists of events; the last one is the result.
 
     Args:
@@ -47,20 +49,25 @@ def compute(sha256: str, packed: bytes, work: bytes, own_root: bool, cores: int,
         packed: the job.
         work: the unit and its checkpoint, pickled.
         own_root: see ``examine``.
+        asked: ids of the nodes that were examined; one that joined later is examined here.
         cores: of this task.
         gpus: likewise.
 
     Raises:
         ImportError: when this node has another version of the package, or none.
+        OtherNumbers: when it would compute other numbers, naming what differs.
     """
     import socket
 
     import ray
 
-    yield socket.gethostname(), ray.get_runtime_context().get_node_id()
+    node = ray.get_runtime_context().get_node_id()
+    yield socket.gethostname(), node
     import_same(sha256)
-    from apm_tta.harness.compute.cluster.on_node import events_of
+    from apm_tta.harness.compute.cluster.on_node import events_of, refuse_other_data
 
+    if node not in asked:
+        refuse_other_data(packed, own_root)
     yield from events_of(packed, work, own_root, cores, gpus)
 
 

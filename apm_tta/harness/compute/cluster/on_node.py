@@ -18,7 +18,7 @@ from apm_tta.data.image_digests import ImageDigests
 from apm_tta.devices import resolve_device, use_threads
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.content import hash_stored
-from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.job import Job, OtherNumbers
 from apm_tta.harness.compute.prepare import open_data
 from apm_tta.harness.compute.sendable_error import sendable
 from apm_tta.harness.compute.worker import Worker
@@ -80,6 +80,16 @@ def data_differences(packed: bytes, own_root: bool) -> list[str]:
     other = [each for each in chosen if _is_other(job.digests, found, each)]
     images = pluralise(len(chosen), "image")
     return [f"{len(other)} of {images} {where} have other content: {first_few(other)}"] if other else []
+
+
+def refuse_other_data(packed: bytes, own_root: bool) -> None:
+    """Compare this node's data set before its first unit of a run.
+
+    Raises:
+        OtherNumbers: saying what it has in place of the run's images.
+    """
+    if packed != _Process.packed and (found := data_differences(packed, own_root)):
+        raise OtherNumbers("; ".join(found))
 
 
 def _is_other(digests: ImageDigests, found: ImageDigests, sample_id: str) -> bool:

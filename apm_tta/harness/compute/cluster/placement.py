@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from apm_tta.harness.request.run_request import RunRequest
 
 _BESIDE = 2 * 2**30
 """Bytes that a task takes of a GPU beside what ``--memory`` grants: CUDA's context, the teacher, images to come."""
+
+_NODE_LABELS = ("ray.io/node-id", "ray.io/node_id")
+"""Under which a node's id is one of its labels: Ray 2.40 wrote it with an underscore."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,15 @@ def taking_part(nodes: Sequence[Node], device: str) -> list[Node]:
     if not (with_cores := [node for node in nodes if node.cores >= 1]):
         raise UserError("no node of the Ray cluster offers a core", passing=True)
     return with_cores
+
+
+def elsewhere(module: Any, left_out: Collection[str]) -> dict[str, Any]:
+    """Return the options of a Ray task that any node may get, but for those with these ids."""
+    if not left_out:
+        return {}
+    strategies = module.util.scheduling_strategies
+    others = {label: strategies.NotIn(*left_out) for label in _NODE_LABELS}
+    return {"scheduling_strategy": strategies.NodeLabelSchedulingStrategy(hard=others)}
 
 
 def place(nodes: Sequence[Node], request: RunRequest, smallest: int | None) -> Placement:

@@ -1,7 +1,8 @@
 """Compute shards as tasks of Ray, on one machine or on a cluster.
 
 What happens comes back through Ray's object store while a task runs, so that no folder has to be shared. A unit whose
-node is lost is computed again, however often, and so is one whose worker dies, up to a limit.
+node is lost is computed again, however often, and so is one whose worker dies, up to a limit. A node that joins later
+and differs is sent nothing more.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,10 +19,10 @@ from apm_tta.devices import AUTO
 from apm_tta.errors import UserError, describe_error
 from apm_tta.harness.compute.cluster import node_side
 from apm_tta.harness.compute.cluster.asked_nodes import ask
-from apm_tta.harness.compute.cluster.placement import living_nodes, place, taking_part
+from apm_tta.harness.compute.cluster.placement import elsewhere, living_nodes, place, taking_part
 from apm_tta.harness.compute.cluster.session import connected
 from apm_tta.harness.compute.engines.base import ENGINES
-from apm_tta.harness.compute.job import Job
+from apm_tta.harness.compute.job import Job, OtherNumbers
 from apm_tta.harness.plan import Cell, Work, spread
 from apm_tta.harness.progress.events import Answered, Emit, Event, Finished, Note, work_name
 from apm_tta.harness.request.run_request import RunRequest
@@ -40,8 +41,8 @@ def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
 
     Raises:
         UserError: before Ray starts, when a method cannot be sent; before any work is sent, when a node has another
-            version of the package, or other data; when Ray is not installed, no cluster replies, a worker would compute
-            other numbers, or, after everything else was computed, for units that killed their workers.
+            version of the package, or other data; when Ray is not installed, no cluster replies, no node is left that
+            would compute the same numbers, or, after everything else was computed, for units that killed their workers.
     """
     request = job.request
     if request.device_names not in ((AUTO,), ("cpu",), ("cuda",)):
@@ -55,11 +56,14 @@ def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
         placement = place(nodes, request, ask(module, nodes, (sha256, sent, own_root), emit))
         compute = module.remote(num_returns="streaming", max_retries=0, **placement.options)(node_side.compute)
 
-        def send(unit: Work) -> Any:
-            begun = pickle.dumps((unit, job.checkpoint(unit)))
-            return compute.remote(sha256, sent, begun, own_root, placement.cores, placement.gpus)
+        asked = frozenset(node.id for node in nodes)
 
-        _compute_all(module, send, spread(work, placement.at_once(nodes)), emit)
+        def send(unit: Work, left_out: Collection[str]) -> Any:
+            begun = pickle.dumps((unit, job.checkpoint(unit)))
+            task = compute.options(**elsewhere(module, left_out))
+            return task.remote(sha256, sent, begun, own_root, asked, placement.cores, placement.gpus)
+
+        _compute_all(module, send, spread(work, placement.at_once(nodes)), request.device_names[0], emit)
 
 
 def _root_is_environments(request: RunRequest) -> bool:
@@ -105,13 +109,24 @@ class _Unit:
         return found
 
 
-def _compute_all(module: Any, send: Callable[[Work], Any], work: Sequence[Work], emit: Emit) -> None:
+def _compute_all(
+    module: Any, send: Callable[[Work, Collection[str]], Any], work: Sequence[Work], device: str, emit: Emit
+) -> None:
     """Send every unit, receive what happens, and send again what was lost.
 
+    Args:
+        module: Ray's.
+        send: a unit to any node but for those with these ids.
+        work: the units.
+        device: as requested.
+        emit: gets what happens.
+
     Raises:
-        UserError: for what a worker raised; at the end, for units that killed their workers too often.
+        UserError: for what a worker raised; when no node is left that can compute the run; at the end, for units that
+            killed their workers too often.
     """
-    waiting = {send(unit): _Unit(unit) for unit in work}
+    left_out: set[str] = set()
+    waiting = {send(unit, left_out): _Unit(unit) for unit in work}
     given_up: list[_Unit] = []
     while waiting:
         ready, _ = module.wait(list(waiting), num_returns=len(waiting), timeout=_EVERY_S)
@@ -120,13 +135,17 @@ def _compute_all(module: Any, send: Callable[[Work], Any], work: Sequence[Work],
             try:
                 received = module.get(next(stream))
             except module.exceptions.RayTaskError as error:
-                raise _raised(error, unit) from error
+                del waiting[stream]
+                _leave_out(module, unit, error, left_out, device, emit)
+                unit.again()
+                waiting[send(unit.work, left_out)] = unit
+                continue
             except module.exceptions.RayError as error:
                 del waiting[stream]
                 _note_loss(module, unit, error, emit)
                 if unit.crashes < _CRASHES:
                     unit.again()
-                    waiting[send(unit.work)] = unit
+                    waiting[send(unit.work, left_out)] = unit
                 else:
                     given_up.append(unit)
                 continue
@@ -171,11 +190,26 @@ def _lives(module: Any, node: str) -> bool:
     return not node or any(each.id == node for each in living_nodes(module))
 
 
-def _raised(error: Any, unit: _Unit) -> Exception:
-    """Return what a task raised, in place of Ray's own words: these are a traceback, which the log has."""
-    cause = error.cause
-    if isinstance(cause, ImportError):
-        return UserError(
-            f"Ray node {unit.place[0]} joined and cannot compute this run: {cause}", advice="remove it", passing=True
-        )
-    return cause if isinstance(cause, Exception) else error
+def _leave_out(module: Any, unit: _Unit, error: Any, left_out: set[str], device: str, emit: Emit) -> None:
+    """Send nothing more to the node of a unit, where the node differs from those that were asked.
+
+    Args:
+        module: Ray's.
+        unit: that came back.
+        error: Ray's, with what the task raised.
+        left_out: ids of such nodes, to which this one is added.
+        device: as requested.
+        emit: gets a line about the node.
+
+    Raises:
+        Exception: what the task raised, in place of Ray's own words (these are a traceback, which the log has), where
+            the node is not to blame.
+        UserError: when no other node is left.
+    """
+    cause, (name, node) = error.cause, unit.place
+    if not isinstance(cause, ImportError | OtherNumbers):
+        raise (cause if isinstance(cause, Exception) else error) from error
+    left_out.add(node)
+    if all(each.id in left_out for each in taking_part(living_nodes(module), device)):
+        raise UserError(f"no Ray node is left that can compute this run: node {name}: {cause}", passing=True) from error
+    emit(Note(f"Ray node {name} is sent nothing more: {cause}"))
