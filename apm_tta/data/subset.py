@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Sequence
 
 from apm_tta.data.layouts import Entry
@@ -26,12 +27,14 @@ def even_subset(entries: Sequence[Entry], limit: int) -> list[Entry]:
         raise ValueError(f"limit is {limit}; it must be at least 0 (0 takes all)")
     if not limit or limit >= len(entries):
         return list(entries)
-    by_class: dict[int, list[tuple[str, int]]] = {}
+    by_class: dict[int, list[tuple[bytes, int]]] = {}
     for position, entry in enumerate(entries):
-        key = hashlib.sha256(entry.id.encode()).hexdigest()
+        key = hashlib.sha256(entry.id.encode()).digest()
         by_class.setdefault(entry.label, []).append((key, position))
     ranked = [
-        (rank, key, position) for members in by_class.values() for rank, (key, position) in enumerate(sorted(members))
+        (rank, key, position)
+        for members in by_class.values()
+        for rank, (key, position) in enumerate(heapq.nsmallest(limit, members))
     ]
     chosen = sorted(position for _, _, position in sorted(ranked)[:limit])
     return [entries[position] for position in chosen]
