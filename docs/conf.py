@@ -24,7 +24,7 @@ extensions = [
     "sphinx-mathjax-offline",
 ]
 root_doc = "docs/index"
-include_patterns = ["docs/**", "results/*.md", "results/embedded/README.md", "*.md"]
+include_patterns = ["docs/**", "results/*.md", "results/*/README.md", "*.md"]
 exclude_patterns = ["**/.*", ".*", "build", "dist", "apm_tta", "tests", "docs/pictures"]
 html_theme = "furo"
 html_title = "apm-tta"

@@ -67,10 +67,15 @@ def run_parts(parts: Sequence[Part], work: Path, folder: Path, kept: Sequence[st
         own.mkdir(parents=True)
         for name in kept:
             if (run / name).is_file():
-                shutil.copy(run / name, own / name)
+                write_without_place(run / name, own / name)
         shutil.copy(clock, own / SECONDS_FILE)
         changed_answers(run).to_csv(own / CHANGED_FILE, index=False, float_format="%.4f", lineterminator="\n")
     return 0
+
+
+def write_without_place(file: Path, copy: Path) -> None:
+    """Copy a text, which names files below the working directory as they were named when its run was requested."""
+    copy.write_text(file.read_text(encoding="utf-8").replace(f"{Path.cwd()}/", ""), encoding="utf-8")
 
 
 def changed_answers(run: Path) -> pd.DataFrame:
