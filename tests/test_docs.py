@@ -201,7 +201,7 @@ def test_the_fast_methods_are_those_above_50_images_per_second_in_the_embedded_r
     assert {str(name) for name in rates.index[rates > 50]} == {name for name in rates.index if METHODS.get(name).fast}
 
 
-@pytest.mark.parametrize("name", ["islands", "fine_field", "dream_quality"])
+@pytest.mark.parametrize("name", ["islands", "fine_field", "dream_quality", "forgetting"])
 def test_pages_of_scores_are_what_their_numbers_make(name: str) -> None:
     """Run ``python docs/NAME.py`` if this fails."""
     if not (ROOT / "docs").is_dir():

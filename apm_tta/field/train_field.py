@@ -94,7 +94,7 @@ def _train(
 ) -> str:
     path = folder.path / CHECKPOINT_FILE
     precision, why = _resolved(chosen.get("precision", AUTO), path, teacher)
-    settings, training, validation, training_subset = _prepare(
+    settings, training, validation, training_subset = prepare(
         images, teacher, {**chosen, "precision": precision}, hidden
     )
     if why:
@@ -144,7 +144,7 @@ def _resolved(precision: str, path: Path, teacher: Teacher) -> tuple[str, str]:
     return faster, described(faster, seconds)
 
 
-def _prepare(
+def prepare(
     images: Sequence[Unlabelled], teacher: Teacher, chosen: Mapping[str, Any], hidden: tuple[int, ...] | None
 ) -> tuple[Settings, Samples, Samples, Samples]:
     """Return settings, training samples, validation samples, and samples of some training images.
