@@ -194,10 +194,10 @@ def page() -> str:
         "# Can a field forget?",
         "Made by `python docs/forgetting.py` from `docs/dream/forgetting.json`, which `python docs/forgetting.py "
         f"measure FOLDER` writes: a field of {EPOCHS} epochs on 1,800 images, one view each, is to forget {FORGOTTEN} "
-        "of them. Three fields that never saw these, of other seeds, are what forgetting should lead to. Both ways "
-        f"take {STEPS} steps of {BATCH} images, which is ten epochs. *Fitted on* trains on with the others. *Ascent* "
+        "of them. Three fields that never saw these, of other seeds, are what forgetting should lead to. Every way "
+        f"takes {STEPS} steps of {BATCH} images, which is ten epochs. *Fitted on* trains on with the others. *Ascent* "
         "raises the loss of the forgotten images up to that of images that no field saw, and holds the answers for the "
-        "others.",
+        "others; the lower rate was tried after the first had harmed all images.",
         tabulate(body, heads, tablefmt="github", disable_numparse=True),
         "Mean loss, then its difference to the mean of the fields that never saw them, paired by image, with its 95 % "
         "interval (a field of these: to the two others). Membership AUC: how well the loss tells the 50 from images "

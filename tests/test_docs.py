@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from docs_scripts import docs_script
 from small_settings import NEED_SUPPORT
 
 from apm_tta.cli import main
@@ -22,50 +23,38 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_the_committed_page_of_methods_is_what_the_code_makes() -> None:
     """Run ``python docs/make.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    page = runpy.run_path(str(ROOT / "docs" / "make.py"))["page"]()
+    page = docs_script("make")["page"]()
     assert page == (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 
 
 def test_the_committed_page_of_data_sets_is_what_the_cards_make() -> None:
     """Run ``python docs/make.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    page = runpy.run_path(str(ROOT / "docs" / "make.py"))["datasets_page"]()
+    page = docs_script("make")["datasets_page"]()
     assert page == (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
 
 
 def test_the_committed_page_of_where_data_sets_come_from_is_what_the_cards_make() -> None:
     """Run ``python docs/make.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    page = runpy.run_path(str(ROOT / "docs" / "make.py"))["data_page"]()
+    page = docs_script("make")["data_page"]()
     assert page == (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 
 def test_the_committed_page_of_versions_is_what_its_table_makes() -> None:
     """Run ``python docs/versions.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    page = runpy.run_path(str(ROOT / "docs" / "versions.py"))["page"]()
+    page = docs_script("versions")["page"]()
     assert page == (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
 
 
 def test_the_committed_page_of_scale_is_what_its_costs_make() -> None:
     """Run ``python docs/scale.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    script = runpy.run_path(str(ROOT / "docs" / "scale.py"))
+    script = docs_script("scale")
     made = script["page"](script["read_costs"](), script["read_feeding"]())
     assert made == (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
 def test_the_committed_page_of_patches_is_what_its_costs_make() -> None:
     """Run ``python docs/patches.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    script = runpy.run_path(str(ROOT / "docs" / "patches.py"))
+    script = docs_script("patches")
     assert script["page"](script["read_costs"]()) == (ROOT / "docs" / "patches.md").read_text(encoding="utf-8")
 
 
@@ -83,7 +72,7 @@ def test_the_readme_fits_a_screen_or_two() -> None:
 @pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="docs/ is part of a checkout")
 def test_the_picture_and_the_table_of_the_readme_are_what_the_results_make() -> None:
     """Run ``python docs/overview.py`` if this fails."""
-    script = runpy.run_path(str(ROOT / "docs" / "overview.py"))
+    script = docs_script("overview")
     found = script["numbers"]()
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.partition(script["BEGIN"])[2].partition(script["END"])[0].strip() == script["section"](found)
@@ -102,9 +91,7 @@ def test_the_page_of_performance_has_the_committed_ratios(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", ["FIELD", "ENCODER"])
 def test_the_committed_flops_of_few_patches_are_those_counted(name: str) -> None:
     """Run ``python docs/patches.py measure`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    script = runpy.run_path(str(ROOT / "docs" / "patches.py"))
+    script = docs_script("patches")
     costs = [cost for cost in script["read_costs"]() if cost.model == script[name] and cost.patches <= 4]
     assert {cost.patches for cost in costs} == {1, 4}
     model, image = script["build"](script[name], torch.device("cpu"))
@@ -116,9 +103,7 @@ def test_the_committed_flops_of_few_patches_are_those_counted(name: str) -> None
 
 
 def test_peak_memory_of_a_linear_layer_is_that_of_its_output() -> None:
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    script = runpy.run_path(str(ROOT / "docs" / "patches.py"))
+    script = docs_script("patches")
     layer, inputs = torch.nn.Linear(1000, 500), torch.randn(64, 1000)
     with torch.no_grad():
         peak = script["peak_megabytes"](lambda: layer(inputs), torch.device("cpu"))
@@ -144,18 +129,14 @@ def test_every_method_of_the_embedded_results_is_on_the_page(monkeypatch: pytest
 
 def test_the_committed_page_of_fields_is_what_its_measurements_make() -> None:
     """Run ``python docs/field.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    script = runpy.run_path(str(ROOT / "docs" / "field.py"))
+    script = docs_script("field")
     assert set(script["measurements"]()) == set(script["VARIANTS"])
     assert script["page"]() == (ROOT / "docs" / "field.md").read_text(encoding="utf-8")
 
 
 def test_pictures_of_islands_have_the_numbers_of_their_files() -> None:
     """Run ``python docs/pictures.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    script = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
+    script = docs_script("pictures")
     text = (ROOT / "docs" / "islands-and-field.md").read_text(encoding="utf-8")
     section = text.partition(script["BEGIN"])[2].partition(script["END"])[0].strip()
     assert section == script["section"]()
@@ -166,9 +147,7 @@ def test_pictures_of_islands_have_the_numbers_of_their_files() -> None:
 
 def test_islands_of_the_page_are_reproduced_by_their_command(tmp_path: Path) -> None:
     """Run the cheapest command; its numbers are those committed, up to the rounding of another processor."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    script = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
+    script = docs_script("pictures")
     arguments = script["COMMANDS"]["token"].split()[1:-1]
     assert main([*arguments, str(tmp_path), "--animation", "none"]) == 0
     committed, repeated = (
@@ -179,9 +158,7 @@ def test_islands_of_the_page_are_reproduced_by_their_command(tmp_path: Path) -> 
 
 def test_the_committed_page_of_streams_is_what_its_measurements_make() -> None:
     """Run ``python docs/streams.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    script = runpy.run_path(str(ROOT / "docs" / "streams.py"))
+    script = docs_script("streams")
     numbers = pd.read_csv(ROOT / "docs" / "streams.csv")
     assert script["page"](numbers) == (ROOT / "docs" / "streams.md").read_text(encoding="utf-8")
     assert set(numbers["method"]) == {
@@ -204,7 +181,5 @@ def test_the_fast_methods_are_those_above_50_images_per_second_in_the_embedded_r
 @pytest.mark.parametrize("name", ["islands", "fine_field", "dream_quality", "forgetting"])
 def test_pages_of_scores_are_what_their_numbers_make(name: str) -> None:
     """Run ``python docs/NAME.py`` if this fails."""
-    if not (ROOT / "docs").is_dir():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    script = runpy.run_path(str(ROOT / "docs" / f"{name}.py"))
+    script = docs_script(name)
     assert script["page"]() == (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-SCRIPT = Path(__file__).resolve().parent.parent / "docs" / "dream_quality.py"
+from docs_scripts import docs_script
 
 
 @pytest.fixture(scope="module")
 def script() -> dict[str, Any]:
-    if not SCRIPT.exists():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    return runpy.run_path(str(SCRIPT))
+    return docs_script("dream_quality")
 
 
 def drawn(seed: int, count: int = 200, shift: float = 0.0) -> torch.Tensor:

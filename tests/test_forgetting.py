@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-SCRIPT = Path(__file__).resolve().parent.parent / "docs" / "forgetting.py"
+from docs_scripts import docs_script
 
 
 @pytest.fixture(scope="module")
 def script() -> dict[str, Any]:
-    if not SCRIPT.exists():
-        pytest.skip("docs/ is part of a checkout, not of the source distribution")
-    return runpy.run_path(str(SCRIPT))
+    return docs_script("forgetting")
 
 
 def losses(forgotten: float, others: float = 0.5) -> dict[str, Any]:

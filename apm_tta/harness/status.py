@@ -225,9 +225,9 @@ def _facts(path: Path) -> FileFacts | None:
         return None
     hardware = tuple(dict.fromkeys(site.hardware for header in headers for site in header.sites))
     unread = sum(found.num_values for found in _statistics(metadata, "error"))
-    batch_ms = [(found.min, found.max) for found in _statistics(metadata, "batch_ms") if found.has_min_max]
-    least, most = zip(*batch_ms, strict=True) if batch_ms else ((), ())
-    return FileFacts(hardware, unread, (min(least), max(most)) if batch_ms else None)
+    timed = [found for found in _statistics(metadata, "batch_ms") if found.has_min_max]
+    batch_ms = (min(each.min for each in timed), max(each.max for each in timed)) if timed else None
+    return FileFacts(hardware, unread, batch_ms)
 
 
 def _statistics(metadata: pq.FileMetaData, name: str) -> Iterator[pq.Statistics]:

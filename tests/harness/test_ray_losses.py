@@ -139,6 +139,17 @@ def test_a_node_that_joins_and_differs_is_sent_nothing_more(difference: Exceptio
     assert module.left_out == {"b"}
 
 
+def test_a_node_that_differs_before_it_says_which_one_it_is_ends_the_run() -> None:
+    """It could not be left out: the unit would be sent to it for ever."""
+
+    def script(unit: Shard, attempt: int) -> Iterator[Any]:
+        assert attempt == 1
+        yield exceptions.RayTaskError("compute", "", ImportError("no module named ray"))
+
+    with pytest.raises(UserError, match=r"cannot say which one it is cannot compute this run: no module named ray"):
+        computed(PretendedRay(script))
+
+
 def test_a_run_ends_when_every_node_differs() -> None:
     def script(unit: Shard, attempt: int) -> Iterator[Any]:
         yield f"host-{attempt}", "ab"[attempt - 1]

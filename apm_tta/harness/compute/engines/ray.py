@@ -204,11 +204,13 @@ def _leave_out(module: Any, unit: _Unit, error: Any, left_out: set[str], device:
     Raises:
         Exception: what the task raised, in place of Ray's own words (these are a traceback, which the log has), where
             the node is not to blame.
-        UserError: when no other node is left.
+        UserError: when no other node is left, or it is not known which one it was.
     """
     cause, (name, node) = error.cause, unit.place
     if not isinstance(cause, ImportError | OtherNumbers):
         raise (cause if isinstance(cause, Exception) else error) from error
+    if not node:  # it could not be left out, and the unit would be sent to it again and again
+        raise UserError(f"a Ray node that cannot say which one it is cannot compute this run: {cause}") from error
     left_out.add(node)
     if all(each.id in left_out for each in taking_part(living_nodes(module), device)):
         raise UserError(f"no Ray node is left that can compute this run: node {name}: {cause}", passing=True) from error
