@@ -32,8 +32,12 @@ from apm_tta.wording import first_few, pluralise
 _LITTLE = 0.01
 """Share of the time that keeping may take before it is said."""
 _CALIBRATION_IMAGES = 16
+"""Images that every method is asked for, unless it takes too long."""
+_FIRST_IMAGES = 2
 _CALIBRATION_S = 60.0
-"""A method whose first calibration took longer is not measured a second time."""
+"""Time for all methods together, in equal shares."""
+_COLD_S = 15.0
+"""First images that took no longer are answered a second time in any case: they may have taken what comes once."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Estimate:
         units: number of shards and streams.
         methods: the estimate for each method.
         disk_bytes: size of the records.
-        calibration_images: number of images per method that were answered for the calibration.
+        calibration_images: number of images per method that were answered for the calibration, at most.
         bottleneck: what the run waits for.
         streams: what online methods are shown, in words; empty without them.
         notes: what the run would note: doubts about the images, and what libraries warned of.
@@ -161,7 +165,7 @@ class Estimate:
         table = tabulate(rows, headers, tablefmt="github", colalign=(*left, *right), disable_numparse=True)
         parts = 1 if self.part is None else self.part[1]
         processes = "" if self.processes * parts == 1 else f" on {self.processes * parts} processes"
-        measured = pluralise(self.calibration_images, "image")
+        measured = f"at most {pluralise(self.calibration_images, 'image')}"
         foot = [
             f"About {duration(self.whole_seconds)}{processes}, {duration(self.start_seconds)} of it before the first "
             f"image, {self.disk_bytes / 1e6:.1f} MB of records. Measured on this machine with a few images of every "
@@ -201,7 +205,7 @@ def estimate(request: RunRequest, before: float = 0.0) -> Estimate:
     methods, row_bytes, file_bytes, clocks = [], 0.0, 0.0, dict[str, Clocks]()
     for name in prepared.methods:
         own = [cell for cell in cells if cell.method == name]
-        measured = _calibrate(Job(request, prepared=prepared), own[0], count)
+        measured = _calibrate(Job(request, prepared=prepared), own[0], count, _CALIBRATION_S / len(prepared.methods))
         heard.update(measured.warnings)
         if measured.clocks is not None:
             clocks[name] = measured.clocks
@@ -301,19 +305,34 @@ class _Calibration:
     state_seconds: float
 
 
-def _calibrate(job: Job, cell: Cell, count: int) -> _Calibration:
-    """Answer ``count`` images of ``cell`` twice, the first time as a warm-up; only once where that takes too long."""
+def _calibrate(job: Job, cell: Cell, most: int, seconds: float) -> _Calibration:
+    """Answer the first images of ``cell``, then more of them, until there are enough or the time is over.
+
+    Args:
+        job: the run, prepared in this process.
+        cell: whose images.
+        most: number of images of the last pass, where there is time; the first one is a warm-up.
+        seconds: time for all passes. It is exceeded only by those over the first images.
+    """
     events: list[Event] = []
     worker = job.worker(job.request.devices[0], events.append)
-    unit = Shard(cell.condition, 1, 0, count, (cell,))  # index 1: only a cell's first shard, 0, measures single images
     assert job.prepared is not None
     method = job.prepared.asked[cell.method, cell.seed]
     states = StreamStates({cell.method: method} if method.protocol == "online" else {})
-    started = time.perf_counter()
+    count, warm = min(_FIRST_IMAGES, most), False
     with closing(worker):
-        finished = worker.compute(unit)
-        if time.perf_counter() - started < _CALIBRATION_S:
-            finished = worker.compute(unit)
+        while True:
+            began = time.perf_counter()
+            # index 1: only a cell's first shard, 0, measures single images
+            finished = worker.compute(Shard(cell.condition, 1, 0, count, (cell,)))
+            took = time.perf_counter() - began
+            seconds -= took
+            affordable = min(most, int(seconds * count / max(took, 1e-9)))
+            if not warm and took < _COLD_S:
+                affordable = max(affordable, count)
+            if affordable < count or (warm and affordable == count):
+                break
+            count, warm = affordable, True
     started = time.perf_counter()
     size: int | None = None
     try:

@@ -9,13 +9,14 @@ import pytest
 
 import apm_tta
 from apm_tta.api.run import resolve
-from apm_tta.harness import whole_run
+from apm_tta.harness import estimate, whole_run
 from apm_tta.harness.compute import watch
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.prepare import plan, prepare
 from apm_tta.harness.compute.spot_check import IMAGES
 from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.plan import Shard
+from apm_tta.harness.progress.events import Finished
 
 OPTIONS = {"methods": "zeroshot,tda", "corruptions": "", "limit": 8, "devices": "cpu"}
 SAID = "Something else ran on this machine meanwhile"
@@ -91,3 +92,33 @@ def test_a_part_on_two_processes_takes_its_share_after_the_start() -> None:
     shared = replace(found, processes=2, part=(1, 3))
     assert shared.whole_seconds == pytest.approx(found.start_seconds + found.seconds / 6)
     assert "on 6 processes" in shared.text()
+
+
+@pytest.mark.parametrize(
+    ("once", "per_image", "expected"),
+    [
+        (0.0, 0.01, [2, 16]),  # a warm-up, then all
+        (7.0, 0.01, [2, 2, 16]),  # what comes once is not taken for the images' time for long
+        (11.0, 0.01, [2, 2]),
+        (0.0, 1.0, [2, 8]),  # as many as there is time for
+        (0.0, 13.0, [2]),  # not even the first again
+    ],
+)
+def test_a_calibration_takes_no_longer_than_it_may(
+    monkeypatch: pytest.MonkeyPatch, once: float, per_image: float, expected: list[int]
+) -> None:
+    clock, asked = Clock(), list[int]()
+    compute = Worker.compute
+
+    def timed(worker: Worker, unit: Shard) -> Finished:
+        clock.now += (0.0 if asked else once) + unit.stop * per_image
+        asked.append(unit.stop)
+        return replace(compute(worker, unit), seconds=unit.stop * per_image)
+
+    monkeypatch.setattr(estimate, "time", clock)
+    monkeypatch.setattr(estimate, "_CALIBRATION_S", 10.0)
+    monkeypatch.setattr(estimate, "seconds_of_run", lambda *_: 0.0)
+    monkeypatch.setattr(Worker, "compute", timed)
+    found = apm_tta.estimate("demo", methods="zeroshot", corruptions="", limit=20, devices="cpu")
+    assert asked == expected
+    assert found.methods[0].seconds_per_image == pytest.approx(per_image)
