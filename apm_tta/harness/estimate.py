@@ -36,8 +36,8 @@ _CALIBRATION_IMAGES = 16
 _FIRST_IMAGES = 2
 _CALIBRATION_S = 60.0
 """Time for all methods together, in equal shares."""
-_COLD_S = 15.0
-"""First images that took no longer are answered a second time in any case: they may have taken what comes once."""
+_COLD_S = 30.0
+"""First images that took no longer are answered a second time in any case: half of it may be what comes once."""
 
 
 @dataclass(frozen=True)

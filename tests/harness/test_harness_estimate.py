@@ -101,7 +101,8 @@ def test_a_part_on_two_processes_takes_its_share_after_the_start() -> None:
         (7.0, 0.01, [2, 2, 16]),  # what comes once is not taken for the images' time for long
         (11.0, 0.01, [2, 2]),
         (0.0, 1.0, [2, 8]),  # as many as there is time for
-        (0.0, 13.0, [2]),  # not even the first again
+        (0.0, 13.0, [2, 2]),  # the first again, whose times are not those of a warm-up
+        (0.0, 16.0, [2]),
     ],
 )
 def test_a_calibration_takes_no_longer_than_it_may(
