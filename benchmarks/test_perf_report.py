@@ -29,7 +29,7 @@ ALLOWED_S, ALLOWED_MB = 60, 2000
 
 
 def simulated_shard(shard: Shard, cell: Cell, fingerprint: str, random: np.random.Generator) -> bytes:
-    """Return a shard as an APM writes it."""
+    """Return a shard as its method writes it: only an APM has a target, iterations and a loss."""
     start, stop, count = shard.start, shard.stop, shard.stop - shard.start
     label = np.arange(start, stop) // 50
     wrong = random.random(count) < 0.4
@@ -40,6 +40,14 @@ def simulated_shard(shard: Shard, cell: Cell, fingerprint: str, random: np.rando
         offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
         return pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), pa.int32()))
 
+    distilled = {
+        "target_prediction": prediction,
+        "iteration_predictions": lists((prediction[:, None] + np.arange(ITERATIONS, -1, -1)) % CLASSES),
+        "first_loss": confidence,
+        "last_loss": confidence / 10,
+        "last_cosine": confidence,
+        "iterations": [ITERATIONS] * count,
+    }
     columns: dict[str, Any] = {
         "id": [f"{index // 50:04d}/ILSVRC2012_val_{index:08d}.JPEG" for index in range(start, stop)],
         "label": label,
@@ -47,13 +55,9 @@ def simulated_shard(shard: Shard, cell: Cell, fingerprint: str, random: np.rando
         "prediction": prediction,
         "top5": lists((prediction[:, None] + np.arange(5)) % CLASSES),
         "confidence": confidence,
+        **{name: random.random(count) for name in ("logit_margin", "nll", "brier", "energy")},
         "teacher_prediction": prediction,
-        "target_prediction": prediction,
-        "iteration_predictions": lists((prediction[:, None] + np.arange(ITERATIONS, -1, -1)) % CLASSES),
-        "first_loss": confidence,
-        "last_loss": confidence / 10,
-        "last_cosine": confidence,
-        "iterations": [ITERATIONS] * count,
+        **(distilled if cell.method == "apm" else {"iterations": [0] * count, "iteration_predictions": [[]] * count}),
         "latency_ms": [None if start else 8.0 + place % 3 for place in range(10)] + [None] * (count - 10),
         "batch_ms": [8.0] * count,
         "peak_memory_mb": [1000.0] * count,
@@ -63,7 +67,7 @@ def simulated_shard(shard: Shard, cell: Cell, fingerprint: str, random: np.rando
 
 
 def simulate(run: Path, methods: Sequence[str] = ("apm",)) -> None:
-    """Write a run folder of all of ImageNet-C, as if every method were an APM."""
+    """Write a run folder of all of ImageNet-C."""
     conditions = [Condition(name, severity) for name in ALEXNET for severity in (1, 2, 3, 4, 5)]
     numbers = {
         "suite": "imagenet-c",

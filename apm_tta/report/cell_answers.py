@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from apm_tta.harness.storage.record_keys import equal_key, has_positions
 from apm_tta.harness.storage.records import cell_columns
 from apm_tta.harness.storage.run_records import RecordFile, present_files, read_parts
 from apm_tta.report.further_labels import FurtherLabels
+from apm_tta.system.threads import Item, Result, in_threads
 from apm_tta.wording import resume
 
 _ROUNDING = 1e-6  # of a float32 softmax
 CELL = list(KEY)
 
 _AT_ONCE = 2**17
-"""Rows that are taken in together."""
+"""Rows that are taken in together; for fewer, threads cost more than they gain."""
 
 _FIT = ("first_loss", "last_loss", "last_cosine")
 _MEANS = [column.name for column in RECORD_COLUMNS if column.mean]
@@ -154,10 +155,20 @@ def read_condition(run: Path, files: Sequence[RecordFile], fingerprint: str) -> 
     by_cell: dict[Cell, list[RecordFile]] = {}
     for file in files:
         by_cell.setdefault(file.cell, []).append(file)
-    found: list[Answers] = []
-    for cell, own in by_cell.items():
-        found.append(_answers(run, cell, own, fingerprint, [each.ids for each in found[:1]]))
-    return found
+    if not by_cell:
+        return []
+    (cell, own), *others = by_cell.items()
+    first = _answers(run, cell, own, fingerprint, [])
+
+    def answers(pair: tuple[Cell, list[RecordFile]]) -> Answers:
+        return _answers(run, *pair, fingerprint, [first.ids])
+
+    return [first, *each_in_turn(answers, others, sum(file.images for _, own in others for file in own))]
+
+
+def each_in_turn(function: Callable[[Item], Result], items: Iterable[Item], rows: int) -> list[Result]:
+    """Apply a function to every item, in threads where all of them together are of many rows."""
+    return in_threads(function, items) if rows >= _AT_ONCE else list(map(function, items))
 
 
 def positions(ids: pa.Array, among: pa.Array) -> Ints:
@@ -283,7 +294,7 @@ class _Rows:
             return None
         if len(known) < len(parts) or len({part.shape[1:] for part in known}) > 1:
             raise _uneven(self.run, self.cell, name)
-        return np.concatenate(known)
+        return known[0] if len(known) == 1 else np.concatenate(known)
 
     def further(self) -> FurtherLabels | None:
         """Return the right classes besides the labels; None where there are none in any part."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +19,13 @@ from apm_tta.harness.storage.manifest import Manifest, Numbers
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.record_header import RecordHeader
 from apm_tta.harness.storage.records import cell_columns
-from apm_tta.harness.storage.run_records import rows_of_run
+from apm_tta.harness.storage.run_records import RecordFile, rows_of_run
 from apm_tta.harness.storage.times import read_times
 from apm_tta.report.aggregate import condition_name, merge_seeds
 from apm_tta.report.cell_answers import CELL, Answers, condition_files, positions, read_condition, read_foreign
 from apm_tta.report.cells import RESULT_NAMES, cell_rows, foreign_columns
 from apm_tta.report.remarks import Remarks
+from apm_tta.report.sampled_images import MOST, SampledImage, sample_images
 from apm_tta.report.sites import Sites, sites_of
 from apm_tta.report.statistics import reliability
 from apm_tta.report.timings import complete_times, timing_notes
@@ -49,6 +51,8 @@ class ReportData:
         disagreements: by method: answers, different (from its teacher's), and method_right and teacher_right among the
             different ones.
         damaged: images that could not be read: corruption, severity, id, kind, error.
+        samples: images with every method's answers with the first seed, by condition: at least one of each, and of all
+            together no more than ``sampled_images.MOST`` unless there are more conditions.
         missing: descriptions of what an incomplete run lacks, cell by cell; empty for a complete one.
         sites: where the cells of ``results`` were computed.
         remarks: sentences on what was remarked while their images were read and answered.
@@ -63,6 +67,7 @@ class ReportData:
     calibration: pd.DataFrame
     disagreements: pd.DataFrame
     damaged: pd.DataFrame
+    samples: dict[str, list[SampledImage]]
     missing: list[str]
     sites: Sites
     remarks: list[str]
@@ -102,53 +107,11 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
     """
     manifest = read_manifest(run)
     numbers = manifest.numbers
-    rows: list[dict[str, Any]] = []
-    calibration: list[dict[str, Any]] = []
-    damaged: list[dict[str, Any]] = []
-    missing: list[str] = []
-    headers: list[tuple[str, RecordHeader]] = []
-    row_headers: list[tuple[RecordHeader, ...]] = []
     times = read_times(run, numbers)
-    groups, remarks = _Groups(), Remarks()
-    seen = set()
-    foreign = read_foreign(run, numbers)
-    for (method, seed), cell in foreign.items():
-        damaged += [{"corruption": cell.cell["corruption"], "severity": 0, **row} for row in cell.damaged]
-        seen.add((str(FOREIGN), method, seed))
-        headers += [(method, header) for header in cell.headers]
-    fingerprint = numbers.fingerprint
-    expected_rows = {_cell_key(cell_columns(cell)): rows for cell, rows in rows_of_run(numbers).items()}
-    for files in condition_files(run, numbers).values():
-        complete = []
-        for cell in read_condition(run, files, fingerprint):
-            images, wanted = len(cell) + len(cell.damaged), expected_rows[_cell_key(cell.cell)]
-            seen.add(_cell_key(cell.cell))
-            if images < wanted:
-                missing.append(f"{wanted - images} of {wanted} images of {_cell_name(cell.cell)}")
-            else:
-                complete.append(cell)
-        _refuse_other_images(run, complete)
-        rows_here = cell_rows(complete, manifest)
-        rows += rows_here
-        row_headers += [cell.headers for cell in complete]
-        for cell, row in zip(complete, rows_here, strict=True):
-            pair = cell.cell["method"], cell.cell["seed"]
-            if cell.cell["corruption"] == str(CLEAN) and pair in foreign:
-                row |= foreign_columns(cell, foreign[pair], manifest)
-            condition_columns = {"corruption": cell.cell["corruption"], "severity": cell.cell["severity"]}
-            damaged += [{**condition_columns, **row} for row in cell.damaged]
-            if not _counts_votes(numbers, cell.cell["method"]):
-                calibration += [{**cell.cell, **row} for row in reliability(cell.confidence, cell.right)]
-            groups.add(cell)
-            remarks.add(cell)
-            headers += [(cell.cell["method"], header) for header in cell.headers]
-    missing += [
-        f"all of {condition}, {method}, seed {seed}"
-        for condition in (*numbers.conditions, *([] if numbers.foreign is None else [str(FOREIGN)]))
-        for method in numbers.methods
-        for seed in numbers.seeds
-        if (condition, method, seed) not in seen
-    ]
+    gathered = _Gathered(run, manifest)
+    for condition, files in condition_files(run, numbers).items():
+        gathered.add(condition, files)
+    missing = gathered.all_missing()
     if missing and not partial:
         conditions = len(numbers.conditions) + (numbers.foreign is not None)
         cells = conditions * len(numbers.methods) * len(numbers.seeds)
@@ -156,27 +119,113 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
             f"{run} is incomplete: it lacks {len(missing)} of {pluralise(cells, 'cell')} ({first_few(missing, '; ')})",
             advice=f"{resume(run)}, or use report --partial to show the complete cells",
         )
+    rows, row_headers = gathered.rows, gathered.row_headers
     if not rows:
         raise UserError(f"{run} has no complete cell to show", advice=resume(run))
     complete_times(rows, row_headers, times)
     results = _ordered(pd.DataFrame(rows, columns=RESULT_NAMES), numbers)
     shown = [condition_name(*pair) for pair in zip(results["corruption"], results["severity"], strict=True)]
+    damaged = pd.DataFrame(gathered.damaged, columns=["corruption", "severity", "id", "kind", "error"])
     return ReportData(
         run=run,
         manifest=manifest,
         results=results,
-        iterations=groups.iterations(numbers),
-        fits=groups.fits(numbers),
-        calibration=_ordered(pd.DataFrame(calibration, columns=_CALIBRATION_COLUMNS), numbers),
-        disagreements=groups.disagreements(numbers),
-        damaged=pd.DataFrame(damaged, columns=["corruption", "severity", "id", "kind", "error"]).drop_duplicates(
-            ignore_index=True
-        ),
+        iterations=gathered.groups.iterations(numbers),
+        fits=gathered.groups.fits(numbers),
+        calibration=_ordered(pd.DataFrame(gathered.calibration, columns=_CALIBRATION_COLUMNS), numbers),
+        disagreements=gathered.groups.disagreements(numbers),
+        damaged=damaged.drop_duplicates(ignore_index=True),
+        samples=gathered.samples,
         missing=missing,
-        sites=sites_of(headers),
-        remarks=remarks.sentences({name: numbers.dataset.images_under(name) for name in shown}),
+        sites=sites_of(gathered.headers),
+        remarks=gathered.remarks.sentences({name: numbers.dataset.images_under(name) for name in shown}),
         timing_notes=timing_notes(run, rows, row_headers, times),
     )
+
+
+class _Gathered:
+    """What is gathered condition by condition, so that the answers of none stay in memory.
+
+    Args:
+        run: the run folder.
+        manifest: manifest of the run.
+
+    Raises:
+        UserError: see ``read_report_data``.
+    """
+
+    def __init__(self, run: Path, manifest: Manifest) -> None:
+        self._run, self._manifest, numbers = run, manifest, manifest.numbers
+        self.rows: list[dict[str, Any]] = []
+        self.row_headers: list[tuple[RecordHeader, ...]] = []
+        self.headers: list[tuple[str, RecordHeader]] = []
+        self.calibration: list[dict[str, Any]] = []
+        self.damaged: list[dict[str, Any]] = []
+        self.samples: dict[str, list[SampledImage]] = {}
+        self.groups, self.remarks = _Groups(), Remarks()
+        self._missing: list[str] = []
+        self._expected_rows = {_cell_key(cell_columns(cell)): rows for cell, rows in rows_of_run(numbers).items()}
+        self._foreign = read_foreign(run, numbers)
+        self._seen = {(str(FOREIGN), *pair) for pair in self._foreign}
+        for (method, _), cell in self._foreign.items():
+            self._add_damaged(cell)
+            self.headers += [(method, header) for header in cell.headers]
+
+    def add(self, condition: str, files: Sequence[RecordFile]) -> None:
+        """Read the cells of a condition, and compute their rows.
+
+        Raises:
+            UserError: see ``read_report_data``.
+        """
+        numbers = self._manifest.numbers
+        cells = read_condition(self._run, files, numbers.fingerprint)
+        self.samples[condition] = _samples(cells, numbers)
+        complete = [cell for cell in cells if self._is_complete(cell)]
+        _refuse_other_images(self._run, complete)
+        rows = cell_rows(complete, self._manifest)
+        self.rows += rows
+        self.row_headers += [cell.headers for cell in complete]
+        for cell, row in zip(complete, rows, strict=True):
+            method, seed = cell.cell["method"], cell.cell["seed"]
+            if condition == str(CLEAN) and (method, seed) in self._foreign:
+                row |= foreign_columns(cell, self._foreign[method, seed], self._manifest)
+            self._add_damaged(cell)
+            if not _counts_votes(numbers, method):
+                self.calibration += [{**cell.cell, **row} for row in reliability(cell.confidence, cell.right)]
+            self.groups.add(cell)
+            self.remarks.add(cell)
+            self.headers += [(method, header) for header in cell.headers]
+
+    def all_missing(self) -> list[str]:
+        """Describe what an incomplete run lacks; to be called after the last condition."""
+        numbers = self._manifest.numbers
+        return self._missing + [
+            f"all of {condition}, {method}, seed {seed}"
+            for condition in (*numbers.conditions, *([] if numbers.foreign is None else [str(FOREIGN)]))
+            for method in numbers.methods
+            for seed in numbers.seeds
+            if (condition, method, seed) not in self._seen
+        ]
+
+    def _is_complete(self, cell: Answers) -> bool:
+        key = _cell_key(cell.cell)
+        self._seen.add(key)
+        images, wanted = len(cell) + len(cell.damaged), self._expected_rows[key]
+        if images < wanted:
+            self._missing.append(f"{wanted - images} of {wanted} images of {_cell_name(cell.cell)}")
+        return images >= wanted
+
+    def _add_damaged(self, cell: Answers) -> None:
+        condition = {"corruption": cell.cell["corruption"], "severity": cell.cell["severity"]}
+        self.damaged += [{**condition, **row} for row in cell.damaged]
+
+
+def _samples(cells: Sequence[Answers], numbers: Numbers) -> list[SampledImage]:
+    """Choose the images of a condition that are shown, with the answers of the methods with the first seed."""
+    order = list(numbers.methods)
+    own = [cell for cell in cells if len(cell) and cell.cell["seed"] == numbers.seeds[0]]
+    own.sort(key=lambda cell: order.index(cell.cell["method"]))
+    return sample_images(own, max(1, MOST // len(numbers.conditions)))
 
 
 class _Groups:

@@ -16,11 +16,11 @@ from apm_tta.report.aggregate import mean_over_corruptions
 from apm_tta.report.caption import caption, disagreement_sentence, notes
 from apm_tta.report.corruption_error import mean_corruption_error
 from apm_tta.report.html import Islands, write_html
-from apm_tta.report.html.page import SAMPLES
 from apm_tta.report.render import csv_text, latex, markdown, markdown_text
 from apm_tta.report.reproduction import reproducing_command
 from apm_tta.report.results_table import results_table
 from apm_tta.report.run_data import ReportData, read_report_data
+from apm_tta.report.sampled_images import MOST
 from apm_tta.report.table import Table
 from apm_tta.report.tables import (
     by_corruption_table,
@@ -155,7 +155,7 @@ def _islands(data: ReportData, count: int, resolution: int | None, fine: str, al
     # What draws is not imported by those who only want tables.
     from apm_tta.report.html.formation import draw_islands
 
-    return draw_islands(data, SAMPLES, count, resolution, fine, allow_code=allow_code, long=long)
+    return draw_islands(data, MOST, count, resolution, fine, allow_code=allow_code, long=long)
 
 
 def tables_of(data: ReportData) -> list[Table]:

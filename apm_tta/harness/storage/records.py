@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,6 +39,7 @@ SCHEMA = pa.schema(
     [(column.name, column.type) for column in RECORD_COLUMNS],
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
+_REQUIRED = {column.name for column in RECORD_COLUMNS if column.required}
 Columns: TypeAlias = "Mapping[str, Sequence[Any] | pa.Array] | pa.Table"
 """Columns of images by name, of equal length; an absent column is null."""
 
@@ -200,8 +202,9 @@ def decode_parts(path: Path, content: bytes) -> tuple[tuple[RecordHeader, ...], 
     """
     with _damage_named(path):
         file = pq.ParquetFile(pa.BufferReader(content))
-        names = _with_values(file)
-    headers = _headers(path, file.schema_arrow.metadata)
+        schema = file.schema_arrow  # made anew whenever it is asked for
+        names = _with_values(file, schema)
+    headers = _headers(path, schema.metadata)
 
     def parts() -> Iterator[pa.Table]:
         if file.metadata.num_rows <= _PART:  # threads and batches cost more than they gain
@@ -220,7 +223,7 @@ def decode_parts(path: Path, content: bytes) -> tuple[tuple[RecordHeader, ...], 
     return headers, parts()
 
 
-def _with_values(file: pq.ParquetFile) -> list[str]:
+def _with_values(file: pq.ParquetFile, schema: pa.Schema) -> list[str]:
     """Name the columns of a file without those that are null in every row, as its statistics say; not to be read."""
     empty = Counter[str]()
     for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
@@ -229,8 +232,7 @@ def _with_values(file: pq.ParquetFile) -> list[str]:
             if found is not None and found.has_null_count and found.null_count == group.num_rows:
                 empty[column.path_in_schema] += 1
     null = {name for name, groups in empty.items() if groups == file.metadata.num_row_groups}
-    required = {column.name for column in RECORD_COLUMNS if column.required}
-    return [name for name in file.schema_arrow.names if name in required or name not in null]
+    return [name for name in schema.names if name in _REQUIRED or name not in null]
 
 
 @contextmanager
@@ -262,17 +264,22 @@ def _conform(path: Path, table: pa.Table) -> pa.Table:
     Raises:
         UserError: when a required column is absent, or a column has another type.
     """
-    present = set(table.schema.names)
+    present = {field.name: field.type for field in table.schema}
     for column in RECORD_COLUMNS:
         if column.required and column.name not in present:
             raise UserError(f"{path} lacks the column {column.name}; {REPAIR}")
-        if column.name in present and table.schema.field(column.name).type != column.type:
-            actual = table.schema.field(column.name).type
+        if (actual := present.get(column.name, column.type)) != column.type:
             raise UserError(f"{path} has {actual} in the column {column.name}, not {column.type}; {REPAIR}")
     arrays = [
-        table[name] if name in present else pa.nulls(len(table), SCHEMA.field(name).type) for name in SCHEMA.names
+        table[column.name] if column.name in present else _nulls(len(table), column.type) for column in RECORD_COLUMNS
     ]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+@lru_cache(maxsize=64)
+def _nulls(count: int, type: pa.DataType) -> pa.Array:
+    """Return an array of nulls: nearly all files lack the same columns, and have the same number of rows."""
+    return pa.nulls(count, type)
 
 
 def read_content(path: Path) -> bytes:

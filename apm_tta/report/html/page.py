@@ -18,29 +18,28 @@ from apm_tta.report.html.samples import Islands, choose_samples
 from apm_tta.report.reproduction import reproducing_command
 from apm_tta.report.results_table import results_table
 from apm_tta.report.run_data import ReportData
+from apm_tta.report.sampled_images import MOST
 from apm_tta.report.tables import cost_table
 from apm_tta.report.trust import trust_table
 from apm_tta.system.files import MAKE_ROOM, write_file
 from apm_tta.wording import pluralise, visible
 
 HTML_FILE = "report.html"
-SAMPLES = 60
 _FOLDER = Path(__file__).parent
 
 
-def write_html(data: ReportData, samples: int = SAMPLES, islands: Islands | None = None) -> Path:
+def write_html(data: ReportData, islands: Islands | None = None) -> Path:
     """Write ``report.html`` into the run folder: one file that makes no network request.
 
     Args:
         data: data of the run.
-        samples: largest number of images shown; their pictures take at most ``pictures.ALLOWED`` bytes.
         islands: additional pictures of the images shown, by condition and id.
 
     Raises:
         UserError: when the file cannot be written.
     """
     results = data.merged
-    gallery = choose_samples(data, samples, islands)
+    gallery = choose_samples(data, MOST, islands)
     script, style = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_digest(script)}'; "

@@ -1,13 +1,9 @@
-"""Sample images with every method's answer: a few, chosen by a fixed rule and shown as the methods received them."""
+"""Sample images with every method's answer, shown as the methods received them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
-import pyarrow.compute as pc
 
 from apm_tta.data.dataset import ChangedImage, Dataset
 from apm_tta.data.image_files import OutOfReach, UnreadImage
@@ -15,16 +11,11 @@ from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.rebuild import has_same_images, rebuild_dataset
 from apm_tta.harness.storage.image_list import read_image_list
-from apm_tta.report.cell_answers import Answers, condition_files, positions, read_condition
 from apm_tta.report.html.means import run_conditions
 from apm_tta.report.html.pictures import Album, Picture
 from apm_tta.report.run_data import ReportData
+from apm_tta.report.sampled_images import RULE, SampledImage
 from apm_tta.wording import pluralise
-
-RULE = (
-    "first those on which methods disagree, then the others, each in the order of the SHA-256 of their ids; the same "
-    "number under every condition"
-)
 
 
 @dataclass(frozen=True)
@@ -120,26 +111,18 @@ def choose_samples(data: ReportData, count: int, islands: Islands | None = None)
 
     Args:
         data: data of the run.
-        count: largest number of images.
+        count: largest number of images, at most ``sampled_images.MOST``.
         islands: additional pictures of the images.
     """
     names, dataset, reason = open_run_dataset(data)
     conditions = _evenly_spaced(run_conditions(data), count)
     per_condition = count // max(1, len(conditions))
     album = Album()
-    chosen: dict[str, list[Sample]] = {}
-    numbers = data.manifest.numbers
-    fingerprint = numbers.fingerprint
-    for files in condition_files(data.run, numbers).values() if per_condition else ():
-        own = [file for file in files if file.cell.seed == data.seeds[0]]
-        cells = [cell for cell in read_condition(data.run, own, fingerprint) if len(cell)]
-        if not cells:
-            continue
-        condition = Condition(cells[0].cell["corruption"], cells[0].cell["severity"])
-        if condition in conditions:
-            reader = None if dataset is None else _Reader(dataset, condition, album)
-            chosen[str(condition)] = _condition_samples(cells, condition, data.methods, per_condition, names, reader)
-    samples = [sample for condition in conditions for sample in chosen.get(str(condition), [])]
+    samples = []
+    for condition in conditions:
+        images = data.samples.get(str(condition), [])[:per_condition]
+        reader = _Reader(dataset, condition, album) if dataset is not None and images else None
+        samples += [_sample(image, condition, names, reader) for image in images]
     samples = [
         _with_islands(sample, (islands or {}).get((sample.condition, sample.id), ()), album) for sample in samples
     ]
@@ -184,45 +167,15 @@ class _Reader:
         return self._album.add_image(image, f"{label}, {self._condition}")
 
 
-def _condition_samples(
-    cells: Sequence[Answers],
-    condition: Condition,
-    methods: Sequence[str],
-    count: int,
-    names: Sequence[str],
-    reader: _Reader | None,
-) -> list[Sample]:
-    """Choose at most ``count`` of the images under one condition that every method answered."""
-    cells = sorted(cells, key=lambda cell: methods.index(cell.cell["method"]))
-    first = cells[0]
-    ids = first.ids if first.showing is None else pc.unique(first.ids)  # the first showing of each
-    places = [positions(ids, cell.ids) for cell in cells]
-    common = np.flatnonzero(np.all([place >= 0 for place in places], axis=0))
-    predictions = np.stack([cell.prediction[place[common]] for cell, place in zip(cells, places, strict=True)])
-    differ = (predictions != predictions[0]).any(axis=0)
-    ranked = sorted(
-        range(len(common)),
-        key=lambda index: (not differ[index], hashlib.sha256(ids[int(common[index])].as_py().encode()).hexdigest()),
-    )
-    samples = []
-    further = {} if first.further is None else first.further.by_id(first.ids)
-    for index in ranked[:count]:
-        at = int(common[index])
-        sample_id = ids[at].as_py()
-        classes = [int(first.label[places[0][at]]), *sorted(further.get(sample_id, ()))]
-        label = " or ".join(_class_name(names, each) for each in classes)
-        answers = [
-            MethodAnswer(
-                cell.cell["method"],
-                _class_name(names, int(cell.prediction[place[at]])),
-                bool(cell.right[place[at]]),
-                float(cell.confidence[place[at]]),
-            )
-            for cell, place in zip(cells, places, strict=True)
-        ]
-        picture = None if reader is None else reader.picture(sample_id, label)
-        samples.append(Sample(sample_id, str(condition), label, answers, bool(differ[index]), picture, []))
-    return samples
+def _sample(image: SampledImage, condition: Condition, names: Sequence[str], reader: _Reader | None) -> Sample:
+    """Name an image's classes and add its picture."""
+    label = " or ".join(_class_name(names, each) for each in image.classes)
+    answers = [
+        MethodAnswer(answer.method, _class_name(names, answer.prediction), answer.right, answer.confidence)
+        for answer in image.answers
+    ]
+    picture = None if reader is None else reader.picture(image.id, label)
+    return Sample(image.id, str(condition), label, answers, image.differ, picture, [])
 
 
 def _with_islands(sample: Sample, islands: Sequence[Island], album: Album) -> Sample:
