@@ -140,5 +140,5 @@ def test_an_incomplete_run_has_its_pictures(run: Path, tmp_path: Path) -> None:
 
 def test_a_run_without_its_command_states_so(data: ReportData, tmp_path: Path) -> None:
     shutil.copytree(data.run, tmp_path / "run")
-    text = write_html(replace(data, run=tmp_path / "run"), samples=1).read_text(encoding="utf-8")
+    text = write_html(replace(data, run=tmp_path / "run")).read_text(encoding="utf-8")
     assert "The run does not record the command that made it" in text
