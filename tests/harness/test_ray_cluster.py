@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ pytest.importorskip("ray", reason="Ray is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="this Ray has no cluster for tests")
 
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+HELD = 75_000_000
+"""Bytes that somebody else holds in the object store of the node that runs are started on: it spills them."""
 LIMIT, SHARD = 20, 4
 WORDS = [
     *("demo", "--methods", "zeroshot,mine", "--limit", str(LIMIT), "--corruptions", "", "--shard-size", str(SHARD)),
@@ -40,6 +43,7 @@ from apm_tta.methods import register
 
 PLACE = Path({place!r})
 SHARDS = {shards!r}  # by the names of their images
+TABLE = bytes(30_000_000)  # of the method: it makes a large job
 
 def meet(ids):
     shard = SHARDS[ids[0]]
@@ -51,7 +55,7 @@ def meet(ids):
             time.sleep(0.05)
         if deadly.exists():
             os.kill(os.getpid(), signal.SIGKILL)
-    return 0.0
+    return float(TABLE[shard])
 
 @register
 """
@@ -60,6 +64,15 @@ RUN = """
 torch.set_num_threads(1)  # as tasks of one core have it
 os.chdir("/")  # nodes on the same machine import from the driver's folder first
 sys.exit(main(sys.argv[1:]))
+"""
+SOMEBODY = f"""
+import sys, time, numpy, ray
+from pathlib import Path
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+held = [ray.put(numpy.zeros({HELD // 3}, dtype=numpy.uint8)) for _ in range(3)]
+Path(sys.argv[2]).touch()
+time.sleep(600)
 """
 BENCH = "import os, sys, torch\nfrom apm_tta.cli import main\n" + RUN
 Answers = Callable[[Path], pa.Table]
@@ -111,8 +124,10 @@ def wait_for(met: Callable[[], Any], *drivers: BaseProcess) -> None:
         time.sleep(0.05)
 
 
-def test_drivers_nodes_and_workers_are_lost_and_nodes_join(cluster: Any, tmp_path: Path, answers: Answers) -> None:
-    """The records are those of one process to the last bit.
+def test_drivers_nodes_and_workers_are_lost_and_nodes_join(
+    cluster: Any, tmp_path: Path, answers: Answers, request: pytest.FixtureRequest
+) -> None:
+    """The records are those of one process to the last bit, and object stores spill.
 
     A driver is killed, and the run started again. Then a node is lost, one joins with another package, which is told of
     and does not end the run, and one that computes. The shard that the lost node had kills its worker from then on: it
@@ -135,7 +150,13 @@ def test_drivers_nodes_and_workers_are_lost_and_nodes_join(cluster: Any, tmp_pat
     def log() -> str:
         return (run / "run.log").read_text(encoding="utf-8")
 
+    def spilled() -> int:
+        return sum(file.stat().st_size for file in Path(os.environ["RAY_TMPDIR"]).rglob("*spilled_objects*/*"))
+
     place.mkdir()
+    beside = start_program(SOMEBODY, [cluster.address, str(tmp_path / "held")])
+    request.addfinalizer(beside.kill)
+    wait_for((tmp_path / "held").exists, beside)
     first = start_program(cell + RUN, on_ray)
     try:
         wait_for(lambda: len(held()) == 3 and list(run.glob("records/**/*.parquet")), first)
@@ -149,6 +170,7 @@ def test_drivers_nodes_and_workers_are_lost_and_nodes_join(cluster: Any, tmp_pat
     second = start_program(cell + RUN, on_ray)
     try:
         wait_for(lambda: len(held()) == 3, second)
+        assert spilled() >= HELD
         lost = next(iter(cluster.worker_nodes))
         deadly = held()[lost.node_id]
         cluster.remove_node(lost, allow_graceful=False)

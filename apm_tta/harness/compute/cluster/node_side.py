@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def examine(sha256: str, packed: bytes, own_root: bool) -> tuple[list[str], int | None]:
+def examine(sha256: str, job: list[Any], own_root: bool) -> tuple[list[str], int | None]:
     """Ask this node whether it can compute a run.
 
     Args:
         sha256: of the package's files where the run was asked for.
-        packed: the job.
+        job: a reference to it; see ``fetched``.
         own_root: see ``on_node.unpacked``.
 
     Returns:
@@ -36,18 +36,26 @@ def examine(sha256: str, packed: bytes, own_root: bool) -> tuple[list[str], int 
         return [str(error)], smallest
     from apm_tta.harness.compute.cluster.on_node import data_differences
 
-    return data_differences(packed, own_root), smallest
+    return data_differences(fetched(job), own_root), smallest
 
 
 def compute(
-    sha256: str, packed: bytes, work: bytes, own_root: bool, asked: frozenset[str], cores: int, gpus: float
+    sha256: str,
+    digest: str,
+    job: list[Any],
+    work: list[Any],
+    own_root: bool,
+    asked: frozenset[str],
+    cores: int,
+    gpus: float,
 ) -> Iterator[Any]:
     """Compute a unit of work: yield the name of this node and its id, then lists of events; the last one is the result.
 
     Args:
         sha256: see ``examine``.
-        packed: the job.
-        work: the unit and its checkpoint, pickled.
+        digest: of the job.
+        job: a reference to it; see ``fetched``.
+        work: likewise, the unit and its checkpoint, pickled.
         own_root: see ``examine``.
         asked: ids of the nodes that were examined; one that joined later is examined here.
         cores: of this task.
@@ -64,11 +72,25 @@ def compute(
     node = ray.get_runtime_context().get_node_id()
     yield socket.gethostname(), node
     import_same(sha256)
-    from apm_tta.harness.compute.cluster.on_node import events_of, refuse_other_data
+    from apm_tta.harness.compute.cluster.on_node import events_of, holds, refuse_other_data
 
-    if node not in asked:
+    packed = None if holds(digest) else fetched(job)
+    if packed is not None and node not in asked:
         refuse_other_data(packed, own_root)
-    yield from events_of(packed, work, own_root, cores, gpus)
+    yield from events_of(digest, packed, fetched(work), own_root, cores, gpus)
+
+
+def fetched(sent: list[Any]) -> bytes:
+    """Return what the only item of a list refers to.
+
+    A reference that is itself an argument is resolved before its task has a worker, and what it refers to stays pinned
+    on the node: Ray counts it there for good when the driver is killed meanwhile, so that after as much as seven tenths
+    of the object store no task of any driver begins (Ray 2.60). One in a list is resolved by the worker.
+    """
+    import ray
+
+    content: bytes = ray.get(sent[0])
+    return content
 
 
 def import_same(sha256: str) -> None:

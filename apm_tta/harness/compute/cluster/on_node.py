@@ -40,7 +40,7 @@ _ADJUSTABLE = 0.5
 class _Process:
     """What a worker process holds between two tasks of the same run."""
 
-    packed: bytes | None = None
+    job: str | None = None
     worker: Worker | None = None
     heard: list[Event]
 
@@ -83,35 +83,45 @@ def data_differences(packed: bytes, own_root: bool) -> list[str]:
 
 
 def refuse_other_data(packed: bytes, own_root: bool) -> None:
-    """Compare this node's data set before its first unit of a run.
+    """Compare this node's data set with the run's images.
 
     Raises:
-        OtherNumbers: saying what it has in place of the run's images.
+        OtherNumbers: saying what it has in place of them.
     """
-    if packed != _Process.packed and (found := data_differences(packed, own_root)):
+    if found := data_differences(packed, own_root):
         raise OtherNumbers("; ".join(found))
+
+
+def holds(job: str) -> bool:
+    """Return whether this process has computed units of the job with this digest, and would go on without it."""
+    return _Process.worker is not None and _Process.job == job
 
 
 def _is_other(digests: ImageDigests, found: ImageDigests, sample_id: str) -> bool:
     return digests.expected(sample_id) not in (None, found.by_id[sample_id])
 
 
-def events_of(packed: bytes, work: bytes, own_root: bool, cores: int, gpus: float) -> Iterator[list[Event]]:
+def events_of(
+    job: str, packed: bytes | None, work: bytes, own_root: bool, cores: int, gpus: float
+) -> Iterator[list[Event]]:
     """Compute a unit of work, and yield what happens meanwhile: the last event is its ``Finished``.
 
     Args:
-        packed: the job.
+        job: digest of the job.
+        packed: the job; None where this process ``holds`` it.
         work: the unit and its checkpoint, pickled.
         own_root: see ``unpacked``.
         cores: of this task.
         gpus: likewise; below 1 for a share of one.
     """
     try:
-        if _Process.worker is None or packed != _Process.packed:
+        if packed is not None:
             if _Process.worker is not None:
                 _Process.worker.close()
+                _Process.worker = None
             _Process.worker = _build(unpacked(packed, own_root), cores, gpus)
-            _Process.packed = packed
+            _Process.job = job
+        assert _Process.worker is not None
         yield from _told(_Process.worker, *pickle.loads(work))
     except Exception as error:
         raise sendable(error) from error

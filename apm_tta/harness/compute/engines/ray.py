@@ -7,6 +7,7 @@ and differs is sent nothing more.
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import sys
 from collections import Counter
@@ -52,16 +53,16 @@ def ray(work: Sequence[Work], job: Job, emit: Emit) -> None:
         module.cloudpickle.register_pickle_by_value(sys.modules[node_side.__name__])
         nodes = taking_part(living_nodes(module), request.device_names[0])
         sha256, own_root = source_sha256(), _root_is_environments(request)
-        sent = module.put(packed)
+        sent, digest = [module.put(packed)], hashlib.sha256(packed).hexdigest()
         placement = place(nodes, request, ask(module, nodes, (sha256, sent, own_root), emit))
         compute = module.remote(num_returns="streaming", max_retries=0, **placement.options)(node_side.compute)
 
         asked = frozenset(node.id for node in nodes)
 
         def send(unit: Work, left_out: Collection[str]) -> Any:
-            begun = pickle.dumps((unit, job.checkpoint(unit)))
+            begun = [module.put(pickle.dumps((unit, job.checkpoint(unit))))]
             task = compute.options(**elsewhere(module, left_out))
-            return task.remote(sha256, sent, begun, own_root, asked, placement.cores, placement.gpus)
+            return task.remote(sha256, digest, sent, begun, own_root, asked, placement.cores, placement.gpus)
 
         _compute_all(module, send, spread(work, placement.at_once(nodes)), request.device_names[0], emit)
 
