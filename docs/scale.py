@@ -2,7 +2,8 @@
 
 ``python docs/scale.py measure --data-root PART_OF_IMAGENET`` measures unit costs on this machine and writes them to
 ``docs/scale.csv``; ``python -m benchmarks.host --csv docs/host.csv`` measures what the host does per image with each
-method. ``python docs/scale.py`` makes the page from both, with the first bottleneck of each method and number of GPUs.
+method, and ``python -m benchmarks.storage --csv docs/storage.csv`` what a run of that size leaves on disk.
+``python docs/scale.py`` makes the page from them, with the first bottleneck of each method and number of GPUs.
 A test compares the committed page with its output.
 
 FLOPs do not depend on the weights' values, so they are counted on a ViT-B/16 with random weights.
@@ -42,6 +43,7 @@ from apm_tta.teachers import Teacher, load_teacher
 
 COSTS, PAGE = Path(__file__).with_name("scale.csv"), Path(__file__).with_name("scale.md")
 HOST = Path(__file__).with_name("host.csv")
+STORAGE = Path(__file__).with_name("storage.csv")
 CONDITIONS, CELL, CLASSES = 75, 50_000, 1000
 IMAGES = CONDITIONS * CELL
 METHODS_STORED = 20
@@ -193,6 +195,7 @@ def page(costs: list[tuple[str, str, float]], feeding: dict[str, float]) -> str:
         "method's stream is one unit: with a reset at every corruption there are 75 streams, so that more than 75 GPUs "
         "gain nothing, and a stream that never resets cannot be distributed at all.",
         *_storage(record, values["record in a compact file"]),
+        *_measured_storage(),
     ]
     return "\n\n".join(paragraphs) + "\n"
 
@@ -216,9 +219,26 @@ def _storage(record: float, compact: float) -> list[str]:
         "## Storage",
         f"The records of {METHODS_STORED} methods, {answers:,} answers. Each file has its digest in a second one; "
         "inodes count both, and the folders. At the end of a run, and of a merge, the shards of every complete cell "
-        "become one file; cells with images that could not be read stay in shards. `python -m benchmarks.storage` "
-        "makes such records and measures them, and the report of both.",
+        "become one file; cells with images that could not be read stay in shards. Computed, as if every method had "
+        "the APM's iterations:",
         tabulate(rows, ["records", "files", "inodes", "GB"], tablefmt="github", colalign=("left", *("right",) * 3)),
+    ]
+
+
+def _measured_storage() -> list[str]:
+    """Write what ``python -m benchmarks.storage`` measured."""
+    with STORAGE.open(encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    counts = ("files", "inodes")
+    rows = [
+        [row["records"], *(f"{int(row[name]):,}" for name in counts), row["GB"], row["report s"], row["report MB"]]
+        for row in found
+    ]
+    headers = ["records", "files and digests", "inodes", "GB", "report s", "its memory MB"]
+    return [
+        "Measured on two cores by `python -m benchmarks.storage --csv docs/storage.csv`, which makes such records "
+        "(only the APM's have iterations) and writes their report, in a process of its own:",
+        tabulate(rows, headers, tablefmt="github", colalign=("left", *("right",) * 5), disable_numparse=True),
     ]
 
 
