@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_settings import small_settings
+from small_settings import NEED_SUPPORT, small_settings
 
 from apm_tta.errors import UserError
 from apm_tta.harness.compute import prepare as prepare_module
@@ -25,6 +25,7 @@ from apm_tta.harness.progress.events import Event, Kept, Note
 from apm_tta.harness.request.run_request import RunRequest, resolve_request
 from apm_tta.harness.run import run
 from apm_tta.harness.storage.checkpoints import FOLDER, Checkpoints
+from apm_tta.methods import METHODS
 from apm_tta.teachers import load_teacher
 
 Answers = Callable[[Path], pa.Table]
@@ -95,8 +96,9 @@ def kills_until_done(request: RunRequest, place: Path) -> list[int]:
 
 
 def test_streams_are_gone_on_with_after_every_batch(tmp_path: Path) -> None:
-    """No worker answers more than one batch; each builds its methods anew. Slow methods: ``test_kept_state.py``."""
-    assert kills_until_done(requested(["eta", "t3a", "lame", "tda", "dpe", "onzeta"]), tmp_path) == [4, 4]
+    """No worker answers more than one batch; each builds all online methods anew."""
+    online = [name for name in METHODS.names() if METHODS.get(name).protocol == "online" and name not in NEED_SUPPORT]
+    assert kills_until_done(requested(online), tmp_path) == [4, 4]
 
 
 @pytest.mark.parametrize(

@@ -123,3 +123,14 @@ def test_a_calibration_takes_no_longer_than_it_may(
     found = apm_tta.estimate("demo", methods="zeroshot", corruptions="", limit=20, devices="cpu")
     assert asked == expected
     assert found.methods[0].seconds_per_image == pytest.approx(per_image)
+
+
+def test_keeping_that_takes_more_than_a_hundredth_of_the_time_is_said_with_its_size() -> None:
+    found = apm_tta.estimate("demo", teacher="embedded-resnet", methods="tent", corruptions="", limit=8, devices="cpu")
+    size, seconds = (sum(getattr(each, name) for each in found.methods) for name in ("state_bytes", "state_seconds"))
+    assert size > 1000
+    assert f"with the states of tent, norm: {size / 1e6:.1f} MB after 8 images" in found.kept
+    assert "of the time" not in found.kept
+    often = replace(found, keep_every=seconds * 20)
+    assert often.kept.endswith(", which is 5 % of the time.")
+    assert often.kept in often.text()
