@@ -12,12 +12,15 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cached_property
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from apm_tta.teachers.text_tower import TextTower
 
 if TYPE_CHECKING:
     from apm_tta.methods.base import Method
@@ -92,25 +95,40 @@ def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[list[dict[str, An
     return moments, settings
 
 
-def constants(method: Method[Any]) -> dict[int, Any]:
-    """Return what the method was built from, by ``id``: it does not change, and nothing may be written into it."""
-    given = method.given
-    teacher_parts = [value for value in vars(given.teacher).values() if not isinstance(value, PLAIN)]
-    own = [value for name, value in vars(method).items() if name in _GIVEN]
-    known = [*own, *teacher_parts, given.teacher.image_encoder, given.class_weights, method.class_weights]
-    known += [given.teacher.text_tower] if given.teacher.classifier == "text" else []
-    return {id(value): value for value in known if not isinstance(value, PLAIN)}
+class Constants:
+    """What a method was built from: it does not change, and nothing may be written into it.
+
+    A teacher may build its towers when they are first asked for, which takes longer than a short run: only where a
+    value could be one of them are they asked for.
+    """
+
+    def __init__(self, method: Method[Any]) -> None:
+        self._teacher = method.given.teacher
+        own = [value for name, value in vars(method).items() if name in _GIVEN]
+        self._known = _by_id([*own, *vars(self._teacher).values(), method.given.class_weights, method.class_weights])
+
+    def __contains__(self, value: Any) -> bool:
+        return id(value) in self._known or (isinstance(value, nn.Module | TextTower) and id(value) in self._towers)
+
+    @cached_property
+    def _towers(self) -> dict[int, Any]:
+        text = [self._teacher.text_tower] if self._teacher.classifier == "text" else []
+        return _by_id([self._teacher.image_encoder, *text])
+
+
+def _by_id(values: list[Any]) -> dict[int, Any]:
+    return {id(value): value for value in values if not isinstance(value, PLAIN)}
 
 
 def _walk(method: Method[Any]) -> Iterator[tuple[str, Any, str]]:
     """Yield path, value, and the first path to the same value where this is a further one, else an empty text."""
     first: dict[int, str] = {}
     held: list[Any] = []  # an id may be given again once a value is gone
-    constant = constants(method)
+    constant = Constants(method)
     pending: list[tuple[str, Any]] = [("", method)]
     while pending:
         path, value = pending.pop()
-        if id(value) in constant or isinstance(value, CODE):
+        if value in constant or isinstance(value, CODE):
             continue
         if not isinstance(value, PLAIN):
             if id(value) in first:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from apm_tta.errors import UserError
-from apm_tta.methods.kept.places import CODE, constants, optimizer_parts
+from apm_tta.methods.kept.places import CODE, Constants, optimizer_parts
 
 if TYPE_CHECKING:
     from apm_tta.methods.base import Method
@@ -26,7 +26,7 @@ class Writer:
 
     def __init__(self, method: Method[Any]) -> None:
         self._row = method.given.row
-        self._constants = constants(method)
+        self._constants = Constants(method)
         self.tensors: dict[str, Tensor] = {}
 
     def plain(self, value: Any, path: str) -> Any:
@@ -43,7 +43,7 @@ class Writer:
             return value
         if isinstance(value, float):
             return value if math.isfinite(value) else {"float": repr(value)}
-        if id(value) in self._constants or isinstance(value, (nn.Module, *CODE)):
+        if value in self._constants or isinstance(value, (nn.Module, *CODE)):
             raise self._refusal(value, path)
         if isinstance(value, Tensor):
             number = str(len(self.tensors))
