@@ -27,7 +27,7 @@ FOUND = [os.environ.get(name, "") for name in ("APM_TTA_PHOTOGRAPHS", "APM_TTA_E
 COMMANDS = {
     "demo": ["demo"],
     "imagenet-part": [
-        *("imagenet-part", "--methods", "zeroshot,tda[views=1],zero,apm", "--limit", "20"),
+        *("imagenet-part", "--methods", "zeroshot,tda[views=1],zero,apm", "--limit", "10"),
         *("--data-root", FOUND[0], "--teacher", f"timm:tf_efficientnet_lite0:{FOUND[1]}"),
     ],
 }

@@ -239,13 +239,15 @@ def one_thread() -> object:
 
 @pytest.fixture
 def nothing_stays_registered() -> Iterator[None]:
-    """Forget the methods that the test registers."""
+    """Forget the methods and the settings of streams that the test registers."""
+    from apm_tta.harness.streams import SETTINGS
     from apm_tta.methods import METHODS
 
-    before = METHODS.registered()
+    before = [(registry, registry.registered()) for registry in (METHODS, SETTINGS)]
     yield
-    METHODS._entries.clear()
-    METHODS._entries.update(before)
+    for registry, entries in before:
+        registry._entries.clear()
+        registry._entries.update(entries)
 
 
 @pytest.fixture

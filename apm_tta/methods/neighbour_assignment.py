@@ -70,16 +70,26 @@ def assign(
 def log_likelihoods(features: Tensor, means: Tensor, variances: Tensor) -> Tensor:
     """Compute log-likelihoods ``(N, C)``, without their constant, of features ``(N, F)`` under diagonal Gaussians.
 
-    Means and variances are ``(C, F)``. No image and class have a tensor of their own: all of it is matrix products.
+    Means and variances are ``(C, F)``. No image and class have a tensor of their own: all of it is matrix products. In
+    these, large terms leave a small difference, which is divided by variances near zero where a class has one image:
+    in single precision the answers would be those of the processor's rounding.
     """
-    variances = variances.clamp_min(_LEAST_VARIANCE)
+    variances, means = variances.double().clamp_min(_LEAST_VARIANCE), means.double()
     precisions = 1 / variances
-    squares = features.square() @ precisions.mT - 2 * features @ (precisions * means).mT
-    return -0.5 * (squares + (precisions * means.square() + variances.log()).sum(-1))
+    constant, slopes = (precisions * means.square() + variances.log()).sum(-1), (2 * precisions * means).mT
+    scores = [
+        -0.5 * (rows.square() @ precisions.mT - rows @ slopes + constant)
+        for rows in map(Tensor.double, features.split(_ROWS_TOGETHER))
+    ]
+    return torch.cat([each.to(features.dtype) for each in scores])
 
 
 def squared_distances(features: Tensor, means: Tensor, assignments: Tensor) -> Tensor:
-    """Compute sums of squared distances by assignments, ``(C, F)``."""
-    mass = assignments.sum(0)[:, None]
-    firsts, seconds = assignments.mT @ features, assignments.mT @ features.square()
-    return (seconds - 2 * means * firsts + mass * means.square()).clamp_min(0)
+    """Compute sums of squared distances by assignments, ``(C, F)``; see ``log_likelihoods`` for their precision."""
+    means = means.double()
+    total = torch.zeros_like(means)
+    for rows, own in zip(features.split(_ROWS_TOGETHER), assignments.split(_ROWS_TOGETHER), strict=True):
+        values, weights = rows.double(), own.double()
+        total += weights.mT @ values.square() - 2 * means * (weights.mT @ values)
+        total += weights.sum(0)[:, None] * means.square()
+    return total.clamp_min(0)

@@ -53,6 +53,7 @@ class StatA(Method[StatAParameters]):
 
     name = "stata"
     protocol = "online"
+    revision = 2
     summary = "gaussians of the classes of a batch, anchored to the text"
     fast = True
     paper = "arXiv 2501.03729"

@@ -54,6 +54,7 @@ class TransCLIP(Method[TransCLIPParameters]):
 
     name = "transclip"
     protocol = "transductive"
+    revision = 2
     summary = "all images assigned together to gaussians of the classes"
     fast = True
     paper = "arXiv 2406.01837"

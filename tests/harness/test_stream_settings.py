@@ -18,7 +18,7 @@ from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UnknownName, UserError
 from apm_tta.harness.plan import Cell, Stream, Streaming, plan_streams, record_file
 from apm_tta.harness.request.run_request import resolve_request
-from apm_tta.harness.streams import SETTINGS, StreamSetting, build_setting, register
+from apm_tta.harness.streams import StreamSetting, build_setting, register
 
 FOG = [Condition("fog", severity) for severity in (1, 2, 3, 4, 5)]
 SNOW = [Condition("snow", severity) for severity in (1, 2, 3, 4, 5)]
@@ -170,6 +170,7 @@ def test_a_suites_own_parameters_are_not_those_of_another_setting() -> None:
     assert request.command()[-4:] == ["--setting", "dirichlet", "--gamma", "0.5"]
 
 
+@pytest.mark.usefixtures("nothing_stays_registered")
 def test_a_setting_of_ones_own_needs_nothing_but_its_file() -> None:
     """It is found by name, and its parameter is an option with bounds and help."""
 
@@ -183,13 +184,10 @@ def test_a_setting_of_ones_own_needs_nothing_but_its_file() -> None:
             return [*entries[: self.skip], *entries[: self.skip - 1 : -1]]
 
     register(Backwards)
-    try:
-        (option,) = [each for each in setting_options() if each.name == "skip"]
-        assert option.opts == ["--skip"]
-        assert option.help == "Images to begin with. [--setting backwards: 2]"
-        request = resolve_request("demo", {"setting": "backwards", "stream": {"skip": 1}})
-        stream = Stream(request.suite.streaming, ((CLEAN, 3),), None, 0, ())
-        places = stream.streaming.setting.order([(CLEAN, images([3]))], 0, None)
-        assert [entry.id for _, entry in places] == ["0/0", "0/2", "0/1"]
-    finally:
-        del SETTINGS._entries["backwards"]
+    (option,) = [each for each in setting_options() if each.name == "skip"]
+    assert option.opts == ["--skip"]
+    assert option.help == "Images to begin with. [--setting backwards: 2]"
+    request = resolve_request("demo", {"setting": "backwards", "stream": {"skip": 1}})
+    stream = Stream(request.suite.streaming, ((CLEAN, 3),), None, 0, ())
+    places = stream.streaming.setting.order([(CLEAN, images([3]))], 0, None)
+    assert [entry.id for _, entry in places] == ["0/0", "0/2", "0/1"]
