@@ -202,11 +202,12 @@ def estimate(request: RunRequest, before: float = 0.0) -> Estimate:
     cells, work = plan(prepared)
     start_seconds = before + time.perf_counter() - started
     count = min(_CALIBRATION_IMAGES, len(prepared.dataset.entries(request.conditions[0])))
-    methods, row_bytes, file_bytes, clocks = [], 0.0, 0.0, dict[str, Clocks]()
+    methods, row_bytes, file_bytes, clocks, once = [], 0.0, 0.0, dict[str, Clocks](), dict[str, float]()
     for name in prepared.methods:
         own = [cell for cell in cells if cell.method == name]
         measured = _calibrate(Job(request, prepared=prepared), own[0], count, _CALIBRATION_S / len(prepared.methods))
         heard.update(measured.warnings)
+        once[name] = measured.once
         if measured.clocks is not None:
             clocks[name] = measured.clocks
         notes += measured.notes
@@ -237,7 +238,7 @@ def estimate(request: RunRequest, before: float = 0.0) -> Estimate:
         write_plan(request.plan, planned, {method.method: method.seconds_per_image for method in methods})
     images = [len(prepared.dataset.entries(condition)) for condition in request.conditions]
     alone = {method.method: method.seconds_per_image for method in methods}
-    seconds = seconds_of_run(Job(request, prepared=prepared), work, alone, _workers(request))
+    seconds = seconds_of_run(Job(request, prepared=prepared), work, alone, once, _workers(request))
     return Estimate(
         request.suite,
         run_title(request.suite, prepared.dataset.title, images),
@@ -295,6 +296,7 @@ def _workers(request: RunRequest) -> int:
 @dataclass(frozen=True)
 class _Calibration:
     seconds_per_image: float
+    once: float
     megabytes: float | None
     bytes_per_row: float
     bytes_per_file: float
@@ -319,7 +321,7 @@ def _calibrate(job: Job, cell: Cell, most: int, seconds: float) -> _Calibration:
     assert job.prepared is not None
     method = job.prepared.asked[cell.method, cell.seed]
     states = StreamStates({cell.method: method} if method.protocol == "online" else {})
-    count, warm = min(_FIRST_IMAGES, most), False
+    count, warm, cold_seconds = min(_FIRST_IMAGES, most), False, 0.0
     with closing(worker):
         while True:
             began = time.perf_counter()
@@ -328,8 +330,9 @@ def _calibrate(job: Job, cell: Cell, most: int, seconds: float) -> _Calibration:
             took = time.perf_counter() - began
             seconds -= took
             affordable = min(most, int(seconds * count / max(took, 1e-9)))
-            if not warm and took < _COLD_S:
-                affordable = max(affordable, count)
+            if not warm:
+                cold_seconds = finished.seconds / count
+                affordable = max(affordable, count) if took < _COLD_S else affordable
             if affordable < count or (warm and affordable == count):
                 break
             count, warm = affordable, True
@@ -346,6 +349,7 @@ def _calibrate(job: Job, cell: Cell, most: int, seconds: float) -> _Calibration:
     megabytes = [value for value in recorded.table["peak_memory_mb"].to_pylist() if value is not None]
     return _Calibration(
         finished.seconds / count,
+        max(0.0, cold_seconds - finished.seconds / count) * min(_FIRST_IMAGES, most),
         max(megabytes, default=None),
         max(0.0, (len(content) - empty) / count),
         empty,

@@ -6,15 +6,18 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from apm_tta.data.sample import Condition
 from apm_tta.harness.bottleneck import seconds_of_loading
+from apm_tta.harness.compute import measure
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.prepare import Prepared
-from apm_tta.harness.compute.spot_check import IMAGES
+from apm_tta.harness.compute.spot_check import IMAGES, takes_single_images
 from apm_tta.harness.compute.worker import Worker
 from apm_tta.harness.plan import Shard, Work
 from apm_tta.harness.progress.events import Event
+from apm_tta.methods import Method
 
 _FEW, _ENOUGH = 8, 64
 """Images of the first two passes over a group of units, and at most of the third."""
@@ -35,7 +38,9 @@ class _Costs:
     per_image: float
 
 
-def seconds_of_run(job: Job, work: Sequence[Work], alone: Mapping[str, float], workers: int) -> float:
+def seconds_of_run(
+    job: Job, work: Sequence[Work], alone: Mapping[str, float], once: Mapping[str, float], workers: int
+) -> float:
     """Estimate the time that one process computes for all units of ``work``.
 
     Units whose methods are the same form a group. Of every group three units under different conditions are cut to a
@@ -47,14 +52,22 @@ def seconds_of_run(job: Job, work: Sequence[Work], alone: Mapping[str, float], w
         job: the run, prepared in this process.
         work: its shards and streams.
         alone: seconds per image of every method alone, loading included.
+        once: seconds that every method takes longer for its first images in a process.
         workers: number of loading processes beside the one that answers; 0 where it loads too.
     """
     prepared = job.prepared
     assert prepared is not None
-    seconds = 0.0
+    seconds, known = 0.0, set[str]()
     for units in _groups(work).values():
         slow = {cell.method for cell in units[0].cells if alone[cell.method] > _SLOW_S}
-        seconds += sum(_seconds_of_slow(unit, slow, alone) for unit in units)
+        seconds += sum(once[name] for name in slow)
+        for unit in units:
+            for cell in (cell for cell in unit.cells if cell.method in slow):
+                method, images = prepared.asked[cell.method, cell.seed], unit.count_answers(cell)
+                if not isinstance(unit, Shard) or not unit.index:
+                    images += _asked_alone(method, min(images, job.request.suite.batch_size), cell.method not in known)
+                    known.add(cell.method)
+                seconds += images * alone[cell.method]
         quick = [replace(unit, cells=tuple(cell for cell in unit.cells if cell.method not in slow)) for unit in units]
         if not quick[0].cells:
             continue
@@ -91,11 +104,20 @@ def _groups(work: Sequence[Work]) -> dict[object, list[Work]]:
     return groups
 
 
-def _seconds_of_slow(unit: Work, slow: set[str], alone: Mapping[str, float]) -> float:
-    """Return what slow methods need for a unit, with the images that each is asked for alone and again."""
-    again = 0 if isinstance(unit, Shard) and unit.index else 2 * IMAGES
-    cells = [cell for cell in unit.cells if cell.method in slow]
-    return sum((unit.count_answers(cell) + again) * alone[cell.method] for cell in cells)
+def _asked_alone(method: Method[Any], batch: int, first: bool) -> int:
+    """Return for how many images a method is asked beside answering them: see ``measure_alone``.
+
+    Args:
+        method: the method.
+        batch: images of its first batch under the condition.
+        first: whether it is measured for the first time in its process.
+    """
+    if method.protocol == "transductive":
+        return 0
+    if takes_single_images(method):
+        return 2 + min(measure.LATENCY_IMAGES, batch) if first else min(IMAGES, batch)
+    at_once = batch if method.batch_dependent else min(method.stream_batch or 1, batch)
+    return at_once * (2 if first else 1)
 
 
 def _measure(job: Job, units: Sequence[Work], loading: Mapping[Condition, float], workers: int) -> _Costs:

@@ -10,7 +10,7 @@ import pytest
 import apm_tta
 from apm_tta.api.run import resolve
 from apm_tta.harness import estimate, whole_run
-from apm_tta.harness.compute import watch
+from apm_tta.harness.compute import measure, watch
 from apm_tta.harness.compute.job import Job
 from apm_tta.harness.compute.prepare import plan, prepare
 from apm_tta.harness.compute.spot_check import IMAGES
@@ -76,13 +76,14 @@ def test_a_run_takes_what_its_units_and_images_take(images: int) -> None:
     request = resolve("demo", words)  # type: ignore[arg-type]
     prepared = prepare(request, request.devices[0])
     _, work = plan(prepared)
-    alone = {"zeroshot": 0.02, "tda": 0.02}
-    seconds = whole_run.seconds_of_run(Job(request, prepared=prepared), work, alone, workers=0)
+    alone, once = {"zeroshot": 0.02, "tda": 0.02}, {"zeroshot": 7.0, "tda": 7.0}
+    seconds = whole_run.seconds_of_run(Job(request, prepared=prepared), work, alone, once, workers=0)
     assert seconds == pytest.approx(2 * (ONCE + 2 * PER_UNIT + 2 * images * (PER_IMAGE + LOADING)))
-    beside = whole_run.seconds_of_run(Job(request, prepared=prepared), work, alone, workers=1)
+    beside = whole_run.seconds_of_run(Job(request, prepared=prepared), work, alone, once, workers=1)
     assert beside == pytest.approx(2 * (ONCE + 2 * PER_UNIT + 2 * images * (PER_IMAGE + LOADING)), rel=0.01)
-    slow = whole_run.seconds_of_run(Job(request, prepared=prepared), work, {**alone, "tda": 1.0}, workers=0)
-    assert slow == pytest.approx(seconds / 2 + 2 * (images + 2 * IMAGES) * 1.0)
+    slow = whole_run.seconds_of_run(Job(request, prepared=prepared), work, {**alone, "tda": 1.0}, once, workers=0)
+    asked = 2 * images + (2 + measure.LATENCY_IMAGES) + IMAGES  # of the second condition fewer
+    assert slow == pytest.approx(seconds / 2 + 7.0 + asked * 1.0)
 
 
 def test_a_part_on_two_processes_takes_its_share_after_the_start() -> None:
