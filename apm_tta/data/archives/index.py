@@ -10,6 +10,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +72,7 @@ class IndexWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database = _closed_with(self, sqlite3.connect(path, isolation_level=None))
         # Nothing of it is used unless all of it was written.
         self._database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES} BEGIN;")
         self._database.execute("INSERT INTO folders VALUES (-1, '', ?, NULL)", [_ROOT])
@@ -196,7 +197,7 @@ class Index:
             raise DamagedIndex(f"{path} is missing")
         # It is replaced as a whole and never written into, so that no lock of a file system is needed.
         name = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        self._database = sqlite3.connect(name, uri=True, check_same_thread=False)
+        self._database = _closed_with(self, sqlite3.connect(name, uri=True, check_same_thread=False))
         try:
             self.facts: dict[str, Any] = {
                 fact: json.loads(value) for fact, value in self._rows("SELECT name, value FROM facts")
@@ -257,6 +258,13 @@ class Index:
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with self._lock, _damage_named():
             return self._database.execute(query, values).fetchall()
+
+
+def _closed_with(owner: object, database: sqlite3.Connection) -> sqlite3.Connection:
+    """Have a connection closed when its owner is dropped, as an archive is that has changed; return it."""
+    # At the end of a process the system does it; one that was forked must not close what it inherited.
+    weakref.finalize(owner, database.close).atexit = False
+    return database
 
 
 @contextmanager
