@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
@@ -261,8 +262,8 @@ def test_parameters_are_frozen_and_each_is_documented_with_its_source(name: str)
     parameters = METHODS.get(name).Parameters
     assert is_dataclass(parameters)
     assert parameters.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    documented = parameters.__doc__ or ""
-    assert [f.name for f in fields(parameters) if f"\n        {f.name}: " not in documented] == []
+    documented = inspect.cleandoc(parameters.__doc__ or "")  # Python 3.13 has removed the indentation
+    assert [f.name for f in fields(parameters) if f"\n    {f.name}: " not in documented] == []
 
 
 @pytest.mark.parametrize("name", ALL)

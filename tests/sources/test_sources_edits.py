@@ -324,7 +324,7 @@ def test_parameters_that_were_built_are_the_same_parameters() -> None:
         (
             "import io\nF = io.TextIOWrapper(io.BytesIO())\n" + mine("return F.read()"),
             "Mine.predict -> F",
-            "_io.TextIOWrapper",
+            "TextIOWrapper",
         ),
         (
             "G = (x for x in [1])\ndef h(): return next(G)\n" + mine("return h()"),
