@@ -60,7 +60,7 @@ def seconds_of_run(
     seconds, known = 0.0, set[str]()
     for units in _groups(work).values():
         slow = {cell.method for cell in units[0].cells if alone[cell.method] > _SLOW_S}
-        seconds += sum(once[name] for name in slow)
+        seconds += sum(once[name] for name in slow - known)
         for unit in units:
             for cell in (cell for cell in unit.cells if cell.method in slow):
                 method, images = prepared.asked[cell.method, cell.seed], unit.count_answers(cell)
