@@ -152,7 +152,7 @@ def _measured(data: ReportData, row: str) -> dict[str, Any]:
     return {
         "method": row,
         "top1": own["top1"].mean(skipna=False),
-        "latency_ms": timed["latency_ms_p50"].median(),
+        "latency_ms": timed["latency_ms_p50"].dropna().median(),
         "times_disturbed": timed is own and len(own) > 0,
     }
 

@@ -83,7 +83,7 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
         cost = manifest.costs.get(method)
         quiet = own[~disturbed[own.index]]
         timed = quiet if len(quiet) else own
-        medians = {name: timed[name].median() for name in CLOCKED}
+        medians = {name: timed[name].dropna().median() for name in CLOCKED}  # pandas 2.2 warns of none
         digits = {"images_per_s": 0}
         times = [
             marked(name, medians[name], number(medians[name], digits.get(name, 1)), not len(quiet))
@@ -96,7 +96,7 @@ def cost_table(results: pd.DataFrame, manifest: Manifest) -> Table:
                 *times,
                 number(100 * seconds[own.index].sum(min_count=1) / seconds.sum()),
                 number(own["peak_memory_mb"].max(), 0),
-                number(own["gflop_per_image"].median(), 3),
+                number(own["gflop_per_image"].dropna().median(), 3),
                 *("n/a" if cost is None else str(getattr(cost, name)) for name in _PASSES),
             ]
         )
