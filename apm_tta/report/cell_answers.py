@@ -163,11 +163,11 @@ def read_condition(run: Path, files: Sequence[RecordFile], fingerprint: str) -> 
     def answers(pair: tuple[Cell, list[RecordFile]]) -> Answers:
         return _answers(run, *pair, fingerprint, [first.ids])
 
-    return [first, *each_in_turn(answers, others, sum(file.images for _, own in others for file in own))]
+    return [first, *apply_to_cells(answers, others, sum(file.images for _, own in others for file in own))]
 
 
-def each_in_turn(function: Callable[[Item], Result], items: Iterable[Item], rows: int) -> list[Result]:
-    """Apply a function to every item, in threads where all of them together are of many rows."""
+def apply_to_cells(function: Callable[[Item], Result], items: Iterable[Item], rows: int) -> list[Result]:
+    """Apply a function to every item, one per cell, in threads where all of them together are of many rows."""
     return in_threads(function, items) if rows >= _AT_ONCE else list(map(function, items))
 
 

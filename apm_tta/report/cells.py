@@ -12,7 +12,7 @@ from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.method_rows import spelt_settings
 from apm_tta.report.aggregate import condition_name
 from apm_tta.report.beside import ZEROSHOT, beside
-from apm_tta.report.cell_answers import Answers, each_in_turn, image_numbers
+from apm_tta.report.cell_answers import Answers, apply_to_cells, image_numbers
 from apm_tta.report.paired import pair
 from apm_tta.report.published import published_number
 from apm_tta.report.sites import batch_sizes, hardware, is_pooled
@@ -45,7 +45,7 @@ def cell_rows(answers: Sequence[Answers], manifest: Manifest) -> list[dict[str, 
         answers: every cell of one condition.
         manifest: manifest of the run.
     """
-    rows = each_in_turn(lambda cell: _row(cell, manifest), answers, sum(map(len, answers)))
+    rows = apply_to_cells(lambda cell: _row(cell, manifest), answers, sum(map(len, answers)))
     for seed in dict.fromkeys(cell.cell["seed"] for cell in answers):
         of_seed = [(cell, row) for cell, row in zip(answers, rows, strict=True) if cell.cell["seed"] == seed]
         _mark_best(of_seed)

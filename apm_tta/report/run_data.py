@@ -179,9 +179,15 @@ class _Gathered:
         """
         numbers = self._manifest.numbers
         cells = read_condition(self._run, files, numbers.fingerprint)
-        self.samples[condition] = _samples(cells, numbers)
-        complete = [cell for cell in cells if self._is_complete(cell)]
+        self._missing += [
+            f"{lacking} of {self._wanted(cell)} images of {_cell_name(cell.cell)}"
+            for cell in cells
+            if (lacking := self._lacking(cell)) > 0
+        ]
+        self._seen |= {_cell_key(cell.cell) for cell in cells}
+        complete = [cell for cell in cells if self._lacking(cell) <= 0]
         _refuse_other_images(self._run, complete)
+        self.samples[condition] = _samples(cells, numbers)
         rows = cell_rows(complete, self._manifest)
         self.rows += rows
         self.row_headers += [cell.headers for cell in complete]
@@ -207,13 +213,11 @@ class _Gathered:
             if (condition, method, seed) not in self._seen
         ]
 
-    def _is_complete(self, cell: Answers) -> bool:
-        key = _cell_key(cell.cell)
-        self._seen.add(key)
-        images, wanted = len(cell) + len(cell.damaged), self._expected_rows[key]
-        if images < wanted:
-            self._missing.append(f"{wanted - images} of {wanted} images of {_cell_name(cell.cell)}")
-        return images >= wanted
+    def _wanted(self, cell: Answers) -> int:
+        return self._expected_rows[_cell_key(cell.cell)]
+
+    def _lacking(self, cell: Answers) -> int:
+        return self._wanted(cell) - len(cell) - len(cell.damaged)
 
     def _add_damaged(self, cell: Answers) -> None:
         condition = {"corruption": cell.cell["corruption"], "severity": cell.cell["severity"]}

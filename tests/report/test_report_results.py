@@ -6,6 +6,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,8 +18,10 @@ from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell, record_file
 from apm_tta.harness.storage.records import read_shard
+from apm_tta.report import cell_answers
 from apm_tta.report.aggregate import condition_name, mean_over_corruptions, merge_seeds
 from apm_tta.report.run_data import ReportData, read_report_data
+from apm_tta.system import threads
 
 # corruption, severity, method, top-1, top-5, agreement: counts of letters, of 8 images.
 EXPECTED = [
@@ -276,3 +279,23 @@ def test_shares_of_votes_are_not_calibrated(run_folder: Path) -> None:
     data = read_report_data(run_folder)
     assert set(data.calibration["method"]) == {"zeroshot"}
     assert data.results.set_index("method").loc["apm", "ece"].isna().all()
+
+
+def test_cells_that_are_read_in_threads_have_the_same_numbers(
+    whole_run: Path, data: ReportData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are where a condition has many rows."""
+    used = []
+
+    def in_threads(function: Any, items: Any) -> Any:
+        used.append(function)
+        return threads.in_threads(function, items)
+
+    monkeypatch.setattr(threads, "usable_cores", lambda: 4)
+    monkeypatch.setattr(cell_answers, "in_threads", in_threads)
+    monkeypatch.setattr(cell_answers, "_AT_ONCE", 1)
+    found = read_report_data(whole_run)
+    assert used
+    for name in ("results", "iterations", "fits", "calibration", "disagreements", "damaged"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(data, name))
+    assert found.samples == data.samples

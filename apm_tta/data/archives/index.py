@@ -72,7 +72,7 @@ class IndexWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = _closed_with(self, sqlite3.connect(path, isolation_level=None))
+        self._database = _closed_with(self, sqlite3.connect(path, isolation_level=None, check_same_thread=False))
         # Nothing of it is used unless all of it was written.
         self._database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES} BEGIN;")
         self._database.execute("INSERT INTO folders VALUES (-1, '', ?, NULL)", [_ROOT])
