@@ -41,7 +41,7 @@ def contours_as_png(labels: Labels) -> bytes:
 
     lines = boundary(enlarged(labels, max(1, -(-_SIDE // len(labels)))))
     indices = np.where(lines, 1, np.where(binary_dilation(lines, np.ones((3, 3))), 2, 0)).astype(np.uint8)
-    image = Image.fromarray(indices, "P")
+    image = Image.fromarray(indices)
     image.putpalette(_PALETTE)
     image.info["transparency"] = bytes([0, 255, 140])
     return _encoded(image)
