@@ -81,7 +81,7 @@ def tox_commands() -> dict[str, list[str]]:
     tox = ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini")
     sections = {name.partition(":")[2]: tox[name].get("commands", "") for name in tox.sections() if ":" in name}
-    return {name: commands.split("\n") for name, commands in sections.items()}
+    return {name: commands.split("\n") for names, commands in sections.items() for name in names.strip("{}").split(",")}
 
 
 STAND_IN = """#!{python}

@@ -12,7 +12,6 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from functools import cached_property
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -108,12 +107,11 @@ class Constants:
         self._known = _by_id([*own, *vars(self._teacher).values(), method.given.class_weights, method.class_weights])
 
     def __contains__(self, value: Any) -> bool:
-        return id(value) in self._known or (isinstance(value, nn.Module | TextTower) and id(value) in self._towers)
-
-    @cached_property
-    def _towers(self) -> dict[int, Any]:
-        text = [self._teacher.text_tower] if self._teacher.classifier == "text" else []
-        return _by_id([self._teacher.image_encoder, *text])
+        if id(value) in self._known:
+            return True
+        if isinstance(value, TextTower):
+            return self._teacher.classifier == "text" and value is self._teacher.text_tower
+        return isinstance(value, nn.Module) and value is self._teacher.image_encoder
 
 
 def _by_id(values: list[Any]) -> dict[int, Any]:
