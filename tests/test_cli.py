@@ -50,6 +50,7 @@ def small_demo(out: Path, *more: str) -> list[str]:
 HEAVY = ("sklearn", "matplotlib", "scipy.stats", "apm_tta.islands", "apm_tta.field")
 PROCESS = """
 import json, sys
+sys.modules["transformers"] = None  # a plain install has none, and it imports what it finds
 from apm_tta.cli import main
 code = main(sys.argv[2:])
 print([name for name in json.loads(sys.argv[1]) if name in sys.modules], file=sys.stderr)

@@ -282,7 +282,7 @@ def _type_variable(variable: TypeVar) -> Parts:
 
 def _pickled(value: Any) -> Parts:
     """Describe an object as pickle would send it."""
-    if type(value).__module__.startswith("torch._dynamo"):
+    if str(type(value).__module__).startswith("torch._dynamo"):  # no text for a function of Cython's
         raise TypeError(_COMPILED)
     reduce = copyreg.dispatch_table.get(type(value))
     try:

@@ -23,7 +23,7 @@ SAID = "Something else ran on this machine meanwhile"
 
 
 def test_a_machine_that_does_nothing_else_is_not_remarked_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "processor_seconds", lambda _: time.perf_counter())
+    monkeypatch.setattr(watch, "processor_seconds", lambda _: 2 * time.perf_counter())
     monkeypatch.setattr(watch, "measure_reference", lambda _: 1.0)
     found = apm_tta.estimate("demo", **OPTIONS)  # type: ignore[arg-type]
     assert found.disturbed == {}
