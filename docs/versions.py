@@ -20,8 +20,10 @@ LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "pillow", "pydantic", "o
 COLUMNS = ("date", "python", "versions", *LIBRARIES, "passed", "failed", "skipped", "installed GB", "of it for GPUs")
 HEAD = """# Versions that were tried
 
-Made by `python docs/versions.py` from [versions.csv](versions.csv), to which it adds a row for an environment and a log
-of pytest's; `tox -e lowest` runs the fast tests with the lowest versions that `pyproject.toml` declares.
+Made by `python docs/versions.py` from [versions.csv](versions.csv), to which it adds a row for an environment and a
+log of pytest's. `tox -e py310` (`py312`, `py313`) runs the tests on another Python with the newest versions, `tox -e
+lowest` the fast tests with the lowest versions that `pyproject.toml` declares. Pillow before 13, the newest for
+Python 3.10, rounds some values of resized images to the next level; its version is part of what makes a run.
 
 """
 
