@@ -117,6 +117,22 @@ class Amount(ParamType[float]):
         return number
 
 
+class Span(ParamType[tuple[float, float]]):
+    """Two shares of 1 with a comma between them, the smaller one first."""
+
+    name = "low,high"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        """Return the two numbers, or refuse the value."""
+        try:
+            low, high = value if isinstance(value, tuple) else [parse_number(part) for part in str(value).split(",")]
+            if not 0 < low <= high <= 1:
+                raise ValueError
+        except ValueError:
+            self.fail(f"{shortened(value)} is not two shares above 0 and up to 1, such as 0.08,1", param, ctx)
+        return low, high
+
+
 class WordOrWhole(ParamType[int | str]):
     """One of a few words, or a whole number from 1 on.
 

@@ -18,6 +18,7 @@ from apm_tta.commands.option_types import (
     Names,
     OneOf,
     Part,
+    Span,
     Text,
     Whole,
     WordOrWhole,
@@ -165,12 +166,14 @@ def _options() -> list[click.Parameter]:
         of_suite(
             "--limit", Whole(0, MOST_IMAGES, 100), "Images per condition, spread evenly over the classes; 0 for all."
         ),
+        SuiteOption(["--clean/--no-clean"], default=None, help="Whether the uncorrupted images are a condition too."),
         of_suite("--domains", Names("art_painting,sketch", none=True), "Domains of a data set that has these."),
         of_suite("--corruptions", Names("fog,contrast", none=True), "Corruptions; an empty text for none."),
         of_suite("--severities", Integers("severities", "3,5", none=True), "Severities of each corruption, 1 to 5."),
         of_suite(
             "--jpeg-quality", JpegQuality(), "JPEG quality applied after a corruption that is made here, or none."
         ),
+        of_suite("--crop-scale", Span(), "Smallest and largest share of an image's area that a random view shows."),
         of_suite(
             "--foreign",
             Text("sklearn-digits", dataset_names),

@@ -34,6 +34,7 @@ from apm_tta.harness.storage.image_list import keep_read_images, read_image_list
 from apm_tta.harness.storage.manifest import MANIFEST_FILE, refuse_other_run
 from apm_tta.harness.storage.manifest_file import read_manifest, write_manifest
 from apm_tta.harness.storage.run_folder import (
+    holds_no_answer,
     make_folder,
     refuse_orphans,
     remove_if_empty,
@@ -101,6 +102,8 @@ def _run(
             error.advise("see that they can be read, then run the same command again")
             raise
     before = read_manifest(folder) if (folder / MANIFEST_FILE).exists() else None
+    if before is not None and holds_no_answer(folder):
+        before = None  # whatever was to be run here, such as a method that has been mended since
     listed = None if before is None else read_image_list(folder, before.numbers)
     if before is not None:
         request = _in_shards_of(request, before.numbers.shard_size)

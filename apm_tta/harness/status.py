@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from apm_tta.harness.estimate import duration
 from apm_tta.harness.progress.run_log import Logged, read_log
 from apm_tta.harness.storage.checkpoint import CheckpointIndex
 from apm_tta.harness.storage.checkpoints import kept_so_far
+from apm_tta.harness.storage.division import part_of_files
 from apm_tta.harness.storage.manifest import Manifest
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.record_header import stated_headers
@@ -72,6 +73,7 @@ class Status:
         methods: row by row.
         machines: recorded answers by the hardware that computed them.
         damaged: files whose end cannot be read.
+        parts: of a run that is divided how many files each part has that is here, and how many are recorded of them.
     """
 
     run: Path
@@ -81,6 +83,12 @@ class Status:
     methods: tuple[MethodStatus, ...]
     machines: Counter[str]
     damaged: tuple[str, ...]
+    parts: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def part_is_complete(self) -> bool:
+        """Whether all is recorded of each part of a run that is here, and the other parts lie elsewhere."""
+        return bool(self.parts and self.left) and all(files == recorded for files, recorded in self.parts.values())
 
     @property
     def done(self) -> int:
@@ -117,6 +125,11 @@ class Status:
         )
         machines = "; ".join(f"{name}: {pluralise(count, 'answer')}" for name, count in self.machines.items())
         foot = [
+            *(
+                f"Part {number}: {'complete' if files == recorded else f'{recorded} of {files} files'}."
+                for number, (files, recorded) in (self.parts.items() if self.left else ())
+            ),
+            *(["run-bench merge joins it with the other parts."] if self.part_is_complete else []),
             *([f"Computed on {machines}."] if machines else []),
             *([f"Damaged: {first_few(self.damaged)}."] if self.damaged else []),
         ]
@@ -136,7 +149,7 @@ class Status:
         known = [f"{pluralise(self.done, 'answer')} recorded{kept}, {self.left:,} left"]
         if (rate := self.logged.rate) is not None:
             known.append(f"{rate:,.1f} answers/s since it was started last")
-            if self.left:
+            if self.left and not self.part_is_complete:
                 known.append(f"{duration(self.left / rate)} left at that rate")
         if self.running and self.logged.age is not None:
             known.append(f"last heard of {duration(max(1.0, self.logged.age))} ago")
@@ -168,7 +181,7 @@ class StatusReader:
         writer, logged = writer_of(self._run), read_log(self._run)
         indexes = kept_so_far(self._run, self._manifest.numbers.fingerprint)  # before the records are looked at
         done, unread, machines, damaged = Counter[str](), Counter[str](), Counter[str](), []
-        recorded, ranges = set[PurePosixPath](), dict[str, tuple[float, float]]()
+        recorded, shards, ranges = set[PurePosixPath](), set[PurePosixPath](), dict[str, tuple[float, float]]()
         for file in present_files(self._run, self._manifest.numbers):
             try:
                 facts = self._look(file)
@@ -178,6 +191,7 @@ class StatusReader:
                 damaged.append(str(file.name))
                 continue
             recorded.add(file.name)
+            shards.update(shard.name for shard in file.shards)
             done[file.cell.method] += file.images
             unread[file.cell.method] += facts.unread
             machines["; ".join(facts.hardware)] += file.images
@@ -192,7 +206,17 @@ class StatusReader:
             MethodStatus(name, done[name], total[name], kept[name], unread[name], ranges.get(name))
             for name in self._manifest.numbers.methods
         )
-        return Status(self._run, self._manifest.title, writer, logged, tuple(methods), machines, tuple(damaged))
+        parts = self._parts(shards)
+        return Status(self._run, self._manifest.title, writer, logged, tuple(methods), machines, tuple(damaged), parts)
+
+    def _parts(self, shards: Collection[PurePosixPath]) -> dict[int, tuple[int, int]]:
+        """Count the files of each part of a division of which something is recorded."""
+        division = self._manifest.division
+        if division is None:
+            return {}
+        part_of = part_of_files(self._manifest.numbers, division)
+        files, here = Counter(part_of.values()), Counter(part_of[name] for name in shards)
+        return {number: (files[number], count) for number, count in sorted(here.items())}
 
     def _kept(self, indexes: Iterable[CheckpointIndex], recorded: Collection[PurePosixPath]) -> Counter[str]:
         """Count the answers in checkpoints by method: all methods of a unit of work are equally far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
+from apm_tta.harness.plan import EPISODIC
 from apm_tta.harness.storage.carried_images import as_answered
 from apm_tta.harness.storage.field_differences import differing_fields
 from apm_tta.harness.storage.image_list import read_image_list, with_images
@@ -23,7 +25,7 @@ from apm_tta.report.run_data import find_differing_label
 from apm_tta.report.sites import join_distinct, sites_of
 from apm_tta.report.statistics import holm
 from apm_tta.report.table import Table, interval, number, p_value, signed
-from apm_tta.wording import pluralise
+from apm_tta.wording import first_few, pluralise
 
 _COLUMNS = [
     *("corruption", "severity", "setting", "method", "seed", "n", "top1_a", "top1_b"),
@@ -143,6 +145,8 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame, places: tuple
         sentences.append(
             markdown_text(f"They were computed differently, which decides no answer: {'; '.join(elsewhere)}.")
         )
+    if alone := [*_only_in("A", numbers, others), *_only_in("B", others, numbers)]:
+        sentences.append(markdown_text(f"Not compared: {'; '.join(alone)}."))
     if incomplete:
         sentences.insert(
             1,
@@ -150,6 +154,18 @@ def comparison_text(run_a: Path, run_b: Path, table: pd.DataFrame, places: tuple
             f"{pluralise(expected, 'image') if isinstance(expected, int) else 'all images'} were answered by both.",
         )
     return "\n\n".join([*sentences, markdown(Table(headers, rows, 2, note=note))]) + "\n"
+
+
+def _only_in(name: str, own: Numbers, other: Numbers) -> Iterator[str]:
+    """Name the methods of a run with cells that the other run does not have."""
+    there = {(cell.condition, cell.method, cell.seed, cell.setting) for cell in rows_of_run(other)}
+    alone: dict[str, list[str]] = {}
+    for cell in rows_of_run(own):
+        if (cell.condition, cell.method, cell.seed, cell.setting) not in there:
+            setting = "" if cell.setting == EPISODIC else f" ({cell.setting})"
+            alone.setdefault(f"{cell.method}{setting}", []).append(str(cell.condition))
+    for method, conditions in alone.items():
+        yield f"{method} under {first_few([*dict.fromkeys(conditions)])}, only in {name}"
 
 
 def _computed_on(run: Path, numbers: Numbers) -> dict[str, str]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from apm_tta.data.sample import CLEAN, FOREIGN
 from apm_tta.errors import UserError
+from apm_tta.harness.storage.division import to_complete
 from apm_tta.harness.storage.manifest import Manifest, Numbers
 from apm_tta.harness.storage.manifest_file import read_manifest
 from apm_tta.harness.storage.record_header import RecordHeader
@@ -30,7 +31,7 @@ from apm_tta.report.sites import Sites, sites_of
 from apm_tta.report.statistics import reliability
 from apm_tta.report.timings import complete_times, timing_notes
 from apm_tta.report.trust import trust_means
-from apm_tta.wording import first_few, pluralise, resume
+from apm_tta.wording import first_few, pluralise
 
 _CALIBRATION_COLUMNS = [*CELL, "bin_low", "bin_high", "count", "confidence", "accuracy"]
 
@@ -117,11 +118,11 @@ def read_report_data(run: Path, partial: bool = False) -> ReportData:
         cells = conditions * len(numbers.methods) * len(numbers.seeds)
         raise UserError(
             f"{run} is incomplete: it lacks {len(missing)} of {pluralise(cells, 'cell')} ({first_few(missing, '; ')})",
-            advice=f"{resume(run)}, or use report --partial to show the complete cells",
+            advice=f"{to_complete(run, manifest.division)}, or use report --partial to show the complete cells",
         )
     rows, row_headers = gathered.rows, gathered.row_headers
     if not rows:
-        raise UserError(f"{run} has no complete cell to show", advice=resume(run))
+        raise UserError(f"{run} has no complete cell to show", advice=to_complete(run, manifest.division))
     complete_times(rows, row_headers, times)
     results = _ordered(pd.DataFrame(rows, columns=RESULT_NAMES), numbers)
     shown = [condition_name(*pair) for pair in zip(results["corruption"], results["severity"], strict=True)]

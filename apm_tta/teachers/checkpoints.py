@@ -146,7 +146,11 @@ def one_line_errors(name: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # open_clip, timm, hub clients and torch raise many kinds; the reader needs one line
-        raise UserError(f"teacher {name!r} cannot be loaded: {describe_error(error)}") from error
+        unreached = isinstance(error, OSError)  # as all are that a download raises
+        advice = "without a network name a file (NAME:/path), or --teacher embedded, which the package carries"
+        raise UserError(
+            f"teacher {name!r} cannot be loaded: {describe_error(error)}", advice=advice if unreached else ""
+        ) from error
 
 
 def _read_safetensors(path: Path) -> Any:

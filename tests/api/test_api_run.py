@@ -101,9 +101,9 @@ def test_an_opened_run_is_the_run(small_run: apm_tta.Run) -> None:
 
 
 def test_options_are_the_command_s() -> None:
-    """Whatever the command has, Python has under the same name; two fields of suites have no flag."""
+    """Whatever the command has, Python has under the same name."""
     command = {parameter.name for parameter in SuiteCommand("demo").params}
-    assert set(RunOptions.__annotations__) - {"clean", "crop_scale"} == command - {"dry_run", "json"}
+    assert set(RunOptions.__annotations__) == command - {"dry_run", "json"}
     assert list(inspect.signature(apm_tta.run).parameters) == ["suite", *RunOptions.__annotations__]
 
 

@@ -199,5 +199,5 @@ def test_a_damaged_image_is_distinguished_from_a_wrong_tree(tmp_path: Path, tree
     dataset = Dataset(made.card, tmp_path)
     entry = dataset.entries(CLEAN)[0]
     (tmp_path / entry.id).write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DamagedImage, match=r"is not a readable image .*; extract it from the archive again"):
+    with pytest.raises(DamagedImage, match=r"is not a readable image .*; replace it, or extract it"):
         dataset.read(entry, CLEAN)

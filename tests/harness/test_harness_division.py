@@ -111,12 +111,31 @@ def test_repeated_and_overlapping_parts_are_told_apart(
     again = Path(shutil.copytree(parts[0], tmp_path / "again"))
     assert main(["merge", *map(str, parts), str(again), "--out", str(tmp_path / "whole")]) == 0
     assert f"part 1 of 2 lies in several folders: {parts[0]}, {again}" in capsys.readouterr().out
+    assert main(["merge", *map(str, parts), str(parts[0]), "--out", str(tmp_path / "twice")]) == 0
+    assert f"given twice: {parts[0]}" in capsys.readouterr().out
     third = tmp_path / "third"
     assert main([*WORDS, *METHODS, "--shard-range", "3/5", "--out", str(third)]) == 0
     shutil.rmtree(third / "records")
     capsys.readouterr()
     assert main(["merge", *map(str, parts), str(third), "--out", str(tmp_path / "more")]) == 0
     assert "the parts are of different divisions, into 2 and 5: they overlap" in capsys.readouterr().out
+
+
+def test_a_part_knows_that_it_is_one(parts: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing of the other part is ever recorded here: the same command again would not help."""
+    assert main(["report", str(parts[0])]) == 1
+    refused = capsys.readouterr().err
+    assert "it holds a part of 2: run-bench merge joins it with the others, or use report --partial" in refused
+    assert "to resume" not in refused
+    assert main(["status", str(parts[0])]) == 0
+    told = capsys.readouterr().out
+    assert "Part 1: complete." in told
+    assert "run-bench merge joins it with the other parts." in told
+    assert "left at that rate" not in told
+    assert main(["merge", *map(str, parts), "--out", str(tmp_path / "whole")]) == 0
+    capsys.readouterr()
+    assert main(["status", str(tmp_path / "whole")]) == 0
+    assert "Part" not in capsys.readouterr().out
 
 
 def test_parts_follow_one_plan(

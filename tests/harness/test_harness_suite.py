@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from apm_tta.api.run import resolve
+from apm_tta.command_line import main_group
 from apm_tta.data.dataset import open_dataset
 from apm_tta.data.sample import CLEAN, Condition
 from apm_tta.errors import UnknownName, UserError
-from apm_tta.harness.request.suite import Suite, load_suite, run_title, suite_names
+from apm_tta.harness.request.suite import Suite, command_words, load_suite, run_title, suite_names
 from apm_tta.methods import METHODS, build_parameters
 from apm_tta.teachers import parse_teacher_name
 
@@ -141,6 +144,35 @@ def test_nothing_to_run_is_refused(overrides: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="nothing to run") as caught:
         load_suite("imagenet-c", overrides).conditions()
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("folder", {"corruptions": ["fog"]}, "--corruptions fog has no effect without severities: add --severities"),
+        ("demo", {"corruptions": ["fog"], "severities": []}, "--corruptions fog has no effect without severities"),
+        ("folder", {"severities": [3, 5]}, "--severities 3,5 has no effect without corruptions: add --corruptions"),
+    ],
+)
+def test_corruptions_without_severities_are_refused_and_the_reverse(
+    name: str, overrides: dict[str, Any], message: str
+) -> None:
+    """A run that was asked for them would have shown clean images alone, without a word."""
+    assert message in refusal(name, overrides)
+    assert load_suite("demo", {"corruptions": []}).conditions() == [CLEAN]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"clean": False}, {"crop_scale": (0.5, 1.0)}, {"clean": False, "crop_scale": (0.25, 0.75), "limit": 3}, {}],
+    ids=str,
+)
+def test_the_command_of_a_suite_makes_that_suite(changes: dict[str, Any]) -> None:
+    """As the line under ``Reproduce`` says: what Python or an option changed is in it."""
+    suite = load_suite("imagenet-c-online", {"limit": 2, **changes})
+    _, name, *words = command_words(suite)
+    options = main_group.get_command(click.Context(main_group), name).make_context(name, list(words)).params  # type: ignore[union-attr]
+    assert resolve(name, {key: value for key, value in options.items() if key in Suite.model_fields}).suite == suite
 
 
 def test_clean_is_not_a_corruption() -> None:

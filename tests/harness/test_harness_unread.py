@@ -115,6 +115,7 @@ def test_the_same_command_answers_what_was_repaired_and_keeps_the_rest(
     spoilt.unlink()
     shutil.copy(whole / "Bag" / "1.png", spoilt)
     assert run("run", "--workers", "1" if kind == "damaged" else "0") == 0
+    assert "not shown" not in (out / "report.html").read_text(encoding="utf-8"), "it was answered"
     after = _rows(out, "zeroshot")
     assert after.pop("Bag/1.png")["error"] is None
     assert before.pop("Bag/1.png")["error"] is not None

@@ -66,6 +66,13 @@ def test_a_comparison_names_what_differs(tmp_path: Path, whole_run: Path, capsys
     assert "They differ in (there: A, now: B): " in output
     assert "precision: float32 there, bfloat16 now" in output
     assert len(pd.read_csv(tmp_path / "c.csv")) == 1
+    assert "Not compared" not in output
+    c = run_of(tmp_path / "c", whole_run, {"apm": "xx", "tda": "x."})
+    assert main(["compare", str(a), str(c)]) == 0
+    output = capsys.readouterr().out
+    assert "Not compared: tda under clean, only in B." in output
+    assert "methods: tda only now" in output
+    assert "methods.tda." not in output, "what only one run has is not told field by field"
 
 
 def test_runs_with_different_images_are_not_compared(tmp_path: Path, whole_run: Path) -> None:

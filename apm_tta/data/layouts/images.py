@@ -97,7 +97,7 @@ def _unidentified(path: Path, data: bytes) -> UnreadImage:
         return UnsupportedImage(f"{path} cannot be shown: {reason}")
     if is_signed_as_known(data):
         return _damaged(path, "truncated? only its first bytes are an image's")
-    return UnsupportedImage(f"{path} is in an unknown format; convert it to PNG, or extract it from the archive again")
+    return UnsupportedImage(f"{path} is in an unknown format; convert it to PNG, or replace it")
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def _warnings_as_remarks() -> Iterator[list[str]]:
 
 def _damaged(path: Path, reason: str) -> DamagedImage:
     reason = " ".join(reason.split())
-    return DamagedImage(f"{path} is not a readable image ({reason}); extract it from the archive again")
+    return DamagedImage(f"{path} is not a readable image ({reason}); replace it, or extract it from its archive again")
 
 
 def _is_text(data: bytes) -> bool:

@@ -162,11 +162,27 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     elif "setting" in changes and changes["setting"] != suite.setting:
         changes.setdefault("stream", {})
     try:
-        return validated(Suite, {**suite.model_dump(), **changes, "settings": settings})
+        changed = validated(Suite, {**suite.model_dump(), **changes, "settings": settings})
     except ValidationError as error:
         raise UserError(f"{one_line(error)}{_example(suite, error)}", exit_code=2) from None
     except ValueError as error:
         raise UserError(str(error), exit_code=2) from None
+    _refuse_half(changed, changes)
+    return changed
+
+
+def _refuse_half(suite: Suite, changes: Mapping[str, Any]) -> None:
+    """Refuse corruptions at no severity, and severities of no corruption, where they were asked for.
+
+    Raises:
+        UserError: naming what was asked for, and what is missing. Exit code 2.
+    """
+    if changes.get("corruptions") and not suite.severities:
+        names = ",".join(suite.corruptions)
+        raise UserError(f"--corruptions {names} has no effect without severities: add --severities 3,5", exit_code=2)
+    if changes.get("severities") and not suite.corruptions and "corruptions" not in changes:
+        levels = ",".join(map(str, suite.severities))
+        raise UserError(f"--severities {levels} has no effect without corruptions: add --corruptions fog", exit_code=2)
 
 
 def own_settings(name: str) -> dict[str, dict[str, Any]]:
@@ -249,7 +265,10 @@ def command_words(suite: Suite) -> list[str]:
     words = ["run-bench", suite.name]
     for name in Suite.model_fields:
         requested, in_file = getattr(suite, name), getattr(default, name)
-        if name in ("name", "title", "settings", "crop_scale", "clean", "stream") or requested == in_file:
+        if name in ("name", "title", "settings", "stream") or requested == in_file:
+            continue
+        if name == "clean":
+            words.append("--clean" if requested else "--no-clean")
             continue
         words += [f"--{name.replace('_', '-')}", _word(requested)]
     for key, value in suite.stream.items():

@@ -22,6 +22,7 @@ from apm_tta.harness.storage.manifest import Division, Manifest, Numbers, Stream
 from apm_tta.harness.storage.run_records import RecordFile, files_of_run, samples_of_run
 from apm_tta.methods import Cost
 from apm_tta.system.files import read_regular, write_file
+from apm_tta.wording import resume
 
 _TEXT = 0.05
 """Cost of a class's prompt through CLIP's text tower, where an image through its ViT-B/16 costs 1."""
@@ -111,6 +112,13 @@ def divide(manifest: Manifest, part: tuple[int, int] | None, plan: Path | None) 
         return manifest
     division = by_formula(manifest, part[1]) if plan is None else by_plan(plan, manifest.numbers, part[1])
     return manifest.model_copy(update={"division": division})
+
+
+def to_complete(folder: Path, division: Division | None) -> str:
+    """Say how a run folder in which something is missing becomes complete; one with a part alone never does."""
+    if division is None:
+        return resume(folder)
+    return f"it holds a part of {division.parts}: run-bench merge joins it with the others"
 
 
 def refuse_other_plan(folder: Path, before: Division | None, now: Division | None) -> None:

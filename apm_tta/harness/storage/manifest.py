@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -343,7 +343,22 @@ def differences(there: Numbers, now: Numbers) -> list[str]:
     number, the method's revision would have been raised.
     """
     old, new = there.model_dump(mode="json"), now.model_dump(mode="json")
-    return _explained(differing_fields(old, new, defaults=_parameter_defaults({*there.methods, *now.methods})))
+    lines = [*_without_own(old, new, "there"), *_without_own(new, old, "now")]
+    return [
+        *lines,
+        *_explained(differing_fields(old, new, defaults=_parameter_defaults({*there.methods, *now.methods}))),
+    ]
+
+
+def _without_own(own: dict[str, Any], other: Mapping[str, Any], side: str) -> Iterator[str]:
+    """Take out of a run's fields the methods that only it has, and name them: their fields would say nothing more."""
+    if names := [name for name in own["methods"] if name not in other["methods"]]:
+        yield f"methods: {', '.join(names)} only {side}"
+    own["methods"] = {name: value for name, value in own["methods"].items() if name not in names}
+    gone = {*map(method_of, names)} - {*map(method_of, [*own["methods"], *other["methods"]])}
+    for field in ("methods", "sources"):
+        revisions = own["revisions"][field]
+        own["revisions"][field] = {name: value for name, value in revisions.items() if name not in gone}
 
 
 def _explained(lines: Iterable[str]) -> list[str]:

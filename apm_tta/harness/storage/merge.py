@@ -112,7 +112,7 @@ def merge(out: Path, parts: Sequence[Path]) -> Merged:
                 for part, manifest, listed in zip(parts, manifests, images, strict=True)
             )
             compact(folder, whole.numbers)
-            return Merged(copied, tuple(_remarks(divisions)), tuple(_lacking(folder, divisions)))
+            return Merged(copied, tuple(_remarks(parts, divisions)), tuple(_lacking(folder, divisions)))
     finally:
         remove_if_empty(folder)
 
@@ -177,8 +177,10 @@ def _copy(part: Path, own: Numbers, listed: ImageDigests | None, folder: Path, w
     return copied
 
 
-def _remarks(divisions: Mapping[Path, Division]) -> Iterator[str]:
-    """Tell apart parts of one division that were given twice, and parts of different divisions."""
+def _remarks(parts: Sequence[Path], divisions: Mapping[Path, Division]) -> Iterator[str]:
+    """Tell apart folders and parts that were given twice, and parts of different divisions."""
+    if twice := [str(part) for part, count in Counter(parts).items() if count > 1]:
+        yield f"given twice: {first_few(twice)}"
     held: dict[int, list[Path]] = {}
     for part, division in divisions.items():
         for number in _counts(part, division)[0]:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from apm_tta.errors import UserError
 from apm_tta.harness.plan import Cell, Shard, Work, compact_file
 from apm_tta.harness.progress.run_log import LOG_FILE
+from apm_tta.harness.storage.checkpoints import FOLDER as CHECKPOINTS
 from apm_tta.harness.storage.manifest import MANIFEST_FILE, Numbers
 from apm_tta.harness.storage.records import REPAIR, decode_records, digest_path, read_content, record_files
 from apm_tta.harness.storage.run_records import Image, RecordFile, compact_files, read_recorded
@@ -44,6 +45,11 @@ def make_folder(out: Path | None, suite: str, force_new: bool = False) -> Path:
     if foreign:
         raise UserError(f"{folder} holds files but no run; nothing is overwritten: name another folder with --out")
     return folder
+
+
+def holds_no_answer(folder: Path) -> bool:
+    """Return whether a run folder has neither records nor checkpoints, nor anything of either that was set aside."""
+    return not any((folder / name).exists() for name in ("records", CHECKPOINTS))
 
 
 def remove_if_empty(folder: Path) -> None:

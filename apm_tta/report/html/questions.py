@@ -102,7 +102,11 @@ def _reproducibility(data: ReportData) -> str:
             "weights and images, and the versions; the command is at the end of this page."
         )
     own = ", ".join(data.manifest.numbers.revisions.sources)
-    code = f" and the code of {own}, whose digest is in run.yaml" if own else ""
+    code = (
+        f" and the code of {own}, whose digest is in run.yaml; where no package has it, by apm_tta.run in Python"
+        if own
+        else ""
+    )
     words = reproducing_command(data)
     return (
         f"Yes: {words or 'the command of this run'}, with only that row's --methods, --corruptions and "

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+
+from PIL import Image
 
 from apm_tta.data.dataset import ChangedImage, Dataset
+from apm_tta.data.image_digests import ImageDigests
 from apm_tta.data.image_files import OutOfReach, UnreadImage
+from apm_tta.data.layouts import Entry
 from apm_tta.data.sample import Condition
 from apm_tta.errors import UserError
 from apm_tta.harness.compute.rebuild import has_same_images, rebuild_dataset
+from apm_tta.harness.storage.carried_images import as_answered
 from apm_tta.harness.storage.image_list import read_image_list
 from apm_tta.report.html.means import run_conditions
 from apm_tta.report.html.pictures import Album, Picture
@@ -118,10 +124,11 @@ def choose_samples(data: ReportData, count: int, islands: Islands | None = None)
     conditions = _evenly_spaced(run_conditions(data), count)
     per_condition = count // max(1, len(conditions))
     album = Album()
+    answered = _Answered(data)
     samples = []
     for condition in conditions:
         images = data.samples.get(str(condition), [])[:per_condition]
-        reader = _Reader(dataset, condition, album) if dataset is not None and images else None
+        reader = _Reader(dataset, condition, album, answered) if dataset is not None and images else None
         samples += [_sample(image, condition, names, reader) for image in images]
     samples = [
         _with_islands(sample, (islands or {}).get((sample.condition, sample.id), ()), album) for sample in samples
@@ -145,11 +152,24 @@ def _evenly_spaced(conditions: Sequence[Condition], count: int) -> list[Conditio
     return [conditions[index * len(conditions) // count] for index in range(count)]
 
 
+class _Answered:
+    """The contents that a run's rows are answers to: an image may have been repaired since the run began."""
+
+    def __init__(self, data: ReportData) -> None:
+        self._data = data
+
+    @cached_property
+    def images(self) -> ImageDigests | None:
+        """Look through all records: only where an image is not what it was."""
+        numbers = self._data.manifest.numbers
+        return as_answered(self._data.run, numbers, read_image_list(self._data.run, numbers))[1]
+
+
 class _Reader:
     """A reader of the images under one condition, by their ids."""
 
-    def __init__(self, dataset: Dataset, condition: Condition, album: Album) -> None:
-        self._dataset, self._condition, self._album = dataset, condition, album
+    def __init__(self, dataset: Dataset, condition: Condition, album: Album, answered: _Answered) -> None:
+        self._dataset, self._condition, self._album, self._answered = dataset, condition, album, answered
         self._entries = {entry.id: entry for entry in dataset.entries(condition)}
 
     def picture(self, sample_id: str, label: str) -> Picture | None:
@@ -158,13 +178,22 @@ class _Reader:
         if entry is None:
             return None
         try:
-            image = self._dataset.read(entry, self._condition).image
+            image = self._read(entry)
         except (UnreadImage, OutOfReach):
             return None
         except ChangedImage:
             self._album.changed += 1
             return None
         return self._album.add_image(image, f"{label}, {self._condition}")
+
+    def _read(self, entry: Entry) -> Image.Image:
+        try:
+            return self._dataset.read(entry, self._condition).image
+        except ChangedImage:
+            if self._answered.images is None:
+                raise
+            self._dataset.expect(self._answered.images)
+            return self._dataset.read(entry, self._condition).image
 
 
 def _sample(image: SampledImage, condition: Condition, names: Sequence[str], reader: _Reader | None) -> Sample:

@@ -35,7 +35,7 @@ def reason(path: Path, content: bytes) -> str:
         read_image(path, PUBLISHED)
     message = str(caught.value)
     assert message.startswith(f"{path} is not a readable image (")
-    assert message.endswith("; extract it from the archive again")
+    assert message.endswith("; replace it, or extract it from its archive again")
     assert "\n" not in message
     return message
 
@@ -80,7 +80,7 @@ def test_each_kind_of_damage_is_named(tmp_path: Path) -> None:
 
 def test_a_format_that_is_not_read_is_not_called_damaged(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\x00\x01\x02\xff" * 10)
-    with pytest.raises(UnsupportedImage, match=r"a\.jpg is in an unknown format; convert it to PNG, or extract"):
+    with pytest.raises(UnsupportedImage, match=r"a\.jpg is in an unknown format; convert it to PNG, or replace it"):
         read_image(tmp_path / "a.jpg", PUBLISHED)
 
 

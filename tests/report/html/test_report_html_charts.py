@@ -186,5 +186,5 @@ def test_what_reproduces_a_row_is_said(data: ReportData) -> None:
 
     assert answer().startswith("Yes: ")
     assert "the code of" not in answer()
-    assert "and the code of mine, whose digest is in run.yaml." in answer(sources=own)
+    assert "and the code of mine, whose digest is in run.yaml; where no package has it" in answer(sources=own)
     assert answer(uncommitted="ab" * 32).startswith("Not necessarily: ")
