@@ -35,6 +35,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on the response of a hub
+os.environ.update(RAY_worker_niceness="0")  # else Ray's workers give way, here to tests that do not wait for them
 
 
 @pytest.fixture(scope="session", autouse=True)
