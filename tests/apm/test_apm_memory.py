@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from apm_tta.apm import APMConfig, DistillConfig
 from apm_tta.apm.engine import Engine, Goals, is_out_of_memory
 from apm_tta.apm.flops import flops_per_iteration
 from apm_tta.apm.fresh import fresh_parameters
-from apm_tta.apm.memory import bytes_per_image, images_together
+from apm_tta.apm.memory import bytes_per_image, free_memory, images_together
 
 SMALL = APMConfig(image_size=16, patch_size=4, hidden=(32, 24, 16), feature_dim=24, rgb_hidden=8)
 CPU = torch.device("cpu")
@@ -28,6 +29,15 @@ def test_a_budget_gives_as_many_images_as_fit() -> None:
     assert images_together(config, fit, CPU, 3 * one - 1) == 2
     assert images_together(config, fit, CPU, 1) == 1
     assert 1 <= images_together(config, fit, CPU) <= 32
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not say what they would give back")
+def test_what_linux_gives_back_when_asked_is_free() -> None:
+    """Files that were read lie in memory until it is needed: of a machine that has read many, little else is unused."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    known = {name: 1024 * int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
+    assert abs(free_memory(CPU) - known["MemAvailable"]) < 0.2 * known["MemTotal"]
+    assert free_memory(CPU) <= known["MemTotal"]
 
 
 MEASURED = """

@@ -200,6 +200,7 @@ def test_unavailable_released_weights_are_refused_in_one_line(monkeypatch: pytes
     with pytest.raises(UserError, match=f"teacher 'timm:{TAG}' cannot be loaded: OSError: no network") as refused:
         load_teacher(f"timm:{TAG}")
     assert "\n" not in str(refused.value)
+    assert str(refused.value).endswith("or --teacher embedded, which the package carries")
 
 
 def test_a_configuration_of_another_architecture_is_refused(small_state: State, tmp_path: Path) -> None:

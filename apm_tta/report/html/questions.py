@@ -37,17 +37,18 @@ def _best_method(data: ReportData, results: pd.DataFrame) -> str:
     first = [group.sort_values("top1", ascending=False, kind="stable").iloc[0] for _, group in conditions]
     means = mean_over_conditions(data, results, "top1")
     separated = [row for row in first if row["best"]]
-    leaders = ", ".join(f"{name} {count}" for name, count in Counter(str(row["method"]) for row in separated).items())
+    best = ", ".join(f"{name} {count}" for name, count in Counter(str(row["method"]) for row in separated).items())
     test = "significantly better than every other by McNemar's exact test (p < 0.05, Holm)"
     significance = (
-        f"Under {len(separated)} of {len(first)} conditions the best method is {test}: {leaders}."
+        f"Under {len(separated)} of {len(first)} conditions the best method is {test}: {best}."
         if separated
         else f"Under none of {len(first)} conditions is the best method {test}."
     )
     if not means:
         return f"No method has answers under every condition, so there are no means to compare. {significance}"
-    leader = max(means, key=lambda method: means[method])
-    return f"Highest mean top-1 over the conditions: {leader}, {means[leader]:.1f} %. {significance}"
+    highest = max(means.values())
+    leaders = ", ".join(method for method, mean in means.items() if mean == highest)
+    return f"Highest mean top-1 over the conditions: {leaders}, {highest:.1f} %. {significance}"
 
 
 def _cost(results: pd.DataFrame) -> str:
