@@ -166,7 +166,7 @@ def _options() -> list[click.Parameter]:
         of_suite(
             "--limit", Whole(0, MOST_IMAGES, 100), "Images per condition, spread evenly over the classes; 0 for all."
         ),
-        SuiteOption(["--clean/--no-clean"], default=None, help="Whether the uncorrupted images are a condition too."),
+        SuiteOption(["--clean/--no-clean"], default=None, help="Run the uncorrupted images as a condition too."),
         of_suite("--domains", Names("art_painting,sketch", none=True), "Domains of a data set that has these."),
         of_suite("--corruptions", Names("fog,contrast", none=True), "Corruptions; an empty text for none."),
         of_suite("--severities", Integers("severities", "3,5", none=True), "Severities of each corruption, 1 to 5."),

@@ -73,7 +73,7 @@ class Status:
         methods: row by row.
         machines: recorded answers by the hardware that computed them.
         damaged: files whose end cannot be read.
-        parts: of a run that is divided how many files each part has that is here, and how many are recorded of them.
+        parts: of a divided run, by the number of each part that is here: its files, and how many are recorded.
     """
 
     run: Path
@@ -87,7 +87,7 @@ class Status:
 
     @property
     def part_is_complete(self) -> bool:
-        """Whether all is recorded of each part of a run that is here, and the other parts lie elsewhere."""
+        """Tell whether all is recorded of each part of a run that is here, and the other parts lie elsewhere."""
         return bool(self.parts and self.left) and all(files == recorded for files, recorded in self.parts.values())
 
     @property

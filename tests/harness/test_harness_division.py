@@ -125,7 +125,10 @@ def test_a_part_knows_that_it_is_one(parts: list[Path], tmp_path: Path, capsys: 
     """Nothing of the other part is ever recorded here: the same command again would not help."""
     assert main(["report", str(parts[0])]) == 1
     refused = capsys.readouterr().err
-    assert "it holds a part of 2: run-bench merge joins it with the others, or use report --partial" in refused
+    assert (
+        "it holds a part of 2: run-bench merge joins it with the others, and names what they lack, or use report"
+        in refused
+    )
     assert "to resume" not in refused
     assert main(["status", str(parts[0])]) == 0
     told = capsys.readouterr().out

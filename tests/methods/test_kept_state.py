@@ -27,6 +27,7 @@ from apm_tta.methods import METHODS, Batch, Method, Predictions, build_method, b
 from apm_tta.methods.kept import Beginning, KeptState, decode_state
 from apm_tta.methods.kept.read import Reader
 from apm_tta.teachers import Teacher, load_teacher
+from apm_tta.teachers.encoding_of import DelegatedEncoding
 from apm_tta.teachers.support_features import SupportedTeacher, encode_support
 
 SIZE, BEFORE, BATCHES = 8, 3, 6
@@ -65,6 +66,21 @@ def batches() -> list[Batch]:
     images = [dataset.read(entry, CONDITION).image for entry in entries]
     parts = [slice(start, start + SIZE) for start in range(0, len(entries), SIZE)]
     return [Batch(tuple(entry.id for entry in entries[part]), tuple(images[part])) for part in parts]
+
+
+def test_looking_for_what_a_method_keeps_builds_no_text_tower(
+    teacher: Teacher, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of a method's own may be the image encoder, and never the text tower, which needs a tokenizer."""
+
+    def refuse(_teacher: Teacher) -> None:
+        raise AssertionError("the text tower was asked for")
+
+    method = build("tent", teacher)
+    monkeypatch.setattr(DelegatedEncoding, "text_tower", property(refuse))
+    beginning = Beginning(method)
+    run(method, batches[:1])
+    assert beginning.state(method).changes, "there was something to be looked at"
 
 
 def build(name: str, teacher: Teacher) -> Method[Any]:

@@ -115,10 +115,10 @@ def divide(manifest: Manifest, part: tuple[int, int] | None, plan: Path | None) 
 
 
 def to_complete(folder: Path, division: Division | None) -> str:
-    """Say how a run folder in which something is missing becomes complete; one with a part alone never does."""
+    """Return the advice for a run folder that lacks something: a part lacks the others for ever."""
     if division is None:
         return resume(folder)
-    return f"it holds a part of {division.parts}: run-bench merge joins it with the others"
+    return f"it holds a part of {division.parts}: run-bench merge joins it with the others, and names what they lack"
 
 
 def refuse_other_plan(folder: Path, before: Division | None, now: Division | None) -> None:
